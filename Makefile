@@ -1,0 +1,78 @@
+# make quickstart | test | lint | format | lock | clean
+# One set-up for all: a virtual environment in .venv holding exactly requirements.lock and this checkout, editable.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+# The cv2 to keep: opencv-python opens windows, for the demo; opencv-python-headless needs no libGL (servers).
+OPENCV ?= opencv-python
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+STAMP := $(VENV)/.installed
+PYTHON_FLOOR := $(shell sed -n 's/^requires-python = ">=\(.*\)"/\1/p' pyproject.toml)
+
+.PHONY: help setup quickstart test lint format lock clean
+
+help:
+	@echo "make quickstart   install, then train, convert, calibrate and evaluate a small detector into runs/quickstart"
+	@echo "make test         install, then run the tests"
+	@echo "make lint         install, then ruff and mypy;  make format lets ruff rewrite"
+	@echo "make lock         write requirements.lock from .venv;  make clean removes caches and builds, never runs/"
+	@echo "Variables: PYTHON=python3.12, OPENCV=opencv-python-headless"
+
+setup: $(STAMP)
+
+quickstart: setup
+	$(BIN)/spikedet quickstart --out runs/quickstart
+
+test: setup
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < tuple(map(int, "$(PYTHON_FLOOR)".split("."))))' || { \
+	    echo "spikedet needs Python >= $(PYTHON_FLOOR), but $(PYTHON) is $$($(PYTHON) --version 2>&1 || true);" \
+	         "name a newer one: make PYTHON=python$(PYTHON_FLOOR)" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# Standard output of pip goes to a log, warnings and errors to the terminal.
+#
+# opencv-python (wanted by ultralytics and us) and opencv-python-headless (wanted by albumentations) write the same
+# cv2 folder, and pip leaves there whichever it happened to unpack last. Reinstalling $(OPENCV) alone settles it.
+$(STAMP): requirements.lock pyproject.toml | $(BIN)/python
+	@echo "Installing requirements.lock into $(VENV): a few minutes and some GB the first time; log: $(VENV)/install.log"
+	@$(PIP) install --progress-bar off -r requirements.lock > $(VENV)/install.log
+	@$(PIP) install --progress-bar off --no-deps --force-reinstall \
+	    "$$(grep '^$(OPENCV)==' requirements.lock)" >> $(VENV)/install.log
+	@$(BIN)/python -c 'import cv2' || { \
+	    echo "cv2 does not load; where a system library is missing, either install it (Debian: libgl1 libglib2.0-0)" \
+	         "or do without windows: make OPENCV=opencv-python-headless ..." >&2; exit 1; }
+	@$(PIP) install --progress-bar off --no-deps --no-build-isolation --editable . >> $(VENV)/install.log
+	@touch $@
+
+# To move a version: .venv/bin/pip install --upgrade NAME, make test, make lock.
+# `pip list`, unlike `pip freeze`, never prints where a package came from. What torch itself brings for CUDA is left
+# out: it is only there on Linux, and torch's own requirements name the versions.
+lock: | $(BIN)/python
+	@{ echo "# The tested versions of everything that spikedet[dev] needs. Written by \`make lock\`."; \
+	   $(PIP) list --format=freeze --exclude-editable --exclude pip --exclude spikedet \
+	   | sed -e 's/+[^=]*$$//' | grep -Ev '^(cuda-|triton|nvidia-(cu|nccl|nv))'; } > requirements.lock.new
+	@mv requirements.lock.new requirements.lock
+	@git --no-pager diff --stat -- requirements.lock
+
+# Neither runs/ (hours of training) nor .venv (minutes of installing) goes.
+clean:
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	find . -name __pycache__ -type d -not -path './$(VENV)/*' -not -path './runs/*' -prune -exec rm -rf {} +

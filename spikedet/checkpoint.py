@@ -1,0 +1,157 @@
+"""Checkpoints: one safetensors file with JSON metadata, written atomically, never unpickled.
+
+The metadata says which stage the weights are at, on which data, with which configuration, and which checkpoint they
+came from, so that every later command needs no more than the file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from spikedet.config import Neuron, Stage
+from spikedet.environment import versions
+from spikedet.errors import CheckpointError
+from spikedet.files import atomic_path
+
+FORMAT = 1
+_KEY = "spikedet"
+
+
+@dataclass(frozen=True)
+class CheckpointMeta:
+    """What a checkpoint says about itself.
+
+    Attributes:
+        stage: ``ann``, ``qc``, ``copied``, ``coarse`` or ``fine``.
+        model: name of the architecture, for tables.
+        architecture: the checked model YAML as a mapping; the network is rebuilt from it.
+        class_names: in label order.
+        image_size: side of the square letterboxed input, pixels.
+        finetuned: True once Stage I has run.
+        T: time steps the weights were made for; None for a source ANN.
+        neuron: ``if`` or ``signed`` for a spiking stage, else None.
+        delay: firing delay k of every layer, in steps.
+        data: ``{"data", "split", "names"}`` of the training pictures.
+        config: the settings of every stage so far, by stage.
+        parent: ``{"file", "sha256", "stage"}`` of the checkpoint this one came from.
+        notes: measured facts worth keeping, for example AP on the held-out slice.
+        seed: of the stage that wrote the file.
+        versions: packages and git revision.
+        format: version of this layout.
+    """
+
+    stage: Stage
+    model: str
+    architecture: dict[str, Any]
+    class_names: tuple[str, ...]
+    image_size: int
+    finetuned: bool = False
+    T: int | None = None
+    neuron: Neuron | None = None
+    delay: int = 0
+    data: dict[str, Any] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
+    parent: dict[str, str] | None = None
+    notes: dict[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    versions: dict[str, str] = field(default_factory=versions)
+    format: int = FORMAT
+
+    @property
+    def spiking(self) -> bool:
+        """True for a converted network."""
+        return self.stage in ("copied", "coarse", "fine")
+
+    def child(self, parent: Path, **changes: Any) -> CheckpointMeta:
+        """The metadata of a checkpoint made from this one, which is stored at ``parent``."""
+        link = {"file": str(parent), "sha256": file_sha256(parent), "stage": self.stage}
+        return dataclasses.replace(self, parent=link, versions=versions(), **changes)
+
+
+def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], meta: CheckpointMeta, *, half: bool = False) -> Path:
+    """Write tensors and metadata atomically.
+
+    Args:
+        path: ``*.safetensors``.
+        tensors: state dict; must be finite.
+        meta: see ``CheckpointMeta``.
+        half: store floating-point tensors as float16 (they are read back as float32).
+
+    Raises:
+        CheckpointError: a tensor holds NaN or infinity; nothing is written.
+    """
+    stored = {}
+    for name, tensor in tensors.items():
+        value = tensor.detach().cpu()
+        value = value.half() if half and value.is_floating_point() else value
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            raise CheckpointError(f"{path}: {name} holds NaN or infinite values; not saved, the last good file stays")
+        stored[name] = value.contiguous().clone()
+    with atomic_path(Path(path)) as temporary:
+        save_file(stored, temporary, metadata={_KEY: json.dumps(dataclasses.asdict(meta))})
+    return Path(path)
+
+
+def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], CheckpointMeta]:
+    """Read a checkpoint; floating-point tensors come back as float32.
+
+    Raises:
+        CheckpointError: missing, truncated, not ours, newer than this version, or with NaN in its weights.
+    """
+    path = Path(path)
+    meta = read_meta(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: truncated or damaged ({error}); copy or train it again") from error
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point():
+            tensors[name] = tensor.float()
+            if not torch.isfinite(tensor).all():
+                raise CheckpointError(f"{path}: {name} holds NaN or infinite values; use an earlier checkpoint")
+    return tensors, meta
+
+
+def read_meta(path: Path) -> CheckpointMeta:
+    """The metadata alone. Raises CheckpointError like ``load_checkpoint``."""
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such checkpoint; expected a .safetensors file written by spikedet")
+    try:
+        with safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get(_KEY)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: not a whole safetensors file ({error}); was it copied completely?") from error
+    if text is None:
+        raise CheckpointError(f"{path}: a safetensors file, but not one of spikedet's; train or convert a model first")
+    try:
+        values = json.loads(text)
+        if values.get("format", 0) > FORMAT:
+            raise CheckpointError(
+                f"{path}: written in format {values['format']}, this version reads up to {FORMAT}; upgrade spikedet"
+            )
+        values["class_names"] = tuple(values["class_names"])
+        meta = CheckpointMeta(**values)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise CheckpointError(f"{path}: its metadata cannot be understood ({error})") from error
+    if meta.stage not in get_args(Stage):
+        raise CheckpointError(f"{path}: unknown stage {meta.stage!r}; expected one of {', '.join(get_args(Stage))}")
+    return meta
+
+
+def file_sha256(path: Path) -> str:
+    """Hex digest of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,283 @@
+"""One frozen, self-checking dataclass per stage. Field docs become the CLI's help; a YAML file can set any field."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any, Literal, get_args
+
+from spikedet.errors import ConfigError
+
+Stage = Literal["ann", "qc", "copied", "coarse", "fine"]
+Neuron = Literal["if", "signed"]
+Precision = Literal["bf16", "fp32"]
+ThetaScope = Literal["channel", "layer"]
+
+DEFAULT_CHUNK = 4
+"""Time steps simulated together, layer by layer; memory grows with this, not with T."""
+
+
+def _check(ok: bool, name: str, expected: str, value: Any) -> None:
+    if not ok:
+        raise ConfigError(f"--{name.replace('_', '-')} must be {expected}, got {value!r}")
+
+
+class Checked:
+    """Range checks shared by the stage configurations, by field name."""
+
+    def __post_init__(self) -> None:
+        for item in fields(self):  # type: ignore[arg-type]
+            name, value = item.name, getattr(self, item.name)
+            if name in _POSITIVE and value is not None:
+                _check(value > 0, name, "positive", value)
+            elif name in _NOT_NEGATIVE and value is not None:
+                _check(value >= 0, name, "zero or more", value)
+            elif name in _FRACTIONS:
+                _check(0 <= value <= 1, name, "between 0 and 1", value)
+            elif name in _CHOICES:
+                _check(value in get_args(_CHOICES[name]), name, f"one of {get_args(_CHOICES[name])}", value)
+            elif name == "image_size":
+                _check(value >= 32 and value % 32 == 0, name, "a multiple of 32", value)
+
+
+_POSITIVE = frozenset(
+    "epochs batch lr theta T images crop draws surrogate_width memory_budget_gb validate_every chunk".split()
+)
+_NOT_NEGATIVE = frozenset("warmup_epochs close_mosaic weight_decay theta_lr_factor delay patience limit".split())
+_FRACTIONS = frozenset("held_out noise mosaic mixup confidence iou lr_final".split())
+_CHOICES: dict[str, Any] = {"neuron": Neuron, "precision": Precision, "theta_per": ThetaScope}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopConfig(Checked):
+    """What source training and Stage I share.
+
+    Attributes:
+        data: a VOC-layout folder, a data YAML, or "synthetic" (the built-in set).
+        split: training split, for example "train" or "VOC2007/train+VOC2012/train".
+        strict: refuse boxes that have no size or leave their picture, instead of dropping or clipping them.
+        epochs: passes over the training pictures.
+        batch: pictures per step.
+        lr: learning rate of the weights (AdamW).
+        lr_final: the learning rate at the end, as a fraction of lr (cosine schedule).
+        theta_lr_factor: learning rate of the thresholds, as a multiple of lr.
+        weight_decay: of the weights; never of thresholds, biases and BN.
+        warmup_epochs: epochs of linear warm-up.
+        mosaic: probability of mosaic augmentation.
+        close_mosaic: final epochs without mosaic.
+        mixup: probability of mixup augmentation.
+        held_out: seeded fraction of the training pictures kept for validation.
+        validate_every: epochs between validations on the held-out pictures.
+        patience: stop after this many epochs without a better validation; 0 never stops early.
+        precision: bf16 autocast of the forward pass, or fp32.
+        device: "auto", "cpu" or "cuda:0".
+        workers: data-loading processes; 0 loads in the training process.
+        seed: of everything random.
+        resume: go on from the last finished epoch in the output folder.
+        out: output folder.
+    """
+
+    data: str = "synthetic"
+    split: str = "train"
+    strict: bool = False
+    epochs: int = 100
+    batch: int = 8
+    lr: float = 1e-3
+    lr_final: float = 0.01
+    theta_lr_factor: float = 10.0
+    weight_decay: float = 5e-4
+    warmup_epochs: float = 3.0
+    mosaic: float = 1.0
+    close_mosaic: int = 10
+    mixup: float = 0.0
+    held_out: float = 0.1
+    validate_every: int = 1
+    patience: int = 0
+    precision: Precision = "bf16"
+    device: str = "auto"
+    workers: int = 0
+    seed: int = 0
+    resume: bool = False
+    out: str = "runs/run"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(LoopConfig):
+    """Source ANN training.
+
+    Attributes:
+        model: name under configs/models or the path of a model YAML.
+        image_size: side of the square input, a multiple of 32.
+        theta: initial clip threshold.
+        theta_per: one trained threshold per channel or per layer.
+    """
+
+    model: str = "tiny-yolo"
+    image_size: int = 320
+    theta: float = 4.0
+    theta_per: ThetaScope = "channel"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneConfig(LoopConfig):
+    """Stage I: QC fine-tuning with trained thresholds and quantization noise.
+
+    Attributes:
+        checkpoint: a source (or an earlier Stage I) checkpoint.
+        data: as in training; empty takes the checkpoint's.
+        split: as in training; empty takes the checkpoint's.
+        T: time steps of the spiking network to come, the number of quantization levels.
+        noise: quantization noise p, the fraction of elements left unquantized in a training forward.
+        theta_images: training pictures on which the mean-square-best initial thresholds are found; 0 keeps theta.
+    """
+
+    checkpoint: str
+    data: str = ""
+    split: str = ""
+    T: int = 8
+    noise: float = 0.1
+    theta_images: int = 32
+    epochs: int = 30
+    warmup_epochs: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrateConfig(Checked):
+    """Stage II: layer-wise calibration of initial potential and weights.
+
+    Attributes:
+        checkpoint: a converted network with copied weights.
+        data: empty takes the checkpoint's training data.
+        split: empty takes the checkpoint's.
+        images: calibration pictures, drawn from the training split; a fifth is held out for early stopping.
+        fine: also the fine calibration (weights, bias and u[0] by BPTT), after the coarse one.
+        train_weights: let the fine calibration change weights and biases.
+        train_potential: let the fine calibration change u[0].
+        epochs: passes over the calibration pictures per layer.
+        patience: epochs without a better held-out error before a layer stops.
+        batch: pictures per step.
+        lr: learning rate of Adam.
+        crop: output positions per side in a training step; larger maps are cropped at random.
+        surrogate_width: width of the rectangular surrogate, in units of theta.
+        precision: bf16 autocast of the convolutions while training a layer; spikes kept for the next layer are fp32's.
+        memory_budget_gb: cached spike trains above this go to disk.
+        seed: of the draw and the crops.
+        out: output folder; empty is the checkpoint's folder.
+    """
+
+    checkpoint: str
+    data: str = ""
+    split: str = ""
+    images: int = 64
+    fine: bool = True
+    train_weights: bool = True
+    train_potential: bool = True
+    epochs: int = 12
+    patience: int = 4
+    batch: int = 8
+    lr: float = 5e-4
+    crop: int = 20
+    surrogate_width: float = 1.0
+    precision: Precision = "bf16"
+    memory_budget_gb: float = 4.0
+    seed: int = 0
+    out: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvertConfig(Checked):
+    """Conversion of a source or QC network into a spiking one, with Stage I and Stage II when asked.
+
+    Attributes:
+        checkpoint: a source ANN or a QC-ANN.
+        T: time steps; for a QC-ANN its own T unless given.
+        neuron: "if" (the paper's) or "signed" (may take back a spike; lowest latency).
+        delay: firing delay of every layer, in steps.
+        theta_images: pictures for mean-square-best thresholds when a source without Stage I is converted; 0 keeps theta.
+        finetune: run Stage I first.
+        finetune_epochs: epochs of Stage I.
+        calibrate: run Stage II afterwards.
+        images: calibration pictures.
+        epochs: epochs of fine calibration per layer.
+        data: empty takes the checkpoint's training data.
+        split: empty takes the checkpoint's.
+        seed: of every stage that runs.
+        out: output folder; empty is the checkpoint's folder.
+    """
+
+    checkpoint: str
+    T: int | None = None
+    neuron: Neuron = "if"
+    delay: int = 0
+    theta_images: int = 32
+    finetune: bool = False
+    finetune_epochs: int = 30
+    calibrate: bool = False
+    images: int = 64
+    epochs: int = 12
+    data: str = ""
+    split: str = ""
+    seed: int = 0
+    out: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateConfig(Checked):
+    """AP by time step of one or several checkpoints.
+
+    Attributes:
+        checkpoints: files or folders; a folder stands for every checkpoint directly in it.
+        data: empty takes the first checkpoint's data.
+        split: the split that is judged.
+        t: time steps to read out, for example "4,8,20"; empty reads each network at its own T.
+        limit: judge only the first pictures of the split; 0 is all.
+        batch: pictures simulated together.
+        chunk: time steps simulated together; memory grows with this, not with T.
+        draws: bootstrap draws for the interval of the conversion loss.
+        strict: refuse bad boxes.
+        seed: of the bootstrap.
+        out: folder for results.json, table.md and ap_by_t.png.
+    """
+
+    checkpoints: tuple[str, ...]
+    data: str = ""
+    split: str = "val"
+    t: str = ""
+    limit: int = 0
+    batch: int = 4
+    chunk: int = DEFAULT_CHUNK
+    draws: int = 1000
+    strict: bool = False
+    seed: int = 0
+    out: str = "runs/evaluate"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectConfig(Checked):
+    """Boxes on pictures.
+
+    Attributes:
+        source: a picture or a folder of pictures.
+        weights: any spikedet checkpoint.
+        t: time step to read out, or several ("2,4,8"); empty is the network's T.
+        confidence: lowest score drawn and written.
+        iou: overlap above which non-maximum suppression drops the weaker box.
+        out: folder for the drawn pictures and detections.json.
+    """
+
+    source: str
+    weights: str
+    t: str = ""
+    confidence: float = 0.25
+    iou: float = 0.7
+    out: str = "runs/detect"
+
+
+def parse_time_steps(text: str) -> tuple[int, ...]:
+    """``"4,8,20"`` -> (4, 8, 20), sorted, unique; an empty text is (). Raises ConfigError."""
+    try:
+        steps = sorted({int(part) for part in text.split(",") if part.strip()})
+    except ValueError as error:
+        raise ConfigError(f"time steps must be whole numbers separated by commas, got {text!r}") from error
+    if steps and steps[0] < 1:
+        raise ConfigError(f"time steps must be at least 1, got {steps[0]}")
+    return tuple(steps)

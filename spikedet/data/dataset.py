@@ -1,0 +1,76 @@
+"""The one dataset type: pictures with boxes, whatever layout they came from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from spikedet.data.images import read_image
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One picture and its objects.
+
+    Attributes:
+        image_id: unique within the dataset, for example ``"VOC2007/000012"``.
+        image_path: the picture's file.
+        image_hw: height and width in pixels, after EXIF rotation.
+        boxes_xyxy: float32 ``[N, 4]``, continuous pixel edges within the picture.
+        labels: int64 ``[N]``, index into the dataset's class names.
+        difficult: bool ``[N]``; difficult objects are neither trained on nor judged.
+    """
+
+    image_id: str
+    image_path: Path
+    image_hw: tuple[int, int]
+    boxes_xyxy: npt.NDArray[np.float32]
+    labels: npt.NDArray[np.int64]
+    difficult: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class BoxIssues:
+    """What was wrong with annotated boxes: dropped (no area left) and clipped (partly outside), with examples."""
+
+    dropped: int = 0
+    clipped: int = 0
+    examples: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class DetectionDataset:
+    """A named split: class names and samples. Pictures are read when asked for; nothing is ever written to it."""
+
+    name: str
+    split: str
+    class_names: tuple[str, ...]
+    samples: tuple[Sample, ...]
+    issues: BoxIssues = BoxIssues()
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def read_image(self, index: int) -> npt.NDArray[np.uint8]:
+        """RGB ``[H, W, 3]`` uint8, EXIF rotation applied. Raises DataError for a broken picture."""
+        return read_image(self.samples[index].image_path)
+
+    def subset(self, indices: Sequence[int], split: str | None = None) -> DetectionDataset:
+        """The samples at these indices, in this order."""
+        return replace(self, samples=tuple(self.samples[i] for i in indices), split=split or self.split)
+
+    def hold_out(self, fraction: float, seed: int) -> tuple[DetectionDataset, DetectionDataset]:
+        """Split off a seeded ``fraction`` (at least one sample where there are two): ``(rest, held_out)``."""
+        count = min(max(round(len(self) * fraction), 1), len(self) - 1) if fraction > 0 and len(self) > 1 else 0
+        order = np.random.default_rng(seed).permutation(len(self))
+        held, rest = np.sort(order[:count]), np.sort(order[count:])
+        return self.subset(list(rest), f"{self.split}-rest"), self.subset(list(held), f"{self.split}-held-out")
+
+    def draw(self, count: int, seed: int) -> DetectionDataset:
+        """A seeded draw of at most ``count`` samples without replacement."""
+        order = np.random.default_rng(seed).permutation(len(self))
+        return self.subset(list(order[:count]))

@@ -1,0 +1,61 @@
+"""Reading pictures: any mode (grey, palette, CMYK), EXIF rotation applied, broken files named."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from spikedet.errors import DataError
+
+MAX_PIXELS = 100_000_000
+"""Pictures above this many pixels are refused: a guard against decompression bombs."""
+
+_EXIF_ORIENTATION = 0x0112
+_TRANSPOSING = frozenset({5, 6, 7, 8})
+
+
+def read_image(path: Path) -> npt.NDArray[np.uint8]:
+    """Read a picture as RGB.
+
+    Returns:
+        uint8 ``[H, W, 3]``, rotated as its EXIF says.
+
+    Raises:
+        DataError: the file is missing, not a picture, truncated or larger than ``MAX_PIXELS``.
+    """
+    with _opened(Path(path)) as image:
+        try:
+            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+        except (OSError, SyntaxError, ValueError, EOFError) as error:
+            raise DataError(
+                f"{path}: the picture is truncated or damaged ({error}); replace or remove it"
+            ) from error
+
+
+def image_hw(path: Path) -> tuple[int, int]:
+    """Height and width after EXIF rotation, from the header alone. Raises DataError like ``read_image``."""
+    with _opened(Path(path)) as image:
+        width, height = image.size
+        rotated = image.getexif().get(_EXIF_ORIENTATION) in _TRANSPOSING
+    return (width, height) if rotated else (height, width)
+
+
+def _opened(path: Path) -> Image.Image:
+    if not path.is_file():
+        raise DataError(f"{path}: picture not found; check the path or the annotation that names it")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            image = Image.open(path)
+    except UnidentifiedImageError as error:
+        raise DataError(f"{path}: not a picture that can be read; expected JPEG, PNG, BMP, WebP or TIFF") from error
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise DataError(f"{path}: the picture cannot be opened ({error})") from error
+    if image.width * image.height > MAX_PIXELS:
+        image.close()
+        raise DataError(f"{path}: {image.width} x {image.height} pixels, more than the {MAX_PIXELS} allowed")
+    return image

@@ -1,0 +1,37 @@
+"""Letterboxing: a picture into the square network input, boxes back into the picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from ultralytics.data.augment import LetterBox
+
+
+def letterbox(image_rgb: npt.NDArray[np.uint8], image_size: int) -> npt.NDArray[np.uint8]:
+    """Resize the longer side to ``image_size`` and pad the shorter one evenly with grey (114).
+
+    Shape: ``[H, W, 3]`` -> ``[image_size, image_size, 3]``.
+    """
+    return np.asarray(LetterBox(new_shape=(image_size, image_size))(image=image_rgb), np.uint8)
+
+
+def to_input(images_rgb: Sequence[npt.NDArray[np.uint8]], image_size: int) -> Tensor:
+    """Pictures of any size as one network input: float32 ``[N, 3, image_size, image_size]`` in [0, 1]."""
+    stacked = np.stack([letterbox(image, image_size) for image in images_rgb])
+    return torch.from_numpy(stacked).permute(0, 3, 1, 2).contiguous().float().div_(255)
+
+
+def from_letterbox(boxes_xyxy: Tensor, image_size: int, image_hw: tuple[int, int]) -> Tensor:
+    """Boxes ``[K, 4]`` in input pixels to pixels of the original picture, clipped to it."""
+    height, width = image_hw
+    gain = min(image_size / height, image_size / width)
+    resized_hw = round(height * gain), round(width * gain)
+    left = round((image_size - resized_hw[1]) / 2 - 0.1)
+    top = round((image_size - resized_hw[0]) / 2 - 0.1)
+    moved = (boxes_xyxy - boxes_xyxy.new_tensor([left, top, left, top])) / gain
+    limit = moved.new_tensor([width, height, width, height])
+    return torch.minimum(moved.clamp_min(0), limit)

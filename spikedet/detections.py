@@ -1,0 +1,63 @@
+"""Boxes, scores and labels of one image, validated once where they are made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True)
+class Detections:
+    """Detections of one image, highest score first or in any order.
+
+    Attributes:
+        boxes_xyxy: float32 ``[N, 4]``, corners in pixels of the original image (continuous edges).
+        scores: float32 ``[N]`` in [0, 1].
+        labels: int64 ``[N]``, index into the class names.
+
+    Raises:
+        ValueError: if the shapes disagree or a value is not finite.
+    """
+
+    boxes_xyxy: npt.NDArray[np.float32]
+    scores: npt.NDArray[np.float32]
+    labels: npt.NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "boxes_xyxy", np.asarray(self.boxes_xyxy, np.float32).reshape(-1, 4))
+        object.__setattr__(self, "scores", np.asarray(self.scores, np.float32).reshape(-1))
+        object.__setattr__(self, "labels", np.asarray(self.labels, np.int64).reshape(-1))
+        counts = {len(self.boxes_xyxy), len(self.scores), len(self.labels)}
+        if len(counts) != 1:
+            raise ValueError(f"boxes, scores and labels must have one length, got {sorted(counts)}")
+        if not (np.isfinite(self.boxes_xyxy).all() and np.isfinite(self.scores).all()):
+            raise ValueError("boxes and scores must be finite")
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    @classmethod
+    def empty(cls) -> Detections:
+        """No detections: boxes of shape ``[0, 4]``."""
+        return cls(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
+
+    def above(self, score: float) -> Detections:
+        """Those with at least this score, as a new object."""
+        keep = self.scores >= score
+        return Detections(self.boxes_xyxy[keep], self.scores[keep], self.labels[keep])
+
+    def to_records(self, class_names: Sequence[str]) -> list[dict[str, Any]]:
+        """JSON-ready records: ``{"label", "class", "score", "box_xyxy"}`` per detection."""
+        return [
+            {
+                "label": int(label),
+                "class": class_names[label],
+                "score": round(float(score), 5),
+                "box_xyxy": [round(float(v), 2) for v in box],
+            }
+            for box, score, label in zip(self.boxes_xyxy, self.scores, self.labels, strict=True)
+        ]

@@ -1,0 +1,17 @@
+"""How good a detector is: AP, its loss by conversion with an interval, and the tables and curves that show it."""
+
+from spikedet.evaluation.bootstrap import paired_bootstrap
+from spikedet.evaluation.curves import plot_ap_by_t
+from spikedet.evaluation.measures import APMeasures, measure
+from spikedet.evaluation.results import ResultRow, markdown_table, read_results, write_results
+
+__all__ = [
+    "APMeasures",
+    "ResultRow",
+    "markdown_table",
+    "measure",
+    "paired_bootstrap",
+    "plot_ap_by_t",
+    "read_results",
+    "write_results",
+]

@@ -1,0 +1,147 @@
+"""Detectors built through ultralytics from a checked YAML, with clip activations in place of ReLU.
+
+This package is the only importer of ultralytics' model code. A YAML is checked against a whitelist before anything
+in it reaches ultralytics, which passes ``activation:`` to eval and looks modules up by name.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import Tensor, nn
+from ultralytics.nn.tasks import DetectionModel
+
+from spikedet.errors import ConfigError
+from spikedet.quantization import ClippedReLU, QCActivation
+from spikedet.resources import resource_folder
+
+ALLOWED_MODULES = frozenset({"Conv", "Bottleneck", "nn.Upsample", "nn.AvgPool2d", "Concat", "Detect"})
+ALLOWED_ACTIVATIONS = frozenset({"torch.nn.ReLU()", "nn.ReLU()"})
+_ALLOWED_KEYS = frozenset({"nc", "activation", "depth_multiple", "width_multiple", "reg_max", "backbone", "head"})
+
+
+class ClipDetector(DetectionModel):
+    """An ultralytics detection model whose training forward may run in bfloat16; the loss stays float32."""
+
+    autocast: bool = False
+
+    def loss(self, batch: dict[str, Any], preds: Any = None) -> Any:
+        """The ultralytics criterion on ``batch``; a forward under autocast first when ``preds`` is None."""
+        if preds is None:
+            with torch.autocast(batch["img"].device.type, torch.bfloat16, enabled=self.autocast):
+                preds = self.forward(batch["img"])
+            preds = _to_float32(preds)
+        return super().loss(batch, preds)
+
+
+def _to_float32(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.float()
+    if isinstance(value, dict):
+        return {key: _to_float32(item) for key, item in value.items()}
+    return type(value)(_to_float32(item) for item in value) if isinstance(value, (list, tuple)) else value
+
+
+def load_model_yaml(model: str) -> dict[str, Any]:
+    """The architecture of ``configs/models/MODEL.yaml`` or of a YAML file by path, checked.
+
+    Raises:
+        ConfigError: no such model, malformed YAML, or something outside the whitelist.
+    """
+    path = Path(model) if model.endswith((".yaml", ".yml")) else resource_folder("configs") / "models" / f"{model}.yaml"
+    if not path.is_file():
+        known = sorted(p.stem for p in (resource_folder("configs") / "models").glob("*.yaml"))
+        raise ConfigError(f"model {model!r} not found; expected one of {', '.join(known)} or the path of a model YAML")
+    try:
+        architecture = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not a valid YAML file ({error})") from error
+    check_architecture(architecture, str(path))
+    return dict(architecture)
+
+
+def check_architecture(architecture: Any, source: str) -> None:
+    """Refuse an architecture that names anything outside the whitelist, before ultralytics sees it."""
+    if not isinstance(architecture, dict) or not {"backbone", "head"} <= architecture.keys():
+        raise ConfigError(f"{source}: expected a mapping with backbone and head")
+    if unknown := sorted(map(str, architecture.keys() - _ALLOWED_KEYS)):
+        raise ConfigError(f"{source}: unknown key {unknown[0]!r}; known keys are {', '.join(sorted(_ALLOWED_KEYS))}")
+    activation = architecture.get("activation")
+    if activation not in ALLOWED_ACTIVATIONS:
+        raise ConfigError(f"{source}: activation {activation!r} cannot spike; write activation: torch.nn.ReLU()")
+    rows = [*architecture["backbone"], *architecture["head"]]
+    for index, row in enumerate(rows):
+        if not (isinstance(row, list) and len(row) == 4 and isinstance(row[3], list)):
+            raise ConfigError(f"{source}: layer {index} must be [from, repeats, module, [args]], got {row!r}")
+        if row[2] not in ALLOWED_MODULES:
+            raise ConfigError(
+                f"{source}: layer {index} uses {row[2]!r}, which is not supported; "
+                f"use one of {', '.join(sorted(ALLOWED_MODULES))}"
+            )
+        for argument in row[3]:
+            if not isinstance(argument, (int, float, bool, list, type(None))) and argument not in ("nc", "nearest", "None"):
+                raise ConfigError(f"{source}: layer {index} has the argument {argument!r}, which is not allowed")
+    if rows[-1][2] != "Detect" or any(row[2] == "Detect" for row in rows[:-1]):
+        raise ConfigError(f"{source}: the last layer, and only it, must be Detect")
+
+
+def build_detector(
+    architecture: dict[str, Any], class_names: Sequence[str], *, theta: float = 4.0, theta_per: str = "channel"
+) -> ClipDetector:
+    """A source ANN: every activation its own ``ClippedReLU`` (ultralytics shares one object for the whole model).
+
+    Args:
+        architecture: checked by ``check_architecture``.
+        class_names: in label order.
+        theta: initial threshold.
+        theta_per: ``"channel"`` or ``"layer"``.
+    """
+    check_architecture(architecture, "model")
+    model = ClipDetector(copy.deepcopy(architecture), ch=3, nc=len(class_names), verbose=False)
+    model.names = dict(enumerate(class_names))
+
+    def clip(_: nn.Module, channels: int) -> nn.Module:
+        return ClippedReLU(channels if theta_per == "channel" else 1, theta)
+
+    replace_activations_(model, nn.ReLU, clip)
+    return model
+
+
+def replace_activations_(model: nn.Module, kind: type[nn.Module], make: Callable[[Any, int], nn.Module]) -> None:
+    """Replace in place the activation of every ultralytics Conv whose type is ``kind`` by ``make(old, channels)``."""
+    for module in model.modules():
+        activation = getattr(module, "act", None)
+        if isinstance(activation, kind):
+            module.act = make(activation, module.conv.out_channels)  # type: ignore[operator, union-attr]
+
+
+def activations(model: nn.Module) -> Iterator[tuple[str, ClippedReLU]]:
+    """Qualified name and module of every clip or QC activation, in definition order."""
+    for name, module in model.named_modules():
+        if isinstance(module, ClippedReLU):
+            yield name, module
+
+
+def as_qc(model: ClipDetector, T: int, noise: float = 0.0) -> ClipDetector:
+    """A copy with QC activations at T levels, same weights and thetas."""
+    made = copy.deepcopy(model)
+    replace_activations_(made, ClippedReLU, lambda old, _: QCActivation.from_clip(old, T=T, noise=noise))
+    return made
+
+
+def as_clip(model: ClipDetector) -> ClipDetector:
+    """A copy with plain clip activations: the clip ANN with Stage I's weights."""
+
+    def clip(old: ClippedReLU, _: int) -> ClippedReLU:
+        made = ClippedReLU(old.log_theta.numel())
+        made.log_theta = nn.Parameter(old.log_theta.detach().clone())
+        return made
+
+    made = copy.deepcopy(model)
+    replace_activations_(made, QCActivation, clip)
+    return made

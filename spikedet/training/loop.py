@@ -1,0 +1,240 @@
+"""The training loop of every stage that trains whole networks: ultralytics' detection trainer, made ours at the edges.
+
+Ultralytics gives mosaic, albumentations, EMA, warm-up, cosine schedule and the loss. Overridden here: the dataset (from
+memory), validation (our AP on a held-out slice of the training pictures), thresholds with a learning rate of their own,
+checkpoints and resume (never pickled), and every callback that would reach for the network.
+"""
+
+from __future__ import annotations
+
+import csv
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch.utils.tensorboard import SummaryWriter
+from ultralytics.models.yolo.detect import DetectionTrainer
+from ultralytics.utils.torch_utils import ModelEMA
+
+from spikedet.config import LoopConfig
+from spikedet.data import DetectionDataset
+from spikedet.environment import pick_device, seed_everything
+from spikedet.errors import TrainingError
+from spikedet.evaluation.measures import measure
+from spikedet.evaluation.predict import predict_dataset
+from spikedet.models import ClipDetector
+from spikedet.training.dataset import AugmentedDataset
+from spikedet.training.state import finite, load_state, save_state
+
+STATE_FILE = "last.safetensors"
+METRICS = ("AP", "AP50", "AP75")
+
+Save = Callable[[ClipDetector, dict[str, float]], None]
+"""Called with the averaged network and its held-out measures whenever it is the best so far."""
+
+
+class TrainingLoop(DetectionTrainer):
+    """One training run.
+
+    Args:
+        model: the network to train, in place.
+        train: pictures to train on.
+        held_out: training pictures kept for validation; may be empty, then the last network is kept.
+        config: the stage's configuration.
+        image_size: side of the square input.
+        save: receives the best network.
+    """
+
+    # The name must not end in "Trainer": ultralytics attaches its platform callbacks to classes called so.
+
+    def __init__(
+        self,
+        model: ClipDetector,
+        train: DetectionDataset,
+        held_out: DetectionDataset,
+        config: LoopConfig,
+        image_size: int,
+        save: Save,
+    ) -> None:
+        self.config, self.sources, self.save_best = config, {"train": train, "val": held_out}, save
+        self.out = Path(config.out)
+        device = pick_device(config.device)
+        threads = torch.get_num_threads()
+        super().__init__(overrides=_overrides(config, image_size, device), _callbacks=defaultdict(list))
+        torch.set_num_threads(threads)  # ultralytics leaves one core unused on a CPU
+        self.callbacks = defaultdict(list)
+        self.args.workers = config.workers
+        self.model = model
+        self.model.autocast = config.precision == "bf16"
+        self.batch_size = self.args.batch = min(config.batch, len(train))
+        seed_everything(config.seed)
+        self.writer = SummaryWriter(str(self.out / "tensorboard"))
+        self.started = time.monotonic()
+
+    # --- data -----------------------------------------------------------------------------------------------------
+
+    def get_dataset(self) -> dict[str, Any]:
+        """Names and the two splits by key; the datasets themselves stay in ``self.sources``."""
+        names = dict(enumerate(self.sources["train"].class_names))
+        return {"train": "train", "val": "val", "nc": len(names), "names": names, "channels": 3, "path": ""}
+
+    def build_dataset(self, img_path: str, mode: str = "train", batch: int | None = None) -> AugmentedDataset:
+        """The split ``img_path`` behind ultralytics' transforms."""
+        source = self.sources[img_path] if len(self.sources[img_path]) else self.sources["train"]
+        return AugmentedDataset(
+            source, image_size=self.args.imgsz, hyp=self.args, augment=mode == "train", batch=batch or 1
+        )
+
+    # --- optimizer --------------------------------------------------------------------------------------------------
+
+    def build_optimizer(self, model: Any, name: str = "auto", lr: float = 1e-3, **kwargs: Any) -> Any:
+        """Ultralytics' groups, with the thresholds in one of their own: higher rate, no weight decay."""
+        optimizer = super().build_optimizer(model, name, lr, **kwargs)
+        thetas = [p for n, p in model.named_parameters() if n.endswith("log_theta")]
+        chosen = {id(p) for p in thetas}
+        for group in optimizer.param_groups:
+            group["params"] = [p for p in group["params"] if id(p) not in chosen]
+        defaults = {k: v for k, v in optimizer.param_groups[0].items() if k not in ("params", "param_group")}
+        rate = lr * self.config.theta_lr_factor
+        optimizer.add_param_group(
+            {**defaults, "params": thetas, "lr": rate, "weight_decay": 0.0, "param_group": "theta"}
+        )
+        return optimizer
+
+    # --- validation -------------------------------------------------------------------------------------------------
+
+    def get_validator(self) -> Any:
+        """A stand-in: ``validate`` is ours, ultralytics only asks for the names of the measures."""
+        return SimpleNamespace(metrics=SimpleNamespace(keys=[f"held_out/{name}" for name in METRICS]))
+
+    def validate(self) -> tuple[dict[str, float], float]:
+        """Percent AP of the averaged network on the held-out training pictures; fitness is AP50:95."""
+        due = (self.epoch + 1) % self.config.validate_every == 0 or self.epoch + 1 >= self.epochs
+        held_out = self.sources["val"]
+        if not due or not len(held_out):
+            return dict(self.metrics), float(self.epoch) if not len(held_out) else (self.fitness or 0.0)
+        network = self.ema.ema.eval()
+        found = predict_dataset(lambda x: {0: network(x.to(self.device))[0]}, held_out, self.args.imgsz)
+        measures = measure(held_out, found[0])
+        values = {f"held_out/{name}": float(getattr(measures, name) or 0.0) for name in METRICS}
+        return values, values["held_out/AP"]
+
+    # --- logs, checkpoints, resume ------------------------------------------------------------------------------------
+
+    def save_metrics(self, metrics: dict[str, float]) -> None:
+        """One line in results.csv, the same to TensorBoard and one line for the person watching."""
+        super().save_metrics(metrics)
+        for name, value in metrics.items():
+            self.writer.add_scalar(name, float(value), self.epoch + 1)
+        loss = sum(float(v) for k, v in metrics.items() if k.startswith("train/"))
+        shown = "  ".join(f"{name} {metrics.get(f'held_out/{name}', 0.0):.1f}" for name in METRICS)
+        elapsed = time.monotonic() - self.started
+        left = elapsed / (self.epoch + 1 - self.start_epoch) * (self.epochs - self.epoch - 1)
+        print(
+            f"epoch {self.epoch + 1}/{self.epochs}  loss {loss:.3f}  held out: {shown}  "
+            f"{elapsed:.0f} s, about {left:.0f} s left",
+            flush=True,
+        )
+
+    def save_model(self) -> bool:
+        """Keep the best averaged network, then the state to resume from."""
+        averaged = self.ema.ema
+        if self.fitness is None or self.best_fitness is None or self.fitness >= self.best_fitness:
+            self.best_fitness = self.fitness
+            self.save_best(averaged, {k.split("/")[1]: v for k, v in self.metrics.items() if k.startswith("held_out/")})
+        facts = {
+            "epoch": self.epoch,
+            "best_fitness": self.best_fitness,
+            "updates": self.ema.updates,
+            "stopper": [self.stopper.best_fitness, self.stopper.best_epoch],
+        }
+        modules = {"model": self.model.state_dict(), "ema": averaged.state_dict()}
+        save_state(self.out / STATE_FILE, modules, self.optimizer.state_dict(), facts)
+        return True
+
+    def resume_training(self, ckpt: Any) -> None:
+        """Go on after the last finished epoch, if asked to and if there is one."""
+        if not self.config.resume or not (self.out / STATE_FILE).exists():
+            return
+        modules, optimizer, facts = load_state(self.out / STATE_FILE)
+        self.model.load_state_dict(modules["model"])
+        self.ema = ModelEMA(self.model)
+        self.ema.ema.load_state_dict(modules["ema"])
+        self.ema.updates = facts["updates"]
+        self.optimizer.load_state_dict(optimizer)
+        self.best_fitness = facts["best_fitness"]
+        self.stopper.best_fitness, self.stopper.best_epoch = facts["stopper"]
+        self.start_epoch = facts["epoch"] + 1
+        print(f"resumed after epoch {self.start_epoch} of {self.epochs}", flush=True)
+
+    def _handle_nan_recovery(self, epoch: int) -> bool:
+        if self.loss is None or bool(torch.isfinite(self.loss).all()):
+            return False
+        best = f"the last good network is in {self.out}" if self.best_fitness is not None else "nothing was saved yet"
+        raise TrainingError(f"epoch {epoch + 1}: the loss is no longer finite; {best}. Try a lower --lr.")
+
+    def final_eval(self) -> None:
+        """Nothing: the best network was judged when it was saved."""
+        self.writer.close()
+
+    def finished(self) -> bool:
+        """True if the state in the output folder is already at the last epoch."""
+        state = self.out / STATE_FILE
+        return self.config.resume and state.exists() and load_state(state)[2]["epoch"] + 1 >= self.epochs
+
+    def run(self) -> None:
+        """Train until the last epoch, early stopping or an error."""
+        if self.finished():
+            print(f"{self.out}: already trained to epoch {self.epochs}", flush=True)
+            return
+        self.train()
+        if not finite(self.ema.ema.state_dict()):
+            raise TrainingError(f"{self.out}: the averaged network is no longer finite; try a lower --lr")
+
+
+def read_log(path: Path) -> dict[str, list[float]]:
+    """Columns of results.csv by name."""
+    columns: dict[str, list[float]] = defaultdict(list)
+    with open(path, newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            for name, value in row.items():
+                columns[name].append(float(value))
+    return dict(columns)
+
+
+def _overrides(config: LoopConfig, image_size: int, device: torch.device) -> dict[str, Any]:
+    return {
+        "task": "detect",
+        "mode": "train",
+        "model": "spikedet.yaml",
+        "data": "spikedet",
+        "device": "cpu" if device.type == "cpu" else str(device.index or 0),
+        "save_dir": str(config.out),
+        "exist_ok": True,
+        "epochs": config.epochs,
+        "batch": config.batch,
+        "nbs": config.batch,
+        "imgsz": image_size,
+        "optimizer": "AdamW",
+        "lr0": config.lr,
+        "lrf": config.lr_final,
+        "cos_lr": True,
+        "momentum": 0.9,
+        "weight_decay": config.weight_decay,
+        "warmup_epochs": config.warmup_epochs,
+        "warmup_bias_lr": 0.0,
+        "mosaic": config.mosaic,
+        "close_mosaic": config.close_mosaic,
+        "mixup": config.mixup,
+        "patience": config.patience or 10**9,
+        "seed": config.seed,
+        "deterministic": False,
+        "amp": False,  # autocast is the model's own: ultralytics' bf16 raises on a CPU
+        "plots": False,
+        "verbose": False,
+        "workers": config.workers,
+    }

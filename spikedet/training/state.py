@@ -1,0 +1,67 @@
+"""The state of an unfinished training run: safetensors plus JSON, so that nothing has to be unpickled to resume."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from spikedet.errors import CheckpointError
+from spikedet.files import atomic_path
+
+_KEY = "spikedet-training"
+
+
+def save_state(path: Path, modules: dict[str, dict[str, Tensor]], optimizer: dict[str, Any], facts: Any) -> None:
+    """Write state dicts by name, the optimizer's tensors and JSON facts in one atomic file."""
+    tensors = {f"{part}/{name}": value for part, state in modules.items() for name, value in state.items()}
+    scalars: dict[str, dict[str, Any]] = {}
+    for index, slots in optimizer["state"].items():
+        for name, value in slots.items():
+            if isinstance(value, Tensor):
+                tensors[f"optimizer/{index}/{name}"] = value
+            else:
+                scalars.setdefault(str(index), {})[name] = value
+    header = {"facts": facts, "groups": _json_groups(optimizer["param_groups"]), "scalars": scalars}
+    with atomic_path(path) as temporary:
+        stored = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
+        save_file(stored, temporary, metadata={_KEY: json.dumps(header)})
+
+
+def load_state(path: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any], Any]:
+    """What ``save_state`` wrote: ``(modules, optimizer state dict, facts)``.
+
+    Raises:
+        CheckpointError: missing, truncated or not a training state.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {})[_KEY])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise CheckpointError(f"{path}: no training state to resume from ({error}); train without --resume") from error
+    modules: dict[str, dict[str, Tensor]] = {}
+    slots: dict[int, dict[str, Any]] = {int(index): dict(values) for index, values in header["scalars"].items()}
+    for name, value in tensors.items():
+        part, rest = name.split("/", 1)
+        if part == "optimizer":
+            index, slot = rest.split("/", 1)
+            slots.setdefault(int(index), {})[slot] = value
+        else:
+            modules.setdefault(part, {})[rest] = value
+    return modules, {"state": slots, "param_groups": header["groups"]}, header["facts"]
+
+
+def _json_groups(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    plain = (int, float, str, bool, type(None), list, tuple)
+    return [{k: v for k, v in group.items() if isinstance(v, plain)} for group in groups]
+
+
+def finite(tensors: dict[str, Tensor]) -> bool:
+    """True if no floating-point tensor holds NaN or infinity."""
+    return all(bool(torch.isfinite(t).all()) for t in tensors.values() if t.is_floating_point())

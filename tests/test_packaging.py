@@ -1,0 +1,109 @@
+"""What installing promises: versions, licence, lock, make targets, and no trace of the machine it was made on."""
+
+import importlib.metadata
+import re
+import subprocess
+import sys
+import tomllib
+from ctypes.util import find_library
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parent.parent
+PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+RUNTIME: list[str] = PROJECT["dependencies"]
+EXTRAS: list[str] = [name for extra in PROJECT["optional-dependencies"].values() for name in extra]
+REQUIREMENTS = [Requirement(line) for line in RUNTIME + EXTRAS if not line.startswith(PROJECT["name"])]
+
+
+def lock_lines() -> list[str]:
+    lines = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def project_files() -> list[Path]:
+    """Every file that is committed or about to be."""
+    try:
+        top = subprocess.run(["git", "-C", ROOT, "rev-parse", "--show-toplevel"], capture_output=True, text=True)
+    except FileNotFoundError:
+        pytest.skip("git is not installed")
+    if top.returncode != 0 or Path(top.stdout.strip()).resolve() != ROOT:
+        pytest.skip("not a git checkout")
+    listing = ["git", "-C", ROOT, "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(listing, capture_output=True, text=True, check=True).stdout.split("\0")
+    return [ROOT / name for name in names if name and (ROOT / name).is_file()]
+
+
+def test_lock_holds_versions_and_no_address() -> None:
+    pin = re.compile(r"[A-Za-z0-9._-]+==[A-Za-z0-9.]+")  # no "+local" version, "@ address", option or range
+    assert [line for line in lock_lines() if not pin.fullmatch(line)] == []
+
+
+def test_lock_names_each_package_once() -> None:
+    names = [canonicalize_name(line.split("==")[0]) for line in lock_lines()]
+    assert sorted(names) == sorted(set(names))
+
+
+@pytest.mark.parametrize("requirement", REQUIREMENTS, ids=str)
+def test_declared_dependency_is_pinned_within_its_range(requirement: Requirement) -> None:
+    pins = {canonicalize_name(name): version for name, version in (line.split("==") for line in lock_lines())}
+    name = canonicalize_name(requirement.name)
+    assert name in pins, f"{requirement} is not in requirements.lock: install it and run `make lock`"
+    assert requirement.specifier.contains(pins[name]), f"{requirement} excludes the locked {pins[name]}"
+
+
+def test_version_has_one_home() -> None:
+    literal = re.compile(r"__version__\s*=\s*[\"']|[\"']" + re.escape(PROJECT["version"]) + "[\"']")
+    sources = sorted((ROOT / "spikedet").rglob("*.py"))
+    assert [path.name for path in sources if literal.search(path.read_text(encoding="utf-8"))] == []
+
+
+def test_installed_version_is_that_of_pyproject() -> None:
+    try:
+        installed = importlib.metadata.version(PROJECT["name"])
+    except importlib.metadata.PackageNotFoundError:
+        pytest.skip("spikedet is not installed here; `make test` installs it")
+    assert installed == PROJECT["version"], "the installed metadata is stale: run `make setup`"
+
+
+def test_licence_is_the_agpl() -> None:
+    text = (ROOT / "LICENSE").read_text(encoding="utf-8")
+    assert PROJECT["license"] == "AGPL-3.0-or-later"
+    assert " ".join(text.split()[:7]) == "GNU AFFERO GENERAL PUBLIC LICENSE Version 3,"
+    assert "END OF TERMS AND CONDITIONS" in text
+
+
+@pytest.mark.parametrize("target", ["quickstart", "test", "lint", "format", "lock", "clean"])
+def test_makefile_has_the_target(target: str) -> None:
+    assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+
+
+def test_no_path_of_a_machine_is_in_the_project() -> None:
+    machine_path = re.compile(rb"(?<![\w.~-])/(?:work|root)/")
+    found = []
+    for path in project_files():
+        content = path.read_bytes()
+        if b"\0" not in content and (match := machine_path.search(content)):
+            line = content.count(b"\n", 0, match.start()) + 1
+            found.append(f"{path.relative_to(ROOT)}:{line}")
+    # This file's own pattern is written so that it does not match itself.
+    assert found == []
+
+
+def test_cv2_can_open_windows() -> None:
+    """opencv-python and its headless twin share one folder; the Makefile leaves there the build with windows."""
+    try:
+        importlib.metadata.version("opencv-python")
+    except importlib.metadata.PackageNotFoundError:
+        pytest.skip("opencv-python is not installed")
+    if sys.platform == "linux" and find_library("GL") is None:
+        pytest.skip("no libGL on this machine, where only the headless build loads")
+    import cv2
+
+    gui = re.search(r"^\s*GUI:\s*(\S+)", cv2.getBuildInformation(), re.MULTILINE)
+    assert gui is not None
+    assert gui.group(1) != "NONE", "cv2 is the headless build: run `make setup` after removing .venv/.installed"
