@@ -12,6 +12,7 @@ OPENCV ?= opencv-python
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+LOG := $(VENV)/install.log
 STAMP := $(VENV)/.installed
 PYTHON_FLOOR := $(shell sed -n 's/^requires-python = ">=\(.*\)"/\1/p' pyproject.toml)
 
@@ -47,19 +48,22 @@ $(BIN)/python:
 	         "name a newer one: make PYTHON=python$(PYTHON_FLOOR)" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
-# Standard output of pip goes to a log, warnings and errors to the terminal.
-#
+# pip writes to a log; its last lines are shown when it fails.
+define INSTALL
+@$(PIP) install --progress-bar off $(1) >> $(LOG) 2>&1 || { tail -n 30 $(LOG) >&2; exit 1; }
+endef
+
 # opencv-python (wanted by ultralytics and us) and opencv-python-headless (wanted by albumentations) write the same
 # cv2 folder, and pip leaves there whichever it happened to unpack last. Reinstalling $(OPENCV) alone settles it.
 $(STAMP): requirements.lock pyproject.toml | $(BIN)/python
-	@echo "Installing requirements.lock into $(VENV): a few minutes and some GB the first time; log: $(VENV)/install.log"
-	@$(PIP) install --progress-bar off -r requirements.lock > $(VENV)/install.log
-	@$(PIP) install --progress-bar off --no-deps --force-reinstall \
-	    "$$(grep '^$(OPENCV)==' requirements.lock)" >> $(VENV)/install.log
+	@echo "Installing requirements.lock into $(VENV): a few minutes and 7 GB the first time; log: $(LOG)"
+	@: > $(LOG)
+	$(call INSTALL,-r requirements.lock)
+	$(call INSTALL,--no-deps --force-reinstall "$$(grep '^$(OPENCV)==' requirements.lock)")
 	@$(BIN)/python -c 'import cv2' || { \
 	    echo "cv2 does not load; where a system library is missing, either install it (Debian: libgl1 libglib2.0-0)" \
 	         "or do without windows: make OPENCV=opencv-python-headless ..." >&2; exit 1; }
-	@$(PIP) install --progress-bar off --no-deps --no-build-isolation --editable . >> $(VENV)/install.log
+	$(call INSTALL,--no-deps --no-build-isolation --editable .)
 	@touch $@
 
 # To move a version: .venv/bin/pip install --upgrade NAME, make test, make lock.
@@ -70,7 +74,6 @@ lock: | $(BIN)/python
 	   $(PIP) list --format=freeze --exclude-editable --exclude pip --exclude spikedet \
 	   | sed -e 's/+[^=]*$$//' | grep -Ev '^(cuda-|triton|nvidia-(cu|nccl|nv))'; } > requirements.lock.new
 	@mv requirements.lock.new requirements.lock
-	@git --no-pager diff --stat -- requirements.lock
 
 # Neither runs/ (hours of training) nor .venv (minutes of installing) goes.
 clean:

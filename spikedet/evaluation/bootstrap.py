@@ -26,7 +26,7 @@ from spikedet.evaluation.coco_ap import IOU_THRESHOLDS, RECALL_STEPS, match_coco
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
-CHUNK_ELEMENTS = 4_000_000
+CHUNK_ELEMENTS = 2_000_000
 
 
 @dataclass(frozen=True)

@@ -99,15 +99,15 @@ def difficult_coco_eval() -> type[Any]:
     """The class ``DifficultCOCOeval``; made on first use, so that importing spikedet needs no pycocotools."""
     from pycocotools.cocoeval import COCOeval
 
-    class DifficultCOCOeval(COCOeval):  # type: ignore[misc]
+    class DifficultCOCOeval(COCOeval):
         """COCOeval that ignores annotations with ``difficult``; ``_prepare`` alone would overwrite their flag."""
 
         def _prepare(self) -> None:
             super()._prepare()
-            for annotations in self._gts.values():
-                for annotation in annotations:
-                    if annotation["difficult"]:
-                        annotation["ignore"] = 1
+            for objects in self._gts.values():
+                for thing in objects:
+                    if thing["difficult"]:
+                        thing["ignore"] = 1
 
     return DifficultCOCOeval
 

@@ -100,7 +100,8 @@ def box_iou(boxes_a: npt.NDArray[np.float32], boxes_b: npt.NDArray[np.float32]) 
     sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
     shared = sides.clip(0).prod(-1)
     union = (a[..., 2:] - a[..., :2]).clip(0).prod(-1) + (b[..., 2:] - b[..., :2]).clip(0).prod(-1) - shared
-    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    iou: Floats = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    return iou
 
 
 def _judge(iou: Floats, difficult: Bools) -> npt.NDArray[np.int8]:

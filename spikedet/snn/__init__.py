@@ -1,1 +1,23 @@
+"""Spiking neurons, layers, networks and their simulation by time step."""
 
+from spikedet.snn.functional import if_step, rate_of_constant_input, signed_if_step
+from spikedet.snn.layers import Readout, SpikingConv
+from spikedet.snn.network import IMAGE, Node, SpikingNetwork, qc_forward
+from spikedet.snn.simulator import Readings, Simulation, simulate
+from spikedet.snn.surrogate import fire
+
+__all__ = [
+    "IMAGE",
+    "Node",
+    "Readings",
+    "Readout",
+    "Simulation",
+    "SpikingConv",
+    "SpikingNetwork",
+    "fire",
+    "if_step",
+    "qc_forward",
+    "rate_of_constant_input",
+    "signed_if_step",
+    "simulate",
+]

@@ -30,8 +30,12 @@ class AugmentedDataset(YOLODataset):
             batch_size=batch,
             data={"names": names, "nc": len(names), "channels": 3},
         )
-        if augment and len(source) * image_size * image_size * 3 <= _RAM_CACHE_BYTES:
+
+    def build_transforms(self, hyp: Any) -> Any:
+        """Ultralytics' transforms; the mosaic draws from all pictures where they fit in memory, else from the buffer."""
+        if self.augment and len(self.source) * self.imgsz * self.imgsz * 3 <= _RAM_CACHE_BYTES:
             self.cache = "ram"
+        return super().build_transforms(hyp)
 
     def get_img_files(self, img_path: Any) -> list[str]:
         """The pictures' paths, in dataset order."""

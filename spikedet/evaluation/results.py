@@ -1,0 +1,224 @@
+"""``results.json``: one row per judged network, and the Markdown tables made from the rows.
+
+The file is ``{"meta": {...}, "rows": [...]}``; a row's keys are the fields of ``ResultRow``, AP in percent to four
+decimals, null where there is nothing to say.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from spikedet.errors import DataError
+from spikedet.files import write_json
+
+STAGES = ("ann", "qc", "copied", "coarse", "fine")
+NEURONS = ("if", "signed", "asymmetric")
+AP_FIELDS = ("AP", "AP50", "AP75", "AP_S", "AP_M", "AP_L", "VOC07", "VOC_area", "loss")
+STEP_FIELDS = ("delay", "T", "t", "L")
+TABLE_APS = {"AP50:95": "AP", **{name: name for name in ("AP50", "AP75", "AP_S", "AP_M", "AP_L", "VOC07")}}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResultRow:
+    """One network on one split. The AP fields are those of ``APMeasures``: ``ResultRow(..., **vars(measures))``.
+
+    Attributes:
+        method: how the network was made.
+        model: the architecture's name.
+        stage: ``ann``, ``qc`` (quantizing activations), or a spiking network with ``copied`` weights, after ``coarse``
+            or after coarse and ``fine`` calibration.
+        finetuned: True with the weights of Stage I; an ``ann`` then has clip activations.
+        neuron: ``if``, ``signed`` or ``asymmetric``; None for a network that does not spike.
+        delay: firing delay k in steps.
+        T, t, L: window converted for, steps read out (1 to T), and end-to-end latency, in steps.
+        spikes_per_image: mean number of spikes per picture.
+        data, split, images, seed: what it was judged on and the seed that made it.
+        loss, loss_ci95: points of AP50:95 below the better ANN, and the bootstrap interval ``(low, high)``.
+
+    Raises:
+        ValueError: if a value is unknown or not a finite number where one belongs.
+    """
+
+    method: str = "two-stage"
+    model: str
+    stage: str
+    finetuned: bool
+    neuron: str | None = None
+    delay: int | None = None
+    T: int | None = None
+    t: int | None = None
+    L: int | None = None
+    spikes_per_image: float | None = None
+    data: str
+    split: str
+    images: int
+    seed: int
+    AP: float | None = None
+    AP50: float | None = None
+    AP75: float | None = None
+    AP_S: float | None = None
+    AP_M: float | None = None
+    AP_L: float | None = None
+    VOC07: float | None = None
+    VOC_area: float | None = None
+    loss: float | None = None
+    loss_ci95: tuple[float, float] | None = None
+    per_class: dict[str, dict[str, float | None]] | None = None
+
+    def __post_init__(self) -> None:
+        if self.stage not in STAGES:
+            raise ValueError(f"stage must be one of {', '.join(STAGES)}, got {self.stage!r}")
+        if self.neuron is not None and self.neuron not in NEURONS:
+            raise ValueError(f"neuron must be one of {', '.join(NEURONS)} or null, got {self.neuron!r}")
+        if not isinstance(self.finetuned, bool):
+            raise ValueError(f"finetuned must be true or false, got {self.finetuned!r}")
+        for name in STEP_FIELDS:
+            value = getattr(self, name)
+            if value is not None and (type(value) is not int or value < (name != "delay")):
+                raise ValueError(f"{name} must be a number of steps or null, got {value!r}")
+        if self.t is not None and (self.T is None or self.t > self.T):
+            raise ValueError(f"t must not exceed T, got t={self.t} and T={self.T}")
+        for name in (*AP_FIELDS, "spikes_per_image"):
+            _check_number(name, getattr(self, name))
+        if self.loss_ci95 is not None:
+            if not isinstance(self.loss_ci95, tuple) or len(self.loss_ci95) != 2:
+                raise ValueError(f"loss_ci95 must be two numbers or null, got {self.loss_ci95!r}")
+            for bound in self.loss_ci95:
+                _check_number("loss_ci95", bound)
+
+    @property
+    def network(self) -> str:
+        """What a table calls it, for example ``SNN + coarse + fine``."""
+        if self.stage == "ann":
+            return "clip ANN after Stage I" if self.finetuned else "ANN"
+        names = {"qc": "QC-ANN", "copied": "SNN, weights copied", "coarse": "SNN + coarse"}
+        return names.get(self.stage, "SNN + coarse + fine")
+
+    @property
+    def read_early(self) -> bool:
+        """True where fewer steps are read than the network was converted for."""
+        return self.t is not None and self.t != self.T
+
+
+REQUIRED_KEYS = tuple(field.name for field in fields(ResultRow) if field.name != "per_class")
+
+
+def write_results(path: Path, meta: Mapping[str, Any], rows: Sequence[ResultRow]) -> Path:
+    """Write ``results.json`` in one step and return its path.
+
+    Args:
+        path: the file; its folder is made.
+        meta: JSON-ready facts about the run: versions, config, seed, command.
+        rows: in the order of the table.
+
+    Raises:
+        SpikedetError: if it cannot be written.
+    """
+    return write_json(path, {"meta": dict(meta), "rows": [_to_json(row) for row in rows]})
+
+
+def read_results(path: Path) -> tuple[dict[str, Any], list[ResultRow]]:
+    """Read ``(meta, rows)``; keys that this version does not know are left out.
+
+    Raises:
+        DataError: naming the file, if it is no such file, a key is missing or a value is invalid.
+    """
+    path = Path(path)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise DataError(f"{path}: not JSON in UTF-8 ({error})") from error
+    if not isinstance(content, dict) or not isinstance(content.get("meta"), dict):
+        raise DataError(f'{path}: expected {{"meta": {{...}}, "rows": [...]}}, written by spikedet')
+    if not isinstance(content.get("rows"), list):
+        raise DataError(f'{path}: expected a list under "rows"')
+    return content["meta"], [_from_json(row, f"{path}: row {i}") for i, row in enumerate(content["rows"], 1)]
+
+
+def markdown_table(rows: Sequence[ResultRow]) -> str:
+    """Markdown: networks read at their T first, then those read out early, each under a sentence saying which.
+
+    Rows of different methods, models, data, splits or seeds get tables of their own. AP in percent.
+    """
+    groups: dict[tuple[Any, ...], list[ResultRow]] = {}
+    for row in rows:
+        groups.setdefault((row.method, row.model, row.data, row.split, row.images, row.seed), []).append(row)
+    parts = []
+    for (method, model, data, split, images, seed), members in groups.items():
+        subject = f"{model} on {data} {split} ({images} pictures), method {method}, seed {seed}; AP in percent."
+        full = [row for row in members if not row.read_early]
+        early = [row for row in members if row.read_early]
+        if full:
+            parts.append(f"Converted for T and read at T. {subject}\n\n{_table(full)}")
+        if early:
+            parts.append(f"Converted for T, read out early at t < T. {subject}\n\n{_table(early)}")
+    return "\n".join(parts)
+
+
+def _table(rows: Sequence[ResultRow]) -> str:
+    words = ["network", "Stage I", "neuron"]
+    numbers = ["delay", "T", "t", "L", "spikes per picture", *TABLE_APS, "loss [95 %]"]
+    lines = [words + numbers, ["---"] * len(words) + ["---:"] * len(numbers), *(_cells(row) for row in rows)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _cells(row: ResultRow) -> list[str]:
+    steps = ["-" if value is None else str(value) for value in (getattr(row, name) for name in STEP_FIELDS)]
+    spikes = "-" if row.spikes_per_image is None else f"{row.spikes_per_image:,.1f}"
+    loss = _decimal(row.loss)
+    if row.loss_ci95 is not None:
+        loss += f" [{_decimal(row.loss_ci95[0])}, {_decimal(row.loss_ci95[1])}]"
+    aps = [_decimal(getattr(row, name)) for name in TABLE_APS.values()]
+    return [row.network, "yes" if row.finetuned else "no", row.neuron or "-", *steps, spikes, *aps, loss]
+
+
+def _decimal(value: float | None) -> str:
+    return "-" if value is None else f"{round(value, 1) + 0.0:.1f}"  # + 0.0 turns -0.0 into 0.0
+
+
+def _to_json(row: ResultRow) -> dict[str, Any]:
+    content = asdict(row)
+    for name in AP_FIELDS:
+        content[name] = _rounded(content[name])
+    if row.loss_ci95 is not None:
+        content["loss_ci95"] = [_rounded(bound) for bound in row.loss_ci95]
+    if row.per_class is None:
+        del content["per_class"]
+    else:
+        content["per_class"] = {
+            name: {key: _rounded(ap) for key, ap in measures.items()} for name, measures in row.per_class.items()
+        }
+    return content
+
+
+def _from_json(content: Any, where: str) -> ResultRow:
+    if not isinstance(content, dict):
+        raise DataError(f"{where}: expected an object, got {type(content).__name__}")
+    missing = [key for key in REQUIRED_KEYS if key not in content]
+    if missing:
+        raise DataError(f"{where}: missing {', '.join(missing)}")
+    known = {key: content[key] for key in (*REQUIRED_KEYS, "per_class") if key in content}
+    if isinstance(known["loss_ci95"], list):
+        known["loss_ci95"] = tuple(known["loss_ci95"])
+    try:
+        return ResultRow(**known)
+    except ValueError as error:
+        raise DataError(f"{where}: {error}") from error
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(float(value), 4)
+
+
+def _check_number(name: str, value: Any) -> None:
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"{name} must be a finite number or null, got {value!r}")

@@ -1,0 +1,36 @@
+"""The neurons as pure steps ``(input, state) -> (spikes, state)``.
+
+IF with soft reset (equations 2 to 4):
+    u <- u + v[t];   s = 1 if u >= theta else 0;   u <- u - theta s
+Signed IF: as IF, and s = -1 if u < 0 and the neuron's spike count so far is positive; u <- u + theta then.
+
+All tensors broadcast; ``v`` and ``u`` are ``[N, C, H, W]`` in activation units, theta is positive and broadcastable,
+spikes are float tensors of 0, 1 (and -1). A spike of a layer is worth its theta.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def if_step(v: Tensor, u: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
+    """One step of IF with soft reset: ``(spikes in {0, 1}, membrane potential after reset)``."""
+    u = u + v
+    spikes = (u >= theta).to(u.dtype)
+    return spikes, u - theta * spikes
+
+
+def signed_if_step(v: Tensor, u: Tensor, count: Tensor, theta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """One step of signed IF: ``(spikes in {-1, 0, 1}, potential after reset, spike count so far)``."""
+    u = u + v
+    spikes = (u >= theta).to(u.dtype) - ((u < 0) & (count > 0)).to(u.dtype)
+    return spikes, u - theta * spikes, count + spikes
+
+
+def rate_of_constant_input(x: Tensor, theta: Tensor, T: int) -> Tensor:
+    """Spike count of an IF neuron with u[0] = theta / 2 after T steps of constant input x (exact in exact arithmetic).
+
+    clip(floor((T x + theta / 2) / theta), 0, T): the QC activation's level.
+    """
+    return torch.floor((T * x + theta / 2) / theta).clamp(0, T)

@@ -1,0 +1,173 @@
+"""What a converted network is made of: spiking convolutions, linear operations on spike trains, read-outs.
+
+Every tensor on an edge is a piece of a spike train ``[K, N, C, H, W]`` in activation units: a spike of a layer is worth
+its theta, so that weights stay those of the QC-ANN and linear operations (upsampling, concatenation, sum, average
+pooling) act on spike trains step by step, exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from spikedet.config import Neuron
+from spikedet.snn.functional import if_step, signed_if_step
+
+
+@dataclass
+class NeuronState:
+    """Membrane state of one layer: potential, signed spike count (signed IF only) and steps done."""
+
+    u: Tensor
+    count: Tensor | None
+    step: int = 0
+
+
+class SpikingConv(nn.Module):
+    """A convolution with folded BN and a layer of integrate-and-fire neurons.
+
+    Args:
+        weight: ``[C, C_in / groups, k, k]``.
+        bias: ``[C]``.
+        theta: ``[C]``, positive thresholds in activation units.
+        stride, padding, dilation, groups: of the convolution.
+        neuron: ``if`` or ``signed``.
+        delay: firing delay in steps.
+
+    Buffers/parameters: ``u0`` ``[C]`` (per channel) or ``[C, H, W]`` (per neuron), theta / 2 before calibration.
+    """
+
+    def __init__(
+        self,
+        weight: Tensor,
+        bias: Tensor,
+        theta: Tensor,
+        *,
+        stride: tuple[int, ...],
+        padding: tuple[int, ...],
+        dilation: tuple[int, ...] = (1, 1),
+        groups: int = 1,
+        neuron: Neuron = "if",
+        delay: int = 0,
+    ) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(weight)
+        self.bias = nn.Parameter(bias)
+        self.u0 = nn.Parameter(theta / 2)
+        self.register_buffer("theta", theta.clone())
+        self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
+        self.neuron, self.delay = neuron, delay
+
+    theta: Tensor
+
+    def potential(self, x: Tensor) -> Tensor:
+        """Input potential of a piece of spike train: ``[K, N, C_in, H, W]`` -> ``[K, N, C, H', W']``."""
+        out = F.conv2d(x.flatten(0, 1), self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+        return out.unflatten(0, x.shape[:2])
+
+    def initial_state(self, shape: Sequence[int]) -> NeuronState:
+        """State before the first step, for potentials of this ``[N, C, H, W]`` shape."""
+        u = broadcast(self.u0).expand(*shape).clone()
+        return NeuronState(u, torch.zeros_like(u) if self.neuron == "signed" else None)
+
+    def run(self, v: Tensor, state: NeuronState) -> Tensor:
+        """Feed K steps of input potential; the state moves on in place.
+
+        Args:
+            v: ``[K, N, C, H, W]``.
+            state: from ``initial_state``, and as the steps before have left it.
+
+        Returns:
+            Spikes ``[K', N, C, H, W]`` in {-1, 0, 1}; steps of the firing delay give none, so K' <= K.
+        """
+        theta = broadcast(self.theta)
+        spikes = []
+        for current in v:
+            state.step += 1
+            if state.step <= self.delay:
+                state.u = state.u + current
+            elif state.count is None:
+                fired, state.u = if_step(current, state.u, theta)
+                spikes.append(fired)
+            else:
+                fired, state.u, state.count = signed_if_step(current, state.u, state.count, theta)
+                spikes.append(fired)
+        return torch.stack(spikes) if spikes else v.new_zeros((0, *v.shape[1:]))
+
+    def extra_repr(self) -> str:
+        return f"{tuple(self.weight.shape)}, stride={self.stride}, neuron={self.neuron}, delay={self.delay}"
+
+
+class Readout(nn.Module):
+    """A last convolution; it reads out the mean input potential, linear in the mean of its input spike train.
+
+    Args:
+        weight: ``[C, C_in, k, k]``.
+        bias: ``[C]``.
+        stride, padding: of the convolution.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor, *, stride: tuple[int, ...], padding: tuple[int, ...]) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(weight)
+        self.bias = nn.Parameter(bias)
+        self.stride, self.padding = stride, padding
+
+    def forward(self, mean: Tensor) -> Tensor:
+        """``[N, C_in, H, W]`` mean input -> ``[N, C, H', W']``."""
+        return F.conv2d(mean, self.weight, self.bias, self.stride, self.padding)
+
+
+class SpikeOp(nn.Module):
+    """A linear operation on spike trains, without state: ``forward(list of [K, N, C, H, W]) -> [K, N, C', H', W']``."""
+
+    def forward(self, trains: list[Tensor]) -> Tensor:
+        raise NotImplementedError
+
+
+class Upsample(SpikeOp):
+    """Nearest-neighbour upsampling by a whole factor."""
+
+    def __init__(self, factor: int) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, trains: list[Tensor]) -> Tensor:
+        (x,) = trains
+        return x.repeat_interleave(self.factor, -2).repeat_interleave(self.factor, -1)
+
+
+class Concat(SpikeOp):
+    """Concatenation over channels."""
+
+    def forward(self, trains: list[Tensor]) -> Tensor:
+        return torch.cat(trains, 2)
+
+
+class Add(SpikeOp):
+    """Sum of spike trains, exact whatever their thetas are, because spikes carry theta."""
+
+    def forward(self, trains: list[Tensor]) -> Tensor:
+        return torch.stack(trains).sum(0)
+
+
+class AvgPool(SpikeOp):
+    """Average pooling with the settings of an ``nn.AvgPool2d``."""
+
+    def __init__(self, pool: nn.AvgPool2d) -> None:
+        super().__init__()
+        self.pool = pool
+
+    def forward(self, trains: list[Tensor]) -> Tensor:
+        (x,) = trains
+        pooled: Tensor = self.pool(x.flatten(0, 1))
+        return pooled.unflatten(0, x.shape[:2])
+
+
+def broadcast(values: Tensor) -> Tensor:
+    """``[C]`` -> ``[1, C, 1, 1]``; ``[C, H, W]`` -> ``[1, C, H, W]``."""
+    return values.view(1, -1, 1, 1) if values.ndim == 1 else values.unsqueeze(0)

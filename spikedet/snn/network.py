@@ -1,0 +1,124 @@
+"""A converted network: an ordered graph of spiking layers, independent of the model it came from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from spikedet.quantization import qc_quantize
+from spikedet.snn.layers import Readout, SpikeOp, SpikingConv
+
+IMAGE = "image"
+"""Name of the network's input; it is constant over time (direct encoding, section III d)."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """One step of the graph: a module and the names of the nodes it reads."""
+
+    name: str
+    inputs: tuple[str, ...]
+    module: nn.Module
+
+
+class SpikingNetwork(nn.Module):
+    """Spiking layers in execution order.
+
+    Args:
+        nodes: topologically sorted; every input is ``IMAGE`` or an earlier node.
+        box_readouts: names of the read-outs of the box logits, one per scale.
+        class_readouts: the same for the class logits.
+        strides: pixels per cell of each scale.
+        T: time steps the network was converted for.
+    """
+
+    def __init__(
+        self, nodes: list[Node], box_readouts: list[str], class_readouts: list[str], strides: Tensor, T: int
+    ) -> None:
+        super().__init__()
+        self.nodes = nodes
+        self.box_readouts, self.class_readouts, self.strides, self.T = box_readouts, class_readouts, strides, T
+        self._modules.update({node.name.replace(".", "/"): node.module for node in nodes})
+        self.starts = self._window_starts()
+
+    def _window_starts(self) -> dict[str, int]:
+        """Global step at which each node's input window begins; branches wait for the latest of their inputs."""
+        out = {IMAGE: 0}
+        starts = {}
+        for node in self.nodes:
+            starts[node.name] = max(out[name] for name in node.inputs)
+            out[node.name] = starts[node.name] + getattr(node.module, "delay", 0)
+        return starts
+
+    def latency(self, t: int) -> int:
+        """L: steps from the first input to the end of a read-out after t steps of the read-outs' windows."""
+        return max(self.starts[name] for name in self.box_readouts + self.class_readouts) + t
+
+    def spiking(self) -> Iterator[tuple[Node, SpikingConv]]:
+        """The nodes with neurons, in execution order."""
+        for node in self.nodes:
+            if isinstance(node.module, SpikingConv):
+                yield node, node.module
+
+    def consumers(self) -> dict[str, list[Node]]:
+        """Nodes that read each node (or the image)."""
+        readers: dict[str, list[Node]] = {IMAGE: []}
+        for node in self.nodes:
+            readers.setdefault(node.name, [])
+            for name in node.inputs:
+                readers[name].append(node)
+        return readers
+
+    def is_constant(self, name: str) -> bool:
+        """True if this node's output does not change over time: the image, and linear operations on it alone."""
+        if name == IMAGE:
+            return True
+        node = next(n for n in self.nodes if n.name == name)
+        return isinstance(node.module, SpikeOp) and all(self.is_constant(i) for i in node.inputs)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Weights, biases, thresholds and initial potentials by ``LAYER.tensor``, for a checkpoint."""
+        return {key.replace("/", "."): value for key, value in self.state_dict().items()}
+
+    def load_tensors(self, tensors: dict[str, Tensor]) -> None:
+        """Load what ``tensors`` returned. Raises RuntimeError naming what is missing, extra or of another shape."""
+        known = {key.replace("/", "."): key for key in self.state_dict()}
+        for node, layer in self.spiking():
+            if (stored := tensors.get(f"{node.name}.u0")) is not None and stored.ndim == 3:
+                layer.u0 = nn.Parameter(torch.empty_like(stored))
+        self.load_state_dict({known.get(name, name): value for name, value in tensors.items()})
+
+
+@torch.no_grad()
+def qc_forward(network: SpikingNetwork, images: Tensor, T: int | None) -> dict[str, Tensor]:
+    """Activations of the QC-ANN that has this network's weights (T levels), or of its clip ANN (``T=None``).
+
+    Args:
+        network: with copied (not calibrated) weights.
+        images: ``[N, 3, H, W]``.
+        T: quantization levels.
+
+    Returns:
+        Output of every node by name: activations ``[N, C, H, W]``, logits for read-outs.
+    """
+    values = {IMAGE: images}
+    for node in network.nodes:
+        module, first = node.module, values[node.inputs[0]]
+        if isinstance(module, SpikingConv):
+            values[node.name] = layer_activation(module, module.potential(first.unsqueeze(0))[0], T)
+        elif isinstance(module, SpikeOp):
+            values[node.name] = module([values[name].unsqueeze(0) for name in node.inputs])[0]
+        else:
+            assert isinstance(module, Readout)
+            values[node.name] = module(first)
+    return values
+
+
+def layer_activation(layer: SpikingConv, potential: Tensor, T: int | None) -> Tensor:
+    """g (T levels) or the clip activation (``T=None``) of a layer's pre-activations ``[N, C, H, W]``."""
+    if T is not None:
+        return qc_quantize(potential, layer.theta, T)
+    return torch.minimum(potential.relu(), layer.theta.view(1, -1, 1, 1))

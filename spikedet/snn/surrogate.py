@@ -1,0 +1,78 @@
+"""Multi-step firing with a surrogate gradient, for calibration by BPTT through one layer.
+
+Forward: the exact spikes of ``functional.py`` over a window of T steps after ``delay`` steps of integration.
+Backward (equations 20 and 21), with h the rectangle of width alpha and height 1 / alpha around each threshold:
+
+    dL/du[t] = h(u[t]) dL/ds[t] + dL/du[t+1] (1 - theta h(u[t])),      dL/dv[t] = dL/du[t],     dL/du[0] = dL/du[1]
+
+A signed neuron has a second rectangle around 0, open only where its spike count is positive.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from spikedet.snn.functional import if_step, signed_if_step
+
+
+class _Fire(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, v: Tensor, u0: Tensor, theta: Tensor, alpha: Tensor, signed: bool, delay: int) -> Tensor:
+        steps, tail = v.shape[0], [v.new_zeros(v.shape[1:])] * delay
+        u = u0.expand(v.shape[1:]).clone()
+        count = torch.zeros_like(u)
+        spikes, slopes = [], []
+        for t, current in enumerate([*v, *tail]):
+            before = u + current
+            if t < delay:
+                u = before
+                continue
+            slope = (before - theta).abs() < alpha / 2
+            if signed:
+                slope = slope | ((before.abs() < alpha / 2) & (count > 0))
+                fired, u, count = signed_if_step(current, u, count, theta)
+            else:
+                fired, u = if_step(current, u, theta)
+            spikes.append(fired)
+            slopes.append(slope)
+        ctx.save_for_backward(torch.stack(slopes), theta, alpha)
+        ctx.steps, ctx.delay, ctx.u0_shape = steps, delay, u0.shape
+        return torch.stack(spikes)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        slopes, theta, alpha = ctx.saved_tensors
+        (grad,) = grads
+        height = 1.0 / alpha
+        grad_u = torch.zeros_like(grad[0])
+        grad_v = grad.new_zeros((ctx.steps, *grad.shape[1:]))
+        for t in range(ctx.steps + ctx.delay - 1, -1, -1):
+            if t >= ctx.delay:
+                slope = slopes[t - ctx.delay] * height
+                grad_u = slope * grad[t - ctx.delay] + grad_u * (1.0 - theta * slope)
+            if t < ctx.steps:
+                grad_v[t] = grad_u
+        return grad_v, grad_u.sum_to_size(ctx.u0_shape), None, None, None, None
+
+
+def fire(
+    v: Tensor, u0: Tensor, theta: Tensor, *, width: float = 1.0, signed: bool = False, delay: int = 0
+) -> Tensor:
+    """Spikes of one layer over its window, differentiable in the input and the initial potential.
+
+    Args:
+        v: ``[T, N, C, H, W]`` input potentials; zero after the window while a delayed neuron still fires.
+        u0: initial potential, broadcastable to ``[N, C, H, W]``.
+        theta: threshold, broadcastable likewise.
+        width: width alpha of the rectangle in units of theta (equation 20).
+        signed: signed IF instead of IF.
+        delay: steps integrated before the first firing decision.
+
+    Returns:
+        ``[T, N, C, H, W]`` spikes in {0, 1} (signed: {-1, 0, 1}).
+    """
+    spikes: Tensor = _Fire.apply(v, u0, theta, width * theta, signed, delay)
+    return spikes

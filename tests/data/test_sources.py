@@ -1,0 +1,136 @@
+"""From a name on the command line to a dataset."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from voc_writer import annotation_xml, fingerprint, object_xml, write_year
+
+from spikedet.data import load_dataset
+from spikedet.data.sources import parse_synthetic
+from spikedet.data.synthetic import SYNTHETIC_CLASS_NAMES, SyntheticConfig
+from spikedet.errors import ConfigError, DataError
+
+CAT = annotation_xml(object_xml("cat", (1, 1, 10, 20)))
+TINY = "synthetic:train=2,val=1,test=1,size=64"
+
+
+def test_synthetic_is_written_once_under_the_cache(tmp_path: Path) -> None:
+    train = load_dataset(TINY, "train", cache_root=tmp_path)
+    before = fingerprint(tmp_path)
+    val = load_dataset(TINY, "val", cache_root=tmp_path)
+    assert (len(train), len(val)) == (2, 1)
+    assert train.class_names == val.class_names == SYNTHETIC_CLASS_NAMES
+    assert fingerprint(tmp_path) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["synthetic-v1-64x64-2-1-1-seed0"]
+
+
+def test_synthetic_seeds_live_side_by_side(tmp_path: Path) -> None:
+    first = load_dataset(TINY, "train", cache_root=tmp_path)
+    second = load_dataset(f"{TINY},seed=1", "train", cache_root=tmp_path)
+    assert (first.read_image(0) != second.read_image(0)).any()
+
+
+@pytest.mark.parametrize(
+    ("text", "config"),
+    [
+        ("", SyntheticConfig(train=256, val=64, test=64, image_hw=(160, 160), seed=0)),
+        ("train=64,val=16,seed=3", SyntheticConfig(train=64, val=16, test=64, image_hw=(160, 160), seed=3)),
+        (" size = 96 , test=2,", SyntheticConfig(train=256, val=64, test=2, image_hw=(96, 96), seed=0)),
+    ],
+)
+def test_synthetic_settings(text: str, config: SyntheticConfig) -> None:
+    assert parse_synthetic(text) == config
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("trian=64", "synthetic: unknown setting 'trian'; known: train, val, test, size, seed"),
+        ("train", "synthetic: train= is not a whole number of at most 9 digits; for example train=256"),
+        ("seed=-1", "seed=-1 is not a whole number"),
+        ("seed=" + "9" * 5000, "is not a whole number"),
+        ("size=1.5", "size=1.5 is not a whole number"),
+        ("size=32", "size 32 x 32 is outside 64 to 1024 pixels"),
+        ("train=0", "train=0 is outside 1 to 100000"),
+    ],
+)
+def test_invalid_synthetic_settings(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_dataset(f"synthetic:{text}", "train", cache_root=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_folder_as_text_or_path(tmp_path: Path) -> None:
+    root = write_year(tmp_path / "mine", {"a": CAT})
+    before = fingerprint(tmp_path)
+    assert len(load_dataset(str(root), "train", cache_root=tmp_path / "cache")) == 1
+    assert load_dataset(root, "train", ["dog", "cat"]).samples[0].labels.tolist() == [1]
+    assert fingerprint(tmp_path) == before
+
+
+def test_strict_is_passed_on(tmp_path: Path) -> None:
+    root = write_year(tmp_path / "mine", {"a": annotation_xml(object_xml("cat", (3, 3, 3, 3)))})
+    with pytest.raises(DataError, match="has no area"):
+        load_dataset(root, "train", strict=True)
+
+
+def test_missing_path_says_what_is_accepted(tmp_path: Path) -> None:
+    message = "none: no such dataset; expected a folder with Annotations/.* a .yaml file that names one, or 'synthetic'"
+    with pytest.raises(DataError, match=message):
+        load_dataset(tmp_path / "none", "train")
+
+
+def test_tilde_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    write_year(tmp_path / "mine", {"a": CAT})
+    (tmp_path / "mine.yaml").write_text("data: ~/mine\n")
+    assert len(load_dataset("~/mine", "train")) == 1
+    assert len(load_dataset("~/mine.yaml", "train")) == 1
+    with pytest.raises(DataError, match="write the folder out"):
+        load_dataset("~no_such_user_here/mine", "train")
+
+
+def test_yaml_names_a_folder_beside_it(tmp_path: Path) -> None:
+    write_year(tmp_path / "sets" / "mine", {"a": CAT})
+    (tmp_path / "mine.yml").write_text("data: sets/mine\nnames: [dog, cat]\n")
+    dataset = load_dataset(tmp_path / "mine.yml", "train")
+    assert (dataset.name, dataset.class_names) == ("mine", ("dog", "cat"))
+    assert load_dataset(tmp_path / "mine.yml", "train", ["cat"]).class_names == ("cat",)
+
+
+def test_yaml_without_names_takes_those_of_the_annotations(tmp_path: Path) -> None:
+    root = write_year(tmp_path / "mine", {"a": CAT})
+    (tmp_path / "mine.yaml").write_text(f"data: {root}\n")
+    assert load_dataset(tmp_path / "mine.yaml", "train").class_names == ("cat",)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "expected a mapping with the key 'data'"),
+        ("- data", "expected a mapping with the key 'data'"),
+        ("data: [", "not readable as YAML"),
+        ("data: !!python/object/apply:os.getcwd []", "not readable as YAML"),
+        ("data: x\npath: y\nnc: 3", "unknown key 'path'; known: data, names"),
+        ("names: [a]", "'data' must be the path of a VOC folder, got None"),
+        ("data: 7", "'data' must be the path of a VOC folder, got 7"),
+        ("data: x\nnames: {0: a}", "'names' must be a list of class names"),
+        ("data: x\nnames: []", "'names' must be a list of class names"),
+        ("data: x\nnames: [no]", "quote names such as 'no'"),
+        ("data: x\nnames: [a, a]", "'names' has a name twice"),
+    ],
+)
+def test_invalid_yaml(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "x.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=rf"x\.yaml: .*{message}"):
+        load_dataset(tmp_path / "x.yaml", "train")
+
+
+def test_missing_yaml_and_missing_folder_in_it(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"x\.yaml: no such file"):
+        load_dataset(tmp_path / "x.yaml", "train")
+    (tmp_path / "x.yaml").write_text("data: gone\n")
+    with pytest.raises(DataError, match="gone: no such dataset"):
+        load_dataset(tmp_path / "x.yaml", "train")

@@ -1,0 +1,152 @@
+"""results.json there and back, and the tables."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from spikedet.errors import DataError
+from spikedet.evaluation import ResultRow, markdown_table, measure, read_results, write_results
+
+ANN = ResultRow(model="yolov3-tiny", stage="ann", finetuned=False, data="BCCD", split="test", images=72, seed=0, AP=60)
+SNN = replace(
+    ANN,
+    stage="fine",
+    finetuned=True,
+    neuron="if",
+    delay=0,
+    T=8,
+    t=8,
+    L=8,
+    spikes_per_image=1234567.89,
+    AP=59.123456,
+    AP50=88.88,
+    loss=-0.04,
+    loss_ci95=(-0.51234567, 1.26),
+)
+EARLY = replace(SNN, t=4, AP=41.0)
+
+
+def test_no_rows(tmp_path):
+    path = write_results(tmp_path / "new" / "results.json", {}, [])
+    assert read_results(path) == ({}, [])
+    assert markdown_table([]) == ""
+
+
+def test_there_and_back_to_four_decimals(tmp_path):
+    row = replace(SNN, per_class={"WBC": {"AP": 12.345678, "VOC07": None}})
+    path = write_results(tmp_path / "results.json", {"seed": 0, "config": {"T": 8}}, [ANN, row])
+    meta, (ann, snn) = read_results(path)
+    assert meta == {"seed": 0, "config": {"T": 8}} and ann == ANN
+    assert snn == replace(row, AP=59.1235, loss_ci95=(-0.5123, 1.26), per_class={"WBC": {"AP": 12.3457, "VOC07": None}})
+
+
+def test_the_keys_of_the_file(tmp_path):
+    path = write_results(tmp_path / "results.json", {}, [SNN])
+    assert " ".join(json.loads(path.read_text())["rows"][0]) == (
+        "method model stage finetuned neuron delay T t L spikes_per_image data split images seed "
+        "AP AP50 AP75 AP_S AP_M AP_L VOC07 VOC_area loss loss_ci95"
+    )
+
+
+def test_a_row_takes_all_measures(hand_made):
+    measures = measure(*hand_made([[((0, 0, 9, 9), 0, False)]], [[]]))
+    row = ResultRow(model="m", stage="ann", finetuned=False, data="d", split="s", images=1, seed=0, **vars(measures))
+    assert (row.AP, row.AP_L, row.per_class) == (0, None, measures.per_class)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"stage": "middle"}, "row 1: stage must be one of ann, qc, copied, coarse, fine, got 'middle'"),
+        ({"neuron": "lif"}, "row 1: neuron must be one of if, signed, asymmetric or null, got 'lif'"),
+        ({"finetuned": "yes"}, "finetuned must be true or false"),
+        ({"t": 9}, "t must not exceed T, got t=9 and T=8"),
+        ({"T": 0}, "T must be a number of steps"),
+        ({"AP": "60"}, "AP must be a finite number or null, got '60'"),
+        ({"loss_ci95": [1]}, "loss_ci95 must be two numbers"),
+    ],
+)
+def test_an_invalid_value_names_the_file(tmp_path, change, message):
+    path = write_results(tmp_path / "results.json", {}, [SNN])
+    content = json.loads(path.read_text())
+    content["rows"][0] |= change
+    path.write_text(json.dumps(content))
+    with pytest.raises(DataError, match=message) as caught:
+        read_results(path)
+    assert str(caught.value).startswith(str(path))
+
+
+def test_a_missing_key_names_the_file(tmp_path):
+    path = write_results(tmp_path / "results.json", {}, [SNN])
+    content = json.loads(path.read_text())
+    del content["rows"][0]["AP75"]
+    path.write_text(json.dumps(content))
+    with pytest.raises(DataError, match="row 1: missing AP75"):
+        read_results(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "not JSON"),
+        ("[]", "expected"),
+        ('{"meta": {}}', "a list under"),
+        ('{"meta": {}, "rows": [3]}', "row 1: expected an object, got int"),
+    ],
+)
+def test_a_foreign_file_is_named(tmp_path, text, message):
+    path = tmp_path / "results.json"
+    path.write_text(text)
+    with pytest.raises(DataError, match=message):
+        read_results(path)
+
+
+def test_no_file(tmp_path):
+    with pytest.raises(DataError, match=r"gone\.json: cannot be read"):
+        read_results(tmp_path / "gone.json")
+
+
+def test_the_two_tables():
+    table = markdown_table([ANN, SNN, EARLY])
+    full, early = table.split("Converted for T, read out early at t < T.")
+    assert full.startswith(
+        "Converted for T and read at T. yolov3-tiny on BCCD test (72 pictures), method two-stage, seed 0; "
+        "AP in percent.\n\n| network"
+    )
+    lines = [line for line in full.splitlines() if line.startswith("|")]
+    assert lines[0] == (
+        "| network | Stage I | neuron | delay | T | t | L | spikes per picture | AP50:95 | AP50 | AP75 | AP_S | AP_M "
+        "| AP_L | VOC07 | loss [95 %] |"
+    )
+    assert lines[2] == "| ANN | no | - | - | - | - | - | - | 60.0 | - | - | - | - | - | - | - |"
+    assert lines[3] == (
+        "| SNN + coarse + fine | yes | if | 0 | 8 | 8 | 8 | 1,234,567.9 | 59.1 | 88.9 | - | - | - | - | - "
+        "| 0.0 [-0.5, 1.3] |"
+    )
+    assert len(lines) == 4 and "| 8 | 4 | 8 |" in early and "60.0" not in early
+
+
+def test_one_table_where_only_one_exists():
+    assert "read out early" not in markdown_table([ANN, SNN])
+    assert markdown_table([EARLY]).startswith("Converted for T, read out early at t < T.")
+
+
+def test_models_get_tables_of_their_own():
+    table = markdown_table([ANN, replace(ANN, model="yolov8n")])
+    assert table.count("read at T. yolov3-tiny on") == table.count("read at T. yolov8n on") == 1
+
+
+@pytest.mark.parametrize(
+    ("stage", "finetuned", "network"),
+    [
+        ("ann", False, "ANN"),
+        ("ann", True, "clip ANN after Stage I"),
+        ("qc", True, "QC-ANN"),
+        ("copied", False, "SNN, weights copied"),
+        ("coarse", True, "SNN + coarse"),
+        ("fine", True, "SNN + coarse + fine"),
+    ],
+)
+def test_network_names(stage, finetuned, network):
+    assert replace(ANN, stage=stage, finetuned=finetuned).network == network
