@@ -158,7 +158,7 @@ class CalibrateConfig(Checked):
         lr: learning rate of Adam.
         crop: output positions per side in a training step; larger maps are cropped at random.
         surrogate_width: width of the rectangular surrogate, in units of theta.
-        precision: bf16 autocast of the convolutions while training a layer; spikes kept for the next layer are fp32's.
+        precision: of the convolutions in training steps; held-out errors and the spikes kept are always fp32.
         memory_budget_gb: cached spike trains above this go to disk.
         seed: of the draw and the crops.
         out: output folder; empty is the checkpoint's folder.
@@ -177,7 +177,7 @@ class CalibrateConfig(Checked):
     lr: float = 5e-4
     crop: int = 20
     surrogate_width: float = 1.0
-    precision: Precision = "bf16"
+    precision: Precision = "fp32"
     memory_budget_gb: float = 4.0
     seed: int = 0
     out: str = ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import warnings
 from pathlib import Path
 
@@ -16,6 +17,7 @@ MAX_PIXELS = 100_000_000
 
 _EXIF_ORIENTATION = 0x0112
 _TRANSPOSING = frozenset({5, 6, 7, 8})
+_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error)
 
 
 def read_image(path: Path) -> npt.NDArray[np.uint8]:
@@ -30,18 +32,23 @@ def read_image(path: Path) -> npt.NDArray[np.uint8]:
     with _opened(Path(path)) as image:
         try:
             return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-        except (OSError, SyntaxError, ValueError, EOFError) as error:
-            raise DataError(
-                f"{path}: the picture is truncated or damaged ({error}); replace or remove it"
-            ) from error
+        except _DAMAGE as error:
+            raise _damaged(path, error) from error
 
 
 def image_hw(path: Path) -> tuple[int, int]:
     """Height and width after EXIF rotation, from the header alone. Raises DataError like ``read_image``."""
     with _opened(Path(path)) as image:
         width, height = image.size
-        rotated = image.getexif().get(_EXIF_ORIENTATION) in _TRANSPOSING
+        try:
+            rotated = image.getexif().get(_EXIF_ORIENTATION) in _TRANSPOSING
+        except _DAMAGE as error:
+            raise _damaged(path, error) from error
     return (width, height) if rotated else (height, width)
+
+
+def _damaged(path: Path, error: Exception) -> DataError:
+    return DataError(f"{path}: the picture is truncated or damaged ({error}); replace or remove it")
 
 
 def _opened(path: Path) -> Image.Image:

@@ -1,0 +1,50 @@
+"""Coarse calibration of the initial potential, in closed form (equation 18)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from spikedet.calibration.observer import Indices, Observer
+from spikedet.snn import Node, Readout, SpikingConv
+from spikedet.snn.layers import broadcast
+
+
+@torch.no_grad()
+def coarse_calibrate_(observer: Observer, node: Node, batches: Iterable[Indices]) -> float:
+    """Shift a layer's u[0] by T times its mean rate error, or a read-out's bias by its mean error, per channel.
+
+    u[0] += T mean(a - r) over pictures and places, with a = g(x) the QC-ANN's activation and r the mean of the spikes,
+    both in activation units; u[0] is an increment in potential, hence the factor T.
+
+    Returns:
+        The mean squared error before the shift.
+    """
+    module = node.module
+    total: Tensor | None = None
+    squares, count = 0.0, 0
+    for indices in batches:
+        error = observer.target(node, indices) - answer(observer, node, indices)
+        per_channel = error.sum((0, 2, 3), dtype=torch.float64)
+        total = per_channel if total is None else total + per_channel
+        squares += float(error.square().sum(dtype=torch.float64))
+        count += error.numel()
+    assert total is not None, "calibration needs at least one picture"
+    mean = (total / (count / len(total))).float()
+    if isinstance(module, SpikingConv):
+        module.u0 += observer.T * (mean if module.u0.ndim == 1 else mean.view(-1, 1, 1))
+    else:
+        assert isinstance(module, Readout)
+        module.bias += mean
+    return squares / count
+
+
+@torch.no_grad()
+def answer(observer: Observer, node: Node, indices: Indices) -> Tensor:
+    """What a layer says now: its mean spikes, or a read-out's mean potential, ``[b, C, H, W]``."""
+    module = node.module
+    if isinstance(module, SpikingConv):
+        return observer.simulate(node, module, indices).mean(0) * broadcast(module.theta)
+    return module(observer.train(node.inputs[0], indices).mean(0))  # type: ignore[no-any-return]

@@ -1,0 +1,62 @@
+"""What a calibration will take, said before it starts."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from spikedet.calibration.observer import peak_bytes
+from spikedet.config import CalibrateConfig
+from spikedet.snn import Readout, SpikingConv, SpikingNetwork, qc_forward
+
+BACKWARD_FACTOR = 3.0
+"""Cost of a training step over its forward convolution: weight gradient, neuron forward and backward, optimizer."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Bytes of cached spike trains and activations, bytes of the pictures, and seconds."""
+
+    cache_bytes: int
+    picture_bytes: int
+    seconds: float
+
+    def __str__(self) -> str:
+        return (
+            f"about {self.cache_bytes / 2**20:.0f} MiB of cached spike trains, {self.picture_bytes / 2**20:.0f} MiB of "
+            f"pictures, {self.seconds / 60:.1f} minutes"
+        )
+
+
+def estimate(network: SpikingNetwork, images: Tensor, config: CalibrateConfig) -> Estimate:
+    """Memory exactly (it follows from the shapes), time from the speed of one forward pass here and now."""
+    values = qc_forward(network, images[:1], network.T)
+    shapes = {node.name: tuple(values[node.name].shape[1:]) for node, _ in network.spiking()}
+    started = time.perf_counter()
+    qc_forward(network, images[:2], network.T)
+    seconds_per_picture = (time.perf_counter() - started) / 2
+    macs, cropped = 0.0, 0.0
+    for node in network.nodes:
+        if isinstance(node.module, (SpikingConv, Readout)):
+            height, width = values[node.name].shape[-2:]
+            steps = 1 if isinstance(node.module, Readout) else network.T
+            per_place = float(node.module.weight.numel()) * steps
+            macs += per_place * height * width
+            cropped += per_place * min(height, config.crop) * min(width, config.crop)
+    speed = macs / network.T / seconds_per_picture
+    passes = 2 * macs * len(images)  # one to measure the rates, one to record the spikes
+    work = passes + (passes if config.fine else 0.0)  # the coarse network is made on its own first
+    if config.fine:
+        work += cropped * len(images) * config.epochs * BACKWARD_FACTOR
+    return Estimate(peak_bytes(network, shapes, len(images)), images.numel() * images.element_size(), work / speed)
+
+
+def probe_batch(network: SpikingNetwork, images: Tensor, budget_bytes: float = 256 * 2**20) -> int:
+    """Pictures per simulation batch such that the largest layer's potentials fit the budget."""
+    with torch.no_grad():
+        values = qc_forward(network, images[:1], network.T)
+    largest = max(values[node.name].numel() for node, _ in network.spiking()) * network.T * 4
+    return max(1, int(budget_bytes // largest))

@@ -1,0 +1,183 @@
+"""Fine calibration: one layer's weights, bias and u[0] by BPTT through that layer alone (equations 17, 20 and 21).
+
+The loss is the mean squared difference between the rate r = (sum of spikes) theta / T and the QC-ANN's activation, which
+keeps the numerical precision that box regression needs (section V-B). A training step sees a random crop of the output
+map, cut together with its receptive field, so that the crop's gradient is exact and early layers cost no more than deep
+ones. The state with the lowest error on held-out calibration pictures is kept; the state before training competes too.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from spikedet.calibration.observer import Observer
+from spikedet.config import CalibrateConfig, Precision
+from spikedet.snn import Node, SpikingConv, fire
+from spikedet.snn.layers import Readout, broadcast
+
+HELD_OUT_CROP = 2
+"""Side of the held-out crops, in units of the training crop."""
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A window of an output map: first row and column, rows and columns."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+def random_crop(map_hw: tuple[int, int], side: int, generator: torch.Generator) -> Crop:
+    """A window of at most ``side`` x ``side`` anywhere on the map."""
+    height, width = min(side, map_hw[0]), min(side, map_hw[1])
+    top = int(torch.randint(map_hw[0] - height + 1, (), generator=generator))
+    left = int(torch.randint(map_hw[1] - width + 1, (), generator=generator))
+    return Crop(top, left, height, width)
+
+
+def crop_output(maps: Tensor, crop: Crop) -> Tensor:
+    """The window of ``[..., H, W]``."""
+    return maps[..., crop.top : crop.top + crop.height, crop.left : crop.left + crop.width]
+
+
+def receptive_field(
+    crop: Crop, module: SpikingConv | Readout, map_hw: tuple[int, int]
+) -> tuple[tuple[slice, slice], tuple[int, int, int, int]]:
+    """The part of the input map that a window of the output sees, and the zero padding it still needs.
+
+    Args:
+        crop: window of the convolution's output.
+        module: the convolution.
+        map_hw: height and width of its input map.
+
+    Returns:
+        Row and column slices of the input map, and (left, right, top, bottom) padding, as ``F.pad`` takes it.
+    """
+    spans, pads = [], []
+    dilation = getattr(module, "dilation", (1, 1))
+    for axis, (first, count) in enumerate(((crop.top, crop.height), (crop.left, crop.width))):
+        begin = first * module.stride[axis] - module.padding[axis]
+        reach = (count - 1) * module.stride[axis] + dilation[axis] * (module.weight.shape[2 + axis] - 1) + 1
+        spans.append(slice(max(begin, 0), min(begin + reach, map_hw[axis])))
+        pads.append((max(-begin, 0), max(begin + reach - map_hw[axis], 0)))
+    return (spans[0], spans[1]), (*pads[1], *pads[0])
+
+
+def layer_rate(
+    module: SpikingConv | Readout, x: Tensor, T: int, config: CalibrateConfig, precision: Precision
+) -> Tensor:
+    """Rate (or logits) of a cropped input, differentiable in the layer's weight, bias and u[0].
+
+    Args:
+        module: the layer being trained.
+        x: ``[K, b, C_in, h, w]``, a padded receptive field; K = 1 if constant over time.
+        T: window length.
+        config: surrogate width.
+        precision: of the convolution; a bf16 one also rounds its output, which moves spikes, so errors are judged in fp32.
+    """
+    with torch.autocast(x.device.type, torch.bfloat16, enabled=precision == "bf16"):
+        if isinstance(module, Readout):
+            return F.conv2d(x.mean(0), module.weight, module.bias, module.stride).float()
+        v = F.conv2d(x.flatten(0, 1), module.weight, module.bias, module.stride, 0, module.dilation, module.groups)
+    v = v.float().unflatten(0, x.shape[:2])
+    v = v.expand(T, *v.shape[1:])
+    theta = broadcast(module.theta)
+    spikes = fire(
+        v,
+        broadcast(module.u0),
+        theta,
+        width=config.surrogate_width,
+        signed=module.neuron == "signed",
+        delay=module.delay,
+    )
+    return spikes.mean(0) * theta
+
+
+def fine_calibrate_(
+    observer: Observer, node: Node, training: list[int], held_out: list[int], config: CalibrateConfig
+) -> tuple[float, float, int]:
+    """Train one layer in place.
+
+    Returns:
+        Held-out mean squared error before and after, and the number of epochs run.
+    """
+    module = node.module
+    assert isinstance(module, (SpikingConv, Readout))
+    chosen = _trained(module, config)
+    before = best_error = _held_out_error(observer, node, held_out, config)
+    if not chosen:
+        return before, before, 0
+    best = {name: value.clone() for name, value in module.state_dict().items()}
+    optimizer = torch.optim.Adam(chosen, lr=config.lr)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.epochs, config.lr * 0.05)
+    generator = torch.Generator().manual_seed(config.seed)
+    since_best = epoch = 0
+    for epoch in range(1, config.epochs + 1):
+        for indices in _batches(training, config.batch, generator):
+            rates, targets = _cropped(observer, node, indices, config, config.crop, generator, config.precision)
+            loss = F.mse_loss(rates, targets)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        schedule.step()
+        error = _held_out_error(observer, node, held_out, config)
+        if math.isfinite(error) and error < best_error:
+            best_error, since_best = error, 0
+            best = {name: value.clone() for name, value in module.state_dict().items()}
+        else:
+            since_best += 1
+        if config.patience and since_best >= config.patience:
+            break
+    module.load_state_dict(best)
+    return before, best_error, epoch
+
+
+def _trained(module: SpikingConv | Readout, config: CalibrateConfig) -> list[nn.Parameter]:
+    chosen = [module.weight, module.bias] if config.train_weights else []
+    return [*chosen, module.u0] if config.train_potential and isinstance(module, SpikingConv) else chosen
+
+
+def _batches(indices: list[int], batch: int, generator: torch.Generator) -> Iterator[list[int]]:
+    order = torch.randperm(len(indices), generator=generator).tolist()
+    for start in range(0, len(order), batch):
+        yield [indices[i] for i in order[start : start + batch]]
+
+
+def _cropped(
+    observer: Observer,
+    node: Node,
+    indices: list[int],
+    config: CalibrateConfig,
+    side: int,
+    generator: torch.Generator,
+    precision: Precision,
+) -> tuple[Tensor, Tensor]:
+    """Rates and targets of one batch on one random window of at most ``side`` places a side."""
+    module = node.module
+    assert isinstance(module, (SpikingConv, Readout))
+    targets = observer.target(node, indices)
+    crop = random_crop((targets.shape[-2], targets.shape[-1]), side, generator)
+    window, padding = receptive_field(crop, module, observer.map_hw(node.inputs[0]))
+    x = F.pad(observer.train(node.inputs[0], indices, window), padding)
+    return layer_rate(module, x, observer.T, config, precision), crop_output(targets, crop)
+
+
+@torch.no_grad()
+def _held_out_error(observer: Observer, node: Node, held_out: list[int], config: CalibrateConfig) -> float:
+    """Mean squared error on the held-out pictures, the same windows at every call."""
+    generator = torch.Generator().manual_seed(config.seed + 1)
+    squares, count = 0.0, 0
+    for start in range(0, len(held_out), config.batch):
+        indices = held_out[start : start + config.batch]
+        rates, targets = _cropped(observer, node, indices, config, HELD_OUT_CROP * config.crop, generator, "fp32")
+        squares += float((rates - targets).square().sum(dtype=torch.float64))
+        count += targets.numel()
+    return squares / max(count, 1)

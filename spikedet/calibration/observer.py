@@ -1,0 +1,186 @@
+"""What every layer sees and should say on the calibration pictures, in O(L): each train and activation computed once.
+
+Two networks run side by side, layer by layer: the reference (the QC-ANN, through the copied weights) and the network being
+calibrated, whose layers already done feed the ones to come. Both keep only what a later layer still reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from spikedet.calibration.store import ByteStore, bytes_per_neuron, pack_spikes, unpack_spikes
+from spikedet.snn import IMAGE, Node, Readout, SpikingConv, SpikingNetwork
+from spikedet.snn.layers import SpikeOp, broadcast
+from spikedet.snn.network import layer_activation
+
+Indices = Sequence[int]
+Window = tuple[slice, slice]
+
+
+class Observer:
+    """Inputs and targets of each layer.
+
+    Args:
+        reference: copied weights; read as the QC-ANN with ``T`` levels.
+        network: the network being calibrated.
+        images: ``[n, 3, H, W]``, the calibration pictures.
+        store: where trains and levels are kept.
+    """
+
+    def __init__(self, reference: SpikingNetwork, network: SpikingNetwork, images: Tensor, store: ByteStore) -> None:
+        self.reference, self.network, self.images, self.store = reference, network, images, store
+        self.T = network.T
+        self._nodes = {node.name: node for node in network.nodes}
+        self._reference_nodes = {node.name: node for node in reference.nodes}
+        self._pending = _spiking_readers(network)
+
+    # --- what a layer reads --------------------------------------------------------------------------------------
+
+    def train(self, name: str, indices: Indices, window: Window | None = None) -> Tensor:
+        """Spike train that node ``name`` sends, ``[T, b, C, H, W]``; one step if it is constant over time.
+
+        ``window`` (row and column slices) cuts the map; a spiking layer's train is cut before it is unpacked.
+        """
+        rows, columns = window or (slice(None), slice(None))
+        if name == IMAGE:
+            return self.images[list(indices)][None, ..., rows, columns]
+        module = self._nodes[name].module
+        if isinstance(module, SpikeOp):
+            parts = [self.train(source, indices) for source in self._nodes[name].inputs]
+            steps = max(len(part) for part in parts)
+            joined: Tensor = module([part.expand(steps, *part.shape[1:]) for part in parts])
+            return joined[..., rows, columns]
+        assert isinstance(module, SpikingConv)
+        packed = self.store[f"spikes {name}"][list(indices), :, rows, columns]
+        return unpack_spikes(packed, self.T) * broadcast(module.theta)
+
+    def activation(self, name: str, indices: Indices) -> Tensor:
+        """The QC-ANN's activation that node ``name`` sends, ``[b, C, H, W]``."""
+        if name == IMAGE:
+            return self.images[list(indices)]
+        node = self._reference_nodes[name]
+        if isinstance(node.module, SpikeOp):
+            joined: Tensor = node.module([self.activation(source, indices).unsqueeze(0) for source in node.inputs])
+            return joined[0]
+        assert isinstance(node.module, SpikingConv)
+        levels = torch.from_numpy(np.asarray(self.store[f"levels {name}"][list(indices)])).float()
+        return levels * broadcast(node.module.theta) / self.T
+
+    @torch.no_grad()
+    def target(self, node: Node, indices: Indices) -> Tensor:
+        """What the QC-ANN says at this layer: its activation, or a read-out's logits."""
+        if f"levels {node.name}" in self.store.names():
+            return self.activation(node.name, indices)
+        source = self.activation(node.inputs[0], indices)
+        module = self._reference_nodes[node.name].module
+        if isinstance(module, SpikingConv):
+            return layer_activation(module, module.potential(source.unsqueeze(0))[0], self.T)
+        assert isinstance(module, Readout)
+        return module(source)
+
+    def map_hw(self, name: str) -> tuple[int, int]:
+        """Height and width of the map that node ``name`` sends."""
+        if name == IMAGE:
+            return (self.images.shape[-2], self.images.shape[-1])
+        if f"spikes {name}" in self.store.names():
+            shape = self.store[f"spikes {name}"].shape
+            return (shape[2], shape[3])
+        shape = tuple(self.activation(name, [0]).shape)
+        return (shape[-2], shape[-1])
+
+    # --- what a layer leaves behind ------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def observe(self, node: Node, batches: Iterable[Indices]) -> None:
+        """Compute and keep the QC-ANN's levels of a spiking layer."""
+        layer = self._reference_nodes[node.name].module
+        assert isinstance(layer, SpikingConv)
+        for indices in batches:
+            levels = torch.round(self.target(node, indices) * self.T / broadcast(layer.theta)).to(torch.uint8)
+            self._keep(f"levels {node.name}", indices, levels.numpy())
+
+    @torch.no_grad()
+    def record(self, node: Node, batches: Iterable[Indices]) -> None:
+        """Simulate a finished layer on every picture, keep its spikes, and drop what nobody reads any more."""
+        layer = node.module
+        assert isinstance(layer, SpikingConv)
+        for indices in batches:
+            self._keep(f"spikes {node.name}", indices, pack_spikes(self.simulate(node, layer, indices)))
+        self.release(node)
+
+    def simulate(self, node: Node, layer: SpikingConv, indices: Indices) -> Tensor:
+        """Spikes ``[T, b, C, H, W]`` of a layer, from its recorded input."""
+        v = layer.potential(self.train(node.inputs[0], indices))
+        v = v.expand(self.T, *v.shape[1:])
+        state = layer.initial_state(v.shape[1:])
+        spikes = layer.run(v, state)
+        if layer.delay:
+            spikes = torch.cat([spikes, layer.run(v.new_zeros((layer.delay, *v.shape[1:])), state)])
+        return spikes
+
+    def release(self, node: Node) -> None:
+        """Say that a node is done; what only it still read is dropped."""
+        for name in _sources(self.network, node):
+            self._pending[name].discard(node.name)
+            if not self._pending[name]:
+                self.store.drop(f"levels {name}")
+                self.store.drop(f"spikes {name}")
+
+    def _keep(self, name: str, indices: Indices, rows: npt.NDArray[np.uint8]) -> None:
+        if name not in self.store.names():
+            self.store.create(name, (len(self.images), *rows.shape[1:]))
+        self.store[name][list(indices)] = rows
+
+
+def _sources(network: SpikingNetwork, node: Node) -> set[str]:
+    """The spiking nodes whose trains a node reads, through linear operations."""
+    nodes = {n.name: n for n in network.nodes}
+    found: set[str] = set()
+    stack = list(node.inputs)
+    while stack:
+        name = stack.pop()
+        if name == IMAGE:
+            continue
+        if isinstance(nodes[name].module, SpikingConv):
+            found.add(name)
+        else:
+            stack.extend(nodes[name].inputs)
+    return found
+
+
+def _spiking_readers(network: SpikingNetwork) -> dict[str, set[str]]:
+    """For each spiking node, the spiking layers and read-outs that still have to read it."""
+    readers: dict[str, set[str]] = {node.name: set() for node, _ in network.spiking()}
+    for node in network.nodes:
+        if not isinstance(node.module, SpikeOp):
+            for source in _sources(network, node):
+                readers[source].add(node.name)
+    return readers
+
+
+def peak_bytes(network: SpikingNetwork, shapes: dict[str, tuple[int, ...]], pictures: int) -> int:
+    """Largest number of bytes the store holds at once, for an estimate before the run.
+
+    Args:
+        network: converted network.
+        shapes: output ``[C, H, W]`` of every spiking node.
+        pictures: number of calibration pictures.
+    """
+    pending = _spiking_readers(network)
+    held, peak = 0, 0
+    per_neuron = bytes_per_neuron(network.T) + 1  # and one byte for the QC-ANN's level
+    size = {name: pictures * int(np.prod(shape)) * per_neuron for name, shape in shapes.items()}
+    for node in network.nodes:
+        if isinstance(node.module, SpikingConv):
+            held += size[node.name]
+            peak = max(peak, held)
+        if not isinstance(node.module, SpikeOp):
+            for source in _sources(network, node):
+                pending[source].discard(node.name)
+                held -= 0 if pending[source] else size[source]
+    return peak

@@ -1,0 +1,94 @@
+"""Spike trains and activations of the calibration pictures, each computed once.
+
+Spikes are kept bit-packed (one plane per sign), QC activations as their level in one byte. What exceeds the memory budget
+goes to a temporary folder on disk. Entries are dropped when their last reader is done, so cost is linear in depth.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+Bytes = npt.NDArray[np.uint8]
+
+
+class ByteStore:
+    """Named uint8 arrays, pictures along the first axis, in memory up to a budget and memory-mapped beyond it.
+
+    Args:
+        budget_bytes: for all arrays together.
+        folder: where the temporary folder for the rest is made; None is the system's.
+    """
+
+    def __init__(self, budget_bytes: float, folder: Path | None = None) -> None:
+        self._budget = budget_bytes
+        self._arrays: dict[str, Bytes] = {}
+        self._disk = tempfile.TemporaryDirectory(prefix="spikedet-calibration-", dir=folder)
+
+    def create(self, name: str, shape: Sequence[int]) -> Bytes:
+        """A new writable array, pictures first; on disk if memory would exceed the budget."""
+        if self.memory_bytes + int(np.prod(shape)) <= self._budget:
+            array: Bytes = np.zeros(shape, np.uint8)
+        else:
+            path = Path(self._disk.name) / f"{name}.bin"
+            array = np.memmap(path, np.uint8, "w+", shape=tuple(shape))
+        self._arrays[name] = array
+        return array
+
+    def __getitem__(self, name: str) -> Bytes:
+        return self._arrays[name]
+
+    def names(self) -> set[str]:
+        """Of the arrays that are held."""
+        return set(self._arrays)
+
+    def drop(self, name: str) -> None:
+        """Forget an array, and its file."""
+        array = self._arrays.pop(name)
+        if isinstance(array, np.memmap) and array.filename is not None:
+            Path(str(array.filename)).unlink(missing_ok=True)
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes held in memory."""
+        return sum(a.nbytes for a in self._arrays.values() if not isinstance(a, np.memmap))
+
+    @property
+    def disk_bytes(self) -> int:
+        """Bytes held on disk."""
+        return sum(a.nbytes for a in self._arrays.values() if isinstance(a, np.memmap))
+
+    def close(self) -> None:
+        """Remove everything."""
+        self._arrays.clear()
+        self._disk.cleanup()
+
+
+def pack_spikes(spikes: Tensor) -> Bytes:
+    """Spikes ``[T, n, C, H, W]`` in {-1, 0, 1} -> bits ``[n, C, H, W, B]``, time along the last axis.
+
+    B is twice ceil(T / 8): the bits of positive spikes, then those of negative ones. Bits of one neuron lie together, so
+    that a window of the map can be cut out before it is unpacked.
+    """
+    last = spikes.permute(1, 2, 3, 4, 0)
+    return np.concatenate([np.packbits(plane.numpy(), axis=-1) for plane in (last > 0, last < 0)], -1)
+
+
+def unpack_spikes(packed: Bytes, T: int) -> Tensor:
+    """Inverse of ``pack_spikes``: float32 ``[T, n, C, H, W]``."""
+    positive, negative = np.split(np.ascontiguousarray(packed), 2, axis=-1)
+    spikes = np.unpackbits(positive, axis=-1, count=T).view(np.int8)
+    if negative.any():
+        spikes = spikes - np.unpackbits(negative, axis=-1, count=T).view(np.int8)
+    return torch.from_numpy(spikes).permute(4, 0, 1, 2, 3).float()
+
+
+def bytes_per_neuron(T: int) -> int:
+    """B of ``pack_spikes``."""
+    return 2 * ((T + 7) // 8)

@@ -1,0 +1,163 @@
+"""The graph: windows, latency, who reads whom, tensors in and out."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from snn_reference import branching_network, dyadic, random_network, reference, spiking_conv
+from torch import Tensor
+from torch.nn import functional as F
+
+from spikedet.quantization import qc_quantize
+from spikedet.snn import IMAGE, Node, SpikingNetwork, qc_forward, simulate
+from spikedet.snn.layers import AvgPool, Concat, Upsample
+
+
+def test_without_delay_latency_is_t() -> None:
+    assert branching_network().latency(5) == 5
+
+
+@pytest.mark.parametrize(
+    ("delays", "latency"),  # stem, skip, down, deep; the paths are stem-skip and stem-down-deep
+    [((1, 0, 0, 0), 1), ((1, 1, 1, 1), 3), ((0, 5, 1, 1), 5), ((2, 1, 0, 3), 5)],
+)
+def test_latency_adds_the_delays_of_the_longest_path(delays: tuple[int, int, int, int], latency: int) -> None:
+    assert branching_network(delays).latency(4) == latency + 4
+
+
+def test_windows_begin_when_the_latest_input_does() -> None:
+    network = branching_network((1, 5, 2, 1))
+    assert network.starts == {
+        "stem": 0,
+        "skip": 1,
+        "down": 1,
+        "deep": 3,
+        "up": 4,
+        "concat": 4,
+        "sum": 6,
+        "pool": 4,
+        "box": 6,
+        "class": 4,
+    }
+
+
+def test_the_reference_begins_its_windows_at_the_same_steps() -> None:
+    network, images = random_network(3, delays=True, signed=False)
+    assert reference(network, images, 2).begins == network.starts
+
+
+def test_consumers_names_every_reader() -> None:
+    readers = {name: [n.name for n in nodes] for name, nodes in branching_network().consumers().items()}
+    assert readers[IMAGE] == ["stem"]
+    assert readers["stem"] == ["skip", "down", "concat"]
+    assert readers["up"] == ["concat", "sum"]
+    assert readers["box"] == []
+
+
+def test_only_operations_on_the_image_alone_are_constant() -> None:
+    nodes = [
+        Node("pooled", (IMAGE,), AvgPool(torch.nn.AvgPool2d(2))),
+        Node("grown", ("pooled",), Upsample(2)),
+        Node("conv", (IMAGE,), spiking_conv(3, 4)),
+        Node("mixed", ("grown", "conv"), Concat()),
+    ]
+    network = SpikingNetwork(nodes, ["mixed"], ["mixed"], torch.tensor([1.0]), 4)
+    assert [network.is_constant(n) for n in (IMAGE, "pooled", "grown", "conv", "mixed")] == [
+        True,
+        True,
+        True,
+        False,
+        False,
+    ]
+
+
+def test_spiking_yields_the_layers_in_order() -> None:
+    assert [node.name for node, _ in branching_network().spiking()] == ["stem", "skip", "down", "deep"]
+
+
+def test_tensors_round_trip() -> None:
+    torch.manual_seed(0)
+    source = random_network(5, delays=False, signed=True)[0]
+    other = random_network(5, delays=False, signed=True)[0]
+    for parameter in other.parameters():
+        torch.nn.init.constant_(parameter, 7.0)
+    other.load_tensors(source.tensors())
+    assert source.tensors().keys() == other.tensors().keys()
+    assert all(torch.equal(value, other.tensors()[name]) for name, value in source.tensors().items())
+    assert "layer.0.weight" in source.tensors()
+
+
+def test_potentials_per_neuron_load_into_a_network_that_has_them_per_channel() -> None:
+    torch.manual_seed(0)
+    source, other = branching_network(), branching_network()
+    _, stem = next(source.spiking())
+    stem.u0 = torch.nn.Parameter(dyadic(4, 8, 6))
+    other.load_tensors(source.tensors())
+    _, loaded = next(other.spiking())
+    assert torch.equal(loaded.u0, stem.u0)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.pop("stem.weight"), "stem.weight"),
+        (lambda t: t.update({"stray.bias": torch.zeros(1)}), "stray.bias"),
+        (lambda t: t.update({"down.theta": torch.ones(5)}), "down.theta"),
+    ],
+)
+def test_tensors_that_do_not_fit_are_named(change: object, message: str) -> None:
+    network = branching_network()
+    tensors = dict(network.tensors())
+    change(tensors)  # type: ignore[operator]
+    with pytest.raises(RuntimeError, match=message):
+        network.load_tensors(tensors)
+
+
+def test_a_copy_of_a_network_has_layers_of_its_own() -> None:
+    torch.manual_seed(0)
+    network = branching_network()
+    twin = copy.deepcopy(network)
+    for parameter in twin.parameters():
+        torch.nn.init.zeros_(parameter)
+    assert all(p.any() for p in network.parameters())
+    assert all(not node.module.weight.any() for node, _ in twin.spiking())
+
+
+def expected_activations(network: SpikingNetwork, x: Tensor, T: int | None) -> dict[str, Tensor]:
+    """The branching network by hand."""
+
+    def layer(name: str, x: Tensor, stride: int = 1) -> Tensor:
+        module = dict((node.name, layer) for node, layer in network.spiking())[name]
+        potential = F.conv2d(x, module.weight, module.bias, stride, 1)
+        if T is None:
+            return potential.clamp_min(0).minimum(module.theta.view(1, -1, 1, 1))
+        return qc_quantize(potential, module.theta, T)
+
+    stem = layer("stem", x)
+    up = F.interpolate(layer("deep", layer("down", stem, 2)), scale_factor=2)
+    box, kind = (next(n.module for n in network.nodes if n.name == name) for name in ("box", "class"))
+    boxes = F.conv2d(layer("skip", stem) + up, box.weight, box.bias)
+    return {"box": boxes, "class": F.conv2d(F.avg_pool2d(torch.cat([stem, up], 1), 2), kind.weight, kind.bias)}
+
+
+@pytest.mark.parametrize("T", [1, 2, 8, None])
+def test_qc_forward_is_the_network_of_activations(T: int | None) -> None:
+    torch.manual_seed(0)
+    network, images = branching_network(), dyadic(2, 3, 8, 6, low=0)
+    values = qc_forward(network, images, T)
+    for name, expected in expected_activations(network, images, T).items():
+        assert torch.equal(values[name], expected)
+    assert values["up"].shape == (2, 4, 8, 6)
+
+
+def test_first_layer_fires_at_the_quantized_rate() -> None:
+    """Its input is constant, so the spikes count up to the QC activation's level exactly."""
+    torch.manual_seed(0)
+    for T in (1, 2, 8, 32):
+        network, images = branching_network(), dyadic(1, 3, 8, 6, low=0)
+        stem = reference(network, images, T).trains["stem"]
+        assert torch.equal(stem.sum(0) / T, qc_forward(network, images, T)["stem"])
+        readings = list(simulate(network, images, [T]))
+        assert readings[0].spikes.shape == (1,)
