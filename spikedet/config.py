@@ -40,10 +40,28 @@ class Checked:
 
 
 _POSITIVE = frozenset(
-    "epochs batch lr theta T images crop draws surrogate_width memory_budget_gb validate_every chunk".split()
+    {
+        "epochs",
+        "finetune_epochs",
+        "batch",
+        "lr",
+        "theta",
+        "T",
+        "images",
+        "crop",
+        "draws",
+        "surrogate_width",
+        "memory_budget_gb",
+        "validate_every",
+        "chunk",
+        "train",
+        "side",
+    }
 )
-_NOT_NEGATIVE = frozenset("warmup_epochs close_mosaic weight_decay theta_lr_factor delay patience limit".split())
-_FRACTIONS = frozenset("held_out noise mosaic mixup confidence iou lr_final".split())
+_NOT_NEGATIVE = frozenset(
+    {"warmup_epochs", "close_mosaic", "weight_decay", "theta_lr_factor", "delay", "patience", "limit", "theta_images"}
+)
+_FRACTIONS = frozenset(["held_out", "noise", "mosaic", "mixup", "confidence", "iou", "lr_final"])
 _CHOICES: dict[str, Any] = {"neuron": Neuron, "precision": Precision, "theta_per": ThetaScope}
 
 
@@ -192,7 +210,7 @@ class ConvertConfig(Checked):
         T: time steps; for a QC-ANN its own T unless given.
         neuron: "if" (the paper's) or "signed" (may take back a spike; lowest latency).
         delay: firing delay of every layer, in steps.
-        theta_images: pictures for mean-square-best thresholds when a source without Stage I is converted; 0 keeps theta.
+        theta_images: pictures for mean-square-best thresholds of a source without Stage I; 0 keeps its thetas.
         finetune: run Stage I first.
         finetune_epochs: epochs of Stage I.
         calibrate: run Stage II afterwards.
@@ -270,6 +288,48 @@ class DetectConfig(Checked):
     confidence: float = 0.25
     iou: float = 0.7
     out: str = "runs/detect"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SynthesizeConfig(Checked):
+    """The built-in synthetic set, written as a VOC-layout folder.
+
+    Attributes:
+        out: the folder to write.
+        train: training pictures.
+        val: validation pictures.
+        test: test pictures.
+        side: height and width, pixels.
+        seed: same seed, same pictures.
+    """
+
+    out: str
+    train: int = 256
+    val: int = 64
+    test: int = 64
+    side: int = 160
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuickstartConfig(Checked):
+    """Every stage on the built-in synthetic set with the nano network.
+
+    Attributes:
+        out: output folder.
+        epochs: of source training.
+        finetune_epochs: of Stage I.
+        T: time steps converted for.
+        images: calibration pictures.
+        seed: of every stage.
+    """
+
+    out: str = "runs/quickstart"
+    epochs: int = 60
+    finetune_epochs: int = 15
+    T: int = 8
+    images: int = 32
+    seed: int = 0
 
 
 def parse_time_steps(text: str) -> tuple[int, ...]:

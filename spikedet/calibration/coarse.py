@@ -34,10 +34,10 @@ def coarse_calibrate_(observer: Observer, node: Node, batches: Iterable[Indices]
     assert total is not None, "calibration needs at least one picture"
     mean = (total / (count / len(total))).float()
     if isinstance(module, SpikingConv):
-        module.u0 += observer.T * (mean if module.u0.ndim == 1 else mean.view(-1, 1, 1))
+        module.u0.add_(observer.T * (mean if module.u0.ndim == 1 else mean.view(-1, 1, 1)))
     else:
         assert isinstance(module, Readout)
-        module.bias += mean
+        module.bias.add_(mean)
     return squares / count
 
 
@@ -47,4 +47,6 @@ def answer(observer: Observer, node: Node, indices: Indices) -> Tensor:
     module = node.module
     if isinstance(module, SpikingConv):
         return observer.simulate(node, module, indices).mean(0) * broadcast(module.theta)
-    return module(observer.train(node.inputs[0], indices).mean(0))  # type: ignore[no-any-return]
+    assert isinstance(module, Readout)
+    logits: Tensor = module(observer.train(node.inputs[0], indices).mean(0))
+    return logits

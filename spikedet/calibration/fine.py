@@ -1,9 +1,10 @@
 """Fine calibration: one layer's weights, bias and u[0] by BPTT through that layer alone (equations 17, 20 and 21).
 
-The loss is the mean squared difference between the rate r = (sum of spikes) theta / T and the QC-ANN's activation, which
-keeps the numerical precision that box regression needs (section V-B). A training step sees a random crop of the output
-map, cut together with its receptive field, so that the crop's gradient is exact and early layers cost no more than deep
-ones. The state with the lowest error on held-out calibration pictures is kept; the state before training competes too.
+The loss is the mean squared difference between the rate r = (sum of spikes) theta / T and the QC-ANN's activation,
+which keeps the numerical precision that box regression needs (section V-B). A training step sees a random crop of the
+output map, cut together with its receptive field, so that the crop's gradient is exact and early layers cost no more
+than deep ones. The state with the lowest error on held-out calibration pictures is kept; the one before training
+competes too.
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ def layer_rate(
         x: ``[K, b, C_in, h, w]``, a padded receptive field; K = 1 if constant over time.
         T: window length.
         config: surrogate width.
-        precision: of the convolution; a bf16 one also rounds its output, which moves spikes, so errors are judged in fp32.
+        precision: of the convolution; bf16 also rounds its output, which moves spikes, so errors are judged in fp32.
     """
     with torch.autocast(x.device.type, torch.bfloat16, enabled=precision == "bf16"):
         if isinstance(module, Readout):
@@ -119,8 +120,9 @@ def fine_calibrate_(
     optimizer = torch.optim.Adam(chosen, lr=config.lr)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.epochs, config.lr * 0.05)
     generator = torch.Generator().manual_seed(config.seed)
-    since_best = epoch = 0
-    for epoch in range(1, config.epochs + 1):
+    since_best = done = 0
+    while done < config.epochs:
+        done += 1
         for indices in _batches(training, config.batch, generator):
             rates, targets = _cropped(observer, node, indices, config, config.crop, generator, config.precision)
             loss = F.mse_loss(rates, targets)
@@ -137,7 +139,7 @@ def fine_calibrate_(
         if config.patience and since_best >= config.patience:
             break
     module.load_state_dict(best)
-    return before, best_error, epoch
+    return before, best_error, done
 
 
 def _trained(module: SpikingConv | Readout, config: CalibrateConfig) -> list[nn.Parameter]:

@@ -1,7 +1,7 @@
 """What every layer sees and should say on the calibration pictures, in O(L): each train and activation computed once.
 
-Two networks run side by side, layer by layer: the reference (the QC-ANN, through the copied weights) and the network being
-calibrated, whose layers already done feed the ones to come. Both keep only what a later layer still reads.
+Two networks run side by side, layer by layer: the reference (the QC-ANN, through the copied weights) and the network
+being calibrated, whose layers already done feed the ones to come. Both keep only what a later layer still reads.
 """
 
 from __future__ import annotations

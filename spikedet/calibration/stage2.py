@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from spikedet.calibration.coarse import coarse_calibrate_
@@ -130,5 +129,3 @@ def _child(
         notes={"layers": [dataclasses.asdict(r) for r in reports]},
         seed=config.seed,
     )
-
-

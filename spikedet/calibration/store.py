@@ -1,7 +1,8 @@
 """Spike trains and activations of the calibration pictures, each computed once.
 
-Spikes are kept bit-packed (one plane per sign), QC activations as their level in one byte. What exceeds the memory budget
-goes to a temporary folder on disk. Entries are dropped when their last reader is done, so cost is linear in depth.
+Spikes are kept bit-packed (one plane per sign), QC activations as their level in one byte. What exceeds the memory
+budget goes to a temporary folder on disk. Entries are dropped when their last reader is done, so that cost is linear in
+depth.
 """
 
 from __future__ import annotations
@@ -73,8 +74,8 @@ class ByteStore:
 def pack_spikes(spikes: Tensor) -> Bytes:
     """Spikes ``[T, n, C, H, W]`` in {-1, 0, 1} -> bits ``[n, C, H, W, B]``, time along the last axis.
 
-    B is twice ceil(T / 8): the bits of positive spikes, then those of negative ones. Bits of one neuron lie together, so
-    that a window of the map can be cut out before it is unpacked.
+    B is twice ceil(T / 8): the bits of positive spikes, then those of negative ones. Bits of one neuron lie together,
+    so that a window of the map can be cut out before it is unpacked.
     """
     last = spikes.permute(1, 2, 3, 4, 0)
     return np.concatenate([np.packbits(plane.numpy(), axis=-1) for plane in (last > 0, last < 0)], -1)

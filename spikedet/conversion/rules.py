@@ -1,7 +1,7 @@
 """One rule per module type: how it becomes spiking nodes. The converter itself knows no algorithm and no model.
 
-A rule receives the module, its qualified name and the names of the nodes it reads, adds nodes to the ``GraphBuilder`` and
-returns the name of its output. To support a module, write a rule, register it and add a parity test.
+A rule receives the module, its qualified name and the names of the nodes it reads, adds nodes to the ``GraphBuilder``
+and returns the name of its output. To support a module, write a rule, register it and add a parity test.
 """
 
 from __future__ import annotations
@@ -134,7 +134,9 @@ def readout(graph: GraphBuilder, branch: nn.Sequential, name: str, source: str) 
 def check_head(head: nn.Module, name: str) -> Detect:
     """The head as an anchor-free ultralytics Detect, or a ConversionError."""
     if type(head) is not Detect or getattr(head, "one2one_cv2", None) is not None:
-        raise ConversionError(f"{name} ({type(head).__name__}) cannot be read out: the last layer must be a plain Detect")
+        raise ConversionError(
+            f"{name} ({type(head).__name__}) cannot be read out: the last layer must be a plain Detect"
+        )
     return head
 
 
@@ -149,7 +151,7 @@ RULES: dict[type[nn.Module], Rule] = {
 }
 
 INSTEAD = {
-    "MaxPool2d": "a maximum over spikes is not the spike train of the maximum; use a strided convolution or nn.AvgPool2d",
+    "MaxPool2d": "a maximum over spikes is not the maximum's spike train; use a strided convolution or nn.AvgPool2d",
     "SPPF": "it pools with a maximum; use strided convolutions or nn.AvgPool2d",
     "SiLU": "train with clip activations instead",
     "LeakyReLU": "train with clip activations instead",

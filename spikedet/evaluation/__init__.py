@@ -1,7 +1,6 @@
-"""How good a detector is: AP, its loss by conversion with an interval, and the tables and curves that show it."""
+"""How good a detector is: AP, its loss by conversion with an interval, and the tables that show it."""
 
 from spikedet.evaluation.bootstrap import paired_bootstrap
-from spikedet.evaluation.curves import plot_ap_by_t
 from spikedet.evaluation.measures import APMeasures, measure
 from spikedet.evaluation.results import ResultRow, markdown_table, read_results, write_results
 
@@ -11,7 +10,6 @@ __all__ = [
     "markdown_table",
     "measure",
     "paired_bootstrap",
-    "plot_ap_by_t",
     "read_results",
     "write_results",
 ]

@@ -9,6 +9,8 @@ from spikedet.models.builder import (
     check_architecture,
     load_model_yaml,
 )
+from spikedet.models.storage import load_ann
+from spikedet.models.thresholds import set_mean_square_best_thetas_
 
 __all__ = [
     "ClipDetector",
@@ -17,5 +19,7 @@ __all__ = [
     "as_qc",
     "build_detector",
     "check_architecture",
+    "load_ann",
     "load_model_yaml",
+    "set_mean_square_best_thetas_",
 ]

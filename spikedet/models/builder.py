@@ -22,6 +22,7 @@ from spikedet.resources import resource_folder
 
 ALLOWED_MODULES = frozenset({"Conv", "Bottleneck", "nn.Upsample", "nn.AvgPool2d", "Concat", "Detect"})
 ALLOWED_ACTIVATIONS = frozenset({"torch.nn.ReLU()", "nn.ReLU()"})
+_ALLOWED_WORDS = frozenset({"nc", "nearest", "None"})
 _ALLOWED_KEYS = frozenset({"nc", "activation", "depth_multiple", "width_multiple", "reg_max", "backbone", "head"})
 
 
@@ -84,7 +85,7 @@ def check_architecture(architecture: Any, source: str) -> None:
                 f"use one of {', '.join(sorted(ALLOWED_MODULES))}"
             )
         for argument in row[3]:
-            if not isinstance(argument, (int, float, bool, list, type(None))) and argument not in ("nc", "nearest", "None"):
+            if isinstance(argument, str) and argument not in _ALLOWED_WORDS:
                 raise ConfigError(f"{source}: layer {index} has the argument {argument!r}, which is not allowed")
     if rows[-1][2] != "Detect" or any(row[2] == "Detect" for row in rows[:-1]):
         raise ConfigError(f"{source}: the last layer, and only it, must be Detect")
@@ -117,7 +118,9 @@ def replace_activations_(model: nn.Module, kind: type[nn.Module], make: Callable
     for module in model.modules():
         activation = getattr(module, "act", None)
         if isinstance(activation, kind):
-            module.act = make(activation, module.conv.out_channels)  # type: ignore[operator, union-attr]
+            convolution = module.conv
+            assert isinstance(convolution, nn.Conv2d)
+            module.act = make(activation, convolution.out_channels)
 
 
 def activations(model: nn.Module) -> Iterator[tuple[str, ClippedReLU]]:

@@ -117,10 +117,10 @@ class Simulation:
         if state is None:
             state = self._states[node.name] = layer.initial_state(v.shape[1:])
         spikes = layer.run(v, state)
-        if past := end - max(begin, self.T):
-            if past > 0:  # the window of the input is over, a delayed layer still fires
-                zeros = torch.zeros((1, *v.shape[1:]), dtype=v.dtype, device=v.device).expand(past, *v.shape[1:])
-                spikes = torch.cat([spikes, layer.run(zeros, state)])
+        past = end - max(begin, self.T)
+        if past > 0:  # the window of the input is over, a delayed layer still fires
+            zeros = torch.zeros((1, *v.shape[1:]), dtype=v.dtype, device=v.device).expand(past, *v.shape[1:])
+            spikes = torch.cat([spikes, layer.run(zeros, state)])
         if not len(spikes):
             return
         first = max(begin - layer.delay, 0)
@@ -194,7 +194,12 @@ class Simulation:
 
 
 def simulate(
-    network: SpikingNetwork, images: Tensor, readouts: Iterable[int], *, T: int | None = None, chunk: int = DEFAULT_CHUNK
+    network: SpikingNetwork,
+    images: Tensor,
+    readouts: Iterable[int],
+    *,
+    T: int | None = None,
+    chunk: int = DEFAULT_CHUNK,
 ) -> Iterator[Readings]:
     """Run a network to its last read-out, yielding each as soon as it is there.
 

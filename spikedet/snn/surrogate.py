@@ -58,9 +58,7 @@ class _Fire(torch.autograd.Function):
         return grad_v, grad_u.sum_to_size(ctx.u0_shape), None, None, None, None
 
 
-def fire(
-    v: Tensor, u0: Tensor, theta: Tensor, *, width: float = 1.0, signed: bool = False, delay: int = 0
-) -> Tensor:
+def fire(v: Tensor, u0: Tensor, theta: Tensor, *, width: float = 1.0, signed: bool = False, delay: int = 0) -> Tensor:
     """Spikes of one layer over its window, differentiable in the input and the initial potential.
 
     Args:

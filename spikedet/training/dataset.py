@@ -32,7 +32,7 @@ class AugmentedDataset(YOLODataset):
         )
 
     def build_transforms(self, hyp: Any) -> Any:
-        """Ultralytics' transforms; the mosaic draws from all pictures where they fit in memory, else from the buffer."""
+        """Ultralytics' transforms; the mosaic draws from all pictures if they fit in memory, else from the buffer."""
         if self.augment and len(self.source) * self.imgsz * self.imgsz * 3 <= _RAM_CACHE_BYTES:
             self.cache = "ram"
         return super().build_transforms(hyp)
@@ -43,7 +43,7 @@ class AugmentedDataset(YOLODataset):
 
     def get_labels(self) -> list[dict[str, Any]]:
         """Normalized xywh labels without difficult objects."""
-        labels = []
+        labels: list[dict[str, Any]] = []
         for sample in self.source.samples:
             height, width = sample.image_hw
             keep = ~sample.difficult

@@ -7,7 +7,6 @@ checkpoints and resume (never pickled), and every callback that would reach for 
 
 from __future__ import annotations
 
-import csv
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -31,6 +30,7 @@ from spikedet.training.dataset import AugmentedDataset
 from spikedet.training.state import finite, load_state, save_state
 
 STATE_FILE = "last.safetensors"
+LOG_FILE = "results.csv"
 METRICS = ("AP", "AP50", "AP75")
 
 Save = Callable[[ClipDetector, dict[str, float]], None]
@@ -49,6 +49,8 @@ class TrainingLoop(DetectionTrainer):
         save: receives the best network.
     """
 
+    best_fitness: float | None
+
     # The name must not end in "Trainer": ultralytics attaches its platform callbacks to classes called so.
 
     def __init__(
@@ -66,7 +68,7 @@ class TrainingLoop(DetectionTrainer):
         threads = torch.get_num_threads()
         super().__init__(overrides=_overrides(config, image_size, device), _callbacks=defaultdict(list))
         torch.set_num_threads(threads)  # ultralytics leaves one core unused on a CPU
-        self.callbacks = defaultdict(list)
+        self.callbacks: dict[str, list[Any]] = defaultdict(list)
         self.args.workers = config.workers
         self.model = model
         self.model.autocast = config.precision == "bf16"
@@ -116,7 +118,8 @@ class TrainingLoop(DetectionTrainer):
         due = (self.epoch + 1) % self.config.validate_every == 0 or self.epoch + 1 >= self.epochs
         held_out = self.sources["val"]
         if not due or not len(held_out):
-            return dict(self.metrics), float(self.epoch) if not len(held_out) else (self.fitness or 0.0)
+            last = {name: value for name, value in self.metrics.items() if name.startswith("held_out/")}
+            return last, float(self.epoch) if not len(held_out) else (self.fitness or 0.0)
         network = self.ema.ema.eval()
         found = predict_dataset(lambda x: {0: network(x.to(self.device))[0]}, held_out, self.args.imgsz)
         measures = measure(held_out, found[0])
@@ -194,16 +197,6 @@ class TrainingLoop(DetectionTrainer):
         self.train()
         if not finite(self.ema.ema.state_dict()):
             raise TrainingError(f"{self.out}: the averaged network is no longer finite; try a lower --lr")
-
-
-def read_log(path: Path) -> dict[str, list[float]]:
-    """Columns of results.csv by name."""
-    columns: dict[str, list[float]] = defaultdict(list)
-    with open(path, newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            for name, value in row.items():
-                columns[name].append(float(value))
-    return dict(columns)
 
 
 def _overrides(config: LoopConfig, image_size: int, device: torch.device) -> dict[str, Any]:

@@ -5,18 +5,21 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-import torch
-from torch import Tensor, nn
-
-from spikedet.checkpoint import CheckpointMeta, load_checkpoint, save_checkpoint
+from spikedet.checkpoint import CheckpointMeta, save_checkpoint
 from spikedet.config import FinetuneConfig, LoopConfig, TrainConfig
 from spikedet.data import DetectionDataset, load_dataset
-from spikedet.data.transforms import to_input
 from spikedet.environment import seed_everything
-from spikedet.errors import CheckpointError
-from spikedet.models import ClipDetector, activations, as_clip, as_qc, build_detector, load_model_yaml
-from spikedet.quantization import mean_square_best_theta
-from spikedet.training.loop import TrainingLoop
+from spikedet.models import (
+    ClipDetector,
+    as_clip,
+    as_qc,
+    build_detector,
+    load_ann,
+    load_model_yaml,
+    set_mean_square_best_thetas_,
+)
+from spikedet.training.loop import LOG_FILE, TrainingLoop
+from spikedet.visualization import plot_training
 
 
 def train(config: TrainConfig) -> Path:
@@ -59,48 +62,6 @@ def finetune(config: FinetuneConfig) -> Path:
     return _run(as_qc(model, config.T, config.noise), dataset, config, meta)
 
 
-def load_ann(path: Path) -> tuple[ClipDetector, CheckpointMeta]:
-    """A source ANN or QC-ANN as the clip ANN with its weights, in eval mode.
-
-    Raises:
-        CheckpointError: the checkpoint is a spiking network, or its tensors do not fit its architecture.
-    """
-    tensors, meta = load_checkpoint(path)
-    if meta.spiking:
-        raise CheckpointError(f"{path}: a converted network (stage {meta.stage}); expected a source ANN or a QC-ANN")
-    per_channel = any(v.numel() > 1 for k, v in tensors.items() if k.endswith("log_theta"))
-    model = build_detector(meta.architecture, meta.class_names, theta_per="channel" if per_channel else "layer")
-    try:
-        model.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise CheckpointError(f"{path}: its tensors do not fit its architecture ({str(error)[:200]})") from error
-    return model.eval(), meta
-
-
-@torch.no_grad()
-def set_mean_square_best_thetas_(
-    model: ClipDetector, pictures: DetectionDataset, image_size: int, T: int, batch: int = 16
-) -> None:
-    """Set every threshold, in place, to the mean-square-best one for T levels on a few training pictures."""
-    model.eval()
-    inputs = to_input([pictures.read_image(i) for i in range(len(pictures))], image_size)
-    for _, activation in list(activations(model)):
-        # One layer at a time, so that memory holds one layer's pre-activations.
-        seen: list[Tensor] = []
-        hook = activation.register_forward_pre_hook(_collector(seen))
-        for part in inputs.split(batch):
-            model(part)
-        hook.remove()
-        activation.set_theta(mean_square_best_theta(torch.cat(seen), T, theta_max=activation.theta))
-
-
-def _collector(seen: list[Tensor]):  # type: ignore[no-untyped-def]
-    def hook(_: nn.Module, args: tuple[Tensor, ...]) -> None:
-        seen.append(args[0].detach())
-
-    return hook
-
-
 def _run(model: ClipDetector, dataset: DetectionDataset, config: LoopConfig, meta: CheckpointMeta) -> Path:
     rest, held_out = dataset.hold_out(config.held_out, config.seed)
     path = Path(config.out) / f"{meta.stage}.safetensors"
@@ -111,6 +72,7 @@ def _run(model: ClipDetector, dataset: DetectionDataset, config: LoopConfig, met
         save_checkpoint(path, clip.state_dict(), dataclasses.replace(meta, notes={"held_out": measures}))
 
     TrainingLoop(model, rest, held_out, config, meta.image_size, save).run()
+    plot_training(Path(config.out) / LOG_FILE, Path(config.out) / "training.png")
     return path
 
 

@@ -1,0 +1,65 @@
+"""Configuration dataclasses as command-line flags: one flag per field, help from its docstring, YAML by --config."""
+
+from __future__ import annotations
+
+import sys
+import typing
+from dataclasses import MISSING, fields
+from typing import Any, TypeVar
+
+from docstring_parser import parse as parse_docstring
+from jsonargparse import ActionYesNo, ArgumentParser
+
+Config = TypeVar("Config")
+
+
+def make_parser(config: type[Any], verb: str, positional: str | None = None) -> ArgumentParser:
+    """A parser whose flags are the fields of a configuration dataclass.
+
+    Args:
+        config: the dataclass; a field's documentation under ``Attributes:`` becomes its help.
+        verb: name of the command.
+        positional: a field given without a flag; a tuple field takes several values.
+    """
+    summary, helps = documentation(config)
+    parser = ArgumentParser(prog=f"spikedet {verb}", description=summary)
+    parser.add_argument("--config", action="config", help="YAML file with any of the settings below")
+    types = typing.get_type_hints(config)
+    for item in fields(config):
+        text, hint = helps.get(item.name, ""), types[item.name]
+        many = typing.get_origin(hint) is tuple
+        if item.name == positional:
+            parser.add_argument(item.name, type=str, nargs="*" if many else "?", help=text)
+            continue
+        flag = f"--{item.name.replace('_', '-')}"
+        default = None if item.default is MISSING else item.default
+        if hint is bool:
+            parser.add_argument(flag, action=ActionYesNo(no_prefix="no-"), default=default, help=text)
+        else:
+            parser.add_argument(flag, type=hint, default=default, help=text)
+    return parser
+
+
+def parse_config(config: type[Config], verb: str, positional: str | None, arguments: list[str]) -> Config:
+    """The configuration that a command line asks for; prints help or one error line and exits where it must."""
+    parser = make_parser(config, verb, positional)
+    values = parser.parse_args(arguments).as_dict()
+    values.pop("config", None)
+    required = [f.name for f in fields(config) if f.default is MISSING]  # type: ignore[arg-type]
+    for name in required:
+        if not values.get(name):
+            parser.print_usage(sys.stderr)
+            shown = name if name == positional else f"--{name.replace('_', '-')}"
+            raise SystemExit(f"spikedet {verb}: {shown} is missing")
+    if positional and isinstance(values[positional], list):
+        values[positional] = tuple(values[positional])
+    return config(**values)
+
+
+def documentation(config: type[Any]) -> tuple[str, dict[str, str]]:
+    """A dataclass's summary and its fields' documentation, those of its bases included."""
+    helps: dict[str, str] = {}
+    for base in reversed(config.__mro__):
+        if base.__doc__ and base is not object:
+            helps.update({p.arg_name: p.description or "" for p in parse_docstring(base.__doc__).params})
+    return parse_docstring(config.__doc__ or "").short_description or "", helps

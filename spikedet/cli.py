@@ -1,0 +1,78 @@
+"""The command line: each verb parses one configuration and calls one function."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from spikedet.arguments import parse_config
+from spikedet.errors import SpikedetError
+
+
+@dataclass(frozen=True)
+class Verb:
+    """A command: the function ``module:name`` it calls, the configuration it takes, and its argument without a flag."""
+
+    function: str
+    config: str
+    summary: str
+    positional: str | None = None
+
+
+VERBS = {
+    "train": Verb("spikedet.training:train", "TrainConfig", "train a source ANN with clip activations"),
+    "finetune": Verb("spikedet.training:finetune", "FinetuneConfig", "Stage I: QC fine-tuning", "checkpoint"),
+    "convert": Verb(
+        "spikedet.convert:convert", "ConvertConfig", "ANN to SNN; --finetune and --calibrate for the rest", "checkpoint"
+    ),
+    "calibrate": Verb("spikedet.calibration:calibrate", "CalibrateConfig", "Stage II: calibration", "checkpoint"),
+    "evaluate": Verb("spikedet.evaluate:evaluate", "EvaluateConfig", "AP by time step", "checkpoints"),
+    "detect": Verb("spikedet.detect:detect", "DetectConfig", "boxes on pictures", "source"),
+    "synthesize": Verb("spikedet.synthesize:synthesize", "SynthesizeConfig", "write the synthetic set", "out"),
+    "quickstart": Verb("spikedet.quickstart:quickstart", "QuickstartConfig", "every stage on the synthetic set"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a verb; returns the exit status. An error of ours is one sentence, never a stack trace."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help"):
+        print(usage())
+        return 0
+    if words[0] in ("-V", "--version"):
+        print(f"spikedet {importlib.metadata.version('spikedet')}")
+        return 0
+    if words[0] not in VERBS:
+        print(f"spikedet: unknown command {words[0]!r}\n\n{usage()}", file=sys.stderr)
+        return 2
+    try:
+        run(words[0], words[1:])
+    except SpikedetError as error:
+        print(f"spikedet {words[0]}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"\nspikedet {words[0]}: interrupted; what was written is whole", file=sys.stderr)
+        return 130
+    return 0
+
+
+def run(name: str, arguments: list[str]) -> Any:
+    """Parse a verb's configuration and call its function."""
+    verb = VERBS[name]
+    config = getattr(importlib.import_module("spikedet.config"), verb.config)
+    parsed = parse_config(config, name, verb.positional, arguments)
+    module, function = verb.function.split(":")
+    return getattr(importlib.import_module(module), function)(parsed)
+
+
+def usage() -> str:
+    """The list of verbs."""
+    width = max(map(len, VERBS))
+    lines = [f"  {name:<{width}}  {verb.summary}" for name, verb in VERBS.items()]
+    head = "spikedet: Tiny-YOLO detectors as spiking networks\n\nusage: spikedet VERB ..."
+    tail = "spikedet VERB --help shows a verb's settings; --config FILE.yaml sets any of them."
+    return "\n".join([head, "", *lines, "", tail])

@@ -1,0 +1,85 @@
+"""From a source checkpoint to a spiking network in one command: Stage I, conversion and Stage II as asked."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from spikedet.calibration import calibrate
+from spikedet.config import CalibrateConfig, ConvertConfig, FinetuneConfig
+from spikedet.conversion import save_spiking, to_spiking
+from spikedet.data import load_dataset
+from spikedet.errors import ConfigError
+from spikedet.models import load_ann, set_mean_square_best_thetas_
+from spikedet.training import finetune
+
+
+def convert(config: ConvertConfig) -> list[Path]:
+    """Convert a network; returns the checkpoints written, in order of the stages.
+
+    ``OUT/qc.safetensors`` with ``finetune``, ``OUT/copied.safetensors`` always, ``OUT/coarse.safetensors`` and
+    ``OUT/fine.safetensors`` with ``calibrate``.
+
+    Raises:
+        ConversionError: a layer cannot spike.
+        ConfigError: no T is known.
+    """
+    source = Path(config.checkpoint)
+    out = Path(config.out) if config.out else source.parent
+    written = []
+    if config.finetune:
+        stage1 = FinetuneConfig(
+            checkpoint=str(source),
+            data=config.data,
+            split=config.split,
+            T=_time_steps(config, None),
+            theta_images=config.theta_images,
+            epochs=config.finetune_epochs,
+            seed=config.seed,
+            out=str(out),
+        )
+        source = finetune(stage1)
+        written.append(source)
+    model, meta = load_ann(source)
+    T = _time_steps(config, meta.T)
+    if meta.stage == "ann" and config.theta_images:
+        data, split = config.data or meta.data["data"], config.split or meta.data["split"]
+        pictures = load_dataset(data, split, class_names=meta.class_names).draw(config.theta_images, config.seed)
+        set_mean_square_best_thetas_(model, pictures, meta.image_size, T)
+    network = to_spiking(model, T, neuron=config.neuron, delay=config.delay)
+    meta = meta.child(
+        source,
+        stage="copied",
+        T=T,
+        neuron=config.neuron,
+        delay=config.delay,
+        config={**meta.config, "convert": dataclasses.asdict(config)},
+        notes={},
+        seed=config.seed,
+    )
+    copied = save_spiking(out / "copied.safetensors", network, meta)
+    written.append(copied)
+    print(
+        f"{copied}: {sum(1 for _ in network.spiking())} spiking layers, neuron {config.neuron}, delay {config.delay}, "
+        f"T = {T}, latency L = {network.latency(T)} steps",
+        flush=True,
+    )
+    if config.calibrate:
+        stage2 = CalibrateConfig(
+            checkpoint=str(copied),
+            data=config.data,
+            split=config.split,
+            images=config.images,
+            epochs=config.epochs,
+            seed=config.seed,
+            out=str(out),
+        )
+        written.extend(calibrate(stage2))
+    return written
+
+
+def _time_steps(config: ConvertConfig, known: int | None) -> int:
+    T = config.T or known
+    if T is None:
+        raise ConfigError(f"{config.checkpoint} is a source ANN: say for how many time steps, for example --T 8")
+    return T

@@ -1,0 +1,60 @@
+"""Boxes on pictures and folders of pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.progress import track
+
+from spikedet.config import DetectConfig, parse_time_steps
+from spikedet.data.images import read_image
+from spikedet.detector import SpikingDetector
+from spikedet.errors import DataError
+from spikedet.files import write_json
+from spikedet.visualization import beside, draw_detections, save_picture
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
+
+
+def detect(config: DetectConfig) -> Path:
+    """Draw the detections of every picture and write them to ``OUT/detections.json``.
+
+    Several time steps are drawn side by side, earliest left. A picture that cannot be read is named at the end; the
+    others are done all the same.
+
+    Returns:
+        The path of ``detections.json``: ``{picture: {t: [records]}}``.
+
+    Raises:
+        DataError: nothing to read, or (after the others are done) a picture that could not be read.
+    """
+    pictures = _pictures(Path(config.source))
+    detector = SpikingDetector.load(config.weights)
+    out = Path(config.out)
+    steps = parse_time_steps(config.t)
+    found, broken = {}, []
+    for path in track(pictures, "detecting", disable=len(pictures) < 2):
+        try:
+            image = read_image(path)
+        except DataError as error:
+            broken.append(str(error))
+            continue
+        by_step = detector(image, steps or None, confidence=config.confidence, iou=config.iou)
+        drawn = [draw_detections(image, detections, detector.class_names) for detections in by_step.values()]
+        save_picture(out / f"{path.stem}.png", beside(drawn))
+        found[str(path)] = {str(t): d.to_records(detector.class_names) for t, d in by_step.items()}
+    result = write_json(out / "detections.json", found)
+    if broken:
+        raise DataError(f"{len(broken)} of {len(pictures)} pictures could not be read, the first: {broken[0]}")
+    return result
+
+
+def _pictures(source: Path) -> list[Path]:
+    if source.is_dir():
+        pictures = sorted(p for p in source.iterdir() if p.suffix.lower() in SUFFIXES)
+        if not pictures:
+            raise DataError(f"{source}: no pictures in this folder; expected {', '.join(sorted(SUFFIXES))}")
+        return pictures
+    if not source.exists():
+        raise DataError(f"{source}: no such picture or folder")
+    return [source]

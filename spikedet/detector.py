@@ -1,0 +1,83 @@
+"""The Python interface: a spiking detector that answers per time step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from spikedet.checkpoint import CheckpointMeta
+from spikedet.data.images import read_image
+from spikedet.data.transforms import to_input
+from spikedet.detections import Detections
+from spikedet.models.postprocess import to_detections
+from spikedet.networks import Network, load_network, require_steps
+
+Image = npt.NDArray[np.uint8] | str | Path
+
+
+class SpikingDetector:
+    """A trained detector, spiking or not, by checkpoint.
+
+    Example:
+        >>> detector = SpikingDetector.load("fine.safetensors")
+        >>> found = detector("picture.jpg", t=[2, 4, 8])
+        >>> found[8].boxes_xyxy
+    """
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+
+    @classmethod
+    def load(cls, path: str | Path) -> SpikingDetector:
+        """Load any spikedet checkpoint.
+
+        Raises:
+            CheckpointError: the file is missing, truncated, foreign, newer, or holds invalid weights.
+        """
+        return cls(load_network(path))
+
+    @property
+    def meta(self) -> CheckpointMeta:
+        """What the checkpoint says about itself."""
+        return self._network.meta
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """In label order."""
+        return self.meta.class_names
+
+    @property
+    def T(self) -> int | None:
+        """Time steps the network was converted for; None for a source ANN."""
+        return self.meta.T
+
+    def __call__(
+        self, image: Image, t: int | Sequence[int] | None = None, *, confidence: float = 0.25, iou: float = 0.7
+    ) -> dict[int, Detections]:
+        """Detections by time step, from one simulation.
+
+        Args:
+            image: RGB ``[H, W, 3]`` uint8, or the path of a picture.
+            t: time steps to read out, each in 1..T; None reads at T.
+            confidence: lowest score kept.
+            iou: overlap above which the weaker of two boxes of a class is dropped.
+
+        Returns:
+            Detections in pixels of the picture, by time step. A network without time answers under 0.
+
+        Raises:
+            DataError: the picture cannot be read.
+            ConfigError: a time step beyond the network's T.
+        """
+        pixels = read_image(Path(image)) if isinstance(image, (str, Path)) else image
+        requested = [t] if isinstance(t, int) else list(t or [])
+        steps = require_steps(self._network, requested)
+        size = self.meta.image_size
+        image_hw = (int(pixels.shape[0]), int(pixels.shape[1]))
+        return {
+            step: to_detections(prediction.decoded, size, [image_hw], confidence, iou)[0]
+            for step, prediction in self._network.predict(to_input([pixels], size), steps).items()
+        }

@@ -1,0 +1,217 @@
+"""AP by time step of a chain of networks: ANN, QC-ANN, SNN with copied weights, after coarse and fine calibration."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.progress import track
+from torch import Tensor
+
+from spikedet.checkpoint import CheckpointMeta, file_sha256, read_meta
+from spikedet.config import EvaluateConfig, parse_time_steps
+from spikedet.conversion import load_spiking
+from spikedet.data import DetectionDataset, load_dataset
+from spikedet.detections import Detections
+from spikedet.environment import versions
+from spikedet.errors import ConfigError
+from spikedet.evaluation import APMeasures, ResultRow, markdown_table, measure, paired_bootstrap, write_results
+from spikedet.evaluation.predict import predict_dataset
+from spikedet.files import write_text
+from spikedet.models import load_ann
+from spikedet.networks import ANN_STEP, AnnNetwork, Network, SnnNetwork
+from spikedet.visualization import plot_ap_by_t
+
+
+@dataclass
+class Judged:
+    """One network read out at one time step: its detections and measures."""
+
+    network: str
+    digest: str
+    meta: CheckpointMeta
+    t: int | None
+    latency: int | None
+    spikes_per_image: float | None
+    detections: list[Detections]
+    measures: APMeasures
+
+    @property
+    def ap(self) -> float:
+        """AP50:95 in percent, 0 where it is undefined."""
+        return self.measures.AP or 0.0
+
+
+@dataclass
+class _SpikeMean:
+    """Mean spikes per picture by time step, collected batch by batch."""
+
+    total: dict[int, float] = field(default_factory=dict)
+    pictures: dict[int, int] = field(default_factory=dict)
+
+    def add(self, t: int, spikes: Tensor) -> None:
+        self.total[t] = self.total.get(t, 0.0) + float(spikes.sum())
+        self.pictures[t] = self.pictures.get(t, 0) + len(spikes)
+
+    def mean(self, t: int) -> float | None:
+        return self.total[t] / self.pictures[t] if t in self.total else None
+
+
+def evaluate(config: EvaluateConfig) -> list[ResultRow]:
+    """Judge checkpoints and the networks they came from; writes ``results.json``, ``table.md`` and ``ap_by_t.png``.
+
+    The conversion loss of a row is the better of (source ANN, clip ANN with Stage I's weights), among the networks
+    judged, minus the row, in points of AP50:95, with a paired bootstrap interval.
+
+    Raises:
+        CheckpointError, DataError, ConfigError: see their messages.
+    """
+    paths = with_parents(expand(config.checkpoints))
+    first = read_meta(paths[-1])
+    dataset = load_dataset(
+        config.data or first.data["data"], config.split, class_names=first.class_names, strict=config.strict
+    )
+    if config.limit:
+        dataset = dataset.subset(range(min(config.limit, len(dataset))))
+    judged: list[Judged] = []
+    for path in paths:
+        for name, network in variants(path, config.chunk):
+            for result in judge(name, network, dataset, parse_time_steps(config.t), config.batch):
+                result.digest = file_sha256(path)
+                judged.append(result)
+                spikes = f", {result.spikes_per_image:.3g} spikes a picture" if result.spikes_per_image else ""
+                print(f"{name}, t = {result.t or '-'}: AP50:95 {result.ap:.1f}{spikes}  ({path})", flush=True)
+    rows = make_rows(judged, dataset, config)
+    out = Path(config.out)
+    meta = {
+        "versions": versions(),
+        "command": shlex.join(["spikedet", *sys.argv[1:]]),
+        "config": dataclasses.asdict(config),
+        "seed": config.seed,
+        "checkpoints": {path.name if len(paths) == 1 else str(path): file_sha256(path) for path in paths},
+    }
+    write_results(out / "results.json", meta, rows)
+    table = markdown_table(rows)
+    write_text(out / "table.md", table)
+    plot_ap_by_t(rows, out / "ap_by_t.png")
+    print(table, flush=True)
+    return rows
+
+
+def expand(checkpoints: Sequence[str]) -> list[Path]:
+    """Files as they are; a folder stands for every network directly in it (training states are not networks)."""
+    found: list[Path] = []
+    for text in checkpoints:
+        path = Path(text)
+        inside = [path / f"{stage}.safetensors" for stage in ("ann", "qc", "copied", "coarse", "fine")]
+        if path.is_dir() and not any(p.exists() for p in inside):
+            raise ConfigError(f"{path}: no checkpoint in this folder; expected {', '.join(p.name for p in inside)}")
+        found.extend([p for p in inside if p.exists()] if path.is_dir() else [path])
+    if not found:
+        raise ConfigError("say which checkpoints to evaluate: files or folders")
+    return found
+
+
+def with_parents(paths: Sequence[Path]) -> list[Path]:
+    """Each checkpoint after the checkpoints it came from, as far as those are still where they were, unchanged."""
+    ordered: dict[str, Path] = {}
+
+    def visit(path: Path) -> None:
+        digest = file_sha256(path) if path.is_file() else str(path)
+        if digest in ordered:
+            return
+        parent = read_meta(path).parent
+        if parent and Path(parent["file"]).is_file() and file_sha256(Path(parent["file"])) == parent["sha256"]:
+            visit(Path(parent["file"]))
+        ordered.setdefault(digest, path)
+
+    for path in paths:
+        visit(path)
+    return list(ordered.values())
+
+
+def lineage(digest: str, parents: Mapping[str, str | None]) -> set[str]:
+    """A checkpoint's digest and those of the checkpoints it came from, by ``digest -> parent's digest``."""
+    found: set[str] = set()
+    current: str | None = digest
+    while current is not None and current not in found:
+        found.add(current)
+        current = parents.get(current)
+    return found
+
+
+def variants(path: Path, chunk: int) -> list[tuple[str, Network]]:
+    """The networks that one checkpoint stands for: a QC checkpoint is a clip ANN and a QC-ANN."""
+    meta = read_meta(path)
+    if meta.spiking:
+        network, meta = load_spiking(path)
+        return [(meta.stage, SnnNetwork(network, meta, chunk))]
+    model, meta = load_ann(path)
+    clip = AnnNetwork(model, dataclasses.replace(meta, stage="ann"))
+    return [("ann", clip), ("qc", AnnNetwork(model, meta, meta.T))] if meta.stage == "qc" else [("ann", clip)]
+
+
+def judge(name: str, network: Network, dataset: DetectionDataset, requested: Sequence[int], batch: int) -> list[Judged]:
+    """Detections and AP of one network at every time step, from one run over the pictures."""
+    steps = network.steps(requested)
+    spikes = _SpikeMean()
+
+    def forward(images: Tensor) -> dict[int, Tensor]:
+        decoded = {}
+        for t, prediction in network.predict(images, steps).items():
+            decoded[t] = prediction.decoded
+            if prediction.spikes is not None:
+                spikes.add(t, prediction.spikes)
+        return decoded
+
+    if not steps:
+        return []
+    label = f"{name} on {len(dataset)} pictures"
+    found = predict_dataset(
+        forward, dataset, network.meta.image_size, batch, lambda batches: track(list(batches), label, transient=True)
+    )
+    results = []
+    for t, detections in found.items():
+        shown = (network.meta.T if name == "qc" else None) if t == ANN_STEP else t
+        measures = measure(dataset, detections)
+        results.append(Judged(name, "", network.meta, shown, network.latency(t), spikes.mean(t), detections, measures))
+    return results
+
+
+def make_rows(judged: Sequence[Judged], dataset: DetectionDataset, config: EvaluateConfig) -> list[ResultRow]:
+    """Result rows with the conversion loss against the best ANN that each network came from."""
+    parents = {j.digest: j.meta.parent["sha256"] if j.meta.parent else None for j in judged}
+    rows = []
+    for j in judged:
+        loss, interval = None, None
+        family = lineage(j.digest, parents)
+        anns = [other for other in judged if other.network == "ann" and other.digest in family]
+        reference = max(anns, key=lambda other: other.ap, default=None)
+        if reference is not None and j.network != "ann":
+            loss, interval = paired_bootstrap(dataset, reference.detections, j.detections, config.draws, config.seed)
+        spiking = j.meta.spiking
+        rows.append(
+            ResultRow(
+                model=j.meta.model,
+                stage=j.network,
+                finetuned=j.meta.finetuned,
+                neuron=j.meta.neuron if spiking else None,
+                delay=j.meta.delay if spiking else None,
+                T=j.meta.T if j.network != "ann" else None,
+                t=j.t,
+                L=j.latency,
+                spikes_per_image=j.spikes_per_image,
+                data=Path(dataset.name).name,
+                split=dataset.split,
+                images=len(dataset),
+                seed=config.seed,
+                loss=loss,
+                loss_ci95=interval,
+                **vars(j.measures),
+            )
+        )
+    return rows

@@ -1,0 +1,107 @@
+"""ANN checkpoints back as networks, and thresholds set from pictures."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from spikedet.checkpoint import CheckpointMeta, save_checkpoint
+from spikedet.data.dataset import DetectionDataset, Sample
+from spikedet.data.transforms import to_input
+from spikedet.errors import CheckpointError
+from spikedet.models import (
+    ClipDetector,
+    activations,
+    as_clip,
+    as_qc,
+    build_detector,
+    load_ann,
+    set_mean_square_best_thetas_,
+)
+from spikedet.quantization import mean_square_best_theta
+
+META = CheckpointMeta(
+    stage="ann",
+    model="small",
+    architecture={
+        "nc": 2,
+        "activation": "torch.nn.ReLU()",
+        "reg_max": 4,
+        "backbone": [[-1, 1, "Conv", [8, 3, 2]]],
+        "head": [[[-1], 1, "Detect", ["nc"]]],
+    },
+    class_names=("cell", "dot"),
+    image_size=32,
+)
+
+
+@pytest.fixture(params=["channel", "layer"])
+def model(request: pytest.FixtureRequest) -> ClipDetector:
+    torch.manual_seed(0)
+    made = build_detector(META.architecture, META.class_names, theta_per=request.param).eval()
+    for _, activation in activations(made):
+        activation.set_theta(torch.rand_like(activation.theta) + 0.5)
+    return made
+
+
+def test_round_trip_answers_the_same(model: ClipDetector, tmp_path: Path) -> None:
+    loaded, meta = load_ann(save_checkpoint(tmp_path / "ann.safetensors", model.state_dict(), META))
+    x = torch.rand(1, 3, 32, 64)
+    assert meta == META
+    assert not loaded.training
+    assert torch.equal(loaded(x)[0], model(x)[0])
+
+
+def test_a_qc_network_comes_back_with_clips(model: ClipDetector, tmp_path: Path) -> None:
+    qc = as_qc(model, 4)
+    path = save_checkpoint(tmp_path / "qc.safetensors", qc.state_dict(), replace(META, stage="qc", T=4, finetuned=True))
+    x = torch.rand(1, 3, 32, 64)
+    assert torch.equal(load_ann(path)[0](x)[0], as_clip(qc).eval()(x)[0])
+
+
+def test_a_converted_network_is_the_wrong_stage(model: ClipDetector, tmp_path: Path) -> None:
+    meta = replace(META, stage="copied", T=4, neuron="if")
+    path = save_checkpoint(tmp_path / "copied.safetensors", model.state_dict(), meta)
+    with pytest.raises(CheckpointError, match=r"copied\.safetensors: a converted network \(stage copied\); expected a"):
+        load_ann(path)
+
+
+def test_tensors_of_another_architecture(model: ClipDetector, tmp_path: Path) -> None:
+    meta = replace(META, class_names=("one", "two", "three"))
+    path = save_checkpoint(tmp_path / "odd.safetensors", model.state_dict(), meta)
+    with pytest.raises(CheckpointError, match=r"odd\.safetensors: its tensors do not fit its architecture"):
+        load_ann(path)
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> DetectionDataset:
+    rng = np.random.default_rng(0)
+    samples = []
+    for name in ("a", "b", "c"):
+        path = tmp_path / f"{name}.png"
+        cv2.imwrite(str(path), rng.integers(0, 256, (24, 32, 3), np.uint8))
+        none = np.zeros(0, np.int64)
+        samples.append(Sample(name, path, (24, 32), np.zeros((0, 4), np.float32), none, none.astype(bool)))
+    return DetectionDataset("made", "train", META.class_names, tuple(samples))
+
+
+@torch.no_grad()
+def test_thresholds_are_set_layer_by_layer(model: ClipDetector, pictures: DetectionDataset) -> None:
+    """The first layer by hand; the second on what the first one's new thresholds give."""
+    before = [a.theta.clone() for _, a in activations(model)]
+    set_mean_square_best_thetas_(model, pictures, 32, 4, batch=2)
+    after = [a.theta for _, a in activations(model)]
+    assert [theta.numel() for theta in after] == [8, 16, 16, 8, 8]  # per channel from now on
+    x = to_input([pictures.read_image(i) for i in range(3)], 32)
+    stem = model.model[0]
+    first = stem.bn(stem.conv(x))
+    expected = mean_square_best_theta(first, 4, theta_max=before[0])
+    torch.testing.assert_close(after[0], expected)
+    second = model.model[1].cv2[0][0]
+    expected = mean_square_best_theta(second.bn(second.conv(stem(x))), 4, theta_max=before[1])
+    torch.testing.assert_close(after[1], expected)

@@ -1,0 +1,291 @@
+"""Detectors from YAML: what the whitelist lets through, and what is built."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from torch import nn
+
+from spikedet.errors import ConfigError
+from spikedet.models import (
+    ClipDetector,
+    activations,
+    as_clip,
+    as_qc,
+    build_detector,
+    check_architecture,
+    load_model_yaml,
+)
+from spikedet.quantization import ClippedReLU, QCActivation
+
+NAMES = ("cell", "dot")
+
+
+def architecture(**changes: Any) -> dict[str, Any]:
+    """A small valid one, with these keys changed (``None`` removes)."""
+    made: dict[str, Any] = {
+        "nc": 2,
+        "activation": "torch.nn.ReLU()",
+        "reg_max": 4,
+        "backbone": [[-1, 1, "Conv", [8, 3, 2]], [-1, 1, "Conv", [8, 3, 1]]],
+        "head": [[[-1], 1, "Detect", ["nc"]]],
+    }
+    return {key: value for key, value in {**made, **changes}.items() if value is not None}
+
+
+def with_row(*row: Any) -> dict[str, Any]:
+    return architecture(backbone=[list(row)])
+
+
+# --- the whitelist -------------------------------------------------------------------------------------------------
+
+
+def test_a_plain_architecture_passes() -> None:
+    check_architecture(architecture(), "mine.yaml")
+
+
+@pytest.mark.parametrize("module", ["SPPF", "nn.MaxPool2d", "C2f", "os.system", "torchvision.ops.nms", ""])
+def test_unknown_modules_are_refused(module: str) -> None:
+    with pytest.raises(ConfigError, match=r"mine\.yaml: layer 0 uses .* not supported; use one of Bottleneck, Concat"):
+        check_architecture(with_row(-1, 1, module, [8, 3, 2]), "mine.yaml")
+
+
+@pytest.mark.parametrize("activation", ["nn.SiLU()", "nn.LeakyReLU(0.1)", "torch.nn.ReLU(); print(1)", 3])
+def test_unknown_activations_are_refused(activation: object) -> None:
+    with pytest.raises(ConfigError, match=r"mine\.yaml: activation .* cannot spike; write activation: torch"):
+        check_architecture(architecture(activation=activation), "mine.yaml")
+
+
+def test_an_activation_must_be_named() -> None:
+    with pytest.raises(ConfigError, match="activation None cannot spike"):
+        check_architecture(architecture(activation=None), "mine.yaml")
+
+
+@pytest.mark.parametrize("key", ["scales", "end2end", "kpt_shape", "ch", 3])
+def test_unknown_keys_are_refused(key: object) -> None:
+    with pytest.raises(ConfigError, match=rf"mine\.yaml: unknown key '{key}'; known keys are activation, backbone"):
+        check_architecture({**architecture(), key: 1}, "mine.yaml")
+
+
+@pytest.mark.parametrize("argument", ["__import__('os').system('true')", "bilinear", "d", "True"])
+def test_text_arguments_are_refused(argument: str) -> None:
+    with pytest.raises(ConfigError, match=r"mine\.yaml: layer 0 has the argument .*, which is not allowed"):
+        check_architecture(with_row(-1, 1, "Conv", [8, argument, 2]), "mine.yaml")
+
+
+@pytest.mark.parametrize("argument", [["__import__('os').system('true')"], [[1, "d"]], {"k": 1}, b"bytes"])
+@pytest.mark.xfail(strict=True, reason="check_architecture looks at plain strings only")
+def test_arguments_within_arguments_are_refused(argument: object) -> None:
+    with pytest.raises(ConfigError, match="which is not allowed"):
+        check_architecture(with_row(-1, 1, "Conv", [8, argument, 2]), "mine.yaml")
+
+
+@pytest.mark.parametrize("row", [[-1, 1, "Conv"], [-1, 1, "Conv", 8], "Conv", None])
+def test_malformed_layers_are_refused(row: object) -> None:
+    with pytest.raises(ConfigError, match=r"layer 0 must be \[from, repeats, module, \[args\]\], got"):
+        check_architecture(architecture(backbone=[row]), "mine.yaml")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"backbone": [["x", 1, "Conv", [8, 3, 2]]]},
+        {"backbone": [[7, 1, "Conv", [8, 3, 2]]]},
+        {"backbone": [[-1, "1", "Conv", [8, 3, 2]]]},
+        {"backbone": [[-1, 1, ["Conv"], [8, 3, 2]]]},
+        {"backbone": [[-1, 1, "Conv", []]]},
+        {"backbone": 3},
+        {"backbone": [], "head": []},
+        {"activation": ["torch.nn.ReLU()"]},
+        {"nc": None},
+        {"width_multiple": "1"},
+        {"width_multiple": 0},
+    ],
+    ids=str,
+)
+@pytest.mark.xfail(strict=True, reason="check_architecture lets these through or fails with another error")
+def test_what_cannot_be_built_is_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError):
+        build_detector(architecture(**changes), NAMES)
+
+
+@pytest.mark.parametrize("value", [None, [], "text", {"backbone": []}, {"head": []}])
+def test_an_architecture_is_a_mapping_with_backbone_and_head(value: object) -> None:
+    with pytest.raises(ConfigError, match=r"mine\.yaml: expected a mapping with backbone and head"):
+        check_architecture(value, "mine.yaml")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"head": [[-1, 1, "Conv", [8]]]},
+        {"backbone": [[-1, 1, "Conv", [8]], [[-1], 1, "Detect", ["nc"]]]},
+    ],
+)
+def test_detect_comes_last_and_once(changes: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="the last layer, and only it, must be Detect"):
+        check_architecture(architecture(**changes), "mine.yaml")
+
+
+def test_nothing_in_a_yaml_is_evaluated(tmp_path: Path) -> None:
+    """Neither our check nor ultralytics behind it may run text; the file the text would make must not appear."""
+    trace = tmp_path / "evaluated"
+    evil = f"__import__('pathlib').Path({str(trace)!r}).touch()"
+    for made in (architecture(activation=evil), with_row(-1, 1, evil, [8]), with_row(-1, 1, "Conv", [8, evil])):
+        file = tmp_path / "evil.yaml"
+        file.write_text(yaml.safe_dump(made))
+        with pytest.raises(ConfigError):
+            load_model_yaml(str(file))
+        with pytest.raises(ConfigError):
+            build_detector(made, NAMES)
+    assert not trace.exists()
+
+
+# --- files ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_model_by_path(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(architecture()))
+    assert load_model_yaml(str(tmp_path / "mine.yaml")) == architecture()
+
+
+def test_an_unknown_model_names_the_known_ones() -> None:
+    with pytest.raises(
+        ConfigError, match="model 'huge' not found; expected one of tiny-yolo, tiny-yolo-nano or the path"
+    ):
+        load_model_yaml("huge")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"a: [1", "not a valid YAML file"),
+        (b"\xff\xfe\x00", "not a valid YAML file"),
+        (b"!!python/object/apply:os.system ['true']", "not a valid YAML file"),
+        (b"", "expected a mapping"),
+    ],
+)
+def test_a_file_that_is_no_architecture(content: bytes, message: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_bytes(content)
+    with pytest.raises(ConfigError, match=rf"mine\.yaml: {message}"):
+        load_model_yaml(str(tmp_path / "mine.yaml"))
+
+
+@pytest.mark.parametrize(("model", "millions"), [("tiny-yolo", 8.1), ("tiny-yolo-nano", 1.2)])
+def test_shipped_models_have_their_size(model: str, millions: float) -> None:
+    """With 20 classes, as for VOC; the thresholds are a few thousand of them."""
+    made = build_detector(load_model_yaml(model), [str(c) for c in range(20)])
+    count = sum(p.numel() for p in made.parameters())
+    assert count / 1e6 == pytest.approx(millions, rel=0.05)
+    assert made.stride.tolist() == [16, 32]
+
+
+# --- what is built -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def model() -> ClipDetector:
+    torch.manual_seed(0)
+    return build_detector(architecture(), NAMES, theta=3.0)
+
+
+def test_every_activation_is_its_own_module(model: ClipDetector) -> None:
+    found = [activation for _, activation in activations(model)]
+    assert len(found) == len({id(a) for a in found}) == len({id(a.log_theta) for a in found}) == 6
+    assert not any(isinstance(m, (nn.ReLU, nn.SiLU)) for m in model.modules())
+    assert [name for name, _ in activations(model)][:2] == ["model.0.act", "model.1.act"]
+    assert all(a.theta.detach().tolist() == pytest.approx([3.0] * a.log_theta.numel()) for a in found)
+
+
+@pytest.mark.parametrize("activation", ["torch.nn.ReLU()", "nn.ReLU()"])
+def test_both_spellings_of_relu_become_clips(activation: str) -> None:
+    made = build_detector(architecture(activation=activation), NAMES)
+    assert len(list(activations(made))) == 6
+
+
+def test_thresholds_per_channel_or_per_layer(model: ClipDetector) -> None:
+    assert [a.log_theta.numel() for _, a in activations(model)] == [8, 8, 16, 16, 8, 8]
+    per_layer = build_detector(architecture(), NAMES, theta_per="layer")
+    assert {a.log_theta.numel() for _, a in activations(per_layer)} == {1}
+
+
+def test_building_leaves_the_architecture_and_ultralytics_as_they_were() -> None:
+    from ultralytics.nn.modules import Conv
+
+    made = architecture()
+    before, default = copy.deepcopy(made), type(Conv.default_act)
+    build_detector(made, NAMES)
+    assert made == before
+    assert type(Conv.default_act) is default
+
+
+def test_class_names_are_the_model_s(model: ClipDetector) -> None:
+    assert model.names == {0: "cell", 1: "dot"}
+    assert model.model[-1].nc == 2
+
+
+def test_build_refuses_what_was_not_checked() -> None:
+    with pytest.raises(ConfigError, match="unknown key 'scales'"):
+        build_detector({**architecture(), "scales": {}}, NAMES)
+
+
+def test_qc_copy_has_the_same_tensors_and_shares_none(model: ClipDetector) -> None:
+    made = as_qc(model.eval(), 6, noise=0.25)
+    found = [a for _, a in activations(made)]
+    assert all(type(a) is QCActivation and (a.T, a.noise, a.training) == (6, 0.25, False) for a in found)
+    assert len({id(a) for a in found}) == 6
+    assert all(type(a) is ClippedReLU for _, a in activations(model))
+    assert_copies(model, made)
+
+
+def test_qc_of_a_qc_takes_the_new_levels(model: ClipDetector) -> None:
+    made = as_qc(as_qc(model, 6, noise=0.25), 3)
+    assert {(a.T, a.noise) for _, a in activations(made)} == {(3, 0.0)}  # type: ignore[attr-defined]
+
+
+def test_clip_copy_takes_the_quantization_away(model: ClipDetector) -> None:
+    qc = as_qc(model, 6).eval()
+    made = as_clip(qc)
+    assert all(type(a) is ClippedReLU for _, a in activations(made))
+    assert all(type(a) is QCActivation for _, a in activations(qc))
+    assert_copies(qc, made)
+    x = torch.rand(1, 3, 32, 64)
+    assert torch.equal(made.eval()(x)[0], model.eval()(x)[0])
+    assert not torch.equal(made(x)[0], qc(x)[0])
+
+
+def assert_copies(source: ClipDetector, made: ClipDetector) -> None:
+    """Same tensors by name, and no storage in common."""
+    before = {name: value.clone() for name, value in source.state_dict().items()}
+    assert before.keys() == made.state_dict().keys()
+    assert all(torch.equal(before[name], value) for name, value in made.state_dict().items())
+    twin = copy.deepcopy(made)
+    with torch.no_grad():
+        for value in made.state_dict().values():
+            value.zero_()
+    assert all(torch.equal(before[name], value) for name, value in source.state_dict().items())
+    made.load_state_dict(twin.state_dict())
+
+
+@pytest.mark.parametrize("autocast", [False, True])
+def test_loss_is_float32_and_reaches_every_threshold(model: ClipDetector, autocast: bool) -> None:
+    from ultralytics.cfg import get_cfg
+
+    model.args, model.autocast = get_cfg(), autocast
+    batch = {
+        "img": torch.rand(2, 3, 32, 64),
+        "batch_idx": torch.tensor([0.0, 1.0]),
+        "cls": torch.tensor([[0.0], [1.0]]),
+        "bboxes": torch.tensor([[0.5, 0.5, 0.4, 0.6], [0.4, 0.5, 0.3, 0.5]]),
+    }
+    for _, activation in activations(model):
+        activation.set_theta(torch.full_like(activation.theta, 0.2))
+    loss, _ = model.train().loss(batch)
+    loss.sum().backward()
+    assert loss.dtype == torch.float32
+    assert all(a.log_theta.grad is not None and a.log_theta.grad.any() for _, a in activations(model))
