@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich.progress import track
-
 from spikedet.config import DetectConfig, parse_time_steps
 from spikedet.data.images import read_image
 from spikedet.detector import SpikingDetector
 from spikedet.errors import DataError
 from spikedet.files import write_json
+from spikedet.progress import track
 from spikedet.visualization import beside, draw_detections, save_picture
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
@@ -33,7 +32,7 @@ def detect(config: DetectConfig) -> Path:
     out = Path(config.out)
     steps = parse_time_steps(config.t)
     found, broken = {}, []
-    for path in track(pictures, "detecting", disable=len(pictures) < 2):
+    for path in track(pictures, "detecting"):
         try:
             image = read_image(path)
         except DataError as error:

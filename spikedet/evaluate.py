@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rich.progress import track
 from torch import Tensor
 
 from spikedet.checkpoint import CheckpointMeta, file_sha256, read_meta
@@ -24,6 +23,7 @@ from spikedet.evaluation.predict import predict_dataset
 from spikedet.files import write_text
 from spikedet.models import load_ann
 from spikedet.networks import ANN_STEP, AnnNetwork, Network, SnnNetwork
+from spikedet.progress import track
 from spikedet.visualization import plot_ap_by_t
 
 
@@ -171,9 +171,7 @@ def judge(name: str, network: Network, dataset: DetectionDataset, requested: Seq
     if not steps:
         return []
     label = f"{name} on {len(dataset)} pictures"
-    found = predict_dataset(
-        forward, dataset, network.meta.image_size, batch, lambda batches: track(list(batches), label, transient=True)
-    )
+    found = predict_dataset(forward, dataset, network.meta.image_size, batch, lambda batches: track(batches, label))
     results = []
     for t, detections in found.items():
         shown = (network.meta.T if name == "qc" else None) if t == ANN_STEP else t

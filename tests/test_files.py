@@ -51,9 +51,9 @@ def test_an_error_before_there_was_a_file_leaves_none(tmp_path: Path) -> None:
 
 def test_a_full_disk_is_one_sentence(tmp_path: Path) -> None:
     path = write_text(tmp_path / "a.txt", "old")
-    with pytest.raises(SpikedetError, match=r"a\.txt: writing failed \(No space left on device\); nothing was changed"):
-        with atomic_path(path):
-            raise OSError(28, "No space left on device")
+    message = r"a\.txt: writing failed \(No space left on device\); nothing was changed"
+    with pytest.raises(SpikedetError, match=message), atomic_path(path):
+        raise OSError(28, "No space left on device")
     assert path.read_text() == "old"
     assert only(tmp_path) == ["a.txt"]
 

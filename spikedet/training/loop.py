@@ -26,6 +26,7 @@ from spikedet.errors import TrainingError
 from spikedet.evaluation.measures import measure
 from spikedet.evaluation.predict import predict_dataset
 from spikedet.models import ClipDetector
+from spikedet.progress import make_progress
 from spikedet.training.dataset import AugmentedDataset
 from spikedet.training.state import finite, load_state, save_state
 
@@ -69,6 +70,12 @@ class TrainingLoop(DetectionTrainer):
         super().__init__(overrides=_overrides(config, image_size, device), _callbacks=defaultdict(list))
         torch.set_num_threads(threads)  # ultralytics leaves one core unused on a CPU
         self.callbacks: dict[str, list[Any]] = defaultdict(list)
+        self.progress = make_progress()
+        self.callbacks["on_train_epoch_start"] = [
+            lambda loop: loop.progress.reset(loop.bar, total=len(loop.train_loader))
+        ]
+        self.callbacks["on_train_batch_end"] = [lambda loop: loop.progress.advance(loop.bar)]
+        self.bar = self.progress.add_task("batches")
         self.args.workers = config.workers
         self.model = model
         self.model.autocast = config.precision == "bf16"
@@ -194,7 +201,8 @@ class TrainingLoop(DetectionTrainer):
         if self.finished():
             print(f"{self.out}: already trained to epoch {self.epochs}", flush=True)
             return
-        self.train()
+        with self.progress:
+            self.train()
         if not finite(self.ema.ema.state_dict()):
             raise TrainingError(f"{self.out}: the averaged network is no longer finite; try a lower --lr")
 

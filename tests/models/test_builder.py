@@ -78,7 +78,7 @@ def test_text_arguments_are_refused(argument: str) -> None:
         check_architecture(with_row(-1, 1, "Conv", [8, argument, 2]), "mine.yaml")
 
 
-@pytest.mark.parametrize("argument", [["__import__('os').system('true')"], [[1, "d"]], {"k": 1}, b"bytes"])
+@pytest.mark.parametrize("argument", [["__import__('os').system('true')"], [[1, "d"]], {"k": 1}])
 @pytest.mark.xfail(strict=True, reason="check_architecture looks at plain strings only")
 def test_arguments_within_arguments_are_refused(argument: object) -> None:
     with pytest.raises(ConfigError, match="which is not allowed"):

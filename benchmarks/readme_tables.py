@@ -1,0 +1,72 @@
+#!/usr/bin/env python3
+"""README's tables, made from docs/results/*.json. Run it after publishing results; a test checks that it was run.
+
+python benchmarks/readme_tables.py [--check]
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+
+from spikedet.evaluation import ResultRow, read_results
+
+ROOT = Path(__file__).resolve().parent.parent
+README = ROOT / "README.md"
+MARK = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+HEAD = ("network", "neuron", "T", "L", "spikes per picture", "AP50:95", "AP50", "AP75", "loss [95 % interval]")
+
+
+def table(rows: list[ResultRow]) -> str:
+    """The rows read at their own T, without the coarse ones, as a Markdown table under a line that says what it is."""
+    shown = [row for row in rows if not row.read_early and row.stage != "coarse"]
+    first = shown[0]
+    lines = [
+        f"{first.model} on {first.data} {first.split} ({first.images} pictures), "
+        "converted for T and read at T, AP in %.",
+        "",
+        f"| {' | '.join(HEAD)} |",
+        f"|{' --- |' * 2}{' ---: |' * (len(HEAD) - 2)}",
+    ]
+    return "\n".join([*lines, *(f"| {' | '.join(cells(row))} |" for row in shown)])
+
+
+def cells(row: ResultRow) -> list[str]:
+    """One row's cells, in the order of ``HEAD``."""
+    neuron = row.neuron or "-"
+    neuron += f", delay {row.delay}" if row.delay else ""
+    interval = f" [{row.loss_ci95[0]:.1f}, {row.loss_ci95[1]:.1f}]" if row.loss_ci95 else ""
+    spikes = f"{row.spikes_per_image / 1e6:.2f} M" if row.spikes_per_image else "-"
+    loss = f"{row.loss:.1f}{interval}" if row.loss is not None else "-"
+    network = row.network + ("" if row.finetuned or row.stage == "ann" else ", no Stage I")
+    aps = [f"{value:.1f}" if value is not None else "-" for value in (row.AP, row.AP50, row.AP75)]
+    return [network, neuron, str(row.T or "-"), str(row.L or "-"), spikes, *aps, loss]
+
+
+def filled(text: str) -> str:
+    """README with every marked table made anew; a table without results stays empty."""
+
+    def fill(match: re.Match[str]) -> str:
+        results = ROOT / "docs" / "results" / f"{match[2]}.json"
+        made = f"\n{table(read_results(results)[1])}\n\n" if results.exists() else ""
+        return f"{match[1]}{made}{match[3]}"
+
+    return MARK.sub(fill, text)
+
+
+def main() -> None:
+    """Write README, or with --check only say whether it is current."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true")
+    arguments = parser.parse_args()
+    text = README.read_text(encoding="utf-8")
+    made = filled(text)
+    if arguments.check and made != text:
+        raise SystemExit("README's tables are not those of docs/results: run python benchmarks/readme_tables.py")
+    if not arguments.check:
+        README.write_text(made, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

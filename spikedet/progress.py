@@ -1,0 +1,25 @@
+"""Progress bars for a person at a terminal; silent in logs and pipes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+Item = TypeVar("Item")
+
+
+def make_progress() -> Progress:
+    """A bar with counts and remaining time, gone when it is done; disabled where nobody watches."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
+def track(items: Iterable[Item], label: str) -> Iterable[Item]:
+    """The items, with a bar while they are worked through."""
+    listed = list(items)
+    with make_progress() as progress:
+        yield from progress.track(listed, description=label)

@@ -1,0 +1,135 @@
+"""The arrows between packages: each imports only from its own layer or the ones before it."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "spikedet"
+
+# From the ground up. What stands in one line may import each other; a top-level module that is new needs a place here.
+LAYERS: list[set[str]] = [
+    {"errors", "files", "environment", "config", "resources", "detections", "checkpoint"},
+    {"quantization"},
+    {"snn"},
+    {"data"},
+    {"models"},
+    {"evaluation"},
+    {"training"},
+    {"conversion"},
+    {"calibration"},
+    {"visualization"},
+    # What a user meets: the Python interface, the commands and the program that runs them; and the package's own face,
+    # which hands out the interface when it is asked for.
+    {
+        "arguments",
+        "cli",
+        "convert",
+        "detect",
+        "detector",
+        "evaluate",
+        "networks",
+        "pipeline",
+        "quickstart",
+        "synthesize",
+        "__init__",
+        "__main__",
+    },
+]
+LAYER = {name: index for index, names in enumerate(LAYERS) for name in names}
+
+# Ultralytics changes often; these alone may know it.
+ULTRALYTICS = ("models/", "conversion/rules.py", "training/", "data/transforms.py")
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def imports(path: Path) -> Iterator[tuple[int, str]]:
+    """Line and full name of every import of a file, those within functions and under TYPE_CHECKING too."""
+    home = ["spikedet", *path.relative_to(PACKAGE).parent.parts]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"), str(path))):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = home[: len(home) - node.level + 1] if node.level else []
+            module = ".".join([*base, node.module] if node.module else base)
+            # `from spikedet import x` imports the module spikedet.x, where there is one.
+            deep = [f"{module}.{alias.name}" for alias in node.names] if module == "spikedet" else [module]
+            yield from ((node.lineno, name) for name in deep)
+
+
+def part(path: Path) -> str:
+    """The package or top-level module a file belongs to."""
+    relative = path.relative_to(PACKAGE)
+    return relative.parts[0] if len(relative.parts) > 1 else relative.stem
+
+
+def shown(path: Path, line: int, name: str) -> str:
+    return f"{path.relative_to(ROOT)}:{line} imports {name}"
+
+
+def test_every_part_has_its_layer() -> None:
+    assert sorted({part(path) for path in FILES} - LAYER.keys()) == [], "give it a place in LAYERS"
+
+
+# Arrows that point up, until they are turned or the layers are.
+UPWARD = {"training": "stages.py draws its curves through visualization"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.xfail(strict=True, reason=UPWARD[name])) if name in UPWARD else name
+        for name in sorted({part(path) for path in FILES})
+    ],
+)
+def test_imports_point_down(name: str) -> None:
+    wrong = []
+    for path in FILES:
+        for line, imported in imports(path) if part(path) == name else ():
+            root, _, rest = imported.partition(".")
+            target = rest.partition(".")[0]
+            if root == "spikedet" and LAYER.get(target, -1) > LAYER[name]:
+                wrong.append(shown(path, line, imported))
+    assert wrong == []
+
+
+def test_nothing_imports_tools_demo_or_tests() -> None:
+    outside = {"tools", "demo", "tests", "benchmarks"}
+    assert [shown(p, *found) for p in FILES for found in imports(p) if found[1].partition(".")[0] in outside] == []
+
+
+def test_ultralytics_is_known_in_a_few_places_only() -> None:
+    strangers = [
+        shown(path, *found)
+        for path in FILES
+        for found in imports(path)
+        if found[1].partition(".")[0] == "ultralytics"
+        and not path.relative_to(PACKAGE).as_posix().startswith(ULTRALYTICS)
+    ]
+    assert strangers == []
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("import a.b, c", ["a.b", "c"]),
+        ("from a.b import c", ["a.b"]),
+        ("from spikedet import snn, errors", ["spikedet.snn", "spikedet.errors"]),
+        ("from . import layers", ["spikedet.snn"]),
+        ("from .layers import x", ["spikedet.snn.layers"]),
+        ("from ..files import x", ["spikedet.files"]),
+        ("from .. import training", ["spikedet.training"]),
+        ("def f():\n    if True:\n        import a", ["a"]),
+    ],
+)
+def test_imports_are_found(text: str, expected: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("test_imports.PACKAGE", tmp_path)
+    (tmp_path / "snn").mkdir()
+    path = tmp_path / "snn" / "x.py"
+    path.write_text(text)
+    assert [name for _, name in imports(path)] == expected

@@ -1,0 +1,90 @@
+"""Every command that the documentation shows exists and takes those flags; its tables are those of docs/results."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from spikedet import config
+from spikedet.arguments import make_parser
+from spikedet.cli import VERBS
+
+ROOT = Path(__file__).resolve().parent.parent
+TEXTS = ["README.md", "docs/pipeline.md", "CONTRIBUTING.md"]
+TOOLS = {
+    "train_detector.py": "train",
+    "finetune_detector.py": "finetune",
+    "convert_detector.py": "convert",
+    "calibrate_detector.py": "calibrate",
+    "evaluate_voc.py": "evaluate",
+    "detect.py": "detect",
+}
+
+
+def commands() -> list[str]:
+    """Commands in code blocks and in inline code."""
+    found = []
+    for name in TEXTS:
+        text = (ROOT / name).read_text(encoding="utf-8")
+        for block in re.findall(r"```bash\n(.*?)```", text, re.DOTALL):
+            found += [line.split("  #")[0].strip() for line in block.splitlines()]
+        found += re.findall(r"`((?:spikedet|tools/|make|python benchmarks/)[^`\n]*)`", text)
+    return sorted({c for c in found if c and not c.startswith("#")})
+
+
+def test_the_readme_shows_every_verb_of_the_pipeline() -> None:
+    shown = {words[1] for c in commands() if (words := c.split())[0] == "spikedet" and len(words) > 1}
+    assert {"train", "finetune", "convert", "calibrate", "evaluate", "detect"} <= shown
+
+
+@pytest.mark.parametrize("command", [c for c in commands() if c.startswith(("spikedet ", "tools/"))])
+def test_a_command_exists_and_takes_its_flags(command: str) -> None:
+    words = shlex.split(command)
+    if words[0] == "spikedet":
+        verb = words[1]
+        assert verb in VERBS, command
+    else:
+        assert (ROOT / words[0]).is_file(), command
+        verb = TOOLS[Path(words[0]).name]
+    parser = make_parser(getattr(config, VERBS[verb].config), verb, VERBS[verb].positional)
+    arguments = words[2:] if words[0] == "spikedet" else words[1:]
+    if "--config" in arguments or "--help" in arguments:
+        return
+    parser.parse_args(arguments)
+
+
+@pytest.mark.parametrize("command", [c for c in commands() if c.startswith("make ")])
+def test_a_make_target_exists(command: str) -> None:
+    targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert command.split()[-1] in targets
+
+
+@pytest.mark.parametrize("command", [c for c in commands() if c.startswith("python ")])
+def test_a_benchmark_exists_and_knows_its_flags(command: str) -> None:
+    script, *arguments = shlex.split(command)[1:]
+    source = (ROOT / script).read_text(encoding="utf-8")
+    for flag in (a for a in arguments if a.startswith("--")):
+        assert f'"{flag}"' in source, f"{command}: {flag}"
+    for path in (a for a in arguments if a.endswith(".yaml")):
+        assert (ROOT / path).is_file(), path
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_links_lead_somewhere(name: str) -> None:
+    text = (ROOT / name).read_text(encoding="utf-8")
+    for link in re.findall(r"\]\(([^)#\s]+)", text):
+        if not link.startswith("http"):
+            assert ((ROOT / name).parent / link).exists(), f"{name}: {link}"
+
+
+def test_the_tables_are_those_of_the_results() -> None:
+    spec = importlib.util.spec_from_file_location("readme_tables", ROOT / "benchmarks" / "readme_tables.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert module.filled(text) == text, "run python benchmarks/readme_tables.py"
