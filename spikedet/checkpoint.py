@@ -146,9 +146,22 @@ def read_meta(path: Path) -> CheckpointMeta:
         meta = CheckpointMeta(**values)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise CheckpointError(f"{path}: its metadata cannot be understood ({error})") from error
-    if meta.stage not in get_args(Stage):
-        raise CheckpointError(f"{path}: unknown stage {meta.stage!r}; expected one of {', '.join(get_args(Stage))}")
+    if problem := _problem(meta):
+        raise CheckpointError(f"{path}: its metadata is not valid: {problem}")
     return meta
+
+
+def _problem(meta: CheckpointMeta) -> str | None:
+    """What is wrong with the values of the metadata, if anything."""
+    if meta.stage not in get_args(Stage):
+        return f"unknown stage {meta.stage!r}; expected one of {', '.join(get_args(Stage))}"
+    if meta.neuron not in (None, *get_args(Neuron)):
+        return f"unknown neuron {meta.neuron!r}; expected one of {', '.join(get_args(Neuron))}"
+    for name, least in (("image_size", 1), ("T", 1), ("delay", 0)):
+        value = getattr(meta, name)
+        if not (isinstance(value, int) and value >= least) and not (name == "T" and value is None):
+            return f"{name} must be a whole number of at least {least}, got {value!r}"
+    return None
 
 
 def file_sha256(path: Path) -> str:

@@ -60,6 +60,7 @@ _POSITIVE = frozenset(
 )
 _NOT_NEGATIVE = frozenset(
     {"warmup_epochs", "close_mosaic", "weight_decay", "theta_lr_factor", "delay", "patience", "limit", "theta_images"}
+    | {"workers", "seed", "val", "test"}
 )
 _FRACTIONS = frozenset(["held_out", "noise", "mosaic", "mixup", "confidence", "iou", "lr_final"])
 _CHOICES: dict[str, Any] = {"neuron": Neuron, "precision": Precision, "theta_per": ThetaScope}

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from spikedet.errors import SpikedetError
 
 
@@ -34,8 +36,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
-    except OSError as error:
-        raise SpikedetError(f"{path}: writing failed ({error.strerror or error}); nothing was changed") from error
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise SpikedetError(f"{path}: writing failed ({reason}); nothing was changed") from error
     finally:
         temporary.unlink(missing_ok=True)
 

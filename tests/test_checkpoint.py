@@ -175,7 +175,6 @@ def test_an_unknown_stage(tmp_path: Path) -> None:
     ],
     ids=str,
 )
-@pytest.mark.xfail(strict=True, reason="read_meta checks the stage, but no other value")
 def test_metadata_of_the_wrong_type_or_range(values: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=next(iter(values))):
         load_checkpoint(write_raw(tmp_path, changed(**values)))
@@ -220,9 +219,6 @@ def test_a_full_disk_leaves_the_last_good_file(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["a.safetensors"]
 
 
-@pytest.mark.xfail(
-    strict=True, reason="safetensors raises SafetensorError for an OSError; atomic_path does not know it"
-)
 def test_a_full_disk_is_one_of_our_errors(tmp_path: Path) -> None:
     assert isinstance(save_on_a_full_disk(tmp_path / "a.safetensors"), SpikedetError)
 

@@ -29,6 +29,14 @@ def test_the_new_file_takes_the_place_of_the_old(tmp_path: Path) -> None:
     assert only(tmp_path) == ["a.txt"]
 
 
+def test_the_old_file_is_replaced_and_not_overwritten(tmp_path: Path) -> None:
+    """Whoever has the old one open goes on reading the old one."""
+    path = write_text(tmp_path / "a.txt", "old")
+    with open(path) as reader:
+        write_text(path, "new")
+        assert reader.read() == "old"
+
+
 def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     path = write_text(tmp_path / "a.txt", "old")
 

@@ -74,8 +74,10 @@ class Observer:
     @torch.no_grad()
     def target(self, node: Node, indices: Indices) -> Tensor:
         """What the QC-ANN says at this layer: its activation, or a read-out's logits."""
-        if f"levels {node.name}" in self.store.names():
-            return self.activation(node.name, indices)
+        kept = f"levels {node.name}" in self.store.names()
+        return self.activation(node.name, indices) if kept else self._compute(node, indices)
+
+    def _compute(self, node: Node, indices: Indices) -> Tensor:
         source = self.activation(node.inputs[0], indices)
         module = self._reference_nodes[node.name].module
         if isinstance(module, SpikingConv):
@@ -101,7 +103,7 @@ class Observer:
         layer = self._reference_nodes[node.name].module
         assert isinstance(layer, SpikingConv)
         for indices in batches:
-            levels = torch.round(self.target(node, indices) * self.T / broadcast(layer.theta)).to(torch.uint8)
+            levels = torch.round(self._compute(node, indices) * self.T / broadcast(layer.theta)).to(torch.uint8)
             self._keep(f"levels {node.name}", indices, levels.numpy())
 
     @torch.no_grad()

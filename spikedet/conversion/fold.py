@@ -24,4 +24,4 @@ def fold_batch_norm(conv: nn.Conv2d, norm: nn.BatchNorm2d | None) -> tuple[Tenso
         if norm.affine:
             scale, shift = scale * norm.weight.double(), shift * norm.weight.double() + norm.bias.double()
         weight, bias = weight * scale.view(-1, 1, 1, 1), bias * scale + shift
-    return weight.to(conv.weight.dtype), bias.to(conv.weight.dtype)
+    return weight.to(conv.weight.dtype, copy=True), bias.to(conv.weight.dtype, copy=True)

@@ -126,6 +126,8 @@ def readout(graph: GraphBuilder, branch: nn.Sequential, name: str, source: str) 
     if not isinstance(last, nn.Conv2d):
         raise ConversionError(f"{name}: a branch must end in a plain convolution, got {type(last).__name__}")
     _check_convolution(last, name)
+    if last.groups != 1 or last.dilation != (1, 1):
+        raise ConversionError(f"{name}: the last convolution must have one group and no dilation")
     weight, bias = fold_batch_norm(last, None)
     made = Readout(weight, bias, stride=last.stride, padding=_pair(last.padding))
     return graph.add(f"{name}.{len(layers)}", [source], made)

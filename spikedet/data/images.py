@@ -58,7 +58,7 @@ def _opened(path: Path) -> Image.Image:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             image = Image.open(path)
-    except UnidentifiedImageError as error:
+    except (UnidentifiedImageError, ImportError) as error:  # ultralytics makes PIL look for plug-ins
         raise DataError(f"{path}: not a picture that can be read; expected JPEG, PNG, BMP, WebP or TIFF") from error
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise DataError(f"{path}: the picture cannot be opened ({error})") from error

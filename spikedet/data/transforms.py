@@ -29,7 +29,7 @@ def from_letterbox(boxes_xyxy: Tensor, image_size: int, image_hw: tuple[int, int
     """Boxes ``[K, 4]`` in input pixels to pixels of the original picture, clipped to it."""
     height, width = image_hw
     gain = min(image_size / height, image_size / width)
-    resized_hw = round(height * gain), round(width * gain)
+    resized_hw = max(round(height * gain), 1), max(round(width * gain), 1)
     left = round((image_size - resized_hw[1]) / 2 - 0.1)
     top = round((image_size - resized_hw[0]) / 2 - 0.1)
     moved = (boxes_xyxy - boxes_xyxy.new_tensor([left, top, left, top])) / gain

@@ -73,22 +73,48 @@ def check_architecture(architecture: Any, source: str) -> None:
     if unknown := sorted(map(str, architecture.keys() - _ALLOWED_KEYS)):
         raise ConfigError(f"{source}: unknown key {unknown[0]!r}; known keys are {', '.join(sorted(_ALLOWED_KEYS))}")
     activation = architecture.get("activation")
-    if activation not in ALLOWED_ACTIVATIONS:
+    if not isinstance(activation, str) or activation not in ALLOWED_ACTIVATIONS:
         raise ConfigError(f"{source}: activation {activation!r} cannot spike; write activation: torch.nn.ReLU()")
+    for key in ("nc", "reg_max", "depth_multiple", "width_multiple"):
+        value = architecture.get(key, 1)
+        if not _is_number(value) or value <= 0:
+            raise ConfigError(f"{source}: {key} must be a positive number, got {value!r}")
+    if not all(isinstance(architecture[part], list) and architecture[part] for part in ("backbone", "head")):
+        raise ConfigError(f"{source}: backbone and head must be lists of layers")
     rows = [*architecture["backbone"], *architecture["head"]]
     for index, row in enumerate(rows):
-        if not (isinstance(row, list) and len(row) == 4 and isinstance(row[3], list)):
-            raise ConfigError(f"{source}: layer {index} must be [from, repeats, module, [args]], got {row!r}")
-        if row[2] not in ALLOWED_MODULES:
-            raise ConfigError(
-                f"{source}: layer {index} uses {row[2]!r}, which is not supported; "
-                f"use one of {', '.join(sorted(ALLOWED_MODULES))}"
-            )
-        for argument in row[3]:
-            if isinstance(argument, str) and argument not in _ALLOWED_WORDS:
-                raise ConfigError(f"{source}: layer {index} has the argument {argument!r}, which is not allowed")
+        if problem := _row_problem(row, index):
+            raise ConfigError(f"{source}: layer {index} {problem}")
     if rows[-1][2] != "Detect" or any(row[2] == "Detect" for row in rows[:-1]):
         raise ConfigError(f"{source}: the last layer, and only it, must be Detect")
+
+
+def _row_problem(row: Any, index: int) -> str | None:
+    """What is wrong with one row of an architecture, if anything."""
+    if not (isinstance(row, list) and len(row) == 4 and isinstance(row[3], list)):
+        return f"must be [from, repeats, module, [args]], got {row!r}"
+    origins, repeats, module, arguments = row
+    if not isinstance(module, str) or module not in ALLOWED_MODULES:
+        return f"uses {module!r}, which is not supported; use one of {', '.join(sorted(ALLOWED_MODULES))}"
+    listed = origins if isinstance(origins, list) and origins else [origins]
+    if not all(isinstance(o, int) and not isinstance(o, bool) and -max(index, 1) <= o < index for o in listed):
+        return f"reads from {origins!r}; expected earlier layers by index, or -1"
+    if not isinstance(repeats, int) or repeats < 1:
+        return f"is repeated {repeats!r} times; expected a whole number"
+    if isinstance(origins, list) != (module in ("Concat", "Detect")):
+        return f"reads from {origins!r}; only Concat and Detect read from a list of layers"
+    flat = list(arguments)
+    while flat:
+        argument = flat.pop()
+        if isinstance(argument, list):
+            flat.extend(argument)
+        elif isinstance(argument, dict) or (isinstance(argument, str) and argument not in _ALLOWED_WORDS):
+            return f"has the argument {argument!r}, which is not allowed"
+    return None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def build_detector(
@@ -103,7 +129,12 @@ def build_detector(
         theta_per: ``"channel"`` or ``"layer"``.
     """
     check_architecture(architecture, "model")
-    model = ClipDetector(copy.deepcopy(architecture), ch=3, nc=len(class_names), verbose=False)
+    try:
+        model = ClipDetector({"nc": 1, **copy.deepcopy(architecture)}, ch=3, nc=len(class_names), verbose=False)
+    except (TypeError, ValueError, KeyError, IndexError, RuntimeError, ZeroDivisionError) as error:
+        raise ConfigError(
+            f"the model cannot be built from its YAML ({error}); check channels and layer indices"
+        ) from error
     model.names = dict(enumerate(class_names))
 
     def clip(_: nn.Module, channels: int) -> nn.Module:

@@ -92,7 +92,7 @@ class ClippedReLU(nn.Module):
         return torch.minimum(x.relu(), per_channel(self.theta, x.ndim).to(x.dtype))
 
     def extra_repr(self) -> str:
-        return f"channels={self.log_theta.numel()}, theta={float(self.theta.mean()):.4g}"
+        return f"channels={self.log_theta.numel()}, theta={float(self.theta.detach().mean()):.4g}"
 
 
 class QCActivation(ClippedReLU):

@@ -43,8 +43,14 @@ def load_state(path: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})[_KEY])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        return _parse_state(header, tensors)
+    except (SafetensorError, OSError, KeyError, ValueError, AttributeError, TypeError) as error:
         raise CheckpointError(f"{path}: no training state to resume from ({error}); train without --resume") from error
+
+
+def _parse_state(
+    header: dict[str, Any], tensors: dict[str, Tensor]
+) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any], Any]:
     modules: dict[str, dict[str, Tensor]] = {}
     slots: dict[int, dict[str, Any]] = {int(index): dict(values) for index, values in header["scalars"].items()}
     for name, value in tensors.items():

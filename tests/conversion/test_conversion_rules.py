@@ -206,7 +206,6 @@ def test_only_a_plain_detect_is_a_head() -> None:
     assert refused(without_last).startswith("model.2.cv2.0: a branch must end in a plain convolution, got Conv")
 
 
-@pytest.mark.xfail(strict=True, reason="rules.readout drops dilation and groups of the last convolution")
 @pytest.mark.parametrize("how", [{"padding": 2, "dilation": 2}, {"padding": 1, "groups": 2}])
 @torch.no_grad()
 def test_an_unusual_last_convolution_is_refused_or_right(how: dict[str, int]) -> None:

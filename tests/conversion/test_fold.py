@@ -58,7 +58,6 @@ def test_without_bn_the_convolution_is_copied(bias: bool) -> None:
     assert conv.bias is None or (conv.bias != 1).all()
 
 
-@pytest.mark.xfail(strict=True, reason="fold.py: .double() and .to() of a float64 tensor return the tensor itself")
 def test_a_float64_convolution_is_copied_too() -> None:
     conv = nn.Conv2d(4, 6, 3).double()
     weight, shift = fold_batch_norm(conv, None)

@@ -239,6 +239,13 @@ def test_a_reading_comes_as_soon_as_its_steps_are_done() -> None:
     assert run.advance(5) == []
 
 
+def test_a_run_ends_with_its_last_reading() -> None:
+    network, images = branching_network((1, 0, 1, 1)), dyadic(1, 3, 8, 6, low=0)
+    run = Simulation(network, images, 8, [1, 3])
+    assert run.end == network.latency(3) == 6
+    assert [r.t for r in run.advance(100)] == [1, 3]
+
+
 def held_bytes(T: int, chunk: int) -> list[int]:
     """Most bytes of spike trains held between chunks, over the first and the last third of a run."""
     torch.manual_seed(0)
@@ -247,7 +254,9 @@ def held_bytes(T: int, chunk: int) -> list[int]:
     held = []
     while run.clock < run.end:
         run.advance(chunk)
-        held.append(sum(train.values.untyped_storage().nbytes() for train in run._trains.values()))
+        trains = [train.values for train in run._trains.values()]
+        held.append(sum(train.untyped_storage().nbytes() for train in trains))
+        assert held[-1] == sum(train.nbytes for train in trains)  # no slice of something longer
     return [max(held[: len(held) // 3]), max(held[-len(held) // 3 :])]
 
 

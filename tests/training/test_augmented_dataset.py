@@ -13,6 +13,8 @@ from ultralytics.cfg import get_cfg
 from ultralytics.data.dataset import YOLODataset
 
 from spikedet.data.dataset import DetectionDataset, Sample
+from spikedet.environment import seed_everything
+from spikedet.errors import DataError
 from spikedet.training import dataset as module
 from spikedet.training.dataset import AugmentedDataset
 
@@ -80,7 +82,7 @@ def test_a_picture_is_that_of_ultralytics(source: DetectionDataset) -> None:
 def test_items_are_network_inputs_and_nothing_is_written(source: DetectionDataset, augment: bool) -> None:
     before = files(source)
     made = wrapped(source, augment=augment, mosaic=1.0)
-    torch.manual_seed(0)
+    seed_everything(0)
     items = [made[i] for i in range(len(made))]
     batch = made.collate_fn(items)
     assert batch["img"].shape == (5, 3, 32, 32)
@@ -128,3 +130,9 @@ def test_evaluation_keeps_nothing(source: DetectionDataset) -> None:
     for index in range(len(made)):
         made[index]
     assert made.ims == [None] * len(made)
+
+
+def test_a_broken_picture_is_a_data_error_with_ultralytics_loaded_too(source: DetectionDataset) -> None:
+    source.samples[0].image_path.write_text("not a picture")
+    with pytest.raises(DataError, match=r"0\.png: not a picture that can be read"):
+        wrapped(source, augment=True)[0]

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 from PIL import Image
 
-from spikedet.evaluation import ResultRow, plot_ap_by_t
-from spikedet.visualization.curves import ann_levels, ap_lines
+from spikedet.evaluation import ResultRow
+from spikedet.visualization.curves import ann_levels, ap_lines, plot_ap_by_t
 
 ANN = ResultRow(model="yolov3-tiny", stage="ann", finetuned=False, data="BCCD", split="test", images=72, seed=0, AP=60)
 AT_4 = replace(ANN, stage="fine", finetuned=True, neuron="if", delay=0, T=4, t=4, L=4, AP=50.0)

@@ -1,0 +1,126 @@
+"""Equation 18 by hand, and the cases where there is nothing to correct."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from calibration_graphs import at, batches, branching, moved, node_of, pictures, straight
+from torch import nn
+
+from spikedet.calibration.coarse import answer, coarse_calibrate_
+from spikedet.calibration.observer import Observer
+from spikedet.snn import IMAGE, Node, Readout, SpikingConv, SpikingNetwork, qc_forward
+
+HALF, QUARTER = 0.375, 0.25
+
+
+def one_layer(u0: list[float]) -> SpikingNetwork:
+    """Two channels that see the picture as it is, theta 1 and 2, T = 4."""
+    one = torch.ones(2, 1, 1, 1)
+    layer = SpikingConv(one, torch.zeros(2), torch.tensor([1.0, 2.0]), stride=(1, 1), padding=(0, 0))
+    layer.u0 = nn.Parameter(torch.tensor(u0))
+    nodes = [Node("layer", (IMAGE,), layer)]
+    for name in ("box", "class"):
+        nodes.append(
+            Node(name, ("layer",), Readout(torch.ones(1, 2, 1, 1), torch.zeros(1), stride=(1, 1), padding=(0, 0)))
+        )
+    return SpikingNetwork(nodes, ["box"], ["class"], torch.tensor([1.0]), 4)
+
+
+def test_equation_18_by_hand() -> None:
+    """Potentials start at 0 instead of theta / 2, so that every neuron falls short by what the rounding would give.
+
+    x = 0.375: a = floor(4 x + 1/2) / 4 = 0.5, one spike in four steps, r = 0.25, error 0.25.
+    x = 0.25:  a = 0.25, one spike (u reaches 1 in the fourth step), r = 0.25, error 0.
+    Channel 1 has theta 2: x = 0.375: a = 2 floor(2 x + 1/2) / 4 = 0.5, u ends at 1.5: silent, error 0.5.
+                           x = 0.25:  a = 2 floor(1) / 4 = 0.5, silent, error 0.5.
+    u[0] grows by T = 4 times the mean over pictures: 4 * 0.125 and 4 * 0.5.
+    """
+    network = one_layer([0.0, 0.0])
+    images = torch.tensor([HALF, QUARTER]).view(2, 1, 1, 1)
+    observer, node = at(network, "layer", images), node_of(network, "layer")
+    before = coarse_calibrate_(observer, node, batches(2, size=1))
+    assert node.module.u0.tolist() == [0.5, 2.0]
+    assert before == pytest.approx((0.25**2 + 0 + 0.5**2 + 0.5**2) / 4)
+
+
+def test_places_count_like_pictures() -> None:
+    network = one_layer([0.0, 1.0])
+    images = torch.tensor([HALF, HALF, HALF, QUARTER]).view(1, 1, 2, 2)
+    coarse_calibrate_(at(network, "layer", images), node_of(network, "layer"), [[0]])
+    assert node_of(network, "layer").module.u0.tolist() == [4 * 0.25 * 3 / 4, 1.0]
+
+
+@pytest.mark.parametrize("neuron", ["if", "signed"])
+@pytest.mark.parametrize("T", [1, 4, 8])
+def test_a_constant_input_leaves_nothing_to_correct(neuron: str, T: int) -> None:
+    torch.manual_seed(0)
+    network, images = branching(neuron, T=T), pictures()
+    node = node_of(network, "stem")
+    kept = node.module.u0.clone()
+    assert coarse_calibrate_(at(network, "stem", images), node, batches(len(images))) == 0
+    assert torch.equal(node.module.u0, kept)
+
+
+def test_batches_make_no_difference() -> None:
+    torch.manual_seed(3)
+    reference = straight(3)
+    start, images, potentials = moved(reference), pictures(7), []
+    for size in (1, 3, 7):
+        network = copy.deepcopy(start)
+        node = node_of(network, "layer.2")
+        coarse_calibrate_(at(network, "layer.2", images, reference), node, batches(7, size))
+        potentials.append(node.module.u0.tolist())
+    assert potentials[0] == potentials[1] == potentials[2]
+
+
+def test_a_read_out_is_right_on_average_afterwards() -> None:
+    torch.manual_seed(0)
+    reference = branching()
+    network, images = moved(reference), pictures()
+    observer, node = at(network, "class", images, reference), node_of(network, "class")
+    everything = list(range(len(images)))
+    wrong = observer.target(node, everything) - answer(observer, node, everything)
+    before = coarse_calibrate_(observer, node, batches(len(images)))
+    left = observer.target(node, everything) - answer(observer, node, everything)
+    assert before == pytest.approx(float(wrong.square().mean()))
+    assert wrong.mean((0, 2, 3)).abs().min() > 0.01
+    torch.testing.assert_close(left.mean((0, 2, 3)), torch.zeros(3), rtol=0, atol=1e-6)
+
+
+def test_a_read_out_keeps_its_weights() -> None:
+    torch.manual_seed(0)
+    reference = branching()
+    network = moved(reference)
+    node = node_of(network, "box")
+    kept = node.module.weight.clone()
+    coarse_calibrate_(at(network, "box", pictures(), reference), node, batches(5))
+    assert torch.equal(node.module.weight, kept)
+
+
+def test_potentials_per_neuron_move_by_their_channels_mean() -> None:
+    """u[0] of shape [C, H, W] keeps it, and every place of a channel moves alike."""
+    torch.manual_seed(0)
+    reference = straight(2)
+    per_channel, per_neuron = copy.deepcopy(reference), copy.deepcopy(reference)
+    images = pictures()
+    layer = node_of(per_neuron, "layer.1").module
+    layer.u0 = nn.Parameter(layer.u0.detach().view(-1, 1, 1).expand(-1, 8, 8).clone())
+    for network in (per_channel, per_neuron):
+        node = node_of(network, "layer.1")
+        coarse_calibrate_(at(network, "layer.1", images, reference), node, batches(len(images)))
+    shared = node_of(per_channel, "layer.1").module.u0
+    assert layer.u0.shape == (3, 8, 8)
+    assert torch.equal(layer.u0, shared.view(-1, 1, 1).expand(-1, 8, 8))
+    assert not torch.equal(shared, node_of(reference, "layer.1").module.u0)
+
+
+@pytest.mark.parametrize(("neuron", "delay"), [("if", 0), ("if", 2), ("signed", 0)])
+def test_the_answer_of_a_layer_is_its_rate(neuron: str, delay: int) -> None:
+    torch.manual_seed(0)
+    network, images = branching(neuron, delay), pictures()
+    observer: Observer = at(network, "stem", images)
+    rate = answer(observer, node_of(network, "stem"), [0, 2])
+    assert torch.equal(rate, qc_forward(network, images[[0, 2]], network.T)["stem"])

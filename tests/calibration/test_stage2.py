@@ -1,0 +1,281 @@
+"""Stage II from checkpoint to checkpoint."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from calibration_graphs import branching, pictures, settings
+from tiny_detector import IMAGE_SIZE, T, chain, fingerprint, same
+
+from spikedet.calibration import LayerReport, calibrate, calibrate_network, stage2
+from spikedet.calibration.coarse import answer
+from spikedet.calibration.observer import Observer
+from spikedet.calibration.store import ByteStore
+from spikedet.checkpoint import file_sha256, load_checkpoint, read_meta, save_checkpoint
+from spikedet.config import CalibrateConfig, ConvertConfig
+from spikedet.conversion import load_spiking
+from spikedet.convert import convert
+from spikedet.data import load_dataset
+from spikedet.data.transforms import to_input
+from spikedet.errors import CheckpointError, ConfigError, DataError
+from spikedet.snn import Readout, SpikingConv, qc_forward
+
+SHORT: dict[str, Any] = {"images": 6, "epochs": 1, "batch": 4, "lr": 1e-3, "crop": 3}
+
+
+def run(out: Path, checkpoint: Path | None = None, **changes: Any) -> list[Path]:
+    config = CalibrateConfig(checkpoint=str(checkpoint or chain()["copied"]), out=str(out), **{**SHORT, **changes})
+    return calibrate(config)
+
+
+@pytest.fixture(scope="module")
+def calibrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the coarse and the fine network; not to be changed."""
+    out = tmp_path_factory.mktemp("calibrated")
+    run(out)
+    return out
+
+
+# --- files ----------------------------------------------------------------------------------------------------------
+
+
+def test_both_networks_are_written_beside_each_other(tmp_path: Path) -> None:
+    assert run(tmp_path) == [tmp_path / "coarse.safetensors", tmp_path / "fine.safetensors"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["coarse.safetensors", "fine.safetensors"]
+
+
+def test_coarse_alone(tmp_path: Path) -> None:
+    assert run(tmp_path, fine=False) == [tmp_path / "coarse.safetensors"]
+    assert [path.name for path in tmp_path.iterdir()] == ["coarse.safetensors"]
+
+
+def test_the_checkpoints_folder_is_the_output_unless_given(tmp_path: Path) -> None:
+    source = tmp_path / "copied.safetensors"
+    source.write_bytes(chain()["copied"].read_bytes())
+    calibrate(CalibrateConfig(checkpoint=str(source), **SHORT))
+    assert (tmp_path / "fine.safetensors").is_file()
+
+
+def test_nothing_that_is_read_changes(tmp_path: Path) -> None:
+    before = fingerprint(chain().folder), fingerprint(chain().pictures)
+    run(tmp_path)
+    assert (fingerprint(chain().folder), fingerprint(chain().pictures)) == before
+
+
+def test_metadata_tells_where_a_network_came_from(calibrated: Path) -> None:
+    source = read_meta(chain()["copied"])
+    for stage in ("coarse", "fine"):
+        meta = read_meta(calibrated / f"{stage}.safetensors")
+        assert meta.stage == stage
+        assert meta.parent == {
+            "file": str(chain()["copied"]),
+            "sha256": file_sha256(chain()["copied"]),
+            "stage": "copied",
+        }
+        assert (meta.T, meta.neuron, meta.delay, meta.finetuned) == (T, "if", 0, True)
+        assert (meta.architecture, meta.class_names, meta.data) == (
+            source.architecture,
+            source.class_names,
+            source.data,
+        )
+        assert meta.config["convert"] == source.config["convert"]
+        assert meta.config["calibrate"]["images"] == 6
+        network, _ = load_spiking(calibrated / f"{stage}.safetensors")
+        assert network.T == T
+
+
+def test_notes_tell_what_was_done_to_each_layer(calibrated: Path) -> None:
+    network, _ = load_spiking(chain()["copied"])
+    names = [node.name for node in network.nodes if isinstance(node.module, (SpikingConv, Readout))]
+    coarse, fine = (read_meta(calibrated / f"{stage}.safetensors").notes["layers"] for stage in ("coarse", "fine"))
+    assert [layer["layer"] for layer in coarse] == [layer["layer"] for layer in fine] == names
+    assert all(layer["fine_before"] is layer["fine_after"] is None and layer["epochs"] == 0 for layer in coarse)
+    assert all(layer["fine_after"] <= layer["fine_before"] and layer["epochs"] == 1 for layer in fine)
+    assert coarse[0]["coarse_before"] == 0
+    assert coarse[1]["coarse_before"] > 0
+    assert all(layer["seconds"] > 0 for layer in coarse + fine)
+
+
+def test_the_seed_is_in_the_metadata(tmp_path: Path) -> None:
+    assert read_meta(run(tmp_path, fine=False, seed=5)[0]).seed == 5
+
+
+# --- what is refused --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stage", ["coarse", "fine"])
+def test_a_calibrated_network_is_refused(tmp_path: Path, stage: str) -> None:
+    with pytest.raises(CheckpointError, match=rf"{stage}.safetensors: already calibrated \({stage}\)"):
+        run(tmp_path, chain()[stage])
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("stage", ["ann", "qc"])
+def test_a_network_without_spikes_is_refused(tmp_path: Path, stage: str) -> None:
+    with pytest.raises(CheckpointError, match=f"not a converted network .stage {stage}.; run spikedet convert first"):
+        run(tmp_path, chain()[stage])
+
+
+def test_more_levels_than_a_byte_holds_are_refused(tmp_path: Path) -> None:
+    (long,) = convert(ConvertConfig(checkpoint=str(chain()["qc"]), T=256, out=str(tmp_path)))
+    with pytest.raises(ConfigError, match="works for T up to 255, this network has T = 256"):
+        run(tmp_path, long)
+
+
+def test_a_missing_split_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no split 'trainval'; available: test, train, val"):
+        run(tmp_path, split="trainval")
+
+
+# --- what it does -----------------------------------------------------------------------------------------------------
+
+
+def test_runs_are_repeatable_and_seeds_differ(tmp_path: Path, calibrated: Path) -> None:
+    again, other = tmp_path / "again", tmp_path / "other"
+    run(again)
+    run(other, seed=1)
+    for stage in ("coarse", "fine"):
+        first, second, third = (load_checkpoint(out / f"{stage}.safetensors")[0] for out in (calibrated, again, other))
+        assert same(first, second)
+        assert not same(first, third)
+
+
+def test_disk_and_memory_give_the_same_bits(tmp_path: Path, calibrated: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kinds = set()
+    create = ByteStore.create
+
+    def watched(store: ByteStore, name: str, shape: Any) -> Any:
+        made = create(store, name, shape)
+        kinds.add(type(made))
+        return made
+
+    monkeypatch.setattr(ByteStore, "create", watched)
+    run(tmp_path, memory_budget_gb=1e-9)
+    assert kinds == {np.memmap}
+    for stage in ("coarse", "fine"):
+        file = f"{stage}.safetensors"
+        assert same(load_checkpoint(tmp_path / file)[0], load_checkpoint(calibrated / file)[0])
+
+
+def test_the_temporary_folder_goes_even_when_a_layer_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> float:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(stage2, "coarse_calibrate_", fail)
+    with pytest.raises(KeyboardInterrupt):
+        calibrate_network(branching(), pictures(), settings(memory_budget_gb=1e-9), fine=False)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("fine", [False, True])
+def test_the_size_of_a_simulated_batch_changes_nothing(monkeypatch: pytest.MonkeyPatch, fine: bool) -> None:
+    torch.manual_seed(0)
+    network, images = branching(), pictures(6)
+    made = []
+    for size in (6, 2):
+        monkeypatch.setattr(stage2, "probe_batch", lambda *_, size=size: size)
+        made.append(calibrate_network(network, images, settings(), fine=fine)[0].state_dict())
+    assert same(*made)
+
+
+def test_the_network_given_is_left_as_it_is() -> None:
+    torch.manual_seed(0)
+    network = branching()
+    kept = {name: value.clone() for name, value in network.state_dict().items()}
+    made, _ = calibrate_network(network, pictures(), settings(lr=0.01), fine=True)
+    assert same(dict(network.state_dict()), kept)
+    assert not same(dict(made.state_dict()), kept)
+
+
+def test_every_layer_is_right_on_average_given_the_layers_before_it(calibrated: Path) -> None:
+    """Coarse: the read-outs' mean errors vanish, and spiking layers' weights stay those that were copied."""
+    copied, meta = load_spiking(chain()["copied"])
+    coarse, _ = load_spiking(calibrated / "coarse.safetensors")
+    drawn = load_dataset(meta.data["data"], "train", class_names=meta.class_names).draw(6, 0)
+    images = to_input([drawn.read_image(i) for i in range(6)], IMAGE_SIZE)
+    everything = list(range(6))
+    observer = Observer(copied, coarse, images, ByteStore(2**30))
+    for node in coarse.nodes:
+        if isinstance(node.module, SpikingConv):
+            observer.observe(node, [everything])
+            observer.record(node, [everything])
+        elif isinstance(node.module, Readout):
+            error = (observer.target(node, everything) - answer(observer, node, everything)).mean((0, 2, 3))
+            assert error.abs().max() < 1e-5
+    before, after = dict(copied.state_dict()), dict(coarse.state_dict())
+    readouts = {name.replace(".", "/") + "/bias" for name in copied.box_readouts + copied.class_readouts}
+    for name, value in before.items():
+        changes = name.endswith("u0") or name.replace(".", "/") in readouts
+        assert changes or torch.equal(value, after[name]), name
+
+
+@pytest.mark.parametrize("neuron", ["if", "signed"])
+def test_targets_are_the_copied_networks_not_the_calibrated_ones(neuron: str) -> None:
+    """The calibrated network comes closer to the QC-ANN's logits than the copied one, on the pictures themselves."""
+    torch.manual_seed(0)
+    network, images = branching(neuron), pictures(10)
+    target = qc_forward(network, images, network.T)["class"]
+    made, reports = calibrate_network(network, images, settings(epochs=8, lr=5e-3, crop=8), fine=True)
+    last = next(report for report in reports if report.layer == "class")
+    assert last.fine_after is not None
+    assert last.fine_after < last.coarse_before
+    assert torch.equal(target, qc_forward(network, images, network.T)["class"])
+    assert not torch.equal(target, qc_forward(made, images, network.T)["class"])
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_both_precisions_write_finite_float32(tmp_path: Path, precision: Any) -> None:
+    tensors, meta = load_checkpoint(run(tmp_path, precision=precision)[1])
+    assert meta.config["calibrate"]["precision"] == precision
+    assert {value.dtype for name, value in tensors.items() if value.is_floating_point()} == {torch.float32}
+
+
+def test_fp32_is_the_default(tmp_path: Path, calibrated: Path) -> None:
+    run(tmp_path, precision="fp32")
+    file = "fine.safetensors"
+    assert same(load_checkpoint(tmp_path / file)[0], load_checkpoint(calibrated / file)[0])
+
+
+def test_signed_delayed_networks_and_single_pictures(tmp_path: Path) -> None:
+    (copied,) = convert(ConvertConfig(checkpoint=str(chain()["qc"]), neuron="signed", delay=1, out=str(tmp_path)))
+    for images in (1, 3):
+        written = run(tmp_path, copied, images=images)
+        assert [read_meta(path).neuron for path in written] == ["signed", "signed"]
+        assert [read_meta(path).delay for path in written] == [1, 1]
+
+
+def test_potentials_per_neuron_survive_the_checkpoint(tmp_path: Path) -> None:
+    tensors, meta = load_checkpoint(chain()["copied"])
+    wide = {
+        name: value.view(-1, 1, 1).expand(-1, 32, 32) if name == "model.0.u0" else value
+        for name, value in tensors.items()
+    }
+    source = save_checkpoint(tmp_path / "copied.safetensors", wide, meta)
+    (written,) = run(tmp_path, source, fine=False)
+    assert load_checkpoint(written)[0]["model.0.u0"].shape == (8, 32, 32)
+
+
+@pytest.mark.parametrize(
+    ("report", "text"),
+    [
+        (
+            LayerReport("model.0", 0.5, None, None, 0, 1.25),
+            "model.0            MSE 5.000e-01 as copied  (0 epochs, 1.2 s)",
+        ),
+        (
+            LayerReport("model.0", 0.5, 0.25, 0.125, 3, 1.0),
+            "model.0            MSE 5.000e-01 as copied; "
+            "held out 2.500e-01 after coarse -> 1.250e-01 after fine  (3 epochs, 1.0 s)",
+        ),
+    ],
+)
+def test_a_report_is_one_line(report: LayerReport, text: str) -> None:
+    assert str(report) == text
+    assert dataclasses.asdict(report)["layer"] == "model.0"
