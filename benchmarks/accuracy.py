@@ -15,8 +15,7 @@ from typing import Any
 
 import yaml
 
-from spikedet.config import ConvertConfig, EvaluateConfig, FinetuneConfig, TrainConfig
-from spikedet.conversion import load_spiking
+from spikedet.config import ConvertConfig, EvaluateConfig, FinetuneConfig, Neuron, TrainConfig
 from spikedet.convert import convert
 from spikedet.errors import ConfigError
 from spikedet.evaluate import evaluate
@@ -24,7 +23,7 @@ from spikedet.files import write_json
 from spikedet.training import finetune, train
 
 RESULTS = Path(__file__).resolve().parent.parent / "docs" / "results"
-KEYS = {"name", "split", "limit", "train", "finetune", "calibrate", "time_steps", "signed", "delayed"}
+KEYS = {"name", "split", "limit", "train", "finetune", "calibrate", "networks"}
 
 
 def run(experiment: dict[str, Any], data: str, out: Path) -> Path:
@@ -33,20 +32,9 @@ def run(experiment: dict[str, Any], data: str, out: Path) -> Path:
         raise ConfigError(f"unknown key {unknown[0]!r} in the experiment; known keys are {', '.join(sorted(KEYS))}")
     source = out / "source" / "ann.safetensors"
     train(TrainConfig(data=data, out=str(source.parent), resume=True, **experiment["train"]))
-    folders = [source.parent]
-    longer: set[int] = set()
-    for T in experiment["time_steps"]:
-        stage1(source, T, experiment, out)
-        folders.append(spiking(out, T, experiment, calibrate=True))
-    for T in experiment["signed"]:
-        stage1(source, T, experiment, out)
-        folders.append(spiking(out, T, experiment, neuron="signed", calibrate=True))
-    for row in experiment["delayed"]:
-        stage1(source, row["T"], experiment, out)
-        folders.append(spiking(out, row["T"], experiment, delay=row["delay"]))
-        latency = load_spiking(folders[-1] / "copied.safetensors")[0].latency(row["T"])
-        if (row["T"], latency) not in longer:
-            folders.append(spiking(out, row["T"], experiment, window=latency))
+    for T, settings in experiment["finetune"].items():
+        finetune(FinetuneConfig(checkpoint=str(source), T=T, out=str(out / f"T{T}"), resume=True, **settings))
+    folders = [source.parent, *(spiking(out, experiment["calibrate"], **network) for network in experiment["networks"])]
     judged = EvaluateConfig(
         checkpoints=tuple(str(folder) for folder in folders),
         data=data,
@@ -58,35 +46,27 @@ def run(experiment: dict[str, Any], data: str, out: Path) -> Path:
     return out / "results" / "results.json"
 
 
-def stage1(source: Path, T: int, experiment: dict[str, Any], out: Path) -> Path:
-    """Stage I at T levels."""
-    folder = out / f"T{T}"
-    return finetune(FinetuneConfig(checkpoint=str(source), T=T, out=str(folder), resume=True, **experiment["finetune"]))
-
-
 def spiking(
     out: Path,
-    T: int,
-    experiment: dict[str, Any],
+    calibrate: dict[str, Any],
     *,
-    neuron: str = "if",
+    stage1: int,
+    T: int | None = None,
+    neuron: Neuron = "if",
     delay: int = 0,
-    window: int | None = None,
-    calibrate: bool = False,
+    calibrated: bool = True,
 ) -> Path:
-    """The folder of a network converted from Stage I at T levels, for ``window`` time steps (T unless given)."""
-    name = f"T{T}-{neuron}" + (f"-delay{delay}" if delay else "") + (f"-window{window}" if window else "")
-    folder = out / name
-    last = folder / ("fine.safetensors" if calibrate else "copied.safetensors")
-    if not last.exists():
+    """The folder of one network: converted from Stage I at ``stage1`` levels for T time steps, calibrated or not."""
+    folder = out / f"T{T or stage1}-from-T{stage1}-{neuron}-delay{delay}"
+    if not (folder / ("fine.safetensors" if calibrated else "copied.safetensors")).exists():
         settings = ConvertConfig(
-            checkpoint=str(out / f"T{T}" / "qc.safetensors"),
-            T=window or T,
-            neuron=neuron,  # type: ignore[arg-type]
+            checkpoint=str(out / f"T{stage1}" / "qc.safetensors"),
+            T=T or stage1,
+            neuron=neuron,
             delay=delay,
-            calibrate=calibrate,
+            calibrate=calibrated,
             out=str(folder),
-            **experiment["calibrate"],
+            **calibrate,
         )
         convert(settings)
     return folder

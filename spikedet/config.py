@@ -174,7 +174,7 @@ class CalibrateConfig(Checked):
         epochs: passes over the calibration pictures per layer.
         patience: epochs without a better held-out error before a layer stops.
         batch: pictures per step.
-        lr: learning rate of Adam.
+        lr: Adam's step, relative to the root mean square of a layer's weights (bias and u[0]: to theta).
         crop: output positions per side in a training step; larger maps are cropped at random.
         surrogate_width: width of the rectangular surrogate, in units of theta.
         precision: of the convolutions in training steps; held-out errors and the spikes kept are always fp32.
@@ -193,7 +193,7 @@ class CalibrateConfig(Checked):
     epochs: int = 12
     patience: int = 4
     batch: int = 8
-    lr: float = 5e-4
+    lr: float = 2e-3
     crop: int = 20
     surrogate_width: float = 1.0
     precision: Precision = "fp32"

@@ -12,9 +12,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from spikedet.calibration.observer import Observer
@@ -112,13 +113,13 @@ def fine_calibrate_(
     """
     module = node.module
     assert isinstance(module, (SpikingConv, Readout))
-    chosen = _trained(module, config)
+    groups = parameter_groups(module, config)
     before = best_error = _held_out_error(observer, node, held_out, config)
-    if not chosen:
+    if not groups:
         return before, before, 0
     best = {name: value.clone() for name, value in module.state_dict().items()}
-    optimizer = torch.optim.Adam(chosen, lr=config.lr)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.epochs, config.lr * 0.05)
+    optimizer = torch.optim.Adam(groups)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda done: _cosine(done / config.epochs))
     generator = torch.Generator().manual_seed(config.seed)
     since_best = done = 0
     while done < config.epochs:
@@ -142,9 +143,30 @@ def fine_calibrate_(
     return before, best_error, done
 
 
-def _trained(module: SpikingConv | Readout, config: CalibrateConfig) -> list[nn.Parameter]:
-    chosen = [module.weight, module.bias] if config.train_weights else []
-    return [*chosen, module.u0] if config.train_potential and isinstance(module, SpikingConv) else chosen
+def parameter_groups(module: SpikingConv | Readout, config: CalibrateConfig) -> list[dict[str, Any]]:
+    """What is trained, each at a rate in its own units, so that one setting serves wide and narrow layers.
+
+    Adam moves every element by about its rate per step. ``config.lr`` is that step relative to the root mean square of
+    the weights; for bias and u[0] relative to theta (a read-out's bias: to its own root mean square).
+    """
+    spiking = isinstance(module, SpikingConv)
+    potential = float(module.theta.mean()) if isinstance(module, SpikingConv) else _rms(module.bias)
+    groups = []
+    if config.train_weights:
+        groups += [{"params": [module.weight], "lr": config.lr * _rms(module.weight)}]
+        groups += [{"params": [module.bias], "lr": config.lr * potential}]
+    if config.train_potential and spiking:
+        groups += [{"params": [module.u0], "lr": config.lr * potential}]
+    return groups
+
+
+def _rms(values: Tensor) -> float:
+    return float(values.detach().square().mean().sqrt())
+
+
+def _cosine(progress: float) -> float:
+    """From 1 down to a twentieth."""
+    return 0.05 + 0.95 * (1 + math.cos(math.pi * progress)) / 2
 
 
 def _batches(indices: list[int], batch: int, generator: torch.Generator) -> Iterator[list[int]]:

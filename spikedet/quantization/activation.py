@@ -11,6 +11,7 @@ Neural Networks with Two-Stage Optimization", equations 10 to 15.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -48,6 +49,32 @@ class _QuantizeClip(torch.autograd.Function):
         over = [d for d in range(x.ndim) if d != 1] if theta.numel() > 1 else list(range(x.ndim))
         grad_theta = (weighted.sum(over) / theta.float()).view_as(theta).to(theta.dtype)
         return grad_x, grad_theta, None, None
+
+
+class _Clip(torch.autograd.Function):
+    """sigma_theta with its ordinary gradient; one pass in each direction, theta's gradient summed in float32."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, theta: Tensor) -> Tensor:
+        ctx.save_for_backward(x, theta)
+        return torch.minimum(x.clamp_min(0), per_channel(theta, x.ndim).to(x.dtype))
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        x, theta = ctx.saved_tensors
+        (grad,) = grads
+        above = x > per_channel(theta, x.ndim).to(x.dtype)
+        over = [d for d in range(x.ndim) if d != 1] if theta.numel() > 1 else list(range(x.ndim))
+        grad_theta = (grad * above).sum(over, dtype=torch.float32).view_as(theta).to(theta.dtype)
+        return grad * ((x > 0) & ~above), grad_theta
+
+
+def random_mask(shape: Sequence[int], fraction: float, device: torch.device) -> Tensor:
+    """Bool mask, each element True with this probability, to one part in 65,536; four elements per random number."""
+    count = math.prod(shape)
+    words = torch.randint(-(2**63), 2**63 - 1, ((count + 3) // 4,), dtype=torch.int64, device=device)
+    mask: Tensor = words.view(torch.int16)[:count].view(*shape).int() < round(fraction * 2**16) - 2**15
+    return mask
 
 
 def qc_quantize(x: Tensor, theta: Tensor, T: int, kept: Tensor | None = None) -> Tensor:
@@ -89,7 +116,8 @@ class ClippedReLU(nn.Module):
         self.log_theta = nn.Parameter(theta.detach().clamp_min(1e-8).log().to(self.log_theta))
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.minimum(x.relu(), per_channel(self.theta, x.ndim).to(x.dtype))
+        clipped: Tensor = _Clip.apply(x, self.theta)
+        return clipped
 
     def extra_repr(self) -> str:
         return f"channels={self.log_theta.numel()}, theta={float(self.theta.detach().mean()):.4g}"
@@ -124,7 +152,7 @@ class QCActivation(ClippedReLU):
     def forward(self, x: Tensor) -> Tensor:
         kept = None
         if self.training and self.noise > 0:
-            kept = torch.rand(x.shape, device=x.device, dtype=torch.float32) < self.noise
+            kept = random_mask(x.shape, self.noise, x.device)
         return qc_quantize(x, self.theta, self.T, kept)
 
     def extra_repr(self) -> str:

@@ -124,8 +124,8 @@ def state(module: nn.Module) -> dict[str, Tensor]:
 @pytest.mark.parametrize("name", ["stem", "last", "class"])
 def test_training_mends_a_layer_that_was_moved(name: str, neuron: str, delay: int) -> None:
     _, observer, node = perturbed(name, neuron=neuron, delay=delay)
-    before, after, _ = fine_calibrate_(observer, node, TRAINING, HELD_OUT, settings(epochs=25, lr=0.02, patience=0))
-    assert after < 0.6 * before
+    before, after, _ = fine_calibrate_(observer, node, TRAINING, HELD_OUT, settings(epochs=25, lr=0.05, patience=0))
+    assert after < 0.5 * before
 
 
 @pytest.mark.parametrize("name", ["stem", "last", "class"])

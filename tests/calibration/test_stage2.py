@@ -106,7 +106,7 @@ def test_the_seed_is_in_the_metadata(tmp_path: Path) -> None:
     assert read_meta(run(tmp_path, fine=False, seed=5)[0]).seed == 5
 
 
-# --- what is refused --------------------------------------------------------------------------------------------------
+# --- what is refused ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("stage", ["coarse", "fine"])
@@ -133,7 +133,7 @@ def test_a_missing_split_is_named(tmp_path: Path) -> None:
         run(tmp_path, split="trainval")
 
 
-# --- what it does -----------------------------------------------------------------------------------------------------
+# --- what it does ---------------------------------------------------------------------------------------------------
 
 
 def test_runs_are_repeatable_and_seeds_differ(tmp_path: Path, calibrated: Path) -> None:

@@ -1,0 +1,216 @@
+"""The command line: verbs, exit statuses, and errors in one sentence."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spikedet import cli
+from spikedet.cli import VERBS, main
+from spikedet.errors import CheckpointError, SpikedetError
+
+ROOT = Path(__file__).resolve().parent.parent
+TOOLS = {
+    "train_detector": "train",
+    "finetune_detector": "finetune",
+    "convert_detector": "convert",
+    "calibrate_detector": "calibrate",
+    "evaluate_voc": "evaluate",
+    "detect": "detect",
+}
+
+
+@pytest.mark.parametrize("words", [[], ["-h"], ["--help"]], ids=str)
+def test_usage_lists_every_verb(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 0
+    shown = capsys.readouterr().out
+    for name, verb in VERBS.items():
+        assert f"  {name} " in shown
+        assert verb.summary in shown
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_every_verb_has_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main([name, "--help"])
+    assert stopped.value.code == 0
+    assert f"usage: spikedet {name}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_every_verb_names_a_function_of_its_configuration(name: str) -> None:
+    module, function = VERBS[name].function.split(":")
+    made = getattr(importlib.import_module(module), function)
+    assert made.__annotations__["config"] == VERBS[name].config
+
+
+def test_an_unknown_verb(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fly", "--help"]) == 2
+    printed = capsys.readouterr()
+    assert printed.err.startswith("spikedet: unknown command 'fly'\n")
+    assert "quickstart" in printed.err
+    assert printed.out == ""
+
+
+def test_the_words_of_the_shell_are_the_default(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["spikedet", "fly"])
+    assert main() == 2
+    assert "'fly'" in capsys.readouterr().err
+
+
+def test_a_verb_is_parsed_and_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+    monkeypatch.setattr("spikedet.convert.convert", seen.append)
+    assert main(["convert", "a.safetensors", "--T", "4", "--neuron", "signed"]) == 0
+    assert [(config.checkpoint, config.T, config.neuron) for config in seen] == [("a.safetensors", 4, "signed")]
+
+
+@pytest.mark.parametrize("error", [SpikedetError, CheckpointError])
+def test_our_errors_are_one_line_and_status_1(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: type[SpikedetError]
+) -> None:
+    def fail(_: Any) -> None:
+        raise error("a.safetensors: no such checkpoint")
+
+    monkeypatch.setattr("spikedet.detect.detect", fail)
+    assert main(["detect", "pictures", "--weights", "a.safetensors"]) == 1
+    printed = capsys.readouterr()
+    assert printed.err == "spikedet detect: a.safetensors: no such checkpoint\n"
+    assert printed.out == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["convert", "nowhere.safetensors"], "nowhere.safetensors: no such checkpoint"),
+        (["convert", "nowhere.safetensors", "--T", "0"], "--T must be positive, got 0"),
+        (["train", "--model", "nowhere", "--data", "nowhere"], "nowhere: no such dataset"),
+        (["detect", "nowhere.jpg", "--weights", "a"], "nowhere.jpg: no such picture or folder"),
+        (["evaluate", "."], "no checkpoint in this folder"),
+        (["calibrate", "nowhere.safetensors"], "nowhere.safetensors: no such checkpoint"),
+        (["synthesize", "new", "--side", "8"], "is outside 64 to 1024 pixels"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_errors_of_real_verbs(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith(f"spikedet {words[0]}: ")
+    assert message in lines[0]
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_missing_argument(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["convert"])
+    assert stopped.value.code == "spikedet convert: checkpoint is missing"
+    assert "usage: spikedet convert" in capsys.readouterr().err
+
+
+def test_an_unknown_key_in_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.yaml").write_text("colour: red\n", encoding="utf-8")
+    with pytest.raises(SystemExit) as stopped:
+        main(["train", "--config", str(tmp_path / "a.yaml")])
+    assert stopped.value.code == 2
+    assert "colour" in capsys.readouterr().err
+
+
+def test_an_interruption_is_status_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupt(_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("spikedet.training.train", interrupt)
+    assert main(["train"]) == 130
+    assert capsys.readouterr().err == "\nspikedet train: interrupted; what was written is whole\n"
+
+
+def test_errors_that_are_not_ours_keep_their_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spikedet.training.train", lambda _: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        main(["train"])
+
+
+@pytest.mark.xfail(
+    strict=True, raises=(RuntimeError, ValueError), reason="torch's and ultralytics' own errors, as a trace"
+)
+@pytest.mark.parametrize("device", ["gpu", "cuda:99"])
+def test_a_device_that_is_not_there_is_a_setting_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    data = "synthetic:train=4,val=1,test=1,size=64"
+    assert main(["train", "--data", data, "--model", "tiny-yolo-nano", "--image-size", "64", "--device", device]) == 1
+
+
+# --- ways to call it ------------------------------------------------------------------------------------------------
+
+
+def installed() -> str | None:
+    try:
+        return importlib.metadata.version("spikedet")
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+@pytest.mark.parametrize("flag", ["-V", "--version"])
+def test_version(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
+    version = installed()
+    if version is None:
+        pytest.skip("spikedet is not installed, so it has no metadata")
+    assert main([flag]) == 0
+    assert capsys.readouterr().out == f"spikedet {version}\n"
+
+
+@pytest.mark.parametrize(("tool", "verb"), TOOLS.items())
+def test_tools_call_their_verbs(
+    tool: str, verb: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", [f"{tool}.py", "--help"])
+    with pytest.raises(SystemExit) as stopped:
+        runpy.run_path(str(ROOT / "tools" / f"{tool}.py"), run_name="__main__")
+    assert stopped.value.code == 0
+    assert f"usage: spikedet {verb}" in capsys.readouterr().out
+
+
+def test_every_tool_is_among_those_tested() -> None:
+    assert {path.stem for path in (ROOT / "tools").glob("*.py")} == set(TOOLS)
+
+
+def test_tools_pass_on_the_exit_status(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["convert_detector.py", "nowhere.safetensors"])
+    with pytest.raises(SystemExit) as stopped:
+        runpy.run_path(str(ROOT / "tools" / "convert_detector.py"), run_name="__main__")
+    assert stopped.value.code == 1
+
+
+def test_python_m_spikedet_in_a_process_of_its_own(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "spikedet", "convert", str(tmp_path / "nowhere.safetensors")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("spikedet convert: ")
+    assert "Traceback" not in done.stderr
+
+
+def test_the_list_of_verbs_needs_no_ultralytics() -> None:
+    """Whoever asks for help waits for the imports."""
+    code = "import sys; from spikedet.cli import main; main([]); print('ultralytics' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.stdout.splitlines()[-1] == "False", done.stderr
+    assert cli.usage() in done.stdout

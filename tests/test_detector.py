@@ -1,0 +1,138 @@
+"""The Python interface, against the networks it is made of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image
+from tiny_detector import IMAGE_SIZE, T, chain
+
+import spikedet
+from spikedet.data.synthetic import SYNTHETIC_CLASS_NAMES
+from spikedet.data.transforms import to_input
+from spikedet.detections import Detections
+from spikedet.detector import SpikingDetector
+from spikedet.errors import CheckpointError, ConfigError, DataError
+from spikedet.models.postprocess import to_detections
+from spikedet.networks import load_network
+
+HEIGHT, WIDTH = 50, 70
+
+
+def picture() -> npt.NDArray[np.uint8]:
+    return np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
+
+
+def equal(a: Detections, b: Detections) -> bool:
+    return all(np.array_equal(getattr(a, name), getattr(b, name)) for name in ("boxes_xyxy", "scores", "labels"))
+
+
+@pytest.fixture(scope="module")
+def fine() -> SpikingDetector:
+    return SpikingDetector.load(chain()["fine"])
+
+
+def test_it_is_a_public_name() -> None:
+    assert spikedet.SpikingDetector is SpikingDetector
+
+
+@pytest.mark.parametrize(("stage", "steps"), [("ann", None), ("qc", T), ("copied", T), ("fine", T)])
+def test_what_a_detector_knows_of_itself(stage: str, steps: int | None) -> None:
+    made = SpikingDetector.load(str(chain()[stage]))
+    assert steps == made.T
+    assert made.class_names == SYNTHETIC_CLASS_NAMES
+    assert made.meta.stage == stage
+
+
+@pytest.mark.parametrize(
+    ("t", "answered"), [(None, [T]), (2, [2]), ([1, 3], [1, 3]), ((4,), [4]), ([3, 1], [1, 3]), ([], [T])]
+)
+def test_it_answers_for_the_steps_asked(fine: SpikingDetector, t: Any, answered: list[int]) -> None:
+    assert list(fine(picture(), t)) == answered
+
+
+@pytest.mark.parametrize("stage", ["ann", "qc"])
+@pytest.mark.parametrize("t", [None, 4, [2, 8]])
+def test_a_network_without_time_answers_under_0(stage: str, t: Any) -> None:
+    assert list(SpikingDetector.load(chain()[stage])(picture(), t)) == [0]
+
+
+@pytest.mark.parametrize("stage", ["ann", "qc", "fine"])
+def test_boxes_are_the_networks_after_suppression(stage: str) -> None:
+    network = load_network(chain()[stage])
+    steps = network.steps([])
+    decoded = network.predict(to_input([picture()], IMAGE_SIZE), steps)[steps[0]].decoded
+    (expected,) = to_detections(decoded, IMAGE_SIZE, [(HEIGHT, WIDTH)], 0.1, 0.5)
+    found = SpikingDetector.load(chain()[stage])(picture(), confidence=0.1, iou=0.5)[steps[0]]
+    assert equal(found, expected)
+    assert len(found) > 10
+
+
+def test_one_run_answers_like_several(fine: SpikingDetector) -> None:
+    together = fine(picture(), [1, 2, 4])
+    for t, found in together.items():
+        assert equal(found, fine(picture(), t)[t])
+
+
+def test_arrays_and_files_of_a_picture_give_the_same(fine: SpikingDetector, tmp_path: Path) -> None:
+    path = tmp_path / "picture.png"
+    Image.fromarray(picture()).save(path)
+    of_array, of_path, of_text = (fine(image)[T] for image in (picture(), path, str(path)))
+    assert equal(of_array, of_path)
+    assert equal(of_array, of_text)
+
+
+def test_boxes_lie_in_the_picture(fine: SpikingDetector) -> None:
+    boxes = fine(picture(), confidence=0.001)[T].boxes_xyxy
+    assert boxes.min() >= 0
+    assert (boxes[:, [0, 2]] <= WIDTH).all()
+    assert (boxes[:, [1, 3]] <= HEIGHT).all()
+    assert boxes[:, 2].max() > IMAGE_SIZE
+
+
+def test_confidence_and_overlap_thin_out(fine: SpikingDetector) -> None:
+    few, many = (fine(picture(), confidence=confidence)[T] for confidence in (0.6, 0.55))
+    assert few.scores.min() >= 0.6
+    assert 0 < len(few) < len(many)
+    assert len(fine(picture(), confidence=0.55, iou=0.1)[T]) < len(many)
+
+
+def test_nothing_above_the_confidence_is_no_detection(fine: SpikingDetector) -> None:
+    found = fine(picture(), [2, 4], confidence=1.0)
+    assert {t: detections.boxes_xyxy.shape for t, detections in found.items()} == {2: (0, 4), 4: (0, 4)}
+
+
+def test_the_picture_given_stays_and_runs_are_repeatable(fine: SpikingDetector) -> None:
+    image = picture()
+    first, second = fine(image)[T], fine(image)[T]
+    assert equal(first, second)
+    assert np.array_equal(image, picture())
+
+
+@pytest.mark.parametrize("t", [8, [2, 8], [8, 2]])
+def test_a_step_beyond_the_window_is_an_error(fine: SpikingDetector, t: Any) -> None:
+    with pytest.raises(ConfigError, match=r"the network was converted for T = 4; time steps must lie in 1\.\.T"):
+        fine(picture(), t)
+
+
+@pytest.mark.xfail(strict=True, reason="0 is ANN_STEP too and passes; the simulator then raises a plain ValueError")
+@pytest.mark.parametrize("t", [0, [0, 2], -1])
+def test_a_step_below_1_is_an_error(fine: SpikingDetector, t: Any) -> None:
+    with pytest.raises(ConfigError, match=r"time steps must lie in 1\.\.T"):
+        fine(picture(), t)
+
+
+@pytest.mark.xfail(strict=True, raises=TypeError, reason="only int is taken for a single step, and NumPy's are none")
+def test_numpy_integers_are_steps_too(fine: SpikingDetector) -> None:
+    assert list(fine(picture(), np.int64(2))) == [2]  # type: ignore[arg-type]
+
+
+def test_missing_pictures_and_checkpoints_are_named(fine: SpikingDetector, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"none\.jpg: picture not found"):
+        fine(tmp_path / "none.jpg")
+    with pytest.raises(CheckpointError, match=r"none\.safetensors: no such checkpoint"):
+        SpikingDetector.load(tmp_path / "none.safetensors")

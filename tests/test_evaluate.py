@@ -1,0 +1,410 @@
+"""Judging whole chains: which networks, against which ANN, and what is written."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny_detector import T, chain, fingerprint, pictures, write_ann
+
+from spikedet.checkpoint import CheckpointMeta, file_sha256, load_checkpoint, read_meta, save_checkpoint
+from spikedet.config import ConvertConfig, EvaluateConfig
+from spikedet.convert import convert
+from spikedet.data import DetectionDataset, load_dataset
+from spikedet.data.dataset import Sample
+from spikedet.detections import Detections
+from spikedet.errors import CheckpointError, ConfigError, DataError
+from spikedet.evaluate import Judged, evaluate, expand, lineage, make_rows, variants, with_parents
+from spikedet.evaluation import ResultRow, markdown_table, measure, read_results
+from spikedet.evaluation.predict import predict_dataset
+from spikedet.evaluation.results import REQUIRED_KEYS
+from spikedet.networks import load_network
+
+STAGES = ("ann", "qc", "copied", "coarse", "fine")
+
+
+def config(out: Path, *checkpoints: Path, **changes: Any) -> EvaluateConfig:
+    paths = tuple(str(path) for path in checkpoints or (chain().folder,))
+    return EvaluateConfig(checkpoints=paths, **{"split": "test", "draws": 50, "out": str(out), **changes})
+
+
+# --- the networks of a chain ----------------------------------------------------------------------------------------
+
+
+def test_a_folder_stands_for_its_stages_in_order(tmp_path: Path) -> None:
+    for name in ("fine", "ann", "last", "copied", "other"):
+        (tmp_path / f"{name}.safetensors").touch()
+    assert [path.stem for path in expand([str(tmp_path)])] == ["ann", "copied", "fine"]
+
+
+def test_files_stand_for_themselves(tmp_path: Path) -> None:
+    assert expand(["b.safetensors", str(tmp_path / "a")]) == [Path("b.safetensors"), tmp_path / "a"]
+
+
+@pytest.mark.parametrize(("checkpoints", "message"), [([], "say which checkpoints"), (["."], "no checkpoint in this")])
+def test_nothing_to_judge(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, checkpoints: Sequence[str], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=message):
+        expand(checkpoints)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (["ann"], ["ann"]),
+        (["qc"], ["ann", "qc"]),
+        (["fine"], ["ann", "qc", "copied", "fine"]),
+        (["fine", "coarse"], ["ann", "qc", "copied", "fine", "coarse"]),
+        (["fine", "ann", "fine"], ["ann", "qc", "copied", "fine"]),
+    ],
+)
+def test_parents_come_first_and_once(given: list[str], expected: list[str]) -> None:
+    assert with_parents([chain()[stage] for stage in given]) == [chain()[stage] for stage in expected]
+
+
+def test_a_copy_of_a_file_is_the_same_network(tmp_path: Path) -> None:
+    copy = Path(shutil.copy(chain()["ann"], tmp_path / "copy.safetensors"))
+    assert with_parents([copy, chain()["qc"]]) == [copy, chain()["qc"]]
+
+
+def test_parents_that_are_gone_or_changed_are_left_out(tmp_path: Path) -> None:
+    source = write_ann(tmp_path / "ann.safetensors")
+    (copied,) = convert(ConvertConfig(checkpoint=str(source), T=2))
+    assert with_parents([copied]) == [source, copied]
+    write_ann(source, seed=1)
+    assert with_parents([copied]) == [copied]
+    source.unlink()
+    assert with_parents([copied]) == [copied]
+
+
+def test_a_missing_checkpoint_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"none\.safetensors: no such checkpoint"):
+        evaluate(config(tmp_path, tmp_path / "none.safetensors"))
+
+
+@pytest.mark.parametrize(
+    ("digest", "expected"), [("a", "a"), ("c", "abc"), ("x", "x"), ("l", "lm"), ("z", "zy"), ("d", "dabc")]
+)
+def test_lineage(digest: str, expected: str) -> None:
+    """a -> b -> c -> d; l and m name each other; z's parent is none of the networks judged."""
+    parents = {"a": None, "b": "a", "c": "b", "d": "c", "l": "m", "m": "l", "z": "y"}
+    assert lineage(digest, parents) == set(expected)
+
+
+def test_a_qc_checkpoint_is_two_networks() -> None:
+    named = {stage: [(name, network.meta.stage) for name, network in variants(chain()[stage], 4)] for stage in STAGES}
+    assert named == {
+        "ann": [("ann", "ann")],
+        "qc": [("ann", "ann"), ("qc", "qc")],
+        **{stage: [(stage, stage)] for stage in ("copied", "coarse", "fine")},
+    }
+
+
+# --- the conversion loss --------------------------------------------------------------------------------------------
+
+BOX = [10.0, 10.0, 50.0, 50.0]
+
+
+def judging() -> DetectionDataset:
+    """Four pictures with the same object."""
+    box, label = np.array([BOX], np.float32), np.zeros(1, np.int64)
+    samples = tuple(Sample(str(i), Path(f"{i}.png"), (64, 64), box, label, np.zeros(1, np.bool_)) for i in range(4))
+    return DetectionDataset("folder/made", "test", ("thing",), samples)
+
+
+def judged(network: str, digest: str, parent: str | None, found: int, **changes: Any) -> Judged:
+    """A network that finds the object in so many of the four pictures."""
+    hit, miss = Detections([BOX], [0.9], [0]), Detections.empty()  # type: ignore[arg-type]
+    detections = [hit] * found + [miss] * (4 - found)
+    spiking = network not in ("ann", "qc")
+    meta = CheckpointMeta(
+        stage=network,  # type: ignore[arg-type]
+        model="tiny",
+        architecture={},
+        class_names=("thing",),
+        image_size=64,
+        T=None if network == "ann" else 4,
+        neuron="if" if spiking else None,
+        parent={"file": "", "sha256": parent, "stage": ""} if parent else None,
+        versions={},
+    )
+    t = None if network == "ann" else 4
+    made = Judged(network, digest, meta, t, t if spiking else None, None, detections, measure(judging(), detections))
+    return dataclasses.replace(made, **changes)
+
+
+def losses(*networks: Judged) -> list[float | None]:
+    rows = make_rows(networks, judging(), EvaluateConfig(checkpoints=("a",), draws=20))
+    return [row.loss for row in rows]
+
+
+def ap(found: int) -> float:
+    return judged("ann", "", None, found).ap
+
+
+def test_loss_against_the_source() -> None:
+    assert losses(judged("ann", "a", None, 4), judged("copied", "c", "a", 2)) == [None, pytest.approx(100 - ap(2))]
+
+
+@pytest.mark.parametrize(("source", "clip"), [(4, 2), (2, 4), (3, 3)])
+def test_loss_against_the_better_of_source_and_clip_ann(source: int, clip: int) -> None:
+    found = losses(
+        judged("ann", "a", None, source),
+        judged("ann", "q", "a", clip),
+        judged("qc", "q", "a", 3),
+        judged("copied", "c", "q", 1),
+    )
+    best = max(ap(source), ap(clip))
+    assert found == [None, None, pytest.approx(best - ap(3)), pytest.approx(best - ap(1))]
+
+
+def test_chains_do_not_mix() -> None:
+    """The better ANN of the other chain is no reference, and neither is a sibling's."""
+    found = losses(
+        judged("ann", "a", None, 4),
+        judged("copied", "c", "a", 3),
+        judged("ann", "b", None, 2),
+        judged("ann", "q", "b", 1),
+        judged("copied", "d", "b", 1),
+        judged("fine", "f", "d", 2),
+    )
+    assert found == [
+        None,
+        pytest.approx(100 - ap(3)),
+        None,
+        None,
+        pytest.approx(ap(2) - ap(1)),
+        pytest.approx(0),
+    ]
+
+
+def test_without_its_ann_a_network_has_no_loss() -> None:
+    assert losses(judged("ann", "b", None, 4), judged("copied", "c", "a", 2)) == [None, None]
+
+
+def test_the_interval_is_seeded_and_holds_the_loss() -> None:
+    networks = [judged("ann", "a", None, 4), judged("copied", "c", "a", 2)]
+    rows = [make_rows(networks, judging(), EvaluateConfig(checkpoints=("a",), draws=50, seed=s))[1] for s in (0, 0, 1)]
+    assert rows[0].loss_ci95 == rows[1].loss_ci95 != rows[2].loss_ci95
+    low, high = rows[0].loss_ci95 or (0, 0)
+    assert low <= (rows[0].loss or 0) <= high
+
+
+def test_rows_say_what_was_judged() -> None:
+    copied = judged("copied", "c", "a", 2, t=2, latency=5, spikes_per_image=12.5)
+    row = make_rows([copied], judging(), EvaluateConfig(checkpoints=("a",), seed=3))[0]
+    assert (row.model, row.stage, row.finetuned, row.neuron, row.delay) == ("tiny", "copied", False, "if", 0)
+    assert (row.T, row.t, row.L, row.spikes_per_image) == (4, 2, 5, 12.5)
+    assert (row.data, row.split, row.images, row.seed) == ("made", "test", 4, 3)
+    assert pytest.approx(ap(2)) == row.AP
+    assert row.per_class is not None
+    assert set(row.per_class) == {"thing"}
+
+
+# --- a whole run ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[ResultRow]]:
+    """All stages at t = 2 and 4."""
+    out = tmp_path_factory.mktemp("evaluated")
+    return out, evaluate(config(out, t="4,2"))
+
+
+def by_key(rows: Sequence[ResultRow]) -> dict[tuple[Any, ...], ResultRow]:
+    return {(row.stage, row.finetuned, row.t): row for row in rows}
+
+
+def test_rows_of_a_run(results: tuple[Path, list[ResultRow]]) -> None:
+    _, rows = results
+    assert [(row.stage, row.finetuned, row.T, row.t, row.L) for row in rows] == [
+        ("ann", False, None, None, None),
+        ("ann", True, None, None, None),
+        ("qc", True, T, T, None),
+        *[(stage, True, T, t, t) for stage in ("copied", "coarse", "fine") for t in (2, 4)],
+    ]
+    assert {row.neuron for row in rows} == {None, "if"}
+    assert {(row.data, row.split, row.images) for row in rows} == {("pictures", "test", 4)}
+
+
+@pytest.mark.parametrize("stage", ["ann", "qc", "copied", "fine"])
+def test_measures_are_those_of_the_networks(results: tuple[Path, list[ResultRow]], stage: str) -> None:
+    network = load_network(chain()[stage])
+    dataset = load_dataset(pictures(), "test", class_names=network.meta.class_names)
+    spikes: dict[int, list[float]] = {}
+
+    def forward(images: Any) -> dict[int, Any]:
+        found = network.predict(images, network.steps([2, 4]))
+        for t, prediction in found.items():
+            spikes.setdefault(t, []).extend([] if prediction.spikes is None else prediction.spikes.tolist())
+        return {t: prediction.decoded for t, prediction in found.items()}
+
+    for t, detections in predict_dataset(forward, dataset, network.meta.image_size).items():
+        shown = t or (T if stage == "qc" else None)
+        row = by_key(results[1])[(stage, stage != "ann", shown)]
+        expected = vars(measure(dataset, detections))
+        assert {name: getattr(row, name) for name in expected} == expected
+        mean = sum(spikes[t]) / 4 if spikes[t] else None
+        assert row.spikes_per_image == (None if mean is None else pytest.approx(mean))
+        assert (mean is None) == (stage in ("ann", "qc"))
+
+
+def test_losses_of_a_run(results: tuple[Path, list[ResultRow]]) -> None:
+    _, rows = results
+    best = max(row.AP or 0 for row in rows if row.stage == "ann")
+    assert best > 0
+    for row in rows:
+        assert row.loss == (None if row.stage == "ann" else pytest.approx(best - (row.AP or 0)))
+        assert (row.loss is None) == (row.loss_ci95 is None)
+
+
+def test_results_json(results: tuple[Path, list[ResultRow]]) -> None:
+    out, rows = results
+    content = json.loads((out / "results.json").read_text(encoding="utf-8"))
+    assert set(content) == {"meta", "rows"}
+    assert set(content["meta"]) == {"versions", "command", "config", "seed", "checkpoints"}
+    assert content["meta"]["checkpoints"] == {str(chain()[s]): file_sha256(chain()[s]) for s in STAGES}
+    assert content["meta"]["config"]["t"] == "4,2"
+    for written in content["rows"]:
+        assert tuple(written) == (*REQUIRED_KEYS, "per_class")
+    meta, read = read_results(out / "results.json")
+    assert meta == content["meta"]
+    assert [(row.stage, row.t, row.spikes_per_image) for row in read] == [
+        (row.stage, row.t, row.spikes_per_image) for row in rows
+    ]
+    assert [row.AP for row in read] == [pytest.approx(row.AP, abs=1e-4) for row in rows]
+
+
+def test_table_and_picture(results: tuple[Path, list[ResultRow]], capsys: pytest.CaptureFixture[str]) -> None:
+    out, rows = results
+    assert (out / "table.md").read_text(encoding="utf-8") == markdown_table(rows)
+    with Image.open(out / "ap_by_t.png") as image:
+        assert image.format == "PNG"
+    assert sorted(path.name for path in out.iterdir()) == ["ap_by_t.png", "results.json", "table.md"]
+
+
+def test_the_table_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    evaluate(config(tmp_path, chain()["ann"], limit=2))
+    assert (tmp_path / "table.md").read_text(encoding="utf-8") in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("changes", [{"batch": 1}, {"batch": 3, "chunk": 1}, {"chunk": 8}])
+def test_batches_and_chunks_change_nothing(
+    tmp_path: Path, results: tuple[Path, list[ResultRow]], changes: dict[str, int]
+) -> None:
+    rows = evaluate(config(tmp_path, chain()["fine"], t="2,4", **changes))
+    expected = by_key(results[1])
+    for row in rows:
+        key = (row.stage, row.finetuned, row.t)
+        assert pytest.approx(expected[key].AP, abs=0.05) == row.AP
+        if row.spikes_per_image is not None:
+            assert row.spikes_per_image == pytest.approx(expected[key].spikes_per_image, rel=1e-3)
+
+
+@pytest.mark.parametrize(("t", "read"), [("", [T]), ("4,8", [4]), ("2", [2]), ("8", []), ("1,3,100", [1, 3])], ids=str)
+def test_steps_beyond_a_networks_window_are_left_out_for_it(tmp_path: Path, t: str, read: list[int]) -> None:
+    rows = evaluate(config(tmp_path, chain()["copied"], t=t, limit=2))
+    assert [row.t for row in rows if row.stage == "copied"] == read
+    assert [row.stage for row in rows][:3] == ["ann", "ann", "qc"]
+
+
+@pytest.mark.parametrize(("limit", "images"), [(1, 1), (3, 3), (0, 4), (99, 4)])
+def test_limit(tmp_path: Path, limit: int, images: int) -> None:
+    rows = evaluate(config(tmp_path, chain()["ann"], limit=limit))
+    assert {row.images for row in rows} == {images}
+
+
+def test_the_first_pictures_are_those_that_count(tmp_path: Path) -> None:
+    (row,) = evaluate(config(tmp_path, chain()["ann"], limit=2))
+    network = load_network(chain()["ann"])
+    first = load_dataset(pictures(), "test", class_names=network.meta.class_names).subset([0, 1])
+    found = predict_dataset(lambda x: {0: network.predict(x, [0])[0].decoded}, first, network.meta.image_size)
+    assert row.AP == measure(first, found[0]).AP
+
+
+@pytest.mark.parametrize(("split", "images"), [("val", 4), ("train", 8)])
+def test_split(tmp_path: Path, split: str, images: int) -> None:
+    (row,) = evaluate(config(tmp_path, chain()["ann"], split=split))
+    assert (row.split, row.images) == (split, images)
+
+
+def test_another_data_set(tmp_path: Path) -> None:
+    other = Path(shutil.copytree(pictures(), tmp_path / "other"))
+    (row,) = evaluate(config(tmp_path / "out", chain()["ann"], data=str(other)))
+    assert row.data == "other"
+    with pytest.raises(DataError, match="nowhere: no such dataset"):
+        evaluate(config(tmp_path / "out", chain()["ann"], data="nowhere"))
+
+
+def test_several_windows_and_delays_in_one_table(tmp_path: Path) -> None:
+    paths = [chain()["copied"]]
+    for name, settings in (("long", {"T": 6}), ("late", {"delay": 1})):
+        paths += convert(ConvertConfig(checkpoint=str(chain()["qc"]), out=str(tmp_path / name), **settings))  # type: ignore[arg-type]
+    rows = evaluate(config(tmp_path, *paths, limit=2, t="4,6"))
+    spiking = [(row.T, row.t, row.delay, (row.L or 0) > (row.t or 0)) for row in rows if row.stage == "copied"]
+    assert spiking == [(4, 4, 0, False), (6, 4, 0, False), (6, 6, 0, False), (4, 4, 1, True)]
+    assert [row.stage for row in rows].count("ann") == 2
+
+
+def test_two_sources_in_one_call(tmp_path: Path) -> None:
+    """Each network's loss is against its own source."""
+    other = write_ann(tmp_path / "other" / "ann.safetensors", seed=1)
+    convert(ConvertConfig(checkpoint=str(other), T=2))
+    rows = evaluate(config(tmp_path, chain()["copied"], other.parent))
+    sources = [row.AP or 0 for row in rows if row.stage == "ann"]
+    first, second = (row for row in rows if row.stage == "copied")
+    assert first.loss == pytest.approx(max(sources[:2]) - (first.AP or 0))
+    assert second.loss == pytest.approx(sources[2] - (second.AP or 0))
+    assert max(sources[:2]) != sources[2]
+
+
+def test_nothing_that_is_read_changes(tmp_path: Path) -> None:
+    before = fingerprint(chain().folder), fingerprint(pictures())
+    evaluate(config(tmp_path, chain()["fine"], limit=1))
+    assert (fingerprint(chain().folder), fingerprint(pictures())) == before
+
+
+# --- what is not as documented --------------------------------------------------------------------------------------
+
+
+def altered(path: Path, source: Path, **changes: Any) -> Path:
+    """A copy of a checkpoint with other metadata."""
+    tensors, meta = load_checkpoint(source)
+    return save_checkpoint(path, tensors, dataclasses.replace(meta, **changes))
+
+
+@pytest.mark.xfail(
+    strict=True, raises=ValueError, reason="paired_bootstrap needs an object; a stack trace for the user"
+)
+def test_pictures_without_objects_have_no_ap_and_no_loss(tmp_path: Path) -> None:
+    empty = Path(shutil.copytree(pictures(), tmp_path / "empty"))
+    for annotation in (empty / "Annotations").iterdir():
+        annotation.write_text("<annotation></annotation>", encoding="utf-8")
+    rows = evaluate(config(tmp_path / "out", chain()["copied"], data=str(empty)))
+    assert {(row.AP, row.loss) for row in rows} == {(None, None)}
+
+
+@pytest.mark.xfail(strict=True, reason="read_meta(paths[-1]) is called first, but is the last checkpoint's")
+def test_data_is_the_first_checkpoints(tmp_path: Path) -> None:
+    other = shutil.copytree(pictures(), tmp_path / "other")
+    meta = read_meta(chain()["ann"])
+    second = altered(tmp_path / "a.safetensors", chain()["ann"], data={**meta.data, "data": str(other)})
+    rows = evaluate(config(tmp_path / "out", chain()["ann"], second, limit=1))
+    assert {row.data for row in rows} == {"pictures"}
+
+
+@pytest.mark.xfail(strict=True, reason="labels of one network are read as another's classes, without a word")
+def test_networks_of_other_classes_are_refused(tmp_path: Path) -> None:
+    meta = read_meta(chain()["ann"])
+    second = altered(tmp_path / "a.safetensors", chain()["ann"], class_names=meta.class_names[::-1])
+    with pytest.raises(ConfigError, match="class"):
+        evaluate(config(tmp_path / "out", chain()["ann"], second, limit=1))

@@ -1,0 +1,249 @@
+"""Source training and Stage I: checkpoints, metadata, and the pictures they see."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+import torch
+from tiny_detector import ARCHITECTURE, IMAGE_SIZE, chain, fingerprint, pictures, same, write_model_yaml
+
+from spikedet.checkpoint import file_sha256, load_checkpoint, read_meta
+from spikedet.config import FinetuneConfig, LoopConfig, TrainConfig
+from spikedet.data import DetectionDataset, load_dataset
+from spikedet.data.synthetic import SYNTHETIC_CLASS_NAMES
+from spikedet.errors import CheckpointError, ConfigError, DataError
+from spikedet.models import ClipDetector, activations, load_ann, set_mean_square_best_thetas_
+from spikedet.quantization import ClippedReLU, QCActivation
+from spikedet.training import finetune, stages, train
+from spikedet.training.loop import Save
+
+SHORT: dict[str, Any] = {"epochs": 1, "batch": 4, "warmup_epochs": 0, "held_out": 0.25}
+
+
+def training(folder: Path, **changes: Any) -> TrainConfig:
+    model = write_model_yaml(folder / "tiny.yaml")
+    given = {"model": str(model), "data": str(pictures()), "image_size": IMAGE_SIZE, "out": str(folder / "out")}
+    return TrainConfig(**{**SHORT, **given, **changes})
+
+
+def finetuning(out: Path, **changes: Any) -> FinetuneConfig:
+    return FinetuneConfig(**{**SHORT, "checkpoint": str(chain()["ann"]), "T": 3, "out": str(out), **changes})
+
+
+@dataclass
+class Recorded:
+    """Takes the place of ``TrainingLoop`` and only remembers what it was given."""
+
+    model: ClipDetector
+    train: DetectionDataset
+    held_out: DetectionDataset
+    config: LoopConfig
+    size: int
+    save: Save
+    made: ClassVar[list[Recorded]] = []
+
+    def __post_init__(self) -> None:
+        Recorded.made.append(self)
+
+    def run(self) -> None:
+        self.save(self.model, {"AP": 12.5})
+
+
+@pytest.fixture
+def recorded(monkeypatch: pytest.MonkeyPatch) -> list[Recorded]:
+    """Loops that were made instead of run."""
+    monkeypatch.setattr(stages, "TrainingLoop", Recorded)
+    monkeypatch.setattr(stages, "plot_training", lambda *_: None)
+    monkeypatch.setattr(Recorded, "made", [])
+    return Recorded.made
+
+
+def ids(dataset: DetectionDataset) -> set[str]:
+    return {sample.image_id for sample in dataset.samples}
+
+
+# --- the source -----------------------------------------------------------------------------------------------------
+
+
+def test_a_source_checkpoint_says_what_it_is(tmp_path: Path, recorded: list[Recorded]) -> None:
+    config = training(tmp_path, seed=3)
+    path = train(config)
+    meta = read_meta(path)
+    assert path == tmp_path / "out" / "ann.safetensors"
+    assert (meta.stage, meta.model, meta.finetuned, meta.T, meta.parent) == ("ann", "tiny", False, None, None)
+    assert meta.architecture == ARCHITECTURE
+    assert meta.class_names == tuple(sorted(SYNTHETIC_CLASS_NAMES))
+    assert meta.image_size == recorded[0].size == IMAGE_SIZE
+    assert meta.data == {"data": str(pictures()), "split": "train"}
+    assert meta.config == {"train": dataclasses.asdict(config)}
+    assert meta.notes == {"held_out": {"AP": 12.5}}
+    assert meta.seed == 3
+    load_ann(path)
+
+
+def test_the_data_is_found_from_any_folder(
+    tmp_path: Path, recorded: list[Recorded], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(pictures().parent)
+    meta = read_meta(train(training(tmp_path, data=pictures().name)))
+    assert Path(meta.data["data"]) == pictures().resolve()
+
+
+def test_the_synthetic_set_stays_a_name(
+    tmp_path: Path, recorded: list[Recorded], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    data = "synthetic:train=4,val=1,test=1,size=64"
+    assert read_meta(train(training(tmp_path, data=data))).data["data"] == data
+
+
+@pytest.mark.xfail(strict=True, reason="_absolute takes the name of the built-in set for the folder of that name")
+def test_the_synthetic_set_stays_a_name_beside_a_folder_of_that_name(
+    tmp_path: Path, recorded: list[Recorded], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(stages, "load_dataset", lambda *_, **__: load_dataset(pictures(), "train"))
+    (tmp_path / "synthetic").mkdir()
+    assert read_meta(train(training(tmp_path, data="synthetic"))).data["data"] == "synthetic"
+
+
+@pytest.mark.parametrize(("theta_per", "count"), [("channel", 8), ("layer", 1)])
+def test_thresholds_begin_as_asked(tmp_path: Path, recorded: list[Recorded], theta_per: Any, count: int) -> None:
+    train(training(tmp_path, theta=2.5, theta_per=theta_per))
+    first = next(activations(recorded[0].model))[1]
+    assert first.theta.tolist() == pytest.approx([2.5] * count)
+    assert type(first) is ClippedReLU
+
+
+def test_validation_pictures_are_a_seeded_part_of_the_training_split(tmp_path: Path, recorded: list[Recorded]) -> None:
+    for seed in (0, 0, 1):
+        train(training(tmp_path, seed=seed))
+    everything = ids(load_dataset(pictures(), "train"))
+    for made in recorded:
+        assert ids(made.train) | ids(made.held_out) == everything
+        assert not ids(made.train) & ids(made.held_out)
+        assert len(made.held_out) == 2
+    first, second, third = (ids(made.held_out) for made in recorded)
+    assert first == second != third
+
+
+def test_a_seed_decides_the_first_weights(tmp_path: Path, recorded: list[Recorded]) -> None:
+    for seed in (0, 0, 1):
+        train(training(tmp_path, seed=seed))
+    first, second, third = (dict(made.model.state_dict()) for made in recorded)
+    assert same(first, second)
+    assert not same(first, third)
+
+
+def test_an_unknown_model_and_split_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"model 'yolo' not found; expected one of .*tiny-yolo"):
+        train(training(tmp_path, model="yolo"))
+    with pytest.raises(DataError, match="no split 'trainval'; available: test, train, val"):
+        train(training(tmp_path, split="trainval"))
+    assert not (tmp_path / "out").exists()
+
+
+# --- Stage I --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A QC checkpoint after one epoch; not to be changed."""
+    return finetune(finetuning(tmp_path_factory.mktemp("tuned") / "out"))
+
+
+def test_a_qc_checkpoint_says_what_it_is_and_where_it_came_from(tuned: Path) -> None:
+    meta, source = read_meta(tuned), read_meta(chain()["ann"])
+    assert tuned.name == "qc.safetensors"
+    assert (meta.stage, meta.finetuned, meta.T, meta.neuron) == ("qc", True, 3, None)
+    assert meta.parent == {"file": str(chain()["ann"]), "sha256": file_sha256(chain()["ann"]), "stage": "ann"}
+    assert (meta.architecture, meta.class_names, meta.image_size, meta.data) == (
+        source.architecture,
+        source.class_names,
+        source.image_size,
+        source.data,
+    )
+    assert meta.config["finetune"]["T"] == 3
+    assert set(meta.notes["held_out"]) == {"AP", "AP50", "AP75"}
+
+
+def test_it_is_the_clip_ann_with_other_weights(tuned: Path) -> None:
+    model, _ = load_ann(tuned)
+    assert {type(activation) for _, activation in activations(model)} == {ClippedReLU}
+    tensors, source = load_checkpoint(tuned)[0], load_checkpoint(chain()["ann"])[0]
+    assert tensors.keys() == source.keys()
+    assert not same(tensors, source)
+
+
+def test_the_source_is_left_as_it_is(tmp_path: Path) -> None:
+    before = fingerprint(chain().folder)
+    finetune(finetuning(tmp_path))
+    assert fingerprint(chain().folder) == before
+
+
+def test_training_sees_quantization_and_its_noise(tmp_path: Path, recorded: list[Recorded]) -> None:
+    finetune(finetuning(tmp_path, noise=0.25))
+    found = [activation for _, activation in activations(recorded[0].model)]
+    assert {type(activation) for activation in found} == {QCActivation}
+    assert {(activation.T, activation.noise) for activation in found if isinstance(activation, QCActivation)} == {
+        (3, 0.25)
+    }
+
+
+def test_thresholds_begin_mean_square_best_on_training_pictures(tmp_path: Path, recorded: list[Recorded]) -> None:
+    finetune(finetuning(tmp_path, theta_images=4, seed=2))
+    expected, meta = load_ann(chain()["ann"])
+    train_split = load_dataset(pictures(), "train", class_names=meta.class_names)
+    set_mean_square_best_thetas_(expected, train_split.draw(4, 2), IMAGE_SIZE, 3)
+    for (_, mine), (_, theirs) in zip(activations(recorded[0].model), activations(expected), strict=True):
+        assert torch.equal(mine.log_theta, theirs.log_theta)
+
+
+def test_thresholds_stay_without_pictures_for_them(tmp_path: Path, recorded: list[Recorded]) -> None:
+    finetune(finetuning(tmp_path, theta_images=0))
+    source, _ = load_ann(chain()["ann"])
+    for (_, mine), (_, theirs) in zip(activations(recorded[0].model), activations(source), strict=True):
+        assert torch.equal(mine.log_theta, theirs.log_theta)
+
+
+def test_data_and_split_come_from_the_checkpoint_unless_given(tmp_path: Path, recorded: list[Recorded]) -> None:
+    finetune(finetuning(tmp_path))
+    other = finetune(finetuning(tmp_path, split="train+val"))
+    trained_on = [ids(made.train) | ids(made.held_out) for made in recorded]
+    assert (len(trained_on[0]), len(trained_on[1])) == (8, 12)
+    assert read_meta(other).data == {"data": str(pictures()), "split": "train+val"}
+
+
+def test_an_earlier_stage_1_checkpoint_can_be_tuned_again(tmp_path: Path, tuned: Path) -> None:
+    meta = read_meta(finetune(finetuning(tmp_path, checkpoint=str(tuned), T=5)))
+    assert (meta.stage, meta.T, meta.parent["stage"] if meta.parent else "") == ("qc", 5, "qc")
+    assert meta.config["finetune"]["T"] == 5
+
+
+@pytest.mark.parametrize("stage", ["copied", "fine"])
+def test_a_spiking_network_is_refused(tmp_path: Path, stage: str) -> None:
+    with pytest.raises(CheckpointError, match=rf"a converted network \(stage {stage}\)"):
+        finetune(finetuning(tmp_path, checkpoint=str(chain()[stage])))
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+def test_both_precisions_train(tmp_path: Path, precision: Any) -> None:
+    tensors, meta = load_checkpoint(finetune(finetuning(tmp_path, precision=precision)))
+    assert meta.config["finetune"]["precision"] == precision
+    assert all(math.isfinite(float(value.sum())) for value in tensors.values() if value.is_floating_point())
+
+
+@pytest.mark.xfail(
+    strict=True, reason="both stages keep their state in OUT/last.safetensors, so that Stage I's resumes the source's"
+)
+def test_stage_1_in_the_sources_folder_leaves_its_state_and_log(tmp_path: Path) -> None:
+    source = train(training(tmp_path))
+    out = tmp_path / "out"
+    before = (out / "last.safetensors").read_bytes(), (out / "results.csv").read_bytes()
+    finetune(finetuning(out, checkpoint=str(source)))
+    assert ((out / "last.safetensors").read_bytes(), (out / "results.csv").read_bytes()) == before
