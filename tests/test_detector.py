@@ -12,7 +12,7 @@ from PIL import Image
 from tiny_detector import IMAGE_SIZE, T, chain
 
 import spikedet
-from spikedet.data.synthetic import SYNTHETIC_CLASS_NAMES
+from spikedet.data.scenes import SYNTHETIC_CLASS_NAMES
 from spikedet.data.transforms import to_input
 from spikedet.detections import Detections
 from spikedet.detector import SpikingDetector

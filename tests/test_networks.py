@@ -67,11 +67,14 @@ def test_a_spiking_network_predicts_what_it_reads_out(chunk: int) -> None:
         assert spikes.shape == (2,)
 
 
-def test_early_read_outs_belong_to_the_same_run() -> None:
-    """Also with a firing delay, where the window that is simulated matters."""
-    network = load_network(chain()["copied"])
-    alone, together = network.predict(images(), [2]), network.predict(images(), [2, 4])
+@pytest.mark.parametrize("delay", [0, 1])
+def test_early_read_outs_belong_to_the_same_run(tmp_path: Path, delay: int) -> None:
+    """With a firing delay the window that is simulated matters: it is T, however early the read-out."""
+    (copied,) = convert(ConvertConfig(checkpoint=str(chain()["qc"]), delay=delay, out=str(tmp_path)))
+    network = load_network(copied)
+    alone, together = network.predict(images(), [2]), network.predict(images(), [2, T])
     assert torch.equal(alone[2].decoded, together[2].decoded)
+    assert not torch.equal(together[2].decoded, together[T].decoded)
 
 
 @pytest.mark.parametrize(

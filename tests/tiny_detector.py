@@ -18,7 +18,8 @@ from spikedet.calibration import calibrate
 from spikedet.checkpoint import CheckpointMeta, load_checkpoint, save_checkpoint
 from spikedet.config import CalibrateConfig, ConvertConfig
 from spikedet.convert import convert
-from spikedet.data.synthetic import SYNTHETIC_CLASS_NAMES, write_synthetic
+from spikedet.data.scenes import SYNTHETIC_CLASS_NAMES
+from spikedet.data.synthetic import write_synthetic
 from spikedet.models import ClipDetector, activations, build_detector
 
 T = 4

@@ -27,7 +27,7 @@ class Estimate:
     def __str__(self) -> str:
         return (
             f"about {self.cache_bytes / 2**20:.0f} MiB of cached spike trains, {self.picture_bytes / 2**20:.0f} MiB of "
-            f"pictures, {self.seconds / 60:.1f} minutes"
+            f"pictures, at most {self.seconds / 60:.1f} minutes"
         )
 
 

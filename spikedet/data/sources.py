@@ -10,8 +10,10 @@ from typing import Any
 import yaml
 
 from spikedet.data.dataset import DetectionDataset
-from spikedet.data.synthetic import SYNTHETIC_CLASS_NAMES, SyntheticConfig, write_synthetic
-from spikedet.data.voc import LAYOUT_HELP, load_voc
+from spikedet.data.scenes import SYNTHETIC_CLASS_NAMES
+from spikedet.data.synthetic import SyntheticConfig, write_synthetic
+from spikedet.data.voc import load_voc
+from spikedet.data.voc_splits import LAYOUT_HELP
 from spikedet.errors import ConfigError, DataError
 
 _YAML_KEYS = ("data", "names")

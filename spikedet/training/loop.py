@@ -67,7 +67,12 @@ class TrainingLoop(DetectionTrainer):
         self.out = Path(config.out)
         device = pick_device(config.device)
         threads = torch.get_num_threads()
+        log = self.out / LOG_FILE
+        logged = log.read_bytes() if config.resume and log.exists() else None
         super().__init__(overrides=_overrides(config, image_size, device), _callbacks=defaultdict(list))
+        if logged is not None:
+            log.write_bytes(logged)  # ultralytics begins every run with an empty log
+        torch.set_flush_denormal(True)  # denormal gradients are many times slower on a CPU and change nothing
         torch.set_num_threads(threads)  # ultralytics leaves one core unused on a CPU
         self.callbacks: dict[str, list[Any]] = defaultdict(list)
         self.progress = make_progress()
@@ -191,20 +196,18 @@ class TrainingLoop(DetectionTrainer):
         """Nothing: the best network was judged when it was saved."""
         self.writer.close()
 
-    def finished(self) -> bool:
-        """True if the state in the output folder is already at the last epoch."""
-        state = self.out / STATE_FILE
-        return self.config.resume and state.exists() and load_state(state)[2]["epoch"] + 1 >= self.epochs
-
     def run(self) -> None:
         """Train until the last epoch, early stopping or an error."""
-        if self.finished():
-            print(f"{self.out}: already trained to epoch {self.epochs}", flush=True)
-            return
         with self.progress:
             self.train()
         if not finite(self.ema.ema.state_dict()):
             raise TrainingError(f"{self.out}: the averaged network is no longer finite; try a lower --lr")
+
+
+def finished(config: LoopConfig) -> bool:
+    """True if a resumed run has nothing left to do."""
+    state = Path(config.out) / STATE_FILE
+    return config.resume and state.exists() and load_state(state)[2]["epoch"] + 1 >= config.epochs
 
 
 def _overrides(config: LoopConfig, image_size: int, device: torch.device) -> dict[str, Any]:

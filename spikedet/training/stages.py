@@ -18,7 +18,7 @@ from spikedet.models import (
     load_model_yaml,
     set_mean_square_best_thetas_,
 )
-from spikedet.training.loop import LOG_FILE, TrainingLoop
+from spikedet.training.loop import LOG_FILE, TrainingLoop, finished
 from spikedet.visualization import plot_training
 
 
@@ -63,8 +63,11 @@ def finetune(config: FinetuneConfig) -> Path:
 
 
 def _run(model: ClipDetector, dataset: DetectionDataset, config: LoopConfig, meta: CheckpointMeta) -> Path:
-    rest, held_out = dataset.hold_out(config.held_out, config.seed)
     path = Path(config.out) / f"{meta.stage}.safetensors"
+    if finished(config):
+        print(f"{path}: already trained to epoch {config.epochs}", flush=True)
+        return path
+    rest, held_out = dataset.hold_out(config.held_out, config.seed)
     print(f"{meta.model}: {len(rest)} pictures to train on, {len(held_out)} held out, output {path}", flush=True)
 
     def save(network: ClipDetector, measures: dict[str, float]) -> None:

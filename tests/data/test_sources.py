@@ -8,8 +8,9 @@ import pytest
 from voc_writer import annotation_xml, fingerprint, object_xml, write_year
 
 from spikedet.data import load_dataset
+from spikedet.data.scenes import SYNTHETIC_CLASS_NAMES
 from spikedet.data.sources import parse_synthetic
-from spikedet.data.synthetic import SYNTHETIC_CLASS_NAMES, SyntheticConfig
+from spikedet.data.synthetic import SyntheticConfig
 from spikedet.errors import ConfigError, DataError
 
 CAT = annotation_xml(object_xml("cat", (1, 1, 10, 20)))

@@ -10,7 +10,8 @@ import pytest
 from voc_writer import fingerprint
 
 from spikedet.data import synthetic
-from spikedet.data.synthetic import SYNTHETIC_CLASS_NAMES, Scene, SyntheticConfig, render_scene, write_synthetic
+from spikedet.data.scenes import SYNTHETIC_CLASS_NAMES, Scene, render_scene
+from spikedet.data.synthetic import SyntheticConfig, write_synthetic
 from spikedet.data.voc import load_voc
 from spikedet.errors import ConfigError, DataError
 

@@ -17,7 +17,8 @@ from voc_writer import annotation_xml, fingerprint, object_xml, write_year
 
 from spikedet.data import DetectionDataset, voc
 from spikedet.data.dataset import BoxIssues
-from spikedet.data.voc import VOC_CLASS_NAMES, discover_class_names, load_voc
+from spikedet.data.voc import discover_class_names, load_voc
+from spikedet.data.voc_splits import VOC_CLASS_NAMES
 from spikedet.errors import DataError
 
 OneImage = Callable[[str], Path]

@@ -262,16 +262,12 @@ def test_without_resume_a_run_begins_anew(tmp_path: Path, monkeypatch: pytest.Mo
     assert same(load_checkpoint(again)[0], load_checkpoint(trained / "ann.safetensors")[0])
 
 
-@pytest.mark.xfail(strict=True, reason="ultralytics' constructor deletes results.csv unless its own args.resume is set")
 def test_resuming_keeps_the_log(tmp_path: Path) -> None:
     train(config(tmp_path, epochs=1))
     train(config(tmp_path, epochs=2, resume=True))
     assert epochs_logged(tmp_path / "out") == [1, 2]
 
 
-@pytest.mark.xfail(
-    strict=True, raises=FileNotFoundError, reason="the log is deleted, no epoch writes it again, and then it is drawn"
-)
 def test_resuming_a_finished_run_changes_nothing(tmp_path: Path) -> None:
     train(config(tmp_path, epochs=1))
     before = load_checkpoint(tmp_path / "out" / "ann.safetensors")[0]

@@ -1,0 +1,94 @@
+"""One VOC annotation file: its objects as written, from XML that is checked before it is parsed."""
+
+from __future__ import annotations
+
+import math
+import re
+import xml.etree.ElementTree as ET
+from dataclasses import dataclass
+from pathlib import Path
+
+from spikedet.errors import DataError
+
+MAX_ANNOTATION_BYTES = 10_000_000
+
+_CORNERS = ("xmin", "ymin", "xmax", "ymax")
+_DIFFICULT = {"": False, "0": False, "false": False, "unspecified": False, "1": True, "true": True}
+_XML_ENCODING = re.compile(rb"""^\s*<\?xml[^>]*\sencoding\s*=\s*["']([A-Za-z0-9._-]+)["']""")
+_KNOWN_ENCODING = re.compile(
+    r"utf-?8(-sig)?|utf-?16|(us-)?ascii|iso-8859-\d{1,2}|latin-?1|(windows-|cp)125\d|gb(k|2312|18030)|big5|shift_jis|euc-(jp|kr)"
+)
+
+
+@dataclass(frozen=True)
+class VocObject:
+    """One annotated object as written: ``corners`` are VOC's xmin, ymin, xmax, ymax (1-based, inclusive)."""
+
+    name: str
+    corners: tuple[float, float, float, float]
+    difficult: bool
+
+
+def read_annotation(path: Path) -> list[VocObject]:
+    try:
+        root = ET.fromstring(_safe_xml_text(path))
+    except (ET.ParseError, ValueError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{path}: not well-formed XML ({error}); repair or remove the annotation") from error
+    if root.tag != "annotation":
+        raise DataError(f"{path}: the root element is <{root.tag}>, expected <annotation>")
+    return [_read_object(path, number, element) for number, element in enumerate(root.findall("object"), start=1)]
+
+
+def _safe_xml_text(path: Path) -> str:
+    """The document as text, so that what is searched for declarations is what is parsed."""
+    try:
+        if path.stat().st_size > MAX_ANNOTATION_BYTES:
+            raise DataError(f"{path}: larger than {MAX_ANNOTATION_BYTES} bytes; not a VOC annotation")
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: the annotation cannot be read ({error.strerror})") from error
+    declared = _XML_ENCODING.match(data)
+    encoding = declared.group(1).decode().lower() if declared else "utf-8"
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        encoding = "utf-16"
+    elif data.startswith(b"\xef\xbb\xbf"):
+        encoding = "utf-8-sig"
+    if not _KNOWN_ENCODING.fullmatch(encoding):
+        raise DataError(f"{path}: encoding {encoding!r} is not supported; save the annotation as UTF-8")
+    try:
+        text = data.decode(encoding)
+    except (LookupError, UnicodeError) as error:
+        raise DataError(f"{path}: not {encoding} text ({error}); save the annotation as UTF-8") from error
+    if "<!DOCTYPE" in text or "<!ENTITY" in text:
+        raise DataError(f"{path}: DOCTYPE and ENTITY declarations are refused; remove them")
+    return text
+
+
+def _read_object(path: Path, number: int, element: ET.Element) -> VocObject:
+    name = (element.findtext("name") or "").strip()
+    if not name:
+        raise DataError(f"{path}: object {number} has no <name>; add its class")
+    where = f"{path}: object {number} ({name})"
+    box = element.find("bndbox")
+    if box is None:
+        raise DataError(f"{where} has no <bndbox>; add one with {', '.join(_CORNERS)}")
+    difficult = (element.findtext("difficult") or "").strip().lower()
+    if difficult not in _DIFFICULT:
+        raise DataError(f"{where} has <difficult>{difficult[:40]}</difficult>; expected 0 or 1")
+    xmin, ymin, xmax, ymax = (_read_number(where, box, field) for field in _CORNERS)
+    return VocObject(name, (xmin, ymin, xmax, ymax), _DIFFICULT[difficult])
+
+
+def _read_number(where: str, box: ET.Element, field: str) -> float:
+    text = box.findtext(field)
+    if text is None:
+        raise DataError(f"{where} has no <{field}> in its <bndbox>; add it")
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise DataError(f"{where} has <{field}>{text.strip()[:40]}</{field}>; expected a finite number")
+    return value
