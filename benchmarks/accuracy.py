@@ -32,8 +32,8 @@ def run(experiment: dict[str, Any], data: str, out: Path) -> Path:
         raise ConfigError(f"unknown key {unknown[0]!r} in the experiment; known keys are {', '.join(sorted(KEYS))}")
     source = out / "source" / "ann.safetensors"
     train(TrainConfig(data=data, out=str(source.parent), resume=True, **experiment["train"]))
-    for T, settings in experiment["finetune"].items():
-        finetune(FinetuneConfig(checkpoint=str(source), T=T, out=str(out / f"T{T}"), resume=True, **settings))
+    for name, settings in experiment["finetune"].items():
+        stage1(out, name, **settings)
     folders = [source.parent, *(spiking(out, experiment["calibrate"], **network) for network in experiment["networks"])]
     judged = EvaluateConfig(
         checkpoints=tuple(str(folder) for folder in folders),
@@ -46,22 +46,28 @@ def run(experiment: dict[str, Any], data: str, out: Path) -> Path:
     return out / "results" / "results.json"
 
 
+def stage1(out: Path, name: str, *, after: str | None = None, **settings: Any) -> Path:
+    """One Stage I, from the source or after another one."""
+    start = out / after / "qc.safetensors" if after else out / "source" / "ann.safetensors"
+    return finetune(FinetuneConfig(checkpoint=str(start), out=str(out / name), resume=True, **settings))
+
+
 def spiking(
     out: Path,
     calibrate: dict[str, Any],
     *,
-    stage1: int,
-    T: int | None = None,
+    stage1: str,
+    T: int,
     neuron: Neuron = "if",
     delay: int = 0,
     calibrated: bool = True,
 ) -> Path:
-    """The folder of one network: converted from Stage I at ``stage1`` levels for T time steps, calibrated or not."""
-    folder = out / f"T{T or stage1}-from-T{stage1}-{neuron}-delay{delay}"
+    """The folder of one network: converted from the Stage I in ``stage1`` for T time steps, calibrated or not."""
+    folder = out / f"{stage1}-{neuron}-T{T}-delay{delay}"
     if not (folder / ("fine.safetensors" if calibrated else "copied.safetensors")).exists():
         settings = ConvertConfig(
-            checkpoint=str(out / f"T{stage1}" / "qc.safetensors"),
-            T=T or stage1,
+            checkpoint=str(out / stage1 / "qc.safetensors"),
+            T=T,
             neuron=neuron,
             delay=delay,
             calibrate=calibrated,

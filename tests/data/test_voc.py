@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from voc_writer import annotation_xml, fingerprint, object_xml, write_year
 
-from spikedet.data import DetectionDataset, voc
+from spikedet.data import DetectionDataset, voc_annotation
 from spikedet.data.dataset import BoxIssues
 from spikedet.data.voc import discover_class_names, load_voc
 from spikedet.data.voc_splits import VOC_CLASS_NAMES
@@ -367,7 +367,7 @@ def test_declarations_are_refused(one_image: OneImage, encoding: str) -> None:
 
 
 def test_huge_annotation_is_refused_unread(one_image: OneImage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(voc, "MAX_ANNOTATION_BYTES", len(CAT) - 1)
+    monkeypatch.setattr(voc_annotation, "MAX_ANNOTATION_BYTES", len(CAT) - 1)
     with pytest.raises(DataError, match=r"a\.xml: larger than \d+ bytes"):
         load_voc(one_image(CAT), "train")
 
