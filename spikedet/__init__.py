@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from spikedet.environment import quiet_ultralytics
+from spikedet.offline import quiet_ultralytics
 
 quiet_ultralytics()
 

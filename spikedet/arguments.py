@@ -5,8 +5,10 @@ from __future__ import annotations
 import sys
 import typing
 from dataclasses import MISSING, fields
+from pathlib import Path
 from typing import Any, TypeVar
 
+import yaml
 from docstring_parser import parse as parse_docstring
 from jsonargparse import ActionYesNo, ArgumentParser
 
@@ -44,7 +46,10 @@ def parse_config(config: type[Config], verb: str, positional: str | None, argume
     """The configuration that a command line asks for; prints help or one error line and exits where it must."""
     parser = make_parser(config, verb, positional)
     values = parser.parse_args(arguments).as_dict()
-    values.pop("config", None)
+    files = values.pop("config", None) or []
+    if positional and not values.get(positional):  # argparse puts the missing argument over the file's setting
+        for file in files:
+            values[positional] = yaml.safe_load(Path(str(file)).read_text("utf-8")).get(positional, values[positional])
     required = [f.name for f in fields(config) if f.default is MISSING]  # type: ignore[arg-type]
     for name in required:
         if not values.get(name):

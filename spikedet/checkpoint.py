@@ -75,7 +75,7 @@ class CheckpointMeta:
 
     def child(self, parent: Path, **changes: Any) -> CheckpointMeta:
         """The metadata of a checkpoint made from this one, which is stored at ``parent``."""
-        link = {"file": str(parent), "sha256": file_sha256(parent), "stage": self.stage}
+        link = {"file": str(parent.resolve()), "sha256": file_sha256(parent), "stage": self.stage}
         return dataclasses.replace(self, parent=link, versions=versions(), **changes)
 
 

@@ -260,7 +260,7 @@ class EvaluateConfig(Checked):
     checkpoints: tuple[str, ...]
     data: str = ""
     split: str = "val"
-    t: str = ""
+    t: str | int = ""
     limit: int = 0
     batch: int = 4
     chunk: int = DEFAULT_CHUNK
@@ -285,7 +285,7 @@ class DetectConfig(Checked):
 
     source: str
     weights: str
-    t: str = ""
+    t: str | int = ""
     confidence: float = 0.25
     iou: float = 0.7
     out: str = "runs/detect"
@@ -333,10 +333,10 @@ class QuickstartConfig(Checked):
     seed: int = 0
 
 
-def parse_time_steps(text: str) -> tuple[int, ...]:
+def parse_time_steps(text: str | int) -> tuple[int, ...]:
     """``"4,8,20"`` -> (4, 8, 20), sorted, unique; an empty text is (). Raises ConfigError."""
     try:
-        steps = sorted({int(part) for part in text.split(",") if part.strip()})
+        steps = sorted({int(part) for part in str(text).split(",") if part.strip()})
     except ValueError as error:
         raise ConfigError(f"time steps must be whole numbers separated by commas, got {text!r}") from error
     if steps and steps[0] < 1:

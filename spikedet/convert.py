@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 
 from spikedet.calibration import calibrate
+from spikedet.checkpoint import read_meta
 from spikedet.config import CalibrateConfig, ConvertConfig, FinetuneConfig
 from spikedet.conversion import save_spiking, to_spiking
 from spikedet.data import load_dataset
@@ -32,7 +33,7 @@ def convert(config: ConvertConfig) -> list[Path]:
             checkpoint=str(source),
             data=config.data,
             split=config.split,
-            T=_time_steps(config, None),
+            T=_time_steps(config, read_meta(source).T),
             theta_images=config.theta_images,
             epochs=config.finetune_epochs,
             seed=config.seed,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 from spikedet.config import DetectConfig, parse_time_steps
 from spikedet.data.images import read_image
 from spikedet.detector import SpikingDetector
-from spikedet.errors import DataError
+from spikedet.errors import ConfigError, DataError
 from spikedet.files import write_json
 from spikedet.progress import track
 from spikedet.visualization import beside, draw_detections, save_picture
@@ -30,6 +31,9 @@ def detect(config: DetectConfig) -> Path:
     pictures = _pictures(Path(config.source))
     detector = SpikingDetector.load(config.weights)
     out = Path(config.out)
+    if out.resolve() == pictures[0].resolve().parent:
+        raise ConfigError(f"--out {out} is the folder of the pictures; choose another one, so that none is overwritten")
+    stems = Counter(path.stem for path in pictures)
     steps = parse_time_steps(config.t)
     found, broken = {}, []
     for path in track(pictures, "detecting"):
@@ -40,7 +44,8 @@ def detect(config: DetectConfig) -> Path:
             continue
         by_step = detector(image, steps or None, confidence=config.confidence, iou=config.iou)
         drawn = [draw_detections(image, detections, detector.class_names) for detections in by_step.values()]
-        save_picture(out / f"{path.stem}.png", beside(drawn))
+        name = path.stem if stems[path.stem] == 1 else path.name
+        save_picture(out / f"{name}.png", beside(drawn))
         found[str(path)] = {str(t): d.to_records(detector.class_names) for t, d in by_step.items()}
     result = write_json(out / "detections.json", found)
     if broken:

@@ -73,7 +73,7 @@ class SpikingDetector:
             ConfigError: a time step beyond the network's T.
         """
         pixels = read_image(Path(image)) if isinstance(image, (str, Path)) else image
-        requested = [t] if isinstance(t, int) else list(t or [])
+        requested = [int(step) for step in (t if isinstance(t, Sequence) else () if t is None else (t,))]
         steps = require_steps(self._network, requested)
         size = self.meta.image_size
         image_hw = (int(pixels.shape[0]), int(pixels.shape[1]))

@@ -1,36 +1,18 @@
-"""What surrounds a run: versions for the record, and an ultralytics that neither phones home nor writes there."""
+"""What surrounds a run: seeds, device, and versions for the record."""
 
 from __future__ import annotations
 
 import functools
 import importlib.metadata
-import logging
-import os
 import platform
 import random
 import subprocess
-import tempfile
 from pathlib import Path
 
 import numpy as np
 import torch
 
-
-def quiet_ultralytics() -> None:
-    """Keep ultralytics and albumentations off the network and out of the home folder. Idempotent.
-
-    Must run before the first ``import ultralytics``; ``spikedet/__init__.py`` calls it.
-    """
-    os.environ["YOLO_OFFLINE"] = "1"
-    os.environ["YOLO_AUTOINSTALL"] = "false"
-    os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
-    os.environ.setdefault("YOLO_VERBOSE", "false")
-    if "YOLO_CONFIG_DIR" not in os.environ:
-        user = os.getuid() if hasattr(os, "getuid") else os.environ.get("USERNAME", "user")
-        folder = Path(tempfile.gettempdir()) / f"spikedet-{user}"
-        folder.mkdir(parents=True, exist_ok=True)
-        os.environ["YOLO_CONFIG_DIR"] = str(folder)
-    logging.getLogger("ultralytics").setLevel(logging.WARNING)
+from spikedet.errors import ConfigError
 
 
 def seed_everything(seed: int) -> None:
@@ -44,7 +26,15 @@ def pick_device(name: str) -> torch.device:
     """``"auto"`` is the first CUDA device where there is one, otherwise the CPU."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"--device {name}: not a device; expected auto, cpu or cuda:0") from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(
+            f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices; use cpu or auto"
+        )
+    return device
 
 
 @functools.cache

@@ -70,8 +70,14 @@ def evaluate(config: EvaluateConfig) -> list[ResultRow]:
     Raises:
         CheckpointError, DataError, ConfigError: see their messages.
     """
-    paths = with_parents(expand(config.checkpoints))
-    first = read_meta(paths[-1])
+    asked = expand(config.checkpoints)
+    paths = with_parents(asked)
+    first = read_meta(asked[0])
+    for path in paths:
+        if read_meta(path).class_names != first.class_names:
+            raise ConfigError(
+                f"{path}: its classes are not those of {asked[0]}; evaluate networks of one task together"
+            )
     dataset = load_dataset(
         config.data or first.data["data"], config.split, class_names=first.class_names, strict=config.strict
     )
@@ -189,7 +195,7 @@ def make_rows(judged: Sequence[Judged], dataset: DetectionDataset, config: Evalu
         family = lineage(j.digest, parents)
         anns = [other for other in judged if other.network == "ann" and other.digest in family]
         reference = max(anns, key=lambda other: other.ap, default=None)
-        if reference is not None and j.network != "ann":
+        if reference is not None and j.network != "ann" and j.measures.AP is not None:
             loss, interval = paired_bootstrap(dataset, reference.detections, j.detections, config.draws, config.seed)
         spiking = j.meta.spiking
         rows.append(
@@ -206,7 +212,7 @@ def make_rows(judged: Sequence[Judged], dataset: DetectionDataset, config: Evalu
                 data=Path(dataset.name).name,
                 split=dataset.split,
                 images=len(dataset),
-                seed=config.seed,
+                seed=j.meta.seed,
                 loss=loss,
                 loss_ci95=interval,
                 **vars(j.measures),

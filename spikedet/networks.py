@@ -104,7 +104,7 @@ def load_network(path: str | Path, chunk: int = DEFAULT_CHUNK) -> Network:
 
 def require_steps(network: Network, requested: Sequence[int]) -> list[int]:
     """The steps to read out; an error if one asked for lies beyond the network's T."""
-    steps = network.steps(requested)
-    if requested and steps != [ANN_STEP] and len(steps) < len(set(requested)):
-        raise ConfigError(f"the network was converted for T = {network.meta.T}; time steps must lie in 1..T")
-    return steps
+    T = network.meta.T
+    if network.meta.spiking and T is not None and not all(1 <= t <= T for t in requested):
+        raise ConfigError(f"the network was converted for T = {T}; time steps must lie in 1..T, got {list(requested)}")
+    return network.steps(requested)

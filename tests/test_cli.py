@@ -147,9 +147,6 @@ def test_errors_that_are_not_ours_keep_their_trace(monkeypatch: pytest.MonkeyPat
         main(["train"])
 
 
-@pytest.mark.xfail(
-    strict=True, raises=(RuntimeError, ValueError), reason="torch's and ultralytics' own errors, as a trace"
-)
 @pytest.mark.parametrize("device", ["gpu", "cuda:99"])
 def test_a_device_that_is_not_there_is_a_setting_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str

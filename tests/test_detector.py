@@ -119,14 +119,12 @@ def test_a_step_beyond_the_window_is_an_error(fine: SpikingDetector, t: Any) -> 
         fine(picture(), t)
 
 
-@pytest.mark.xfail(strict=True, reason="0 is ANN_STEP too and passes; the simulator then raises a plain ValueError")
 @pytest.mark.parametrize("t", [0, [0, 2], -1])
 def test_a_step_below_1_is_an_error(fine: SpikingDetector, t: Any) -> None:
     with pytest.raises(ConfigError, match=r"time steps must lie in 1\.\.T"):
         fine(picture(), t)
 
 
-@pytest.mark.xfail(strict=True, raises=TypeError, reason="only int is taken for a single step, and NumPy's are none")
 def test_numpy_integers_are_steps_too(fine: SpikingDetector) -> None:
     assert list(fine(picture(), np.int64(2))) == [2]  # type: ignore[arg-type]
 

@@ -74,7 +74,12 @@ def receptive_field(
 
 
 def layer_rate(
-    module: SpikingConv | Readout, x: Tensor, T: int, config: CalibrateConfig, precision: Precision
+    module: SpikingConv | Readout,
+    x: Tensor,
+    T: int,
+    config: CalibrateConfig,
+    precision: Precision,
+    crop: Crop | None = None,
 ) -> Tensor:
     """Rate (or logits) of a cropped input, differentiable in the layer's weight, bias and u[0].
 
@@ -84,6 +89,7 @@ def layer_rate(
         T: window length.
         config: surrogate width.
         precision: of the convolution; bf16 also rounds its output, which moves spikes, so errors are judged in fp32.
+        crop: the window, for an initial potential per neuron; None is the whole map.
     """
     with torch.autocast(x.device.type, torch.bfloat16, enabled=precision == "bf16"):
         if isinstance(module, Readout):
@@ -94,7 +100,7 @@ def layer_rate(
     theta = broadcast(module.theta)
     spikes = fire(
         v,
-        broadcast(module.u0),
+        broadcast(module.u0 if crop is None or module.u0.ndim == 1 else crop_output(module.u0, crop)),
         theta,
         width=config.surrogate_width,
         signed=module.neuron == "signed",
@@ -150,7 +156,9 @@ def parameter_groups(module: SpikingConv | Readout, config: CalibrateConfig) -> 
     the weights; for bias and u[0] relative to theta (a read-out's bias: to its own root mean square).
     """
     spiking = isinstance(module, SpikingConv)
-    potential = float(module.theta.mean()) if isinstance(module, SpikingConv) else _rms(module.bias)
+    potential = (
+        float(module.theta.mean()) if isinstance(module, SpikingConv) else _rms(module.bias) or _rms(module.weight)
+    )
     groups = []
     if config.train_weights:
         groups += [{"params": [module.weight], "lr": config.lr * _rms(module.weight)}]
@@ -191,7 +199,7 @@ def _cropped(
     crop = random_crop((targets.shape[-2], targets.shape[-1]), side, generator)
     window, padding = receptive_field(crop, module, observer.map_hw(node.inputs[0]))
     x = F.pad(observer.train(node.inputs[0], indices, window), padding)
-    return layer_rate(module, x, observer.T, config, precision), crop_output(targets, crop)
+    return layer_rate(module, x, observer.T, config, precision, crop), crop_output(targets, crop)
 
 
 @torch.no_grad()

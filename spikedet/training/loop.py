@@ -30,8 +30,6 @@ from spikedet.progress import make_progress
 from spikedet.training.dataset import AugmentedDataset
 from spikedet.training.state import finite, load_state, save_state
 
-STATE_FILE = "last.safetensors"
-LOG_FILE = "results.csv"
 METRICS = ("AP", "AP50", "AP75")
 
 Save = Callable[[ClipDetector, dict[str, float]], None]
@@ -48,6 +46,7 @@ class TrainingLoop(DetectionTrainer):
         config: the stage's configuration.
         image_size: side of the square input.
         save: receives the best network.
+        name: of the stage; its files in the output folder begin with it, so that stages may share a folder.
     """
 
     best_fitness: float | None
@@ -62,16 +61,16 @@ class TrainingLoop(DetectionTrainer):
         config: LoopConfig,
         image_size: int,
         save: Save,
+        name: str,
     ) -> None:
         self.config, self.sources, self.save_best = config, {"train": train, "val": held_out}, save
-        self.out = Path(config.out)
+        self.out, self.state, self.judged = Path(config.out), state_path(config, name), False
         device = pick_device(config.device)
         threads = torch.get_num_threads()
-        log = self.out / LOG_FILE
-        logged = log.read_bytes() if config.resume and log.exists() else None
         super().__init__(overrides=_overrides(config, image_size, device), _callbacks=defaultdict(list))
-        if logged is not None:
-            log.write_bytes(logged)  # ultralytics begins every run with an empty log
+        self.csv = log_path(config, name)
+        if not config.resume:
+            self.csv.unlink(missing_ok=True)
         torch.set_flush_denormal(True)  # denormal gradients are many times slower on a CPU and change nothing
         torch.set_num_threads(threads)  # ultralytics leaves one core unused on a CPU
         self.callbacks: dict[str, list[Any]] = defaultdict(list)
@@ -86,7 +85,7 @@ class TrainingLoop(DetectionTrainer):
         self.model.autocast = config.precision == "bf16"
         self.batch_size = self.args.batch = min(config.batch, len(train))
         seed_everything(config.seed)
-        self.writer = SummaryWriter(str(self.out / "tensorboard"))
+        self.writer = SummaryWriter(str(self.out / "tensorboard" / name))
         self.started = time.monotonic()
 
     # --- data -----------------------------------------------------------------------------------------------------
@@ -129,6 +128,7 @@ class TrainingLoop(DetectionTrainer):
         """Percent AP of the averaged network on the held-out training pictures; fitness is AP50:95."""
         due = (self.epoch + 1) % self.config.validate_every == 0 or self.epoch + 1 >= self.epochs
         held_out = self.sources["val"]
+        self.judged = due or not len(held_out)
         if not due or not len(held_out):
             last = {name: value for name, value in self.metrics.items() if name.startswith("held_out/")}
             return last, float(self.epoch) if not len(held_out) else (self.fitness or 0.0)
@@ -141,7 +141,7 @@ class TrainingLoop(DetectionTrainer):
     # --- logs, checkpoints, resume ------------------------------------------------------------------------------------
 
     def save_metrics(self, metrics: dict[str, float]) -> None:
-        """One line in results.csv, the same to TensorBoard and one line for the person watching."""
+        """One line in the log, the same to TensorBoard and one line for the person watching."""
         super().save_metrics(metrics)
         for name, value in metrics.items():
             self.writer.add_scalar(name, float(value), self.epoch + 1)
@@ -158,7 +158,7 @@ class TrainingLoop(DetectionTrainer):
     def save_model(self) -> bool:
         """Keep the best averaged network, then the state to resume from."""
         averaged = self.ema.ema
-        if self.fitness is None or self.best_fitness is None or self.fitness >= self.best_fitness:
+        if self.judged and (self.best_fitness is None or self.fitness >= self.best_fitness):
             self.best_fitness = self.fitness
             self.save_best(averaged, {k.split("/")[1]: v for k, v in self.metrics.items() if k.startswith("held_out/")})
         facts = {
@@ -168,14 +168,14 @@ class TrainingLoop(DetectionTrainer):
             "stopper": [self.stopper.best_fitness, self.stopper.best_epoch],
         }
         modules = {"model": self.model.state_dict(), "ema": averaged.state_dict()}
-        save_state(self.out / STATE_FILE, modules, self.optimizer.state_dict(), facts)
+        save_state(self.state, modules, self.optimizer.state_dict(), facts)
         return True
 
     def resume_training(self, ckpt: Any) -> None:
         """Go on after the last finished epoch, if asked to and if there is one."""
-        if not self.config.resume or not (self.out / STATE_FILE).exists():
+        if not self.config.resume or not self.state.exists():
             return
-        modules, optimizer, facts = load_state(self.out / STATE_FILE)
+        modules, optimizer, facts = load_state(self.state)
         self.model.load_state_dict(modules["model"])
         self.ema = ModelEMA(self.model)
         self.ema.ema.load_state_dict(modules["ema"])
@@ -204,9 +204,19 @@ class TrainingLoop(DetectionTrainer):
             raise TrainingError(f"{self.out}: the averaged network is no longer finite; try a lower --lr")
 
 
-def finished(config: LoopConfig) -> bool:
+def state_path(config: LoopConfig, name: str) -> Path:
+    """What a stage resumes from."""
+    return Path(config.out) / f"{name}-state.safetensors"
+
+
+def log_path(config: LoopConfig, name: str) -> Path:
+    """A stage's losses and measures, one line per epoch."""
+    return Path(config.out) / f"{name}-log.csv"
+
+
+def finished(config: LoopConfig, name: str) -> bool:
     """True if a resumed run has nothing left to do."""
-    state = Path(config.out) / STATE_FILE
+    state = state_path(config, name)
     return config.resume and state.exists() and load_state(state)[2]["epoch"] + 1 >= config.epochs
 
 

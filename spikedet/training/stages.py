@@ -18,7 +18,7 @@ from spikedet.models import (
     load_model_yaml,
     set_mean_square_best_thetas_,
 )
-from spikedet.training.loop import LOG_FILE, TrainingLoop, finished
+from spikedet.training.loop import TrainingLoop, finished, log_path
 from spikedet.visualization import plot_training
 
 
@@ -64,7 +64,7 @@ def finetune(config: FinetuneConfig) -> Path:
 
 def _run(model: ClipDetector, dataset: DetectionDataset, config: LoopConfig, meta: CheckpointMeta) -> Path:
     path = Path(config.out) / f"{meta.stage}.safetensors"
-    if finished(config):
+    if finished(config, meta.stage) and path.exists():
         print(f"{path}: already trained to epoch {config.epochs}", flush=True)
         return path
     rest, held_out = dataset.hold_out(config.held_out, config.seed)
@@ -74,11 +74,12 @@ def _run(model: ClipDetector, dataset: DetectionDataset, config: LoopConfig, met
         clip = as_clip(network)
         save_checkpoint(path, clip.state_dict(), dataclasses.replace(meta, notes={"held_out": measures}))
 
-    TrainingLoop(model, rest, held_out, config, meta.image_size, save).run()
-    plot_training(Path(config.out) / LOG_FILE, Path(config.out) / "training.png")
+    TrainingLoop(model, rest, held_out, config, meta.image_size, save, meta.stage).run()
+    plot_training(log_path(config, meta.stage), path.with_name(f"{meta.stage}-training.png"))
     return path
 
 
 def _absolute(data: str) -> str:
     """Paths are kept absolute so that later stages find the data from any folder; set names stay as they are."""
-    return str(Path(data).resolve()) if data and Path(data).exists() else data
+    is_path = data and not data.startswith("synthetic")
+    return str(Path(data).resolve()) if is_path else data

@@ -10,7 +10,7 @@ from spikedet.files import atomic_path
 
 
 def read_log(path: Path) -> dict[str, list[float]]:
-    """Columns of a training run's ``results.csv`` by name."""
+    """Columns of a training run's log by name."""
     columns: dict[str, list[float]] = defaultdict(list)
     with open(path, newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
@@ -20,7 +20,7 @@ def read_log(path: Path) -> dict[str, list[float]]:
 
 
 def plot_training(log: Path, picture: Path) -> Path:
-    """Draw the losses (left) and the held-out AP in percent (right) of ``results.csv`` as a PNG."""
+    """Draw the losses (left) and the held-out AP in percent (right) of a run's log as a PNG."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -216,7 +216,6 @@ def test_the_network_around_the_layer_stays() -> None:
     assert all(torch.equal(value, kept[name]) for name, value in network.state_dict().items() if name in kept)
 
 
-@pytest.mark.xfail(strict=True, reason="layer_rate crops the input but not a u[0] of shape [C, H, W]")
 def test_potentials_per_neuron_are_cropped_with_the_map() -> None:
     torch.manual_seed(0)
     network = straight(2)

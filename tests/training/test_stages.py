@@ -45,6 +45,7 @@ class Recorded:
     config: LoopConfig
     size: int
     save: Save
+    name: str
     made: ClassVar[list[Recorded]] = []
 
     def __post_init__(self) -> None:
@@ -102,7 +103,6 @@ def test_the_synthetic_set_stays_a_name(
     assert read_meta(train(training(tmp_path, data=data))).data["data"] == data
 
 
-@pytest.mark.xfail(strict=True, reason="_absolute takes the name of the built-in set for the folder of that name")
 def test_the_synthetic_set_stays_a_name_beside_a_folder_of_that_name(
     tmp_path: Path, recorded: list[Recorded], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -238,12 +238,9 @@ def test_both_precisions_train(tmp_path: Path, precision: Any) -> None:
     assert all(math.isfinite(float(value.sum())) for value in tensors.values() if value.is_floating_point())
 
 
-@pytest.mark.xfail(
-    strict=True, reason="both stages keep their state in OUT/last.safetensors, so that Stage I's resumes the source's"
-)
 def test_stage_1_in_the_sources_folder_leaves_its_state_and_log(tmp_path: Path) -> None:
     source = train(training(tmp_path))
     out = tmp_path / "out"
-    before = (out / "last.safetensors").read_bytes(), (out / "results.csv").read_bytes()
+    before = (out / "ann-state.safetensors").read_bytes(), (out / "ann-log.csv").read_bytes()
     finetune(finetuning(out, checkpoint=str(source)))
-    assert ((out / "last.safetensors").read_bytes(), (out / "results.csv").read_bytes()) == before
+    assert ((out / "ann-state.safetensors").read_bytes(), (out / "ann-log.csv").read_bytes()) == before
