@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -68,6 +69,8 @@ class TrainingLoop(DetectionTrainer):
         device = pick_device(config.device)
         threads = torch.get_num_threads()
         super().__init__(overrides=_overrides(config, image_size, device), _callbacks=defaultdict(list))
+        with suppress(OSError):
+            self.wdir.rmdir()  # ultralytics' folder for pickled checkpoints stays empty here
         self.csv = log_path(config, name)
         if not config.resume:
             self.csv.unlink(missing_ok=True)
