@@ -15,7 +15,7 @@ from spikedet.evaluation import ResultRow, read_results
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 MARK = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
-HEAD = ("network", "neuron", "T", "L", "spikes per picture", "AP50:95", "AP50", "AP75", "loss [95 % interval]")
+HEAD = ("network", "neuron", "T", "t", "L", "spikes per picture", "AP50:95", "AP50", "AP75", "loss [95 % interval]")
 
 
 def table(rows: list[ResultRow]) -> str:
@@ -41,7 +41,7 @@ def cells(row: ResultRow) -> list[str]:
     loss = f"{row.loss:.1f}{interval}" if row.loss is not None else "-"
     network = row.network + ("" if row.finetuned or row.stage == "ann" else ", no Stage I")
     aps = [f"{value:.1f}" if value is not None else "-" for value in (row.AP, row.AP50, row.AP75)]
-    return [network, neuron, str(row.T or "-"), str(row.L or "-"), spikes, *aps, loss]
+    return [network, neuron, *(str(n or "-") for n in (row.T, row.t, row.L)), spikes, *aps, loss]
 
 
 def filled(text: str) -> str:
