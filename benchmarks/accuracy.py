@@ -9,20 +9,18 @@ Prints the table and writes docs/results/NAME.json (``--publish``) from the same
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
 import yaml
+from readme_tables import publish
 
 from spikedet.config import ConvertConfig, EvaluateConfig, FinetuneConfig, Neuron, TrainConfig
 from spikedet.convert import convert
 from spikedet.errors import ConfigError
 from spikedet.evaluate import evaluate
-from spikedet.files import write_json
 from spikedet.training import finetune, train
 
-RESULTS = Path(__file__).resolve().parent.parent / "docs" / "results"
 KEYS = {"name", "split", "limit", "train", "finetune", "calibrate", "networks"}
 
 
@@ -89,11 +87,8 @@ def main() -> None:
     experiment = yaml.safe_load(arguments.experiment.read_text(encoding="utf-8"))
     results = run(experiment, arguments.data, arguments.out)
     if arguments.publish:
-        published = json.loads(results.read_text(encoding="utf-8"))
-        published["meta"]["command"] = f"python benchmarks/accuracy.py {arguments.experiment} --data DATA --out OUT"
-        published["meta"]["config"] = experiment
-        published["meta"].pop("checkpoints", None)
-        print("published", write_json(RESULTS / f"{experiment['name']}.json", published))
+        command = f"python benchmarks/accuracy.py {arguments.experiment} --data DATA --out OUT"
+        print("published", publish(experiment["name"], results, command=command, config=experiment))
 
 
 if __name__ == "__main__":

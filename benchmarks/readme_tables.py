@@ -1,16 +1,20 @@
 #!/usr/bin/env python3
-"""README's tables, made from docs/results/*.json. Run it after publishing results; a test checks that it was run.
+"""README's tables, made from docs/results/*.json; a test checks that they are current.
 
 python benchmarks/readme_tables.py [--check]
+python benchmarks/readme_tables.py --publish quickstart runs/quickstart/results/results.json
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import re
 from pathlib import Path
+from typing import Any
 
 from spikedet.evaluation import ResultRow, read_results
+from spikedet.files import write_json
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
@@ -44,6 +48,14 @@ def cells(row: ResultRow) -> list[str]:
     return [network, neuron, *(str(n or "-") for n in (row.T, row.t, row.L)), spikes, *aps, loss]
 
 
+def publish(name: str, results: Path, **meta: Any) -> Path:
+    """Copy a ``results.json`` to docs/results/NAME.json, without the paths of the machine that made it."""
+    published = json.loads(results.read_text(encoding="utf-8"))
+    published["meta"].pop("checkpoints", None)
+    published["meta"].update(meta)
+    return write_json(ROOT / "docs" / "results" / f"{name}.json", published)
+
+
 def filled(text: str) -> str:
     """README with every marked table made anew; a table without results stays empty."""
 
@@ -58,8 +70,11 @@ def filled(text: str) -> str:
 def main() -> None:
     """Write README, or with --check only say whether it is current."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true")
+    parser.add_argument("--check", action="store_true", help="only say whether README is current")
+    parser.add_argument("--publish", nargs=2, metavar=("NAME", "RESULTS"), help="results to publish first")
     arguments = parser.parse_args()
+    if arguments.publish:
+        print("published", publish(arguments.publish[0], Path(arguments.publish[1])))
     text = README.read_text(encoding="utf-8")
     made = filled(text)
     if arguments.check and made != text:
