@@ -59,6 +59,7 @@ def spiking(
     neuron: Neuron = "if",
     delay: int = 0,
     calibrated: bool = True,
+    images: int | None = None,
 ) -> Path:
     """The folder of one network: converted from the Stage I in ``stage1`` for T time steps, calibrated or not."""
     folder = out / f"{stage1}-{neuron}-T{T}-delay{delay}"
@@ -70,7 +71,7 @@ def spiking(
             delay=delay,
             calibrate=calibrated,
             out=str(folder),
-            **calibrate,
+            **(calibrate | ({"images": images} if images else {})),
         )
         convert(settings)
     return folder
