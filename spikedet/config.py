@@ -326,10 +326,10 @@ class QuickstartConfig(Checked):
     """
 
     out: str = "runs/quickstart"
-    epochs: int = 60
-    finetune_epochs: int = 15
+    epochs: int = 90
+    finetune_epochs: int = 25
     T: int = 8
-    images: int = 32
+    images: int = 64
     seed: int = 0
 
 

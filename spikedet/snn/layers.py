@@ -85,18 +85,17 @@ class SpikingConv(nn.Module):
             Spikes ``[K', N, C, H, W]`` in {-1, 0, 1}; steps of the firing delay give none, so K' <= K.
         """
         theta = broadcast(self.theta)
-        spikes = []
-        for current in v:
+        silent = min(max(self.delay - state.step, 0), len(v))
+        spikes = v.new_empty((len(v) - silent, *v.shape[1:]))  # made once: a list and a stack would hold them twice
+        for step, current in enumerate(v):
             state.step += 1
-            if state.step <= self.delay:
+            if step < silent:
                 state.u = state.u + current
             elif state.count is None:
-                fired, state.u = if_step(current, state.u, theta)
-                spikes.append(fired)
+                spikes[step - silent], state.u = if_step(current, state.u, theta)
             else:
-                fired, state.u, state.count = signed_if_step(current, state.u, state.count, theta)
-                spikes.append(fired)
-        return torch.stack(spikes) if spikes else v.new_zeros((0, *v.shape[1:]))
+                spikes[step - silent], state.u, state.count = signed_if_step(current, state.u, state.count, theta)
+        return spikes
 
     def extra_repr(self) -> str:
         return f"{tuple(self.weight.shape)}, stride={self.stride}, neuron={self.neuron}, delay={self.delay}"
