@@ -19,7 +19,19 @@ from spikedet.files import write_json
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 MARK = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
-HEAD = ("network", "neuron", "T", "t", "L", "spikes per picture", "AP50:95", "AP50", "AP75", "loss [95 % interval]")
+HEAD = (
+    "network",
+    "Stage I",
+    "neuron",
+    "T",
+    "t",
+    "L",
+    "spikes per picture",
+    "AP50:95",
+    "AP50",
+    "AP75",
+    "loss [95 % interval]",
+)
 
 
 def table(rows: list[ResultRow]) -> str:
@@ -31,7 +43,7 @@ def table(rows: list[ResultRow]) -> str:
         "converted for T and read at T, AP in %.",
         "",
         f"| {' | '.join(HEAD)} |",
-        f"|{' --- |' * 2}{' ---: |' * (len(HEAD) - 2)}",
+        f"|{' --- |' * 3}{' ---: |' * (len(HEAD) - 3)}",
     ]
     return "\n".join([*lines, *(f"| {' | '.join(cells(row))} |" for row in shown)])
 
@@ -43,9 +55,8 @@ def cells(row: ResultRow) -> list[str]:
     interval = f" [{row.loss_ci95[0]:.1f}, {row.loss_ci95[1]:.1f}]" if row.loss_ci95 else ""
     spikes = f"{row.spikes_per_image / 1e6:.2f} M" if row.spikes_per_image else "-"
     loss = f"{row.loss:.1f}{interval}" if row.loss is not None else "-"
-    network = row.network + ("" if row.finetuned or row.stage == "ann" else ", no Stage I")
     aps = [f"{value:.1f}" if value is not None else "-" for value in (row.AP, row.AP50, row.AP75)]
-    return [network, neuron, *(str(n or "-") for n in (row.T, row.t, row.L)), spikes, *aps, loss]
+    return [row.network, row.stage1, neuron, *(str(n or "-") for n in (row.T, row.t, row.L)), spikes, *aps, loss]
 
 
 def publish(name: str, results: Path, **meta: Any) -> Path:

@@ -215,6 +215,7 @@ def make_rows(judged: Sequence[Judged], dataset: DetectionDataset, config: Evalu
                 seed=j.meta.seed,
                 loss=loss,
                 loss_ci95=interval,
+                stage1_T=j.meta.config.get("finetune", {}).get("T"),
                 **vars(j.measures),
             )
         )

@@ -39,6 +39,8 @@ class ResultRow:
         spikes_per_image: mean number of spikes per picture.
         data, split, images, seed: what it was judged on and the seed that made it.
         loss, loss_ci95: points of AP50:95 below the better ANN, and the bootstrap interval ``(low, high)``.
+        per_class: the measures by class name; optional in the file.
+        stage1_T: levels of the Stage I that made the weights, if one did; optional in the file.
 
     Raises:
         ValueError: if a value is unknown or not a finite number where one belongs.
@@ -69,6 +71,7 @@ class ResultRow:
     loss: float | None = None
     loss_ci95: tuple[float, float] | None = None
     per_class: dict[str, dict[str, float | None]] | None = None
+    stage1_T: int | None = None
 
     def __post_init__(self) -> None:
         if self.stage not in STAGES:
@@ -100,12 +103,19 @@ class ResultRow:
         return names.get(self.stage, "SNN + coarse + fine")
 
     @property
+    def stage1(self) -> str:
+        """What a table says of Stage I: ``no``, or its levels where they are known."""
+        known = f"T = {self.stage1_T}" if self.stage1_T else "yes"
+        return known if self.finetuned else "no"
+
+    @property
     def read_early(self) -> bool:
         """True where fewer steps are read than the network was converted for."""
         return self.t is not None and self.t != self.T
 
 
-REQUIRED_KEYS = tuple(field.name for field in fields(ResultRow) if field.name != "per_class")
+OPTIONAL_KEYS = ("per_class", "stage1_T")
+REQUIRED_KEYS = tuple(field.name for field in fields(ResultRow) if field.name not in OPTIONAL_KEYS)
 
 
 def write_results(path: Path, meta: Mapping[str, Any], rows: Sequence[ResultRow]) -> Path:
@@ -176,7 +186,7 @@ def _cells(row: ResultRow) -> list[str]:
     if row.loss_ci95 is not None:
         loss += f" [{_decimal(row.loss_ci95[0])}, {_decimal(row.loss_ci95[1])}]"
     aps = [_decimal(getattr(row, name)) for name in TABLE_APS.values()]
-    return [row.network, "yes" if row.finetuned else "no", row.neuron or "-", *steps, spikes, *aps, loss]
+    return [row.network, row.stage1, row.neuron or "-", *steps, spikes, *aps, loss]
 
 
 def _decimal(value: float | None) -> str:
@@ -189,6 +199,8 @@ def _to_json(row: ResultRow) -> dict[str, Any]:
         content[name] = _rounded(content[name])
     if row.loss_ci95 is not None:
         content["loss_ci95"] = [_rounded(bound) for bound in row.loss_ci95]
+    if row.stage1_T is None:
+        del content["stage1_T"]
     if row.per_class is None:
         del content["per_class"]
     else:
@@ -204,7 +216,7 @@ def _from_json(content: Any, where: str) -> ResultRow:
     missing = [key for key in REQUIRED_KEYS if key not in content]
     if missing:
         raise DataError(f"{where}: missing {', '.join(missing)}")
-    known = {key: content[key] for key in (*REQUIRED_KEYS, "per_class") if key in content}
+    known = {key: content[key] for key in (*REQUIRED_KEYS, *OPTIONAL_KEYS) if key in content}
     if isinstance(known["loss_ci95"], list):
         known["loss_ci95"] = tuple(known["loss_ci95"])
     try:
