@@ -13,12 +13,13 @@ import re
 from pathlib import Path
 from typing import Any
 
-from spikedet.evaluation import ResultRow, read_results
-from spikedet.files import write_json
+from spikedet.evaluation import ResultRow, markdown_table, read_results
+from spikedet.files import write_json, write_text
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 MARK = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+SHOWN = ("copied", "fine")
 HEAD = (
     "network",
     "Stage I",
@@ -35,8 +36,11 @@ HEAD = (
 
 
 def table(rows: list[ResultRow]) -> str:
-    """The rows read at their own T, without the coarse ones, as a Markdown table under a line that says what it is."""
-    shown = [row for row in rows if not row.read_early and row.stage != "coarse"]
+    """The source and the spiking networks read at their own T, under a line that says what it is.
+
+    QC-ANNs, coarse calibration and early read-outs are in docs/results.
+    """
+    shown = [row for row in rows if not row.read_early and (row.stage in SHOWN or not row.finetuned)]
     first = shown[0]
     lines = [
         f"{first.model} on {first.data} {first.split} ({first.images} pictures), "
@@ -60,11 +64,15 @@ def cells(row: ResultRow) -> list[str]:
 
 
 def publish(name: str, results: Path, **meta: Any) -> Path:
-    """Copy a ``results.json`` to docs/results/NAME.json, without the paths of the machine that made it."""
+    """Copy a ``results.json`` to docs/results/NAME.json, without the machine's paths, and tabulate it beside."""
     published = json.loads(results.read_text(encoding="utf-8"))
     published["meta"].pop("checkpoints", None)
     published["meta"].update(meta)
-    return write_json(ROOT / "docs" / "results" / f"{name}.json", published)
+    path = write_json(ROOT / "docs" / "results" / f"{name}.json", published)
+    write_text(
+        path.with_suffix(".md"), f"# {name}\n\nMade from {path.name}.\n\n{markdown_table(read_results(path)[1])}"
+    )
+    return path
 
 
 def filled(text: str) -> str:
