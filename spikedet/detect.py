@@ -48,6 +48,7 @@ def detect(config: DetectConfig) -> Path:
         save_picture(out / f"{name}.png", beside(drawn))
         found[str(path)] = {str(t): d.to_records(detector.class_names) for t, d in by_step.items()}
     result = write_json(out / "detections.json", found)
+    print(f"{len(found)} pictures drawn, boxes in {result}", flush=True)
     if broken:
         raise DataError(f"{len(broken)} of {len(pictures)} pictures could not be read, the first: {broken[0]}")
     return result
