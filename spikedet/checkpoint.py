@@ -73,6 +73,10 @@ class CheckpointMeta:
         """True for a converted network."""
         return self.stage in ("copied", "coarse", "fine")
 
+    def training_data(self, data: str, split: str) -> tuple[str, str]:
+        """Data and split for a later stage: what is asked for, else (where empty) what this one was trained on."""
+        return data or self.data["data"], split or self.data["split"]
+
     def child(self, parent: Path, **changes: Any) -> CheckpointMeta:
         """The metadata of a checkpoint made from this one, which is stored at ``parent``."""
         link = {"file": str(parent.resolve()), "sha256": file_sha256(parent), "stage": self.stage}

@@ -44,8 +44,8 @@ def convert(config: ConvertConfig) -> list[Path]:
     model, meta = load_ann(source)
     T = _time_steps(config, meta.T)
     if meta.stage == "ann" and config.theta_images:
-        data, split = config.data or meta.data["data"], config.split or meta.data["split"]
-        pictures = load_dataset(data, split, class_names=meta.class_names).draw(config.theta_images, config.seed)
+        dataset = load_dataset(*meta.training_data(config.data, config.split), class_names=meta.class_names)
+        pictures = dataset.draw(config.theta_images, config.seed)
         set_mean_square_best_thetas_(model, pictures, meta.image_size, T)
     network = to_spiking(model, T, neuron=config.neuron, delay=config.delay)
     meta = meta.child(

@@ -8,12 +8,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import get_args
 
 from torch import Tensor
 
 from spikedet.checkpoint import CheckpointMeta, file_sha256, read_meta
-from spikedet.config import EvaluateConfig, parse_time_steps
-from spikedet.conversion import load_spiking
+from spikedet.config import EvaluateConfig, Stage, parse_time_steps
 from spikedet.data import DetectionDataset, load_dataset
 from spikedet.detections import Detections
 from spikedet.environment import versions
@@ -22,7 +22,7 @@ from spikedet.evaluation import APMeasures, ResultRow, markdown_table, measure, 
 from spikedet.evaluation.predict import predict_dataset
 from spikedet.files import write_text
 from spikedet.models import load_ann
-from spikedet.networks import ANN_STEP, AnnNetwork, Network, SnnNetwork
+from spikedet.networks import ANN_STEP, AnnNetwork, Network, load_network
 from spikedet.progress import track
 from spikedet.visualization import plot_ap_by_t
 
@@ -83,11 +83,12 @@ def evaluate(config: EvaluateConfig) -> list[ResultRow]:
     )
     if config.limit:
         dataset = dataset.subset(range(min(config.limit, len(dataset))))
+    digests = {path: file_sha256(path) for path in paths}
     judged: list[Judged] = []
     for path in paths:
         for name, network in variants(path, config.chunk):
             for result in judge(name, network, dataset, parse_time_steps(config.t), config.batch):
-                result.digest = file_sha256(path)
+                result.digest = digests[path]
                 judged.append(result)
                 spikes = f", {result.spikes_per_image:.3g} spikes a picture" if result.spikes_per_image else ""
                 print(f"{name}, t = {result.t or '-'}: AP50:95 {result.ap:.1f}{spikes}  ({path})", flush=True)
@@ -98,7 +99,7 @@ def evaluate(config: EvaluateConfig) -> list[ResultRow]:
         "command": shlex.join(["spikedet", *sys.argv[1:]]),
         "config": dataclasses.asdict(config),
         "seed": config.seed,
-        "checkpoints": {path.name if len(paths) == 1 else str(path): file_sha256(path) for path in paths},
+        "checkpoints": {path.name if len(paths) == 1 else str(path): digest for path, digest in digests.items()},
     }
     write_results(out / "results.json", meta, rows)
     table = markdown_table(rows)
@@ -113,7 +114,7 @@ def expand(checkpoints: Sequence[str]) -> list[Path]:
     found: list[Path] = []
     for text in checkpoints:
         path = Path(text)
-        inside = [path / f"{stage}.safetensors" for stage in ("ann", "qc", "copied", "coarse", "fine")]
+        inside = [path / f"{stage}.safetensors" for stage in get_args(Stage)]
         if path.is_dir() and not any(p.exists() for p in inside):
             raise ConfigError(f"{path}: no checkpoint in this folder; expected {', '.join(p.name for p in inside)}")
         found.extend([p for p in inside if p.exists()] if path.is_dir() else [path])
@@ -154,8 +155,7 @@ def variants(path: Path, chunk: int) -> list[tuple[str, Network]]:
     """The networks that one checkpoint stands for: a QC checkpoint is a clip ANN and a QC-ANN."""
     meta = read_meta(path)
     if meta.spiking:
-        network, meta = load_spiking(path)
-        return [(meta.stage, SnnNetwork(network, meta, chunk))]
+        return [(meta.stage, load_network(path, chunk))]
     model, meta = load_ann(path)
     clip = AnnNetwork(model, dataclasses.replace(meta, stage="ann"))
     return [("ann", clip), ("qc", AnnNetwork(model, meta, meta.T))] if meta.stage == "qc" else [("ann", clip)]

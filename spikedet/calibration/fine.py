@@ -155,15 +155,13 @@ def parameter_groups(module: SpikingConv | Readout, config: CalibrateConfig) -> 
     Adam moves every element by about its rate per step. ``config.lr`` is that step relative to the root mean square of
     the weights; for bias and u[0] relative to theta (a read-out's bias: to its own root mean square).
     """
-    spiking = isinstance(module, SpikingConv)
-    potential = (
-        float(module.theta.mean()) if isinstance(module, SpikingConv) else _rms(module.bias) or _rms(module.weight)
-    )
+    weight = _rms(module.weight)
+    potential = float(module.theta.mean()) if isinstance(module, SpikingConv) else _rms(module.bias) or weight
     groups = []
     if config.train_weights:
-        groups += [{"params": [module.weight], "lr": config.lr * _rms(module.weight)}]
+        groups += [{"params": [module.weight], "lr": config.lr * weight}]
         groups += [{"params": [module.bias], "lr": config.lr * potential}]
-    if config.train_potential and spiking:
+    if config.train_potential and isinstance(module, SpikingConv):
         groups += [{"params": [module.u0], "lr": config.lr * potential}]
     return groups
 

@@ -56,8 +56,7 @@ def calibrate(config: CalibrateConfig) -> list[Path]:
     if network.T > MAX_LEVELS:
         raise ConfigError(f"calibration works for T up to {MAX_LEVELS}, this network has T = {network.T}")
     seed_everything(config.seed)
-    data = {"data": config.data or meta.data["data"], "split": config.split or meta.data["split"]}
-    dataset = load_dataset(data["data"], data["split"], class_names=meta.class_names)
+    dataset = load_dataset(*meta.training_data(config.data, config.split), class_names=meta.class_names)
     drawn = dataset.draw(config.images, config.seed)
     images = to_input([drawn.read_image(i) for i in range(len(drawn))], meta.image_size)
     print(f"Stage II on {len(drawn)} pictures of {drawn.split}: {estimate(network, images, config)}", flush=True)

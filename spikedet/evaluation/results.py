@@ -11,12 +11,13 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+from spikedet.config import Stage
 from spikedet.errors import DataError
 from spikedet.files import write_json
 
-STAGES = ("ann", "qc", "copied", "coarse", "fine")
+STAGES = get_args(Stage)
 NEURONS = ("if", "signed", "asymmetric")
 AP_FIELDS = ("AP", "AP50", "AP75", "AP_S", "AP_M", "AP_L", "VOC07", "VOC_area", "loss")
 STEP_FIELDS = ("delay", "T", "t", "L")

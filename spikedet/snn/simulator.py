@@ -101,7 +101,7 @@ class Simulation:
             self._fire(node, module, begin, min(end, self.T + module.delay))
             return
         end = min(end, self.T)
-        if end <= begin or self._is_constant(node.name):
+        if end <= begin or self.network.is_constant(node.name):
             return
         if isinstance(module, SpikeOp):
             self._emit(node.name, module([self._steps(name, begin, end) for name in node.inputs]))
@@ -129,7 +129,7 @@ class Simulation:
 
     def _potential(self, node: Node, layer: SpikingConv, begin: int, end: int) -> Tensor:
         name = node.inputs[0]
-        if not self._is_constant(name):
+        if not self.network.is_constant(name):
             if end > begin:
                 return layer.potential(self._steps(name, begin, end))
             state = self._states[node.name]
@@ -150,9 +150,6 @@ class Simulation:
 
     # --- spike trains between nodes ------------------------------------------------------------------------------
 
-    def _is_constant(self, name: str) -> bool:
-        return name == IMAGE or self.network.is_constant(name)
-
     def _constant(self, name: str) -> Tensor:
         if name == IMAGE:
             return self.images
@@ -171,7 +168,7 @@ class Simulation:
 
     def _steps(self, name: str, begin: int, end: int) -> Tensor:
         """Steps ``begin..end`` of a node's output window."""
-        if self._is_constant(name):
+        if self.network.is_constant(name):
             constant = self._constant(name)
             return constant.expand(end - begin, *constant.shape)
         train = self._trains[name]

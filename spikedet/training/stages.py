@@ -46,8 +46,8 @@ def finetune(config: FinetuneConfig) -> Path:
     seed_everything(config.seed)
     source = Path(config.checkpoint)
     model, meta = load_ann(source)
-    data = {"data": _absolute(config.data) or meta.data["data"], "split": config.split or meta.data["split"]}
-    dataset = load_dataset(data["data"], data["split"], class_names=meta.class_names, strict=config.strict)
+    data, split = meta.training_data(_absolute(config.data), config.split)
+    dataset = load_dataset(data, split, class_names=meta.class_names, strict=config.strict)
     if config.theta_images:
         set_mean_square_best_thetas_(model, dataset.draw(config.theta_images, config.seed), meta.image_size, config.T)
     meta = meta.child(
@@ -55,7 +55,7 @@ def finetune(config: FinetuneConfig) -> Path:
         stage="qc",
         finetuned=True,
         T=config.T,
-        data=data,
+        data={"data": data, "split": split},
         config={**meta.config, "finetune": dataclasses.asdict(config)},
         seed=config.seed,
     )
