@@ -10,6 +10,7 @@ from spikedet.errors import ConfigError
 Stage = Literal["ann", "qc", "copied", "coarse", "fine"]
 Neuron = Literal["if", "signed"]
 Precision = Literal["bf16", "fp32"]
+Mode = Literal["exact", "fast"]
 ThetaScope = Literal["channel", "layer"]
 
 DEFAULT_CHUNK = 4

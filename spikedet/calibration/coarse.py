@@ -9,7 +9,6 @@ from torch import Tensor
 
 from spikedet.calibration.observer import Indices, Observer
 from spikedet.snn import Node, Readout, SpikingConv
-from spikedet.snn.layers import broadcast
 
 
 @torch.no_grad()
@@ -46,7 +45,7 @@ def answer(observer: Observer, node: Node, indices: Indices) -> Tensor:
     """What a layer says now: its mean spikes, or a read-out's mean potential, ``[b, C, H, W]``."""
     module = node.module
     if isinstance(module, SpikingConv):
-        return observer.simulate(node, module, indices).mean(0) * broadcast(module.theta)
+        return observer.rate(module, observer.simulate(node, module, indices))
     assert isinstance(module, Readout)
     logits: Tensor = module(observer.train(node.inputs[0], indices).mean(0))
     return logits

@@ -20,8 +20,11 @@ from torch.nn import functional as F
 
 from spikedet.calibration.observer import Observer
 from spikedet.config import CalibrateConfig, Precision
-from spikedet.snn import Node, SpikingConv, fire
+from spikedet.snn import Node, SpikingConv
 from spikedet.snn.layers import Readout, broadcast
+from spikedet.snn.native.layers import PackedConv
+from spikedet.snn.packing import Channels
+from spikedet.snn.surrogate import rate
 
 HELD_OUT_CROP = 2
 """Side of the held-out crops, in units of the training crop."""
@@ -94,19 +97,23 @@ def layer_rate(
     with torch.autocast(x.device.type, torch.bfloat16, enabled=precision == "bf16"):
         if isinstance(module, Readout):
             return F.conv2d(x.mean(0), module.weight, module.bias, module.stride).float()
-        v = F.conv2d(x.flatten(0, 1), module.weight, module.bias, module.stride, 0, module.dilation, module.groups)
-    v = v.float().unflatten(0, x.shape[:2])
-    v = v.expand(T, *v.shape[1:])
-    theta = broadcast(module.theta)
-    spikes = fire(
-        v,
-        broadcast(module.u0 if crop is None or module.u0.ndim == 1 else crop_output(module.u0, crop)),
-        theta,
+        flat = x.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+        v = F.conv2d(flat, module.weight, module.bias, module.stride, 0, module.dilation, module.groups)
+    mean = rate(
+        v.float().unflatten(0, x.shape[:2]),
+        broadcast(cropped_potential(module, crop)),
+        module.theta,
+        T,
         width=config.surrogate_width,
         signed=module.neuron == "signed",
         delay=module.delay,
     )
-    return spikes.mean(0) * theta
+    return mean * broadcast(module.theta)
+
+
+def cropped_potential(module: SpikingConv, crop: Crop | None) -> Tensor:
+    """The initial potential of a window of the map: ``[C]``, or ``[C, h, w]`` if it is per neuron."""
+    return module.u0 if crop is None or module.u0.ndim == 1 else crop_output(module.u0, crop)
 
 
 def fine_calibrate_(
@@ -131,7 +138,7 @@ def fine_calibrate_(
     while done < config.epochs:
         done += 1
         for indices in _batches(training, config.batch, generator):
-            rates, targets = _cropped(observer, node, indices, config, config.crop, generator, config.precision)
+            rates, targets = _trained_on(observer, node, indices, config, generator)
             loss = F.mse_loss(rates, targets)
             optimizer.zero_grad()
             loss.backward()
@@ -181,33 +188,53 @@ def _batches(indices: list[int], batch: int, generator: torch.Generator) -> Iter
         yield [indices[i] for i in order[start : start + batch]]
 
 
-def _cropped(
-    observer: Observer,
-    node: Node,
-    indices: list[int],
-    config: CalibrateConfig,
-    side: int,
-    generator: torch.Generator,
-    precision: Precision,
+def _trained_on(
+    observer: Observer, node: Node, indices: list[int], config: CalibrateConfig, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Rates and targets of one batch on one random window of at most ``side`` places a side."""
+    """Rates, differentiable, and targets of one batch on one random window."""
+    targets, crop, window, padding = _cut(observer, node, indices, config.crop, generator)
     module = node.module
     assert isinstance(module, (SpikingConv, Readout))
-    targets = observer.target(node, indices)
-    crop = random_crop((targets.shape[-2], targets.shape[-1]), side, generator)
-    window, padding = receptive_field(crop, module, observer.map_hw(node.inputs[0]))
     x = F.pad(observer.train(node.inputs[0], indices, window), padding)
-    return layer_rate(module, x, observer.T, config, precision, crop), crop_output(targets, crop)
+    return layer_rate(module, x, observer.T, config, config.precision, crop), targets
 
 
 @torch.no_grad()
 def _held_out_error(observer: Observer, node: Node, held_out: list[int], config: CalibrateConfig) -> float:
     """Mean squared error on the held-out pictures, the same windows at every call."""
     generator = torch.Generator().manual_seed(config.seed + 1)
+    module, (source,) = node.module, node.inputs
+    assert isinstance(module, (SpikingConv, Readout))
+    side = HELD_OUT_CROP * config.crop
     squares, count = 0.0, 0
     for start in range(0, len(held_out), config.batch):
         indices = held_out[start : start + config.batch]
-        rates, targets = _cropped(observer, node, indices, config, HELD_OUT_CROP * config.crop, generator, "fp32")
+        targets, crop, window, padding = _cut(observer, node, indices, side, generator)
+        if observer.channels is not None and isinstance(module, SpikingConv) and source in observer.channels:
+            bits = F.pad(observer.bits(source, indices, window), (0, 0, *padding))
+            rates = _rate_of_bits(observer, module, observer.channels[source], bits, crop)
+        else:
+            x = F.pad(observer.train(source, indices, window), padding)
+            rates = layer_rate(module, x, observer.T, config, "fp32", crop)
         squares += float((rates - targets).square().sum(dtype=torch.float64))
         count += targets.numel()
     return squares / max(count, 1)
+
+
+def _rate_of_bits(observer: Observer, layer: SpikingConv, inputs: Channels, bits: Tensor, crop: Crop) -> Tensor:
+    """Rate of a window whose input is padded already."""
+    packed = PackedConv(layer, inputs, "exact", padding=(0, 0), u0=cropped_potential(layer, crop))
+    state = packed.state(bits.shape[1], (bits.shape[2], bits.shape[3]))
+    return observer.rate(layer, packed.window(state, bits, observer.T))
+
+
+def _cut(
+    observer: Observer, node: Node, indices: list[int], side: int, generator: torch.Generator
+) -> tuple[Tensor, Crop, tuple[slice, slice], tuple[int, int, int, int]]:
+    """Targets on one random window of at most ``side`` places a side, the window, and what of the input it sees."""
+    module = node.module
+    assert isinstance(module, (SpikingConv, Readout))
+    targets = observer.target(node, indices)
+    crop = random_crop((targets.shape[-2], targets.shape[-1]), side, generator)
+    window, padding = receptive_field(crop, module, observer.map_hw(node.inputs[0]))
+    return crop_output(targets, crop), crop, window, padding

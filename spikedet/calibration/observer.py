@@ -13,10 +13,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from spikedet.calibration.store import ByteStore, bytes_per_neuron, pack_spikes, unpack_spikes
+from spikedet.calibration.store import ByteStore
 from spikedet.snn import IMAGE, Node, Readout, SpikingConv, SpikingNetwork
 from spikedet.snn.layers import SpikeOp, broadcast
+from spikedet.snn.native.backend import network_channels, why_unsupported
+from spikedet.snn.native.layers import PackedConv
+from spikedet.snn.native.library import available
 from spikedet.snn.network import layer_activation
+from spikedet.snn.packing import Channels, combine, layer_channels, pack, unpack
 
 Indices = Sequence[int]
 Window = tuple[slice, slice]
@@ -38,6 +42,10 @@ class Observer:
         self._nodes = {node.name: node for node in network.nodes}
         self._reference_nodes = {node.name: node for node in reference.nodes}
         self._pending = _spiking_readers(network)
+        self.channels: dict[str, Channels] | None = None
+        """What the bits of each train mean, where layers run on bits; None where they run on dense trains."""
+        if available() and why_unsupported(network) is None:
+            self.channels = network_channels(network)
 
     # --- what a layer reads --------------------------------------------------------------------------------------
 
@@ -56,8 +64,16 @@ class Observer:
             joined: Tensor = module([part.expand(steps, *part.shape[1:]) for part in parts])
             return joined[..., rows, columns]
         assert isinstance(module, SpikingConv)
-        packed = self.store[f"spikes {name}"][list(indices), :, rows, columns]
-        return unpack_spikes(packed, self.T) * broadcast(module.theta)
+        return unpack(self.bits(name, indices, window), module.theta, signed=module.neuron == "signed")
+
+    def bits(self, name: str, indices: Indices, window: Window | None = None) -> Tensor:
+        """The same train as bits ``[T, b, H, W, bytes]``, meant as ``channels`` says."""
+        rows, columns = window or (slice(None), slice(None))
+        module = self._nodes[name].module
+        if isinstance(module, SpikeOp):
+            joined = combine(module, [self.bits(source, indices) for source in self._nodes[name].inputs])
+            return joined[:, :, rows, columns]
+        return torch.from_numpy(self.store[f"spikes {name}"][list(indices)][:, :, rows, columns]).movedim(1, 0)
 
     def activation(self, name: str, indices: Indices) -> Tensor:
         """The QC-ANN's activation that node ``name`` sends, ``[b, C, H, W]``."""
@@ -91,7 +107,7 @@ class Observer:
             return (self.images.shape[-2], self.images.shape[-1])
         if f"spikes {name}" in self.store.names():
             shape = self.store[f"spikes {name}"].shape
-            return (shape[2], shape[3])
+            return (shape[2], shape[3])  # pictures, steps, height, width, bytes
         shape = tuple(self.activation(name, [0]).shape)
         return (shape[-2], shape[-1])
 
@@ -112,18 +128,31 @@ class Observer:
         layer = node.module
         assert isinstance(layer, SpikingConv)
         for indices in batches:
-            self._keep(f"spikes {node.name}", indices, pack_spikes(self.simulate(node, layer, indices)))
+            spikes = self.simulate(node, layer, indices).movedim(0, 1)
+            self._keep(f"spikes {node.name}", indices, spikes.numpy())
         self.release(node)
 
     def simulate(self, node: Node, layer: SpikingConv, indices: Indices) -> Tensor:
-        """Spikes ``[T, b, C, H, W]`` of a layer, from its recorded input."""
-        v = layer.potential(self.train(node.inputs[0], indices))
+        """Spikes of a layer from its recorded input, as bits ``[T, b, H, W, bytes]``."""
+        (source,) = node.inputs
+        if self.channels is not None:
+            packed = PackedConv(layer, self.channels.get(source), "exact")
+            if self.network.is_constant(source):
+                return packed.window(packed.constant_state(self.train(source, indices)[0]), None, self.T)
+            bits = self.bits(source, indices)
+            return packed.window(packed.state(len(indices), (bits.shape[2], bits.shape[3])), bits, self.T)
+        v = layer.potential(self.train(source, indices))
         v = v.expand(self.T, *v.shape[1:])
         state = layer.initial_state(v.shape[1:])
         spikes = layer.run(v, state)
         if layer.delay:
             spikes = torch.cat([spikes, layer.run(v.new_zeros((layer.delay, *v.shape[1:])), state)])
-        return spikes
+        return pack(spikes, signed=layer.neuron == "signed")
+
+    def rate(self, layer: SpikingConv, spikes: Tensor) -> Tensor:
+        """Mean spikes in activation units ``[b, C, H, W]`` of bits from ``simulate``."""
+        total = unpack(spikes, layer.theta, signed=layer.neuron == "signed")
+        return total.mean(0)
 
     def release(self, node: Node) -> None:
         """Say that a node is done; what only it still read is dropped."""
@@ -175,8 +204,11 @@ def peak_bytes(network: SpikingNetwork, shapes: dict[str, tuple[int, ...]], pict
     """
     pending = _spiking_readers(network)
     held, peak = 0, 0
-    per_neuron = bytes_per_neuron(network.T) + 1  # and one byte for the QC-ANN's level
-    size = {name: pictures * int(np.prod(shape)) * per_neuron for name, shape in shapes.items()}
+    size = {}
+    for node, layer in network.spiking():
+        channels, height, width = shapes[node.name]
+        per_place = network.T * layer_channels(layer.theta, layer.neuron == "signed").bytes
+        size[node.name] = pictures * height * width * (per_place + channels)  # and one byte for the QC-ANN's level
     for node in network.nodes:
         if isinstance(node.module, SpikingConv):
             held += size[node.name]

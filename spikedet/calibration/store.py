@@ -1,8 +1,7 @@
 """Spike trains and activations of the calibration pictures, each computed once.
 
-Spikes are kept bit-packed (one plane per sign), QC activations as their level in one byte. What exceeds the memory
-budget goes to a temporary folder on disk. Entries are dropped when their last reader is done, so that cost is linear in
-depth.
+Spikes are kept as bits, QC activations as their level in one byte. What exceeds the memory budget goes to a temporary
+folder on disk. Entries are dropped when their last reader is done, so that cost is linear in depth.
 """
 
 from __future__ import annotations
@@ -13,9 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
-
 Bytes = npt.NDArray[np.uint8]
 
 
@@ -69,27 +65,3 @@ class ByteStore:
         """Remove everything."""
         self._arrays.clear()
         self._disk.cleanup()
-
-
-def pack_spikes(spikes: Tensor) -> Bytes:
-    """Spikes ``[T, n, C, H, W]`` in {-1, 0, 1} -> bits ``[n, C, H, W, B]``, time along the last axis.
-
-    B is twice ceil(T / 8): the bits of positive spikes, then those of negative ones. Bits of one neuron lie together,
-    so that a window of the map can be cut out before it is unpacked.
-    """
-    last = spikes.permute(1, 2, 3, 4, 0)
-    return np.concatenate([np.packbits(plane.numpy(), axis=-1) for plane in (last > 0, last < 0)], -1)
-
-
-def unpack_spikes(packed: Bytes, T: int) -> Tensor:
-    """Inverse of ``pack_spikes``: float32 ``[T, n, C, H, W]``."""
-    positive, negative = np.split(np.ascontiguousarray(packed), 2, axis=-1)
-    spikes = np.unpackbits(positive, axis=-1, count=T).view(np.int8)
-    if negative.any():
-        spikes = spikes - np.unpackbits(negative, axis=-1, count=T).view(np.int8)
-    return torch.from_numpy(spikes).permute(4, 0, 1, 2, 3).float()
-
-
-def bytes_per_neuron(T: int) -> int:
-    """B of ``pack_spikes``."""
-    return 2 * ((T + 7) // 8)

@@ -69,6 +69,17 @@ class SpikingConv(nn.Module):
         out = F.conv2d(x.flatten(0, 1), self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
         return out.unflatten(0, x.shape[:2])
 
+    def output_shape(
+        self, batch: int, height: int, width: int, *, padding: tuple[int, ...] | None = None
+    ) -> tuple[int, int, int, int]:
+        """``[N, C, H', W']`` for inputs of this height and width; ``padding`` instead of the layer's own."""
+        padding = padding or self.padding
+        spans = [
+            (side + 2 * padding[i] - self.dilation[i] * (self.weight.shape[2 + i] - 1) - 1) // self.stride[i] + 1
+            for i, side in enumerate((height, width))
+        ]
+        return (batch, len(self.theta), spans[0], spans[1])
+
     def initial_state(self, shape: Sequence[int]) -> NeuronState:
         """State before the first step, for potentials of this ``[N, C, H, W]`` shape."""
         u = broadcast(self.u0).expand(*shape).clone()

@@ -12,12 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from spikedet.config import DEFAULT_CHUNK
-from spikedet.snn.layers import NeuronState, Readout, SpikeOp, SpikingConv, broadcast
+from spikedet.snn.backend import Backend
+from spikedet.snn.dense import TorchBackend
+from spikedet.snn.layers import Readout, SpikeOp, SpikingConv
 from spikedet.snn.network import IMAGE, Node, SpikingNetwork
 
 
@@ -61,21 +63,29 @@ class Simulation:
         images: ``[N, 3, H, W]`` in [0, 1], constant over time.
         T: length of every layer's window.
         readouts: time steps t <= T to read out.
+        backend: does the arithmetic, made for this network; dense float32 convolutions unless given.
     """
 
-    def __init__(self, network: SpikingNetwork, images: Tensor, T: int, readouts: Iterable[int]) -> None:
+    def __init__(
+        self,
+        network: SpikingNetwork,
+        images: Tensor,
+        T: int,
+        readouts: Iterable[int],
+        backend: Backend | None = None,
+    ) -> None:
         self.network, self.T = network, T
+        self.backend = backend or TorchBackend(network)
         self.readouts = sorted(set(readouts))
         if not self.readouts or self.readouts[0] < 1 or self.readouts[-1] > T:
             raise ValueError(f"read-outs must lie in 1..T = {T}, got {self.readouts}")
-        self.images = images
+        self.images = self.backend.images(images)
         self.clock = 0
         self.end = network.latency(self.readouts[-1])
         self.spike_counts = torch.zeros(T, len(images), dtype=torch.float64)
         self._readers = network.consumers()
         self._trains: dict[str, _Train] = {}
-        self._states: dict[str, NeuronState] = {}
-        self._constants: dict[str, Tensor] = {}
+        self._states: dict[str, Any] = {}
         self._sums = {n.name: _Sum() for n in network.nodes if isinstance(n.module, Readout)}
         self._done: set[int] = set()
 
@@ -104,49 +114,47 @@ class Simulation:
         if end <= begin or self.network.is_constant(node.name):
             return
         if isinstance(module, SpikeOp):
-            self._emit(node.name, module([self._steps(name, begin, end) for name in node.inputs]))
+            pieces = [self._steps(name, begin, end) for name in node.inputs]
+            self._emit(node.name, self.backend.combine(node, module, pieces))
         else:
             assert isinstance(module, Readout)
-            self._read(module, self._sums[node.name], self._steps(node.inputs[0], begin, end))
+            self._read(node, module, self._steps(node.inputs[0], begin, end))
 
     def _fire(self, node: Node, layer: SpikingConv, begin: int, end: int) -> None:
         if end <= begin:
             return
-        v = self._potential(node, layer, begin, min(end, self.T))
+        source = node.inputs[0]
+        steps = max(min(end, self.T) - begin, 0)
+        tail = end - max(begin, self.T)  # the window of the input is over, a delayed layer still fires
+        constant = self.network.is_constant(source)
+        piece = self._steps(source, begin, begin + steps) if steps and not constant else None
         state = self._states.get(node.name)
         if state is None:
-            state = self._states[node.name] = layer.initial_state(v.shape[1:])
-        spikes = layer.run(v, state)
-        past = end - max(begin, self.T)
-        if past > 0:  # the window of the input is over, a delayed layer still fires
-            zeros = torch.zeros((1, *v.shape[1:]), dtype=v.dtype, device=v.device).expand(past, *v.shape[1:])
-            spikes = torch.cat([spikes, layer.run(zeros, state)])
+            if constant:
+                state = self.backend.constant_state(node, layer, self._constant(source))
+            else:
+                assert piece is not None
+                state = self.backend.state(node, layer, piece)
+            self._states[node.name] = state
+        spikes, counts = self.backend.fire(node, layer, state, piece, steps, max(tail, 0))
         if not len(spikes):
             return
         first = max(begin - layer.delay, 0)
-        self.spike_counts[first : first + len(spikes)] += spikes.abs().flatten(2).sum(2).double().cpu()
-        self._emit(node.name, spikes * broadcast(layer.theta))
+        self.spike_counts[first : first + len(spikes)] += counts
+        self._emit(node.name, spikes)
 
-    def _potential(self, node: Node, layer: SpikingConv, begin: int, end: int) -> Tensor:
-        name = node.inputs[0]
-        if not self.network.is_constant(name):
-            if end > begin:
-                return layer.potential(self._steps(name, begin, end))
-            state = self._states[node.name]
-            return state.u.new_zeros((0, *state.u.shape))
-        if node.name not in self._constants:
-            self._constants[node.name] = layer.potential(self._constant(name).unsqueeze(0))
-        v = self._constants[node.name]
-        return v.expand(max(end - begin, 0), *v.shape[1:])
-
-    def _read(self, module: Readout, total: _Sum, train: Tensor) -> None:
-        for t in self.readouts:
-            if total.steps < t <= total.steps + len(train):
-                part = train[: t - total.steps].sum(0)
-                total.maps[t] = module((part if total.total is None else total.total + part) / t)
-        part = train.sum(0)
-        total.total = part if total.total is None else total.total + part
-        total.steps += len(train)
+    def _read(self, node: Node, module: Readout, piece: Tensor) -> None:
+        """Add a piece of input, reading the sum wherever a requested step ends in it."""
+        total, begin, end = self._sums[node.name], 0, len(piece)
+        for t in [t for t in self.readouts if total.steps < t <= total.steps + end] + [None]:
+            stop = end if t is None else t - total.steps
+            if stop > begin:
+                total.total = self.backend.accumulate(node, module, total.total, piece[begin:stop])
+            if t is not None:
+                assert total.total is not None
+                total.maps[t] = self.backend.read(node, module, total.total, t)
+            begin = stop
+        total.steps += end
 
     # --- spike trains between nodes ------------------------------------------------------------------------------
 
@@ -169,8 +177,7 @@ class Simulation:
     def _steps(self, name: str, begin: int, end: int) -> Tensor:
         """Steps ``begin..end`` of a node's output window."""
         if self.network.is_constant(name):
-            constant = self._constant(name)
-            return constant.expand(end - begin, *constant.shape)
+            return self.backend.constant_piece(self._constant(name), end - begin)
         train = self._trains[name]
         return train.values[begin - train.first : end - train.first]
 
@@ -196,7 +203,8 @@ def simulate(
     readouts: Iterable[int],
     *,
     T: int | None = None,
-    chunk: int = DEFAULT_CHUNK,
+    chunk: int | None = None,
+    backend: Backend | None = None,
 ) -> Iterator[Readings]:
     """Run a network to its last read-out, yielding each as soon as it is there.
 
@@ -205,9 +213,10 @@ def simulate(
         images: ``[N, 3, H, W]``.
         readouts: time steps to read out.
         T: window length; the largest read-out unless given (without firing delay a longer window changes nothing).
-        chunk: global steps simulated together.
+        chunk: global steps simulated together; the backend's own unless given.
+        backend: see ``Simulation``.
     """
     readouts = sorted(set(readouts))
-    run = Simulation(network, images, T or max(readouts, default=0), readouts)
+    run = Simulation(network, images, T or max(readouts, default=0), readouts, backend)
     while run.clock < run.end:
-        yield from run.advance(chunk)
+        yield from run.advance(chunk or run.backend.chunk)

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 
 from spikedet.snn.functional import if_step, signed_if_step
+from spikedet.snn.native.library import available
+from spikedet.snn.native.rate import NativeRate
 
 
 class _Fire(torch.autograd.Function):
@@ -74,3 +76,25 @@ def fire(v: Tensor, u0: Tensor, theta: Tensor, *, width: float = 1.0, signed: bo
     """
     spikes: Tensor = _Fire.apply(v, u0, theta, width * theta, signed, delay)
     return spikes
+
+
+def rate(
+    v: Tensor, u0: Tensor, theta: Tensor, T: int, *, width: float = 1.0, signed: bool = False, delay: int = 0
+) -> Tensor:
+    """Mean spikes of one layer over its window: ``fire(...).mean(0)``, compiled where it can be.
+
+    Args:
+        v: ``[T, N, C, H, W]`` input potentials, or ``[1, N, C, H, W]`` if they never change.
+        u0: ``[1, C, 1, 1]`` or ``[1, C, H, W]`` initial potential.
+        theta: ``[C]`` thresholds.
+        T: number of steps.
+        width, signed, delay: see ``fire``.
+
+    Returns:
+        ``[N, C, H, W]``.
+    """
+    if v.device.type == "cpu" and v.dtype == torch.float32 and available():
+        compiled: Tensor = NativeRate.apply(v, u0, theta, width * theta, T, signed, delay)
+        return compiled
+    steps = v.expand(T, *v.shape[1:])
+    return fire(steps, u0, theta.view(1, -1, 1, 1), width=width, signed=signed, delay=delay).mean(0)

@@ -1,0 +1,77 @@
+"""What a simulation asks of the code that does its arithmetic.
+
+The simulation rules time: windows, delays, buffers, read-outs. A backend rules representation: how a piece of spike
+train looks (first axis: steps), how a layer's state looks, and how both are computed.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from spikedet.snn.layers import Readout, SpikeOp, SpikingConv
+from spikedet.snn.network import Node, SpikingNetwork
+
+
+class Backend(ABC):
+    """Arithmetic of one network, its weights prepared.
+
+    Attributes:
+        name: as it is chosen by.
+        network: what is simulated; its weights are read when the backend is made, and after ``refresh``.
+        about: precision and ways of computing, in words.
+        chunk: time steps that are best simulated together.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self, network: SpikingNetwork, about: str, chunk: int) -> None:
+        self.network, self.about, self.chunk = network, about, chunk
+
+    @abstractmethod
+    def images(self, images: Tensor) -> Tensor:
+        """Pictures ``[N, 3, H, W]`` as this backend computes with them."""
+
+    @abstractmethod
+    def state(self, node: Node, layer: SpikingConv, piece: Tensor) -> Any:
+        """State of a layer before its first step, for input trains like this piece."""
+
+    @abstractmethod
+    def constant_state(self, node: Node, layer: SpikingConv, x: Tensor) -> Any:
+        """The same for an input ``[N, C, H, W]`` that never changes; it is convolved here, once."""
+
+    @abstractmethod
+    def fire(
+        self, node: Node, layer: SpikingConv, state: Any, piece: Tensor | None, steps: int, tail: int
+    ) -> tuple[Tensor, Tensor]:
+        """Let a layer run for ``steps`` steps of input and ``tail`` steps without.
+
+        Args:
+            node: the layer's node.
+            layer: the layer.
+            state: moves on in place.
+            piece: ``steps`` steps of its input train; None for a constant input, and where there are no steps.
+            steps: of input.
+            tail: steps after the end of the input's window, in which a delayed layer still fires.
+
+        Returns:
+            The piece of train it sends, without the steps of the firing delay, and its spikes ``[K', N]``.
+        """
+
+    @abstractmethod
+    def combine(self, node: Node, module: SpikeOp, pieces: list[Tensor]) -> Tensor:
+        """A linear operation on pieces of train."""
+
+    @abstractmethod
+    def constant_piece(self, x: Tensor, steps: int) -> Tensor:
+        """A constant input ``[N, C, H, W]`` as a piece of train."""
+
+    @abstractmethod
+    def accumulate(self, node: Node, module: Readout, total: Tensor | None, piece: Tensor) -> Tensor:
+        """A read-out's running sum of its input, with one more piece; ``total`` may be changed in place."""
+
+    @abstractmethod
+    def read(self, node: Node, module: Readout, total: Tensor, t: int) -> Tensor:
+        """Logits ``[N, C, H, W]``, float32, of a running sum over t steps."""

@@ -1,0 +1,112 @@
+"""The native backend: spikes as bits, event-driven and fused with the neurons; on the CPU."""
+
+from __future__ import annotations
+
+import ctypes
+
+import torch
+from torch import Tensor
+
+from spikedet.config import Mode
+from spikedet.snn.backend import Backend
+from spikedet.snn.layers import Readout, SpikeOp, SpikingConv
+from spikedet.snn.native.layers import PackedConv, PackedState
+from spikedet.snn.native.library import NativeUnavailable, library
+from spikedet.snn.packing import Channels, combine, combined_channels, layer_channels, why_not
+from spikedet.snn.network import Node, SpikingNetwork
+
+NATIVE_CHUNK = 8
+"""Steps simulated together: potentials are loaded once per chunk, while spikes and their lists stay in the caches."""
+
+
+class NativeBackend(Backend):
+    """Event-driven simulation of a network on the CPU.
+
+    Args:
+        network: converted network.
+        mode: ``exact`` (float32 weights) or ``fast`` (8-bit weights, integer sums; float32 potentials).
+
+    Raises:
+        NativeUnavailable: no compiler, weights on a GPU, or an operation that bits cannot express.
+    """
+
+    name = "native"
+
+    def __init__(self, network: SpikingNetwork, mode: Mode = "exact") -> None:
+        dense = library().spikedet_has_dense()
+        ways = "event-driven" + (" or dense 8-bit" if dense and mode == "fast" else "")
+        about = f"{ways}, {'float32' if mode == 'exact' else 'int8'} weights, compiled for this processor"
+        super().__init__(network, about, NATIVE_CHUNK)
+        if reason := why_unsupported(network):
+            raise NativeUnavailable(reason)
+        self._channels = network_channels(network)
+        self.layers = {
+            node.name: PackedConv(layer, self._channels.get(node.inputs[0]), mode) for node, layer in network.spiking()
+        }
+
+    def images(self, images: Tensor) -> Tensor:
+        return images
+
+    def state(self, node: Node, layer: SpikingConv, piece: Tensor) -> PackedState:
+        return self.layers[node.name].state(piece.shape[1], (piece.shape[2], piece.shape[3]))
+
+    def constant_state(self, node: Node, layer: SpikingConv, x: Tensor) -> PackedState:
+        return self.layers[node.name].constant_state(x)
+
+    def fire(
+        self, node: Node, layer: SpikingConv, state: PackedState, piece: Tensor | None, steps: int, tail: int
+    ) -> tuple[Tensor, Tensor]:
+        spikes = self.layers[node.name].run(state, piece, steps, tail)
+        counts = torch.empty(spikes.shape[:2], dtype=torch.int64)
+        library().spikedet_count(
+            *(ctypes.c_void_p(spikes.data_ptr()), ctypes.c_int64(counts.numel())),
+            *(ctypes.c_int64(spikes[0, 0].numel() if len(spikes) else 0), ctypes.c_void_p(counts.data_ptr())),
+        )
+        return spikes, counts.double()
+
+    def combine(self, node: Node, module: SpikeOp, pieces: list[Tensor]) -> Tensor:
+        return combine(module, pieces)
+
+    def constant_piece(self, x: Tensor, steps: int) -> Tensor:
+        raise AssertionError("joins of constant and spiking inputs are refused when the backend is made")
+
+    def accumulate(self, node: Node, module: Readout, total: Tensor | None, piece: Tensor) -> Tensor:
+        steps, batch, height, width, count = piece.shape
+        if total is None:
+            total = torch.zeros(batch, height, width, 8 * count)
+        piece = piece.contiguous()
+        library().spikedet_accumulate(
+            *(ctypes.c_void_p(piece.data_ptr()), ctypes.c_int64(steps), ctypes.c_int64(batch * height * width)),
+            *(ctypes.c_int64(count), ctypes.c_void_p(total.data_ptr())),
+        )
+        return total
+
+    def read(self, node: Node, module: Readout, total: Tensor, t: int) -> Tensor:
+        logits: Tensor = module(self._channels[node.inputs[0]].dense(total) / t)
+        return logits
+
+
+def network_channels(network: SpikingNetwork) -> dict[str, Channels]:
+    """What the bits of every train mean, by node."""
+    channels: dict[str, Channels] = {}
+    for node in network.nodes:
+        if isinstance(node.module, SpikingConv):
+            channels[node.name] = layer_channels(node.module.theta, node.module.neuron == "signed")
+        elif isinstance(node.module, SpikeOp) and not network.is_constant(node.name):
+            channels[node.name] = combined_channels(node.module, [channels[name] for name in node.inputs])
+    return channels
+
+
+def why_unsupported(network: SpikingNetwork) -> str | None:
+    """What of a network has no form on packed spikes; None if all of it has."""
+    if any(p.device.type != "cpu" for p in network.parameters()):
+        return "the network's weights are not on the CPU"
+    for node in network.nodes:
+        if isinstance(node.module, Readout) and network.is_constant(node.inputs[0]):
+            return f"{node.name} reads a constant"
+        if isinstance(node.module, SpikeOp) and not network.is_constant(node.name):
+            if any(network.is_constant(name) for name in node.inputs):
+                return f"{node.name} joins spikes and a constant"
+            if reason := why_not(node.module):
+                return f"{node.name}: {reason}"
+    return None

@@ -1,0 +1,188 @@
+"""Spiking convolutions prepared for the compiled kernels: packed weights, explicit state, one call per chunk."""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from spikedet.config import Mode
+from spikedet.snn.layers import SpikingConv
+from spikedet.snn.native.library import library
+from spikedet.snn.packing import Channels, layer_channels, padded
+
+ROW_BUDGET = 1280 * 2**10
+"""Bytes of one block's weight rows that stay in a core's second-level cache beside the spikes."""
+LEVELS = 127
+"""Largest 8-bit weight; the kernels' 16-bit sums hold 256 of them."""
+
+
+class _Steps(ctypes.Structure):
+    _fields_ = [
+        *((name, ctypes.c_int64) for name in ("steps", "silent", "tail", "pictures", "height", "width", "channels")),
+        *((name, ctypes.c_void_p) for name in ("bias", "theta", "scale", "u", "count", "spikes")),
+    ]
+
+
+class _Convolution(ctypes.Structure):
+    _fields_ = [
+        *((name, ctypes.c_int64) for name in ("height", "width", "bytes", "kernel_h", "kernel_w")),
+        *((name, ctypes.c_int64) for name in ("stride_h", "stride_w", "padding_h", "padding_w")),
+        *((name, ctypes.c_int64) for name in ("dilation_h", "dilation_w")),
+        *((name, ctypes.c_void_p) for name in ("bits", "rows")),
+        ("block", ctypes.c_int64),
+        ("quads", ctypes.c_void_p),
+        ("quad_block", ctypes.c_int64),
+        ("events", ctypes.c_void_p),
+    ]
+
+
+@dataclass
+class PackedState:
+    """State of one layer: potentials (and signed counts) ``[N, H, W, C padded]``, steps done, a constant's potential."""
+
+    u: Tensor
+    count: Tensor | None
+    drive: Tensor | None = None
+    step: int = 0
+
+
+class PackedConv:
+    """One layer's weights as the kernels read them.
+
+    Args:
+        layer: the spiking convolution.
+        inputs: what its input's bits mean; None if its input is constant.
+        mode: float32 weights (exact) or 8-bit ones, scaled per output channel (fast).
+        padding: of the convolution; the layer's own unless given.
+        u0: ``[C]`` or ``[C, H, W]``; the layer's own unless given.
+    """
+
+    def __init__(
+        self,
+        layer: SpikingConv,
+        inputs: Channels | None,
+        mode: Mode,
+        *,
+        padding: tuple[int, ...] | None = None,
+        u0: Tensor | None = None,
+    ) -> None:
+        self.layer, self.inputs = layer, inputs
+        self._padding = padding or layer.padding
+        self._u0 = (layer.u0 if u0 is None else u0).detach()
+        self.signed = layer.neuron == "signed"
+        self.outputs = layer_channels(layer.theta, self.signed)
+        self.channels = padded(len(layer.theta))
+        pad = self.channels - len(layer.theta)
+        self._theta = F.pad(layer.theta.detach(), (0, pad), value=float("inf")).contiguous()
+        self._bias = F.pad(layer.bias.detach(), (0, pad)).contiguous()
+        self._scale, self._rows, self._quads = torch.ones(self.channels), None, None
+        self._block = self._quad_block = 0
+        self.way = 0
+        if inputs is not None:
+            weight = F.pad(inputs.fold(whole(layer)), (0, 0, 0, 0, 0, 0, 0, pad))
+            if mode == "fast":
+                weight, self._scale = quantize(weight)
+            self._pack(weight)
+
+    _rows: Tensor | None
+    _quads: Tensor | None
+
+    def _pack(self, weight: Tensor) -> None:
+        channels, cin, height, width = weight.shape
+        self._block = row_block(channels, cin * height * width * weight.element_size())
+        blocks = weight.view(channels // self._block, self._block, cin, height, width)
+        self._rows = blocks.permute(0, 3, 4, 2, 1).contiguous()
+        if weight.dtype == torch.int8 and library().spikedet_has_dense():
+            self._quad_block = min(64, channels)
+            quads = weight.view(channels // self._quad_block, self._quad_block, cin // 4, 4, height, width)
+            self._quads = quads.permute(0, 4, 5, 2, 1, 3).contiguous()
+
+    @property
+    def weight_bytes(self) -> int:
+        """Of the packed weights."""
+        return sum(t.numel() * t.element_size() for t in (self._rows, self._quads) if t is not None)
+
+    def state(self, batch: int, input_hw: tuple[int, int]) -> PackedState:
+        """Before the first step."""
+        _, count, height, width = self.layer.output_shape(batch, *input_hw, padding=self._padding)
+        u0 = F.pad(self._u0 if self._u0.ndim == 1 else self._u0.permute(1, 2, 0), (0, self.channels - count))
+        u = torch.empty(batch, height, width, self.channels).copy_(u0)
+        return PackedState(u, torch.zeros_like(u) if self.signed else None)
+
+    @torch.no_grad()
+    def constant_state(self, x: Tensor) -> PackedState:
+        """The same for a constant input ``[N, C, H, W]``, convolved here."""
+        drive = self.layer.potential(x.contiguous(memory_format=torch.channels_last).unsqueeze(0))[0]
+        state = self.state(len(x), (x.shape[-2], x.shape[-1]))
+        state.drive = F.pad(drive.permute(0, 2, 3, 1), (0, self.channels - drive.shape[1])).contiguous()
+        return state
+
+    def window(self, state: PackedState, bits: Tensor | None, T: int) -> Tensor:
+        """The spikes of a whole window of T steps ``[T, N, H', W', bytes]``, those of a delayed layer too."""
+        return self.run(state, bits, T, self.layer.delay)
+
+    def run(self, state: PackedState, bits: Tensor | None, steps: int, tail: int) -> Tensor:
+        """Spikes ``[steps + tail - silent, N, H, W, bytes]`` in bits; the state moves on in place."""
+        batch, height, width, _ = state.u.shape
+        silent = min(max(self.layer.delay - state.step, 0), steps + tail)
+        out = torch.empty((steps + tail - silent, batch, height, width, self.outputs.bytes), dtype=torch.uint8)
+        state.step += steps + tail
+        call = _Steps(
+            *(steps, silent, tail, batch, height, width, self.channels),
+            *map(_address, (self._bias, self._theta, self._scale, state.u, state.count, out)),
+        )
+        if bits is not None and steps:
+            self._convolve(call, bits.contiguous())
+        else:
+            if state.drive is None:
+                call.steps, call.tail = 0, steps + tail
+            library().spikedet_neurons(ctypes.byref(call), ctypes.c_void_p(_address(state.drive)), ctypes.c_int64(1))
+        return out
+
+    def _convolve(self, call: _Steps, bits: Tensor) -> None:
+        assert self._rows is not None and self.inputs is not None and bits.shape[-1] == self.inputs.bytes
+        layer, events = self.layer, torch.zeros(1, dtype=torch.int64)
+        convolution = _Convolution(
+            *(bits.shape[2], bits.shape[3], bits.shape[4], *layer.weight.shape[2:]),
+            *(*layer.stride, *self._padding, *layer.dilation),
+            *(bits.data_ptr(), self._rows.data_ptr(), self._block, _address(self._quads), self._quad_block),
+            events.data_ptr(),
+        )
+        arguments = (ctypes.byref(call), ctypes.byref(convolution))
+        if self._rows.dtype == torch.float32:
+            library().spikedet_convolve_float(*arguments)
+        else:
+            library().spikedet_convolve_int8(*arguments, ctypes.c_int64(self.way))
+
+
+def whole(layer: SpikingConv) -> Tensor:
+    """Weights ``[C, C_in, kh, kw]`` without groups: zero where a group does not look."""
+    weight = layer.weight.detach()
+    if layer.groups == 1:
+        return weight
+    parts = weight.chunk(layer.groups)
+    width = weight.shape[1]
+    return torch.cat(
+        [F.pad(part, (0, 0, 0, 0, width * i, width * (layer.groups - 1 - i))) for i, part in enumerate(parts)]
+    )
+
+
+def quantize(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """8-bit weights and the scale ``[C]`` of each output channel: ``weight`` is about ``scale * int8``."""
+    largest = weight.abs().amax((1, 2, 3))
+    scale = torch.where(largest > 0, largest / LEVELS, 1.0)
+    return (weight / scale.view(-1, 1, 1, 1)).round().to(torch.int8), scale
+
+
+def row_block(channels: int, row_column_bytes: int) -> int:
+    """Channels summed together: as many as divide the layer and keep a block's rows within the cache."""
+    fitting = [b for b in (128, 64, 32, 16) if channels % b == 0 and b * row_column_bytes <= ROW_BUDGET]
+    return fitting[0] if fitting else min(b for b in (16, 32) if channels % b == 0)
+
+
+def _address(tensor: Tensor | None) -> int | None:
+    return None if tensor is None else tensor.data_ptr()
