@@ -11,10 +11,8 @@ Stage = Literal["ann", "qc", "copied", "coarse", "fine"]
 Neuron = Literal["if", "signed"]
 Precision = Literal["bf16", "fp32"]
 Mode = Literal["exact", "fast"]
+BackendName = Literal["auto", "native", "torch"]
 ThetaScope = Literal["channel", "layer"]
-
-DEFAULT_CHUNK = 4
-"""Time steps simulated together, layer by layer; memory grows with this, not with T."""
 
 
 def _check(ok: bool, name: str, expected: str, value: Any) -> None:
@@ -54,17 +52,22 @@ _POSITIVE = frozenset(
         "surrogate_width",
         "memory_budget_gb",
         "validate_every",
-        "chunk",
         "train",
         "side",
     }
 )
 _NOT_NEGATIVE = frozenset(
     {"warmup_epochs", "close_mosaic", "weight_decay", "theta_lr_factor", "delay", "patience", "limit", "theta_images"}
-    | {"workers", "seed", "val", "test"}
+    | {"workers", "seed", "val", "test", "chunk", "stable_steps"}
 )
 _FRACTIONS = frozenset(["held_out", "noise", "mosaic", "mixup", "confidence", "iou", "lr_final"])
-_CHOICES: dict[str, Any] = {"neuron": Neuron, "precision": Precision, "theta_per": ThetaScope}
+_CHOICES: dict[str, Any] = {
+    "neuron": Neuron,
+    "precision": Precision,
+    "theta_per": ThetaScope,
+    "mode": Mode,
+    "backend": BackendName,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,7 +244,24 @@ class ConvertConfig(Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateConfig(Checked):
+class SimulationConfig(Checked):
+    """How a converted network is simulated.
+
+    Attributes:
+        backend: "native" (compiled, event-driven, CPU), "torch" (dense, any device), or "auto", the faster that works.
+        mode: "exact" (float32, the spikes of the definition) or "fast" (8-bit or 16-bit weights).
+        chunk: time steps simulated together; memory grows with this, not with T. 0 leaves it to the backend.
+        device: "auto", "cpu" or "cuda:0".
+    """
+
+    backend: BackendName = "auto"
+    mode: Mode = "exact"
+    chunk: int = 0
+    device: str = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateConfig(SimulationConfig):
     """AP by time step of one or several checkpoints.
 
     Attributes:
@@ -251,7 +271,6 @@ class EvaluateConfig(Checked):
         t: time steps to read out, for example "4,8,20"; empty reads each network at its own T.
         limit: judge only the first pictures of the split; 0 is all.
         batch: pictures simulated together.
-        chunk: time steps simulated together; memory grows with this, not with T.
         draws: bootstrap draws for the interval of the conversion loss.
         strict: refuse bad boxes.
         seed: of the bootstrap.
@@ -264,7 +283,6 @@ class EvaluateConfig(Checked):
     t: str | int = ""
     limit: int = 0
     batch: int = 4
-    chunk: int = DEFAULT_CHUNK
     draws: int = 1000
     strict: bool = False
     seed: int = 0
@@ -272,7 +290,7 @@ class EvaluateConfig(Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DetectConfig(Checked):
+class DetectConfig(SimulationConfig):
     """Boxes on pictures.
 
     Attributes:
@@ -281,6 +299,7 @@ class DetectConfig(Checked):
         t: time step to read out, or several ("2,4,8"); empty is the network's T.
         confidence: lowest score drawn and written.
         iou: overlap above which non-maximum suppression drops the weaker box.
+        stable_steps: stop a picture once its boxes have stayed the same for this many steps; 0 never stops early.
         out: folder for the drawn pictures and detections.json.
     """
 
@@ -289,6 +308,7 @@ class DetectConfig(Checked):
     t: str | int = ""
     confidence: float = 0.25
     iou: float = 0.7
+    stable_steps: int = 0
     out: str = "runs/detect"
 
 

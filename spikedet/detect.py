@@ -29,7 +29,8 @@ def detect(config: DetectConfig) -> Path:
         DataError: nothing to read, or (after the others are done) a picture that could not be read.
     """
     pictures = _pictures(Path(config.source))
-    detector = SpikingDetector.load(config.weights)
+    detector = SpikingDetector.load(config.weights, config)
+    print(detector, flush=True)
     out = Path(config.out)
     if out.resolve() == pictures[0].resolve().parent:
         raise ConfigError(f"--out {out} is the folder of the pictures; choose another one, so that none is overwritten")
@@ -42,7 +43,13 @@ def detect(config: DetectConfig) -> Path:
         except DataError as error:
             broken.append(str(error))
             continue
-        by_step = detector(image, steps or None, confidence=config.confidence, iou=config.iou)
+        if config.stable_steps:
+            *_, last = detector.stream(
+                image, steps, confidence=config.confidence, iou=config.iou, stable_steps=config.stable_steps
+            )
+            by_step = dict([last])
+        else:
+            by_step = detector(image, steps or None, confidence=config.confidence, iou=config.iou)
         drawn = [draw_detections(image, detections, detector.class_names) for detections in by_step.values()]
         name = path.stem if stems[path.stem] == 1 else path.name
         save_picture(out / f"{name}.png", beside(drawn))

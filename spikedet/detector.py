@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from spikedet.checkpoint import CheckpointMeta
+from spikedet.config import SimulationConfig
 from spikedet.data.images import read_image
 from spikedet.data.transforms import to_input
 from spikedet.detections import Detections
 from spikedet.models.postprocess import to_detections
 from spikedet.networks import Network, load_network, require_steps
+from spikedet.stability import Stability
 
 Image = npt.NDArray[np.uint8] | str | Path
 
@@ -31,13 +33,21 @@ class SpikingDetector:
         self._network = network
 
     @classmethod
-    def load(cls, path: str | Path) -> SpikingDetector:
+    def load(cls, path: str | Path, how: SimulationConfig | None = None) -> SpikingDetector:
         """Load any spikedet checkpoint.
+
+        Args:
+            path: the checkpoint.
+            how: backend, mode (``SimulationConfig(mode="fast")``) and device of a converted network.
 
         Raises:
             CheckpointError: the file is missing, truncated, foreign, newer, or holds invalid weights.
+            ConfigError: the backend or the device that was asked for is not there.
         """
-        return cls(load_network(path))
+        return cls(load_network(path, how))
+
+    def __str__(self) -> str:
+        return f"{self.meta.model} ({self.meta.stage}), {self._network}"
 
     @property
     def meta(self) -> CheckpointMeta:
@@ -72,12 +82,45 @@ class SpikingDetector:
             DataError: the picture cannot be read.
             ConfigError: a time step beyond the network's T.
         """
-        pixels = read_image(Path(image)) if isinstance(image, (str, Path)) else image
         requested = [int(step) for step in (t if isinstance(t, Sequence) else () if t is None else (t,))]
+        return dict(self._detections(image, requested, confidence, iou, None))
+
+    def stream(
+        self,
+        image: Image,
+        t: Sequence[int] | None = None,
+        *,
+        confidence: float = 0.25,
+        iou: float = 0.7,
+        stable_steps: int = 0,
+    ) -> Iterator[tuple[int, Detections]]:
+        """Detections of one picture as the network finds them, step by step (lowest latency).
+
+        Args:
+            image: RGB ``[H, W, 3]`` uint8, or the path of a picture.
+            t: time steps to read out; None reads every step.
+            confidence: lowest score kept.
+            iou: overlap above which the weaker of two boxes of a class is dropped.
+            stable_steps: early exit: the last answer is the first that is the same as that many before it.
+
+        Yields:
+            Time step and detections, earliest first.
+
+        Raises:
+            DataError, ConfigError: as when called.
+        """
+        stability = Stability(stable_steps)
+        for step, detections in self._detections(image, t or range(1, (self.T or 0) + 1), confidence, iou, 1):
+            yield step, detections
+            if stability.reached(detections):
+                return
+
+    def _detections(
+        self, image: Image, requested: Sequence[int], confidence: float, iou: float, chunk: int | None
+    ) -> Iterator[tuple[int, Detections]]:
+        pixels = read_image(Path(image)) if isinstance(image, (str, Path)) else image
         steps = require_steps(self._network, requested)
         size = self.meta.image_size
         image_hw = (int(pixels.shape[0]), int(pixels.shape[1]))
-        return {
-            step: to_detections(prediction.decoded, size, [image_hw], confidence, iou)[0]
-            for step, prediction in self._network.predict(to_input([pixels], size), steps).items()
-        }
+        for step, prediction in self._network.stream(to_input([pixels], size), steps, chunk=chunk):
+            yield step, to_detections(prediction.decoded, size, [image_hw], confidence, iou)[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shlex
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import get_args
 from torch import Tensor
 
 from spikedet.checkpoint import CheckpointMeta, file_sha256, read_meta
-from spikedet.config import EvaluateConfig, Stage, parse_time_steps
+from spikedet.config import EvaluateConfig, SimulationConfig, Stage, parse_time_steps
 from spikedet.data import DetectionDataset, load_dataset
 from spikedet.detections import Detections
 from spikedet.environment import versions
@@ -86,8 +87,11 @@ def evaluate(config: EvaluateConfig) -> list[ResultRow]:
     digests = {path: file_sha256(path) for path in paths}
     judged: list[Judged] = []
     for path in paths:
-        for name, network in variants(path, config.chunk):
-            for result in judge(name, network, dataset, parse_time_steps(config.t), config.batch):
+        for name, network in variants(path, config):
+            started = time.perf_counter()
+            found = judge(name, network, dataset, parse_time_steps(config.t), config.batch)
+            print(f"{name} on {len(dataset)} pictures in {time.perf_counter() - started:.1f} s, {network}", flush=True)
+            for result in found:
                 result.digest = digests[path]
                 judged.append(result)
                 spikes = f", {result.spikes_per_image:.3g} spikes a picture" if result.spikes_per_image else ""
@@ -151,14 +155,14 @@ def lineage(digest: str, parents: Mapping[str, str | None]) -> set[str]:
     return found
 
 
-def variants(path: Path, chunk: int) -> list[tuple[str, Network]]:
+def variants(path: Path, how: SimulationConfig) -> list[tuple[str, Network]]:
     """The networks that one checkpoint stands for: a QC checkpoint is a clip ANN and a QC-ANN."""
     meta = read_meta(path)
-    if meta.spiking:
-        return [(meta.stage, load_network(path, chunk))]
-    model, meta = load_ann(path)
-    clip = AnnNetwork(model, dataclasses.replace(meta, stage="ann"))
-    return [("ann", clip), ("qc", AnnNetwork(model, meta, meta.T))] if meta.stage == "qc" else [("ann", clip)]
+    named: list[tuple[str, Network]] = [(meta.stage, load_network(path, how))]
+    if meta.stage == "qc":
+        model, meta = load_ann(path)
+        named.insert(0, ("ann", AnnNetwork(model, dataclasses.replace(meta, stage="ann"), device=how.device)))
+    return named
 
 
 def judge(name: str, network: Network, dataset: DetectionDataset, requested: Sequence[int], batch: int) -> list[Judged]:

@@ -5,7 +5,7 @@ ANN, QC-ANN and spiking networks are judged and shown by the same code.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -14,12 +14,13 @@ import torch
 from torch import Tensor
 
 from spikedet.checkpoint import CheckpointMeta, read_meta
-from spikedet.config import DEFAULT_CHUNK
+from spikedet.config import SimulationConfig
 from spikedet.conversion import load_spiking
+from spikedet.environment import pick_device
 from spikedet.errors import ConfigError
 from spikedet.models import ClipDetector, as_qc, load_ann
 from spikedet.models.postprocess import decode_head
-from spikedet.snn import SpikingNetwork, simulate
+from spikedet.snn import SpikingNetwork, make_backend, simulate
 
 ANN_STEP = 0
 """The "time step" of a network without time."""
@@ -41,8 +42,19 @@ class Network(Protocol):
     def steps(self, requested: Sequence[int]) -> list[int]:
         """Time steps that can be read out, of those requested (its own T if none are)."""
 
+    def stream(
+        self, images: Tensor, steps: Sequence[int], *, chunk: int | None = None
+    ) -> Iterator[tuple[int, Prediction]]:
+        """Predictions of ``[N, 3, S, S]`` in [0, 1], each as soon as its time step is there.
+
+        Args:
+            images: pictures.
+            steps: time steps to read out.
+            chunk: time steps simulated together; 1 for the lowest latency, None for the highest throughput.
+        """
+
     def predict(self, images: Tensor, steps: Sequence[int]) -> dict[int, Prediction]:
-        """``[N, 3, S, S]`` in [0, 1] -> predictions by time step."""
+        """All of them, by time step."""
 
     def latency(self, t: int) -> int | None:
         """L of a read-out after t steps, None without time."""
@@ -51,55 +63,81 @@ class Network(Protocol):
 class AnnNetwork:
     """A source ANN, a clip ANN with Stage I's weights, or (``T`` given) a QC-ANN."""
 
-    def __init__(self, model: ClipDetector, meta: CheckpointMeta, T: int | None = None) -> None:
-        self.meta = meta
-        self._model = (as_qc(model, T) if T is not None else model).eval()
+    def __init__(self, model: ClipDetector, meta: CheckpointMeta, T: int | None = None, *, device: str = "cpu") -> None:
+        self.meta, self._device = meta, pick_device(device)
+        self._model = (as_qc(model, T) if T is not None else model).eval().to(self._device)
+
+    def __str__(self) -> str:
+        return f"torch on {self._device}"
 
     def steps(self, requested: Sequence[int]) -> list[int]:
         return [ANN_STEP]
 
     @torch.no_grad()
+    def stream(
+        self, images: Tensor, steps: Sequence[int], *, chunk: int | None = None
+    ) -> Iterator[tuple[int, Prediction]]:
+        yield ANN_STEP, Prediction(self._model(images.to(self._device))[0])
+
     def predict(self, images: Tensor, steps: Sequence[int]) -> dict[int, Prediction]:
-        return {ANN_STEP: Prediction(self._model(images)[0])}
+        return dict(self.stream(images, steps))
 
     def latency(self, t: int) -> int | None:
         return None
 
 
 class SnnNetwork:
-    """A converted network; ``chunk`` time steps are simulated together."""
+    """A converted network, simulated as the settings say; ``str()`` of it says by what, and why."""
 
-    def __init__(self, network: SpikingNetwork, meta: CheckpointMeta, chunk: int = DEFAULT_CHUNK) -> None:
-        self.meta, self.network, self._chunk = meta, network, chunk
+    def __init__(self, network: SpikingNetwork, meta: CheckpointMeta, how: SimulationConfig | None = None) -> None:
+        how = how or SimulationConfig()
+        self.meta, self.network = meta, network.to(pick_device(how.device))
+        self.backend = make_backend(self.network, how.backend, how.mode)
+        self._chunk = how.chunk or None
+
+    def __str__(self) -> str:
+        return str(self.backend)
 
     def steps(self, requested: Sequence[int]) -> list[int]:
         return [t for t in requested if t <= self.network.T] if requested else [self.network.T]
 
-    def predict(self, images: Tensor, steps: Sequence[int]) -> dict[int, Prediction]:
-        found = {}
-        for reading in simulate(self.network, images, steps, T=self.network.T, chunk=self._chunk):
+    def stream(
+        self, images: Tensor, steps: Sequence[int], *, chunk: int | None = None
+    ) -> Iterator[tuple[int, Prediction]]:
+        for reading in simulate(
+            self.network, images, steps, T=self.network.T, chunk=chunk or self._chunk, backend=self.backend
+        ):
             boxes = [reading.maps[name] for name in self.network.box_readouts]
             classes = [reading.maps[name] for name in self.network.class_readouts]
-            found[reading.t] = Prediction(decode_head(boxes, classes, self.network.strides), reading.spikes)
-        return found
+            strides = self.network.strides.to(boxes[0].device)
+            yield reading.t, Prediction(decode_head(boxes, classes, strides), reading.spikes)
+
+    def predict(self, images: Tensor, steps: Sequence[int]) -> dict[int, Prediction]:
+        return dict(self.stream(images, steps))
 
     def latency(self, t: int) -> int | None:
         return self.network.latency(t)
 
 
-def load_network(path: str | Path, chunk: int = DEFAULT_CHUNK) -> Network:
+def load_network(path: str | Path, how: SimulationConfig | None = None) -> Network:
     """A checkpoint of any stage, ready to predict; a QC checkpoint as its QC-ANN.
+
+    Args:
+        path: the checkpoint.
+        how: backend, mode and device; their defaults unless given.
 
     Raises:
         CheckpointError: the file cannot be used.
+        ConfigError: the backend or the device that was asked for is not there.
     """
+    how = how or SimulationConfig()
     path = Path(path)
     meta = read_meta(path)
     if meta.spiking:
         network, meta = load_spiking(path)
-        return SnnNetwork(network, meta, chunk)
+        return SnnNetwork(network, meta, how)
     model, meta = load_ann(path)
-    return AnnNetwork(model, meta, meta.T if meta.stage == "qc" else None)
+    return AnnNetwork(model, meta, meta.T if meta.stage == "qc" else None, device=how.device)
 
 
 def require_steps(network: Network, requested: Sequence[int]) -> list[int]:

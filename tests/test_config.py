@@ -98,7 +98,7 @@ def test_a_finetuning_T_of_none_steps_is_refused(kind: type) -> None:
         (ConvertConfig, "neuron", "lif", r"--neuron must be one of \('if', 'signed'\), got 'lif'"),
         (ConvertConfig, "delay", -1, "--delay must be zero or more, got -1"),
         (CalibrateConfig, "surrogate_width", 0, "--surrogate-width must be positive, got 0"),
-        (EvaluateConfig, "chunk", 0, "--chunk must be positive, got 0"),
+        (EvaluateConfig, "chunk", -1, "--chunk must be zero or more, got -1"),
         (DetectConfig, "iou", 2, "--iou must be between 0 and 1, got 2"),
     ],
 )

@@ -101,7 +101,10 @@ def test_lineage(digest: str, expected: str) -> None:
 
 
 def test_a_qc_checkpoint_is_two_networks() -> None:
-    named = {stage: [(name, network.meta.stage) for name, network in variants(chain()[stage], 4)] for stage in STAGES}
+    named = {
+        stage: [(name, network.meta.stage) for name, network in variants(chain()[stage], SimulationConfig())]
+        for stage in STAGES
+    }
     assert named == {
         "ann": [("ann", "ann")],
         "qc": [("ann", "ann"), ("qc", "qc")],

@@ -9,7 +9,7 @@ import torch
 from tiny_detector import IMAGE_SIZE, T, chain
 from torch import Tensor
 
-from spikedet.config import ConvertConfig
+from spikedet.config import ConvertConfig, SimulationConfig
 from spikedet.conversion import load_spiking
 from spikedet.convert import convert
 from spikedet.errors import CheckpointError, ConfigError
@@ -56,7 +56,7 @@ def test_a_qc_checkpoint_predicts_with_quantization_without_noise() -> None:
 @pytest.mark.parametrize("chunk", [1, 3, 8])
 def test_a_spiking_network_predicts_what_it_reads_out(chunk: int) -> None:
     network, _ = load_spiking(chain()["fine"])
-    found = load_network(chain()["fine"], chunk).predict(images(), [1, 3])
+    found = load_network(chain()["fine"], SimulationConfig(chunk=chunk)).predict(images(), [1, 3])
     assert list(found) == [1, 3]
     for reading in simulate(network, images(), [1, 3], T=T):
         boxes, classes = ([reading.maps[n] for n in names] for names in (network.box_readouts, network.class_readouts))

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+
 Bytes = npt.NDArray[np.uint8]
 
 

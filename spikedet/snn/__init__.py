@@ -1,5 +1,7 @@
 """Spiking neurons, layers, networks and their simulation by time step."""
 
+from spikedet.snn.backend import Backend
+from spikedet.snn.choose import make_backend
 from spikedet.snn.functional import if_step, rate_of_constant_input, signed_if_step
 from spikedet.snn.layers import Readout, SpikingConv
 from spikedet.snn.network import IMAGE, Node, SpikingNetwork, qc_forward
@@ -8,6 +10,7 @@ from spikedet.snn.surrogate import fire
 
 __all__ = [
     "IMAGE",
+    "Backend",
     "Node",
     "Readings",
     "Readout",
@@ -16,6 +19,7 @@ __all__ = [
     "SpikingNetwork",
     "fire",
     "if_step",
+    "make_backend",
     "qc_forward",
     "rate_of_constant_input",
     "signed_if_step",

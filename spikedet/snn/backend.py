@@ -20,15 +20,22 @@ class Backend(ABC):
 
     Attributes:
         name: as it is chosen by.
-        network: what is simulated; its weights are read when the backend is made, and after ``refresh``.
+        network: what is simulated; its weights are read when the backend is made.
         about: precision and ways of computing, in words.
-        chunk: time steps that are best simulated together.
+        why: why this backend was taken, if something chose it.
     """
 
     name: ClassVar[str]
 
-    def __init__(self, network: SpikingNetwork, about: str, chunk: int) -> None:
-        self.network, self.about, self.chunk = network, about, chunk
+    def __init__(self, network: SpikingNetwork, about: str) -> None:
+        self.network, self.about, self.why = network, about, ""
+
+    def __str__(self) -> str:
+        return f"{self.name} backend: {self.about}" + (f" ({self.why})" if self.why else "")
+
+    @abstractmethod
+    def chunk(self, batch: int) -> int:
+        """Time steps that are best simulated together, for this many pictures."""
 
     @abstractmethod
     def images(self, images: Tensor) -> Tensor:

@@ -12,10 +12,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from spikedet.config import DEFAULT_CHUNK, Mode
+from spikedet.config import Mode
 from spikedet.snn.backend import Backend
 from spikedet.snn.layers import NeuronState, Readout, SpikeOp, SpikingConv, broadcast
 from spikedet.snn.network import Node, SpikingNetwork
+
+CHUNK = 4
+"""Steps folded into the batch: enough for large convolutions, few enough for potentials to stay small."""
 
 
 @dataclass
@@ -37,9 +40,11 @@ class TorchBackend(Backend):
 
     def __init__(self, network: SpikingNetwork, mode: Mode = "exact") -> None:
         self.device = next((p.device for p in network.parameters()), torch.device("cpu"))
-        self.dtype = torch.float32 if mode == "exact" else torch.float16 if self.device.type == "cuda" else torch.bfloat16
+        self.dtype = (
+            torch.float32 if mode == "exact" else torch.float16 if self.device.type == "cuda" else torch.bfloat16
+        )
         about = f"dense convolutions in {str(self.dtype).removeprefix('torch.')} on {self.device}"
-        super().__init__(network, about, DEFAULT_CHUNK)
+        super().__init__(network, about)
         self._weights = {node.name: self._prepared(layer) for node, layer in network.spiking()}
 
     def _prepared(self, layer: SpikingConv) -> tuple[Tensor, Tensor] | None:
@@ -49,13 +54,17 @@ class TorchBackend(Backend):
         weight = layer.weight.detach().to(self.dtype).contiguous(memory_format=torch.channels_last)
         return weight, layer.bias.detach().to(self.dtype)
 
+    def chunk(self, batch: int) -> int:
+        return CHUNK
+
     def images(self, images: Tensor) -> Tensor:
         return images.to(self.device)
 
     def _potential(self, node: Node, layer: SpikingConv, piece: Tensor) -> Tensor:
         prepared = self._weights[node.name]
         if prepared is None:
-            return layer.potential(piece)
+            with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+                return layer.potential(piece)
         weight, bias = prepared
         x = piece.flatten(0, 1).contiguous(memory_format=torch.channels_last)
         out = F.conv2d(x, weight, bias, layer.stride, layer.padding, layer.dilation, layer.groups)

@@ -1,10 +1,10 @@
 """Bit-packed spike trains and the linear operations on them.
 
 A train is uint8 ``[K, N, H, W, bytes]``, channels last, little-endian bits. What a bit is worth stands apart in
-``Channels``: packed channel p is a spike of logical channel ``index[p]`` worth ``value[p]`` in activation units. So every
-linear operation is exact on bits: upsampling repeats them, concatenation and sum put channels behind each other (a sum
-keeps the index of both), average pooling puts the places of its window behind each other, a signed neuron has a plane
-of negative worth.
+``Channels``: packed channel p is a spike of logical channel ``index[p]`` worth ``value[p]`` in activation units. So
+every linear operation is exact on bits: upsampling repeats them, concatenation and sum put channels behind each other
+(a sum keeps the index of both), average pooling puts the places of its window behind each other, a signed neuron has a
+plane of negative worth.
 """
 
 from __future__ import annotations
@@ -84,9 +84,7 @@ def combined_channels(module: SpikeOp, inputs: list[Channels]) -> Channels:
         index = torch.cat([c.index + offset for c, offset in zip(inputs, offsets, strict=True)])
         return Channels(sum(c.logical for c in inputs), index, torch.cat([c.value for c in inputs]))
     if isinstance(module, Add):
-        return Channels(
-            inputs[0].logical, torch.cat([c.index for c in inputs]), torch.cat([c.value for c in inputs])
-        )
+        return Channels(inputs[0].logical, torch.cat([c.index for c in inputs]), torch.cat([c.value for c in inputs]))
     (channels,) = inputs
     if isinstance(module, AvgPool):
         height, width = _pair(module.pool.kernel_size)
@@ -119,7 +117,7 @@ def _windows(pool: nn.AvgPool2d, train: Tensor) -> Tensor:
 
 
 def pack(spikes: Tensor, *, signed: bool) -> Tensor:
-    """A layer's spikes ``[K, N, C, H, W]`` in {-1, 0, 1} -> bits ``[K, N, H, W, bytes]``, meant as in ``layer_channels``."""
+    """A layer's spikes ``[K, N, C, H, W]`` in {-1, 0, 1} -> bits ``[K, N, H, W, bytes]`` of its ``layer_channels``."""
     last = F.pad(spikes.movedim(2, -1), (0, padded(spikes.shape[2]) - spikes.shape[2]))
     planes = [last > 0, last < 0] if signed else [last > 0]
     worth = torch.tensor([1 << bit for bit in range(8)])

@@ -86,6 +86,7 @@ class Simulation:
         self._readers = network.consumers()
         self._trains: dict[str, _Train] = {}
         self._states: dict[str, Any] = {}
+        self._positions: dict[str, int] = {}
         self._sums = {n.name: _Sum() for n in network.nodes if isinstance(n.module, Readout)}
         self._done: set[int] = set()
 
@@ -98,8 +99,8 @@ class Simulation:
             end = stop - self.network.starts[node.name]
             if end > begin:
                 self._run(node, begin, end)
+                self._forget(node, end)
         self.clock = stop
-        self._forget()
         ready = [t for t in self.readouts if t not in self._done and all(t in s.maps for s in self._sums.values())]
         self._done.update(ready)
         return [self._readings(t) for t in ready]
@@ -181,11 +182,13 @@ class Simulation:
         train = self._trains[name]
         return train.values[begin - train.first : end - train.first]
 
-    def _forget(self) -> None:
-        """Drop what every reader has read."""
-        for name, train in self._trains.items():
-            needed = [max(self.clock - self.network.starts[reader.name], 0) for reader in self._readers[name]]
-            drop = min(min(needed, default=self.T) - train.first, len(train.values))
+    def _forget(self, reader: Node, position: int) -> None:
+        """Drop what every reader has read, now that ``reader`` has come to this step of its own clock."""
+        self._positions[reader.name] = position
+        for name in {*reader.inputs, reader.name} & self._trains.keys():
+            train = self._trains[name]
+            needed = min((self._positions.get(r.name, 0) for r in self._readers[name]), default=self.T)
+            drop = min(needed - train.first, len(train.values))
             if drop > 0:
                 # A slice would keep the whole storage alive.
                 rest = train.values[drop:]
@@ -219,4 +222,4 @@ def simulate(
     readouts = sorted(set(readouts))
     run = Simulation(network, images, T or max(readouts, default=0), readouts, backend)
     while run.clock < run.end:
-        yield from run.advance(chunk or run.backend.chunk)
+        yield from run.advance(chunk or run.backend.chunk(len(images)))

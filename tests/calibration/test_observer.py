@@ -27,6 +27,7 @@ from spikedet.calibration.coarse import answer
 from spikedet.calibration.observer import Observer, peak_bytes
 from spikedet.calibration.store import ByteStore
 from spikedet.snn import IMAGE, Readout, SpikingConv, SpikingNetwork, qc_forward, simulate
+from spikedet.snn.native.layers import PackedConv, PackedState
 
 KINDS = [("if", 0), ("if", 1), ("signed", 0), ("signed", 1), ("signed", 3)]
 
@@ -143,16 +144,21 @@ def test_the_estimated_peak_is_what_was_held(make: Any, T: int, budget: float) -
 
 
 def potentials(network: SpikingNetwork, monkeypatch: pytest.MonkeyPatch) -> Counter[int]:
-    """How often a whole coarse calibration computes the potential of each layer, by the layer's weight."""
+    """How often a whole coarse calibration computes the potential of each layer, dense or by events."""
     calls: Counter[int] = Counter()
-    potential = SpikingConv.potential
+    potential, window = SpikingConv.potential, PackedConv.window
 
     def counted(layer: SpikingConv, x: torch.Tensor) -> torch.Tensor:
         calls[layer.weight.data_ptr()] += 1
         return potential(layer, x)
 
+    def counted_window(packed: PackedConv, state: PackedState, bits: torch.Tensor | None, T: int) -> torch.Tensor:
+        calls[packed.layer.weight.data_ptr()] += bits is not None  # a constant's potential was computed densely
+        return window(packed, state, bits, T)
+
     with monkeypatch.context() as patch:
         patch.setattr(SpikingConv, "potential", counted)
+        patch.setattr(PackedConv, "window", counted_window)
         calibrate_network(network, pictures(4), settings(), fine=False)
     return calls
 

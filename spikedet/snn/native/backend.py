@@ -12,11 +12,12 @@ from spikedet.snn.backend import Backend
 from spikedet.snn.layers import Readout, SpikeOp, SpikingConv
 from spikedet.snn.native.layers import PackedConv, PackedState
 from spikedet.snn.native.library import NativeUnavailable, library
-from spikedet.snn.packing import Channels, combine, combined_channels, layer_channels, why_not
 from spikedet.snn.network import Node, SpikingNetwork
+from spikedet.snn.packing import Channels, combine, combined_channels, layer_channels, why_not
 
-NATIVE_CHUNK = 8
-"""Steps simulated together: potentials are loaded once per chunk, while spikes and their lists stay in the caches."""
+CHUNK = 20
+"""Maps simulated together, steps times pictures. A neuron that fires does so again: the more steps, the more often its
+weight row is found in the cache; the fewer maps, the shorter the lists of spikes."""
 
 
 class NativeBackend(Backend):
@@ -36,13 +37,16 @@ class NativeBackend(Backend):
         dense = library().spikedet_has_dense()
         ways = "event-driven" + (" or dense 8-bit" if dense and mode == "fast" else "")
         about = f"{ways}, {'float32' if mode == 'exact' else 'int8'} weights, compiled for this processor"
-        super().__init__(network, about, NATIVE_CHUNK)
+        super().__init__(network, about)
         if reason := why_unsupported(network):
             raise NativeUnavailable(reason)
         self._channels = network_channels(network)
         self.layers = {
             node.name: PackedConv(layer, self._channels.get(node.inputs[0]), mode) for node, layer in network.spiking()
         }
+
+    def chunk(self, batch: int) -> int:
+        return max(CHUNK // batch, 4)
 
     def images(self, images: Tensor) -> Tensor:
         return images

@@ -42,7 +42,7 @@ class _Convolution(ctypes.Structure):
 
 @dataclass
 class PackedState:
-    """State of one layer: potentials (and signed counts) ``[N, H, W, C padded]``, steps done, a constant's potential."""
+    """State of one layer: potentials and signed counts ``[N, H, W, C padded]``, a constant input's potential, steps done."""
 
     u: Tensor
     count: Tensor | None

@@ -34,7 +34,15 @@ class NativeRate(torch.autograd.Function):
         shape = rows[0].shape[1:]
         rate = torch.empty(shape)
         slopes = torch.empty((steps, *shape), dtype=torch.uint8)
-        sizes = (steps, int(len(v) != steps), delay, int(signed), shape[:3].numel(), shape[3], rows[1].shape[:3].numel())
+        sizes = (
+            steps,
+            int(len(v) != steps),
+            delay,
+            int(signed),
+            shape[:3].numel(),
+            shape[3],
+            rows[1].shape[:3].numel(),
+        )
         window = _RateWindow(*sizes, *(row.data_ptr() for row in rows))
         library().spikedet_rate(ctypes.byref(window), *map(_pointer, (rate, slopes)))
         ctx.save_for_backward(slopes, *rows[2:])

@@ -1,0 +1,41 @@
+"""Early exit: when the answers of a network have stopped changing."""
+
+from __future__ import annotations
+
+import torch
+from torchvision.ops import box_iou
+
+from spikedet.detections import Detections
+
+SAME_IOU = 0.9
+"""Overlap from which two boxes of one class count as the same."""
+
+
+class Stability:
+    """Watches the detections of one picture step by step.
+
+    Args:
+        steps: how many answers in a row must say the same as the one before; 0 is never satisfied.
+    """
+
+    def __init__(self, steps: int) -> None:
+        self._wanted, self._same = steps, 0
+        self._last: Detections | None = None
+
+    def reached(self, detections: Detections) -> bool:
+        """Take the next answer; True once enough of them have been the same."""
+        self._same = self._same + 1 if self._last is not None and same(self._last, detections) else 0
+        self._last = detections
+        return 0 < self._wanted <= self._same
+
+
+def same(one: Detections, other: Detections, iou: float = SAME_IOU) -> bool:
+    """Whether two answers have the same boxes: each finds one of its class in the other, one to one."""
+    if len(one.labels) != len(other.labels):
+        return False
+    if not len(one.labels):
+        return True
+    overlap = box_iou(torch.from_numpy(one.boxes_xyxy), torch.from_numpy(other.boxes_xyxy))
+    overlap[torch.from_numpy(one.labels)[:, None] != torch.from_numpy(other.labels)[None]] = 0
+    best = overlap.max(1)
+    return bool((best.values >= iou).all()) and len(best.indices.unique()) == len(one.labels)
