@@ -15,7 +15,7 @@ from PIL import Image
 from tiny_detector import T, chain, fingerprint, pictures, write_ann
 
 from spikedet.checkpoint import CheckpointMeta, file_sha256, load_checkpoint, read_meta, save_checkpoint
-from spikedet.config import ConvertConfig, EvaluateConfig
+from spikedet.config import ConvertConfig, EvaluateConfig, SimulationConfig
 from spikedet.convert import convert
 from spikedet.data import DetectionDataset, load_dataset
 from spikedet.data.dataset import Sample

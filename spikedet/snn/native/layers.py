@@ -42,7 +42,7 @@ class _Convolution(ctypes.Structure):
 
 @dataclass
 class PackedState:
-    """State of one layer: potentials and signed counts ``[N, H, W, C padded]``, a constant input's potential, steps done."""
+    """State of one layer: potentials, signed counts and a constant input's potential ``[N, H, W, C padded]``, steps done."""
 
     u: Tensor
     count: Tensor | None
