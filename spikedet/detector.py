@@ -47,7 +47,7 @@ class SpikingDetector:
         return cls(load_network(path, how))
 
     def __str__(self) -> str:
-        return f"{self.meta.model} ({self.meta.stage}), {self._network}"
+        return f"{self.meta.model} ({self.meta.stage}), {self._network.describe(1)}"
 
     @property
     def meta(self) -> CheckpointMeta:
@@ -82,13 +82,12 @@ class SpikingDetector:
             DataError: the picture cannot be read.
             ConfigError: a time step beyond the network's T.
         """
-        requested = [int(step) for step in (t if isinstance(t, Sequence) else () if t is None else (t,))]
-        return dict(self._detections(image, requested, confidence, iou, None))
+        return dict(self._detections(image, [] if t is None else _as_steps(t), confidence, iou, None))
 
     def stream(
         self,
         image: Image,
-        t: Sequence[int] | None = None,
+        t: int | Sequence[int] | None = None,
         *,
         confidence: float = 0.25,
         iou: float = 0.7,
@@ -98,7 +97,7 @@ class SpikingDetector:
 
         Args:
             image: RGB ``[H, W, 3]`` uint8, or the path of a picture.
-            t: time steps to read out; None reads every step.
+            t: time steps to read out; None or none reads every step.
             confidence: lowest score kept.
             iou: overlap above which the weaker of two boxes of a class is dropped.
             stable_steps: early exit: the last answer is the first that is the same as that many before it.
@@ -109,11 +108,9 @@ class SpikingDetector:
         Raises:
             DataError, ConfigError: as when called.
         """
-        stability = Stability(stable_steps)
-        for step, detections in self._detections(image, t or range(1, (self.T or 0) + 1), confidence, iou, 1):
-            yield step, detections
-            if stability.reached(detections):
-                return
+        requested = ([] if t is None else _as_steps(t)) or list(range(1, (self.T or 0) + 1))
+        found = self._detections(image, requested, confidence, iou, 1)
+        return _until_stable(found, Stability(stable_steps))
 
     def _detections(
         self, image: Image, requested: Sequence[int], confidence: float, iou: float, chunk: int | None
@@ -122,5 +119,20 @@ class SpikingDetector:
         steps = require_steps(self._network, requested)
         size = self.meta.image_size
         image_hw = (int(pixels.shape[0]), int(pixels.shape[1]))
-        for step, prediction in self._network.stream(to_input([pixels], size), steps, chunk=chunk):
-            yield step, to_detections(prediction.decoded, size, [image_hw], confidence, iou)[0]
+        stream = self._network.stream(to_input([pixels], size), steps, chunk=chunk)
+        return (
+            (step, to_detections(prediction.decoded, size, [image_hw], confidence, iou)[0])
+            for step, prediction in stream
+        )
+
+
+def _as_steps(t: int | Sequence[int]) -> list[int]:
+    """One time step or several (a list, a tuple, a range, an array) as a list."""
+    return [int(step) for step in np.atleast_1d(np.asarray(t))]
+
+
+def _until_stable(found: Iterator[tuple[int, Detections]], stability: Stability) -> Iterator[tuple[int, Detections]]:
+    for step, detections in found:
+        yield step, detections
+        if stability.reached(detections):
+            return

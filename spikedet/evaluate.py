@@ -88,9 +88,10 @@ def evaluate(config: EvaluateConfig) -> list[ResultRow]:
     judged: list[Judged] = []
     for path in paths:
         for name, network in variants(path, config):
+            print(f"{name}: {network.describe(config.batch)}", flush=True)
             started = time.perf_counter()
             found = judge(name, network, dataset, parse_time_steps(config.t), config.batch)
-            print(f"{name} on {len(dataset)} pictures in {time.perf_counter() - started:.1f} s, {network}", flush=True)
+            print(f"{name} on {len(dataset)} pictures in {time.perf_counter() - started:.1f} s", flush=True)
             for result in found:
                 result.digest = digests[path]
                 judged.append(result)

@@ -21,6 +21,7 @@ from spikedet.errors import ConfigError
 from spikedet.models import ClipDetector, as_qc, load_ann
 from spikedet.models.postprocess import decode_head
 from spikedet.snn import SpikingNetwork, make_backend, simulate
+from spikedet.snn.memory import estimate_bytes
 
 ANN_STEP = 0
 """The "time step" of a network without time."""
@@ -59,6 +60,9 @@ class Network(Protocol):
     def latency(self, t: int) -> int | None:
         """L of a read-out after t steps, None without time."""
 
+    def describe(self, batch: int) -> str:
+        """What computes it, and for a spiking network why, and the memory that this many pictures will take."""
+
 
 class AnnNetwork:
     """A source ANN, a clip ANN with Stage I's weights, or (``T`` given) a QC-ANN."""
@@ -67,7 +71,7 @@ class AnnNetwork:
         self.meta, self._device = meta, pick_device(device)
         self._model = (as_qc(model, T) if T is not None else model).eval().to(self._device)
 
-    def __str__(self) -> str:
+    def describe(self, batch: int) -> str:
         return f"torch on {self._device}"
 
     def steps(self, requested: Sequence[int]) -> list[int]:
@@ -87,7 +91,7 @@ class AnnNetwork:
 
 
 class SnnNetwork:
-    """A converted network, simulated as the settings say; ``str()`` of it says by what, and why."""
+    """A converted network, simulated as the settings say."""
 
     def __init__(self, network: SpikingNetwork, meta: CheckpointMeta, how: SimulationConfig | None = None) -> None:
         how = how or SimulationConfig()
@@ -95,8 +99,10 @@ class SnnNetwork:
         self.backend = make_backend(self.network, how.backend, how.mode)
         self._chunk = how.chunk or None
 
-    def __str__(self) -> str:
-        return str(self.backend)
+    def describe(self, batch: int) -> str:
+        size = self.meta.image_size
+        mib = estimate_bytes(self.backend, (size, size), batch, self._chunk) / 2**20
+        return f"{self.backend}; about {mib:.0f} MiB for {batch} pictures"
 
     def steps(self, requested: Sequence[int]) -> list[int]:
         return [t for t in requested if t <= self.network.T] if requested else [self.network.T]

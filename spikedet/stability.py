@@ -37,5 +37,9 @@ def same(one: Detections, other: Detections, iou: float = SAME_IOU) -> bool:
         return True
     overlap = box_iou(torch.from_numpy(one.boxes_xyxy), torch.from_numpy(other.boxes_xyxy))
     overlap[torch.from_numpy(one.labels)[:, None] != torch.from_numpy(other.labels)[None]] = 0
-    best = overlap.max(1)
-    return bool((best.values >= iou).all()) and len(best.indices.unique()) == len(one.labels)
+    for _ in range(len(one.labels)):  # the two that overlap most find each other first
+        row, column = divmod(int(overlap.argmax()), len(other.labels))
+        if overlap[row, column] < iou:
+            return False
+        overlap[row], overlap[:, column] = -1, -1
+    return True

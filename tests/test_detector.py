@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from PIL import Image
 from tiny_detector import IMAGE_SIZE, T, chain
 
 import spikedet
+from spikedet.config import SimulationConfig
 from spikedet.data.scenes import SYNTHETIC_CLASS_NAMES
 from spikedet.data.transforms import to_input
 from spikedet.detections import Detections
@@ -19,6 +22,8 @@ from spikedet.detector import SpikingDetector
 from spikedet.errors import CheckpointError, ConfigError, DataError
 from spikedet.models.postprocess import to_detections
 from spikedet.networks import load_network
+from spikedet.snn import Simulation
+from spikedet.stability import same
 
 HEIGHT, WIDTH = 50, 70
 
@@ -134,3 +139,106 @@ def test_missing_pictures_and_checkpoints_are_named(fine: SpikingDetector, tmp_p
         fine(tmp_path / "none.jpg")
     with pytest.raises(CheckpointError, match=r"none\.safetensors: no such checkpoint"):
         SpikingDetector.load(tmp_path / "none.safetensors")
+
+
+# --- step by step ---------------------------------------------------------------------------------------------------
+
+
+def like_before(found: dict[int, Detections], stable_steps: int) -> list[int]:
+    """The steps up to the first that ends a row of ``stable_steps`` answers like the one before."""
+    steps, row = list(found), 0
+    for before, step in pairwise(steps):
+        row = row + 1 if same(found[before], found[step]) else 0
+        if row == stable_steps:
+            return steps[: steps.index(step) + 1]
+    return steps
+
+
+def test_a_stream_answers_at_every_step(fine: SpikingDetector) -> None:
+    assert [t for t, _ in fine.stream(picture())] == [1, 2, 3, 4]
+    assert [t for t, _ in fine.stream(picture(), [])] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("t", [[2], [1, 3], (4, 2)])
+def test_a_stream_answers_for_the_steps_asked(fine: SpikingDetector, t: Any) -> None:
+    assert [step for step, _ in fine.stream(picture(), t)] == sorted(t)
+
+
+def test_a_stream_says_what_a_call_says(fine: SpikingDetector) -> None:
+    together = fine(picture(), [1, 2, 3, 4], confidence=0.6, iou=0.5)
+    streamed = dict(fine.stream(picture(), confidence=0.6, iou=0.5))
+    assert list(streamed) == list(together)
+    assert all(equal(streamed[t], together[t]) for t in together)
+    assert len({len(found) for found in streamed.values()}) > 1
+
+
+def test_a_stream_takes_pictures_from_files_too(fine: SpikingDetector, tmp_path: Path) -> None:
+    Image.fromarray(picture()).save(tmp_path / "picture.png")
+    for (_, of_file), (_, of_array) in zip(fine.stream(tmp_path / "picture.png"), fine.stream(picture()), strict=True):
+        assert equal(of_file, of_array)
+
+
+@pytest.mark.parametrize("how", [{"backend": "torch"}, {"mode": "fast"}, {"backend": "torch", "mode": "fast"}], ids=str)
+def test_a_stream_says_what_a_call_says_however_it_is_simulated(how: dict[str, Any]) -> None:
+    detector = SpikingDetector.load(chain()["fine"], SimulationConfig(**how))
+    together = detector(picture(), [1, 2, 3, 4])
+    assert all(equal(found, together[t]) for t, found in detector.stream(picture()))
+
+
+def test_an_answer_is_there_before_the_next_step_is_simulated(
+    fine: SpikingDetector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clocks: list[int] = []
+    advance = Simulation.advance
+
+    def watched(simulation: Simulation, steps: int) -> Any:
+        clocks.append(steps)
+        return advance(simulation, steps)
+
+    monkeypatch.setattr(Simulation, "advance", watched)
+    stream = fine.stream(picture())
+    assert clocks == []
+    assert [(next(stream)[0], len(clocks)) for _ in range(T)] == [(1, 1), (2, 2), (3, 3), (4, 4)]
+    assert clocks == [1, 1, 1, 1]
+
+
+@pytest.mark.parametrize("stable_steps", [1, 2, 3, 4])
+@pytest.mark.parametrize("confidence", [0.25, 0.7, 1.0])
+def test_a_stream_ends_when_the_boxes_have_settled(fine: SpikingDetector, confidence: float, stable_steps: int) -> None:
+    every = dict(fine.stream(picture(), confidence=confidence))
+    found = dict(fine.stream(picture(), confidence=confidence, stable_steps=stable_steps))
+    assert list(found) == like_before(every, stable_steps)
+    assert all(equal(detections, every[t]) for t, detections in found.items())
+
+
+def test_nothing_found_settles_at_once(fine: SpikingDetector) -> None:
+    """And what follows is not simulated."""
+    assert [t for t, _ in fine.stream(picture(), confidence=1.0, stable_steps=1)] == [1, 2]
+    assert [t for t, _ in fine.stream(picture(), confidence=1.0, stable_steps=3)] == [1, 2, 3, 4]
+    assert [t for t, _ in fine.stream(picture(), [1, 4], confidence=1.0, stable_steps=1)] == [1, 4]
+
+
+@pytest.mark.parametrize("stage", ["ann", "qc"])
+@pytest.mark.parametrize("how", [{}, {"t": [1, 2]}, {"stable_steps": 1}], ids=str)
+def test_a_network_without_time_streams_one_answer(stage: str, how: dict[str, Any]) -> None:
+    detector = SpikingDetector.load(chain()[stage])
+    ((step, found),) = detector.stream(picture(), **how)
+    assert step == 0
+    assert equal(found, detector(picture())[0])
+
+
+def test_a_stream_refuses_what_a_call_refuses(fine: SpikingDetector, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"the network was converted for T = 4; time steps must lie in 1\.\.T"):
+        next(fine.stream(picture(), [2, 8]))
+    with pytest.raises(DataError, match=r"none\.jpg: picture not found"):
+        next(fine.stream(tmp_path / "none.jpg"))
+
+
+@pytest.mark.parametrize(("stage", "end"), [("ann", r", torch on "), ("fine", r", (native|torch) backend: .*")])
+def test_a_detector_says_what_it_is(stage: str, end: str) -> None:
+    assert re.match(rf"tiny \({stage}\){end}", str(SpikingDetector.load(chain()[stage])))
+
+
+def test_a_device_that_is_not_there_is_an_error() -> None:
+    with pytest.raises(ConfigError, match="--device none: not a device"):
+        SpikingDetector.load(chain()["fine"], SimulationConfig(device="none"))

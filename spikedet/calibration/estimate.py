@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from spikedet.calibration.observer import peak_bytes
@@ -33,15 +33,14 @@ class Estimate:
 
 def estimate(network: SpikingNetwork, images: Tensor, config: CalibrateConfig) -> Estimate:
     """Memory exactly (it follows from the shapes), time from the speed of one forward pass here and now."""
-    values = qc_forward(network, images[:1], network.T)
-    shapes = {node.name: tuple(values[node.name].shape[1:]) for node, _ in network.spiking()}
+    shapes = network.shapes((images.shape[-2], images.shape[-1]))
     started = time.perf_counter()
     qc_forward(network, images[:2], network.T)
     seconds_per_picture = (time.perf_counter() - started) / 2
     macs, cropped = 0.0, 0.0
     for node in network.nodes:
         if isinstance(node.module, (SpikingConv, Readout)):
-            height, width = values[node.name].shape[-2:]
+            _, height, width = shapes[node.name]
             steps = 1 if isinstance(node.module, Readout) else network.T
             per_place = float(node.module.weight.numel()) * steps
             macs += per_place * height * width
@@ -56,7 +55,6 @@ def estimate(network: SpikingNetwork, images: Tensor, config: CalibrateConfig) -
 
 def probe_batch(network: SpikingNetwork, images: Tensor, budget_bytes: float = 256 * 2**20) -> int:
     """Pictures per simulation batch such that the largest layer's potentials fit the budget."""
-    with torch.no_grad():
-        values = qc_forward(network, images[:1], network.T)
-    largest = max(values[node.name].numel() for node, _ in network.spiking()) * network.T * 4
+    shapes = network.shapes((images.shape[-2], images.shape[-1]))
+    largest = max(math.prod(shapes[node.name]) for node, _ in network.spiking()) * network.T * 4
     return max(1, int(budget_bytes // largest))

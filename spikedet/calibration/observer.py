@@ -6,7 +6,7 @@ being calibrated, whose layers already done feed the ones to come. Both keep onl
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -194,7 +194,7 @@ def _spiking_readers(network: SpikingNetwork) -> dict[str, set[str]]:
     return readers
 
 
-def peak_bytes(network: SpikingNetwork, shapes: dict[str, tuple[int, ...]], pictures: int) -> int:
+def peak_bytes(network: SpikingNetwork, shapes: Mapping[str, tuple[int, ...]], pictures: int) -> int:
     """Largest number of bytes the store holds at once, for an estimate before the run.
 
     Args:

@@ -20,7 +20,7 @@ class Backend(ABC):
 
     Attributes:
         name: as it is chosen by.
-        network: what is simulated; its weights are read when the backend is made.
+        network: what is simulated. Weights are prepared when the backend is made: a changed network needs a new one.
         about: precision and ways of computing, in words.
         why: why this backend was taken, if something chose it.
     """
@@ -42,8 +42,8 @@ class Backend(ABC):
         """Pictures ``[N, 3, H, W]`` as this backend computes with them."""
 
     @abstractmethod
-    def state(self, node: Node, layer: SpikingConv, piece: Tensor) -> Any:
-        """State of a layer before its first step, for input trains like this piece."""
+    def state(self, node: Node, layer: SpikingConv, batch: int, input_hw: tuple[int, int]) -> Any:
+        """State of a layer before its first step, for this many input maps of this height and width."""
 
     @abstractmethod
     def constant_state(self, node: Node, layer: SpikingConv, x: Tensor) -> Any:

@@ -6,6 +6,7 @@ on a GPU): weights, spikes times theta, and the convolution's output are rounded
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +17,7 @@ from spikedet.config import Mode
 from spikedet.snn.backend import Backend
 from spikedet.snn.layers import NeuronState, Readout, SpikeOp, SpikingConv, broadcast
 from spikedet.snn.network import Node, SpikingNetwork
+from spikedet.snn.triton_neurons import fused_neurons
 
 CHUNK = 4
 """Steps folded into the batch: enough for large convolutions, few enough for potentials to stay small."""
@@ -43,7 +45,9 @@ class TorchBackend(Backend):
         self.dtype = (
             torch.float32 if mode == "exact" else torch.float16 if self.device.type == "cuda" else torch.bfloat16
         )
+        self._neurons, fused = fused_neurons(self.device) if self.device.type == "cuda" else (None, "")
         about = f"dense convolutions in {str(self.dtype).removeprefix('torch.')} on {self.device}"
+        about += f", {fused}" if fused else ""
         super().__init__(network, about)
         self._weights = {node.name: self._prepared(layer) for node, layer in network.spiking()}
 
@@ -63,19 +67,19 @@ class TorchBackend(Backend):
     def _potential(self, node: Node, layer: SpikingConv, piece: Tensor) -> Tensor:
         prepared = self._weights[node.name]
         if prepared is None:
-            with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+            with float32():
                 return layer.potential(piece)
         weight, bias = prepared
         x = piece.flatten(0, 1).contiguous(memory_format=torch.channels_last)
         out = F.conv2d(x, weight, bias, layer.stride, layer.padding, layer.dilation, layer.groups)
         return out.unflatten(0, piece.shape[:2]).float()
 
-    def state(self, node: Node, layer: SpikingConv, piece: Tensor) -> _State:
-        shape = layer.output_shape(piece.shape[1], piece.shape[-2], piece.shape[-1])
-        return _State(layer.initial_state(shape))
+    def state(self, node: Node, layer: SpikingConv, batch: int, input_hw: tuple[int, int]) -> _State:
+        return _State(layer.initial_state(layer.output_shape(batch, *input_hw)))
 
     def constant_state(self, node: Node, layer: SpikingConv, x: Tensor) -> _State:
-        drive = layer.potential(x.unsqueeze(0))
+        with float32():
+            drive = layer.potential(x.unsqueeze(0))
         return _State(layer.initial_state(drive.shape[1:]), drive)
 
     def fire(
@@ -85,14 +89,25 @@ class TorchBackend(Backend):
         if piece is not None:
             v = self._potential(node, layer, piece)
         else:
-            drive = state.drive if state.drive is not None else state.neurons.u.new_zeros((1, *shape))
-            v = drive.expand(steps, *shape)
-        spikes = layer.run(v, state.neurons)
+            v = state.drive if state.drive is not None else state.neurons.u.new_zeros((1, *shape))
+        if self._neurons is not None:
+            train = self._fused(layer, state.neurons, v, steps, tail)
+        else:
+            train = self._plain(layer, state.neurons, v.expand(steps, *shape), tail)
+        return train, (train != 0).flatten(2).sum(2).double().cpu()
+
+    def _plain(self, layer: SpikingConv, state: NeuronState, v: Tensor, tail: int) -> Tensor:
+        spikes = layer.run(v, state)
         if tail > 0:
-            zeros = state.neurons.u.new_zeros((1, *shape)).expand(tail, *shape)
-            spikes = torch.cat([spikes, layer.run(zeros, state.neurons)])
-        counts = spikes.abs().flatten(2).sum(2).double().cpu()
-        return (spikes * broadcast(layer.theta)).to(self.dtype), counts
+            zeros = state.u.new_zeros((1, *state.u.shape)).expand(tail, *state.u.shape)
+            spikes = torch.cat([spikes, layer.run(zeros, state)])
+        return spikes.mul_(broadcast(layer.theta)).to(self.dtype)
+
+    def _fused(self, layer: SpikingConv, state: NeuronState, v: Tensor, steps: int, tail: int) -> Tensor:
+        assert self._neurons is not None
+        silent = min(max(layer.delay - state.step, 0), steps + tail)
+        state.step += steps + tail
+        return self._neurons(v.contiguous(), state.u, state.count, layer.theta, steps, silent, tail, self.dtype)
 
     def combine(self, node: Node, module: SpikeOp, pieces: list[Tensor]) -> Tensor:
         made: Tensor = module(pieces)
@@ -106,5 +121,12 @@ class TorchBackend(Backend):
         return part if total is None else total + part
 
     def read(self, node: Node, module: Readout, total: Tensor, t: int) -> Tensor:
-        logits: Tensor = module(total / t)
+        with float32():
+            logits: Tensor = module(total / t)
         return logits
+
+
+def float32() -> AbstractContextManager[None]:
+    """Convolutions in true float32 on a GPU too, where TF32 would keep 10 bits of it."""
+    context: AbstractContextManager[None] = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
+    return context

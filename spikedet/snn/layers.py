@@ -73,12 +73,8 @@ class SpikingConv(nn.Module):
         self, batch: int, height: int, width: int, *, padding: tuple[int, ...] | None = None
     ) -> tuple[int, int, int, int]:
         """``[N, C, H', W']`` for inputs of this height and width; ``padding`` instead of the layer's own."""
-        padding = padding or self.padding
-        spans = [
-            (side + 2 * padding[i] - self.dilation[i] * (self.weight.shape[2 + i] - 1) - 1) // self.stride[i] + 1
-            for i, side in enumerate((height, width))
-        ]
-        return (batch, len(self.theta), spans[0], spans[1])
+        spans = convolved_hw((height, width), self.weight, self.stride, padding or self.padding, self.dilation)
+        return (batch, len(self.theta), *spans)
 
     def initial_state(self, shape: Sequence[int]) -> NeuronState:
         """State before the first step, for potentials of this ``[N, C, H, W]`` shape."""
@@ -131,6 +127,10 @@ class Readout(nn.Module):
         """``[N, C_in, H, W]`` mean input -> ``[N, C, H', W']``."""
         return F.conv2d(mean, self.weight, self.bias, self.stride, self.padding)
 
+    def output_shape(self, batch: int, height: int, width: int) -> tuple[int, int, int, int]:
+        """``[N, C, H', W']`` for inputs of this height and width."""
+        return (batch, len(self.bias), *convolved_hw((height, width), self.weight, self.stride, self.padding))
+
 
 class SpikeOp(nn.Module):
     """A linear operation on spike trains, without state: ``forward(list of [K, N, C, H, W]) -> [K, N, C', H', W']``."""
@@ -181,3 +181,18 @@ class AvgPool(SpikeOp):
 def broadcast(values: Tensor) -> Tensor:
     """``[C]`` -> ``[1, C, 1, 1]``; ``[C, H, W]`` -> ``[1, C, H, W]``."""
     return values.view(1, -1, 1, 1) if values.ndim == 1 else values.unsqueeze(0)
+
+
+def convolved_hw(
+    input_hw: tuple[int, int],
+    weight: Tensor,
+    stride: tuple[int, ...],
+    padding: tuple[int, ...],
+    dilation: tuple[int, ...] = (1, 1),
+) -> tuple[int, int]:
+    """Height and width after a convolution."""
+    height, width = (
+        (side + 2 * padding[i] - dilation[i] * (weight.shape[2 + i] - 1) - 1) // stride[i] + 1
+        for i, side in enumerate(input_hw)
+    )
+    return height, width

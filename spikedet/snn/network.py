@@ -72,6 +72,18 @@ class SpikingNetwork(nn.Module):
                 readers[name].append(node)
         return readers
 
+    def shapes(self, image_hw: tuple[int, int]) -> dict[str, tuple[int, int, int]]:
+        """``[C, H, W]`` that every node sends for pictures of this height and width; nothing is computed."""
+        found: dict[str, tuple[int, int, int]] = {IMAGE: (3, *image_hw)}
+        for node in self.nodes:
+            if isinstance(node.module, (SpikingConv, Readout)):
+                _, height, width = found[node.inputs[0]]
+                found[node.name] = node.module.output_shape(1, height, width)[1:]
+            else:
+                made = node.module([torch.empty(1, 1, *found[name], device="meta") for name in node.inputs])
+                found[node.name] = (made.shape[2], made.shape[3], made.shape[4])
+        return found
+
     def is_constant(self, name: str) -> bool:
         """True if this node's output does not change over time: the image, and linear operations on it alone."""
         if name == IMAGE:

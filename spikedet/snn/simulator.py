@@ -85,10 +85,23 @@ class Simulation:
         self.spike_counts = torch.zeros(T, len(images), dtype=torch.float64)
         self._readers = network.consumers()
         self._trains: dict[str, _Train] = {}
-        self._states: dict[str, Any] = {}
+        self._states = self._initial_states()
         self._positions: dict[str, int] = {}
         self._sums = {n.name: _Sum() for n in network.nodes if isinstance(n.module, Readout)}
         self._done: set[int] = set()
+
+    @torch.no_grad()
+    def _initial_states(self) -> dict[str, Any]:
+        """All of them at once, so that a long run needs no more memory than a short one."""
+        shapes = self.network.shapes((self.images.shape[-2], self.images.shape[-1]))
+        states: dict[str, Any] = {}
+        for node, layer in self.network.spiking():
+            (source,) = node.inputs
+            if self.network.is_constant(source):
+                states[node.name] = self.backend.constant_state(node, layer, self._constant(source))
+            else:
+                states[node.name] = self.backend.state(node, layer, len(self.images), shapes[source][1:])
+        return states
 
     @torch.no_grad()
     def advance(self, steps: int) -> list[Readings]:
@@ -129,15 +142,7 @@ class Simulation:
         tail = end - max(begin, self.T)  # the window of the input is over, a delayed layer still fires
         constant = self.network.is_constant(source)
         piece = self._steps(source, begin, begin + steps) if steps and not constant else None
-        state = self._states.get(node.name)
-        if state is None:
-            if constant:
-                state = self.backend.constant_state(node, layer, self._constant(source))
-            else:
-                assert piece is not None
-                state = self.backend.state(node, layer, piece)
-            self._states[node.name] = state
-        spikes, counts = self.backend.fire(node, layer, state, piece, steps, max(tail, 0))
+        spikes, counts = self.backend.fire(node, layer, self._states[node.name], piece, steps, max(tail, 0))
         if not len(spikes):
             return
         first = max(begin - layer.delay, 0)

@@ -92,7 +92,12 @@ def rate(
 
     Returns:
         ``[N, C, H, W]``.
+
+    Raises:
+        ValueError: v has neither one step nor T.
     """
+    if len(v) not in (1, T):
+        raise ValueError(f"potentials of 1 or T = {T} steps expected, got {len(v)}")
     if v.device.type == "cpu" and v.dtype == torch.float32 and available():
         compiled: Tensor = NativeRate.apply(v, u0, theta, width * theta, T, signed, delay)
         return compiled

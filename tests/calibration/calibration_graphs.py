@@ -34,8 +34,11 @@ def reading(channels_in: int, channels: int = 2) -> Readout:
     return Readout(dyadic(channels, channels_in, 1, 1), dyadic(channels), stride=(1, 1), padding=(0, 0))
 
 
-def branching(neuron: str = "if", delay: int = 0, T: int = 8) -> SpikingNetwork:
-    """The picture's average beside a stem; stem -> {skip, down -> up}, joined in a concatenation and in a sum."""
+def branching(neuron: str = "if", delay: int = 0, T: int = 8, *, picture: bool = True) -> SpikingNetwork:
+    """The picture's average beside a stem; stem -> {skip, down -> up}, joined in a concatenation and in a sum.
+
+    Without the ``picture`` in the concatenation the whole network has a form on bits.
+    """
     how: dict[str, Any] = {"neuron": neuron, "delay": delay}
     nodes = [
         Node("stem", (IMAGE,), spiking(3, 4, stride=2, **how)),
@@ -45,8 +48,8 @@ def branching(neuron: str = "if", delay: int = 0, T: int = 8) -> SpikingNetwork:
         Node("deep", ("down",), spiking(3, 4, k=1, **how)),
         Node("up", ("deep",), Upsample(2)),
         Node("sum", ("skip", "up"), Add()),
-        Node("joined", ("sum", "stem", "small"), Concat()),
-        Node("last", ("joined",), spiking(11, 4, **how)),
+        Node("joined", ("sum", "stem", "small") if picture else ("sum", "stem"), Concat()),
+        Node("last", ("joined",), spiking(11 if picture else 8, 4, **how)),
         Node("box", ("sum",), reading(4)),
         Node("class", ("last",), reading(4, 3)),
     ]

@@ -69,8 +69,9 @@ def our_spikes(network: SpikingNetwork, images: Tensor, T: int, chunk: int) -> t
     plain = SpikingConv.run
 
     def run(layer: SpikingConv, v: Tensor, state: object) -> Tensor:
-        pieces[layer].append(plain(layer, v, state))  # type: ignore[arg-type]
-        return pieces[layer][-1]
+        spikes = plain(layer, v, state)  # type: ignore[arg-type]
+        pieces[layer].append(spikes.clone())  # the backend scales them in place
+        return spikes
 
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(SpikingConv, "run", run)

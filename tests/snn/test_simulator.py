@@ -32,7 +32,7 @@ class Recorder:
 
         def run(layer: SpikingConv, v: Tensor, state: object) -> Tensor:
             spikes = plain(layer, v, state)  # type: ignore[arg-type]
-            self.pieces.setdefault(id(layer), []).append(spikes)
+            self.pieces.setdefault(id(layer), []).append(spikes.clone())  # the backend scales them in place
             return spikes
 
         monkeypatch.setattr(SpikingConv, "run", run)

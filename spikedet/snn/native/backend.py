@@ -40,19 +40,19 @@ class NativeBackend(Backend):
         super().__init__(network, about)
         if reason := why_unsupported(network):
             raise NativeUnavailable(reason)
-        self._channels = network_channels(network)
+        self.channels = network_channels(network)
         self.layers = {
-            node.name: PackedConv(layer, self._channels.get(node.inputs[0]), mode) for node, layer in network.spiking()
+            node.name: PackedConv(layer, self.channels.get(node.inputs[0]), mode) for node, layer in network.spiking()
         }
 
     def chunk(self, batch: int) -> int:
-        return max(CHUNK // batch, 4)
+        return max(CHUNK // max(batch, 1), 4)
 
     def images(self, images: Tensor) -> Tensor:
         return images
 
-    def state(self, node: Node, layer: SpikingConv, piece: Tensor) -> PackedState:
-        return self.layers[node.name].state(piece.shape[1], (piece.shape[2], piece.shape[3]))
+    def state(self, node: Node, layer: SpikingConv, batch: int, input_hw: tuple[int, int]) -> PackedState:
+        return self.layers[node.name].state(batch, input_hw)
 
     def constant_state(self, node: Node, layer: SpikingConv, x: Tensor) -> PackedState:
         return self.layers[node.name].constant_state(x)
@@ -86,7 +86,7 @@ class NativeBackend(Backend):
         return total
 
     def read(self, node: Node, module: Readout, total: Tensor, t: int) -> Tensor:
-        logits: Tensor = module(self._channels[node.inputs[0]].dense(total) / t)
+        logits: Tensor = module(self.channels[node.inputs[0]].dense(total) / t)
         return logits
 
 
@@ -105,6 +105,8 @@ def why_unsupported(network: SpikingNetwork) -> str | None:
     """What of a network has no form on packed spikes; None if all of it has."""
     if any(p.device.type != "cpu" for p in network.parameters()):
         return "the network's weights are not on the CPU"
+    if any(p.dtype != torch.float32 for p in network.parameters()):
+        return "the network's weights are not float32"
     for node in network.nodes:
         if isinstance(node.module, Readout) and network.is_constant(node.inputs[0]):
             return f"{node.name} reads a constant"

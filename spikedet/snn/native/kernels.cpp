@@ -114,11 +114,29 @@ template <int NV> struct Neurons {
     }
 };
 
+// Memory that one call leaves for the next of the same thread: fresh pages cost more than the work done on them.
+template <class T> class Scratch {
+    std::unique_ptr<T[]> memory;
+    int64_t size = 0;
+
+   public:
+    T* get(int64_t wanted) {
+        if (wanted > size) {
+            memory.reset();
+            memory.reset(new T[wanted]);
+            size = wanted;
+        }
+        return memory.get();
+    }
+};
+
+thread_local Scratch<uint32_t> event_list, row_starts, place_starts;
+thread_local Scratch<uint8_t> spread_spikes;
+
 // Indices of the spikes of every input row, times the bytes of a weight row, and where each place's begin.
 struct Events {
-    std::vector<uint32_t> row_start, place_start;
-    std::unique_ptr<uint32_t[]> list;
-    int64_t places;
+    const int64_t rows, places;
+    uint32_t *const row_start, *place_start = nullptr, *list = nullptr;
 
     static int64_t count(const uint8_t* bits, int64_t bytes) {
         int64_t found = 0, i = 0;
@@ -127,25 +145,26 @@ struct Events {
         return found;
     }
 
-    explicit Events(const Convolution& c, int64_t maps) : row_start(maps * c.height + 1), places(c.width) {
-        const int64_t rows = maps * c.height, bytes = c.width * c.bytes;
+    Events(const Convolution& c, int64_t maps)
+        : rows(maps * c.height), places(c.width), row_start(row_starts.get(rows + 1)) {
+        const int64_t bytes = c.width * c.bytes;
+        row_start[0] = 0;
 #pragma omp parallel for schedule(static)
         for (int64_t r = 0; r < rows; r++) row_start[r + 1] = uint32_t(count(c.bits + r * bytes, bytes));
         for (int64_t r = 0; r < rows; r++) row_start[r + 1] += row_start[r];
     }
 
-    int64_t total() const { return row_start.back(); }
+    int64_t total() const { return row_start[rows]; }
 
     void fill(const Convolution& c, uint32_t row_bytes) {
-        const int64_t rows = int64_t(row_start.size()) - 1;
-        place_start.resize(rows * (places + 1));
-        list.reset(new uint32_t[total() + 2 * LANES]);
+        place_start = place_starts.get(rows * (places + 1));
+        list = event_list.get(total());
 #pragma omp parallel for schedule(static)
         for (int64_t r = 0; r < rows; r++) {
-            uint32_t* out = list.get() + row_start[r];
-            uint32_t* start = place_start.data() + r * (places + 1);
+            uint32_t* out = list + row_start[r];
+            uint32_t* start = place_start + r * (places + 1);
             for (int64_t x = 0; x < places; x++) {
-                start[x] = uint32_t(out - list.get());
+                start[x] = uint32_t(out - list);
                 const uint8_t* bits = c.bits + (r * places + x) * c.bytes;
                 for (int64_t i = 0; i < c.bytes; i += 2) {
                     const uint32_t first = uint32_t((x * c.bytes + i) * 8) * row_bytes;
@@ -163,7 +182,7 @@ struct Events {
 #endif
                 }
             }
-            start[places] = uint32_t(out - list.get());
+            start[places] = uint32_t(out - list);
         }
     }
 };
@@ -173,14 +192,21 @@ struct Events {
 template <class W, int NV> struct Sum;
 
 template <int NV> struct Sum<float, NV> {
-    Floats sum[NV]{};
+    Floats sum[NV]{}, other[NV]{};
 
     void add(const char* base, const uint32_t* event, int64_t n) {
-        for (int64_t i = 0; i < n; i++)
+        int64_t i = 0;
+        if (n >= 12)  // long runs: two sums at a time, because an addition waits for the one before
+            for (; i + 2 <= n; i += 2)
+                for (int j = 0; j < NV; j++) {
+                    sum[j] += load<Floats>(base + event[i] + sizeof(Floats) * j);
+                    other[j] += load<Floats>(base + event[i + 1] + sizeof(Floats) * j);
+                }
+        for (; i < n; i++)
             for (int j = 0; j < NV; j++) sum[j] += load<Floats>(base + event[i] + sizeof(Floats) * j);
     }
 
-    Floats total(int j) const { return sum[j]; }
+    Floats total(int j) const { return sum[j] + other[j]; }
 };
 
 // Two vectors' worth of 16-bit lanes where there are that many channels.
@@ -251,18 +277,18 @@ struct Window {
     template <class Total> inline void run(int64_t map, int64_t ky, int64_t from, int64_t to, Total& sum) const {
         const int64_t iy = y0 + ky * c.dilation_h;
         if (iy < 0 || iy >= c.height) return;
-        const uint32_t* start = events.place_start.data() + (map * c.height + iy) * (c.width + 1);
+        const uint32_t* start = events.place_start + (map * c.height + iy) * (c.width + 1);
         const char* base = rows + ky * c.kernel_w * cin * row_bytes;
         if (c.dilation_w == 1) {  // neighbours: one run
             const int64_t first = std::max<int64_t>(x0 + from, 0), last = std::min(x0 + to, c.width);
             if (last > first)
-                sum.add(base - x0 * cin * row_bytes, events.list.get() + start[first], int64_t(start[last]) - start[first]);
+                sum.add(base - x0 * cin * row_bytes, events.list + start[first], int64_t(start[last]) - start[first]);
             return;
         }
         for (int64_t kx = from; kx < to; kx++) {
             const int64_t ix = x0 + kx * c.dilation_w;
             if (ix < 0 || ix >= c.width) continue;
-            sum.add(base + (kx - ix) * cin * row_bytes, events.list.get() + start[ix], int64_t(start[ix + 1]) - start[ix]);
+            sum.add(base + (kx - ix) * cin * row_bytes, events.list + start[ix], int64_t(start[ix + 1]) - start[ix]);
         }
     }
 };
@@ -326,12 +352,12 @@ template <class W, int NV> void by_events(const Steps s, const Convolution c, Ev
 
 #ifdef SPIKEDET_AVX512
 // One byte per input channel, columns padded: [K * N][H][padded width][8 bytes].
-std::unique_ptr<uint8_t[]> spread(const Convolution& c, int64_t maps, int64_t padded) {
+const uint8_t* spread(const Convolution& c, int64_t maps, int64_t padded) {
     const int64_t cin = 8 * c.bytes, line = padded * cin;
-    std::unique_ptr<uint8_t[]> spikes(new uint8_t[maps * c.height * line + 64]);
+    uint8_t* spikes = spread_spikes.get(maps * c.height * line);
 #pragma omp parallel for schedule(static)
     for (int64_t r = 0; r < maps * c.height; r++) {
-        uint8_t* out = spikes.get() + r * line;
+        uint8_t* out = spikes + r * line;
         std::memset(out, 0, c.padding_w * cin);
         const uint8_t* bits = c.bits + r * c.width * c.bytes;
         const int64_t inside = std::min(c.width, padded - c.padding_w);
@@ -384,18 +410,18 @@ inline void dense_places(const Steps& s, const Convolution& c, const uint8_t* sp
 template <int NV> void densely(const Steps s, const Convolution c) {
     const int64_t blocks = s.channels / (NV * LANES);
     const int64_t padded = std::max((s.width - 1) * c.stride_w + c.kernel_w, c.padding_w + 1);
-    const auto spikes = spread(c, s.steps * s.pictures, padded);
+    const uint8_t* spikes = spread(c, s.steps * s.pictures, padded);
 #pragma omp parallel for collapse(3) schedule(dynamic, 1) firstprivate(s, c)
     for (int64_t b = 0; b < blocks; b++)
         for (int64_t n = 0; n < s.pictures; n++)
             for (int64_t y = 0; y < s.height; y++) {
                 int64_t x = 0;
-                for (; x + 5 <= s.width; x += 5) dense_places<NV, 5>(s, c, spikes.get(), padded, b, n, y, x);
+                for (; x + 5 <= s.width; x += 5) dense_places<NV, 5>(s, c, spikes, padded, b, n, y, x);
                 const int64_t rest = s.width - x;
-                if (rest == 4) dense_places<NV, 4>(s, c, spikes.get(), padded, b, n, y, x);
-                if (rest == 3) dense_places<NV, 3>(s, c, spikes.get(), padded, b, n, y, x);
-                if (rest == 2) dense_places<NV, 2>(s, c, spikes.get(), padded, b, n, y, x);
-                if (rest == 1) dense_places<NV, 1>(s, c, spikes.get(), padded, b, n, y, x);
+                if (rest == 4) dense_places<NV, 4>(s, c, spikes, padded, b, n, y, x);
+                if (rest == 3) dense_places<NV, 3>(s, c, spikes, padded, b, n, y, x);
+                if (rest == 2) dense_places<NV, 2>(s, c, spikes, padded, b, n, y, x);
+                if (rest == 1) dense_places<NV, 1>(s, c, spikes, padded, b, n, y, x);
             }
 }
 
@@ -425,6 +451,7 @@ template <class W> int64_t convolve(const Steps& s, const Convolution& c, int wa
     if (c.block == 32) by_events<W, 2>(s, c, events);
     if (c.block == 64) by_events<W, 4>(s, c, events);
     if (c.block == 128) by_events<W, 8>(s, c, events);
+    if (c.block == 192) by_events<W, 12>(s, c, events);
     return 1;
 }
 

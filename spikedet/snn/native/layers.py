@@ -42,7 +42,7 @@ class _Convolution(ctypes.Structure):
 
 @dataclass
 class PackedState:
-    """State of one layer: potentials, signed counts and a constant input's potential ``[N, H, W, C padded]``, steps done."""
+    """One layer: potentials, signed counts, a constant input's potential ``[N, H, W, C padded]``; steps done."""
 
     u: Tensor
     count: Tensor | None
@@ -102,9 +102,9 @@ class PackedConv:
             self._quads = quads.permute(0, 4, 5, 2, 1, 3).contiguous()
 
     @property
-    def weight_bytes(self) -> int:
-        """Of the packed weights."""
-        return sum(t.numel() * t.element_size() for t in (self._rows, self._quads) if t is not None)
+    def has_dense(self) -> bool:
+        """Whether the kernels may also take the dense way."""
+        return self._quads is not None
 
     def state(self, batch: int, input_hw: tuple[int, int]) -> PackedState:
         """Before the first step."""
@@ -180,7 +180,7 @@ def quantize(weight: Tensor) -> tuple[Tensor, Tensor]:
 
 def row_block(channels: int, row_column_bytes: int) -> int:
     """Channels summed together: as many as divide the layer and keep a block's rows within the cache."""
-    fitting = [b for b in (128, 64, 32, 16) if channels % b == 0 and b * row_column_bytes <= ROW_BUDGET]
+    fitting = [b for b in (192, 128, 64, 32, 16) if channels % b == 0 and b * row_column_bytes <= ROW_BUDGET]
     return fitting[0] if fitting else min(b for b in (16, 32) if channels % b == 0)
 
 

@@ -29,13 +29,28 @@ class NativeUnavailable(Exception):
     """Why the compiled backend cannot be used here; never an error for the user, who gets another backend."""
 
 
-@functools.cache
 def library() -> ctypes.CDLL:
     """The compiled kernels.
 
     Raises:
         NativeUnavailable: no compiler, a compiler that fails, or turned off.
     """
+    loaded = outcome()
+    if isinstance(loaded, NativeUnavailable):
+        raise loaded
+    return loaded
+
+
+@functools.cache
+def outcome() -> ctypes.CDLL | NativeUnavailable:
+    """The kernels, or why there are none: found out once, whichever it is."""
+    try:
+        return _load()
+    except NativeUnavailable as error:
+        return error
+
+
+def _load() -> ctypes.CDLL:
     if os.environ.get("SPIKEDET_NATIVE", "1") == "0":
         raise NativeUnavailable("turned off by SPIKEDET_NATIVE=0")
     compiler = find_compiler()
@@ -54,11 +69,7 @@ def library() -> ctypes.CDLL:
 
 def available() -> bool:
     """Whether the compiled kernels can be used here."""
-    try:
-        library()
-    except NativeUnavailable:
-        return False
-    return True
+    return not isinstance(outcome(), NativeUnavailable)
 
 
 def find_compiler() -> str:
@@ -79,10 +90,12 @@ def cache_folders() -> list[Path]:
 
 def build(compiler: str, folder: Path) -> Path:
     """The compiled object, made unless it is there. Raises OSError or NativeUnavailable."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if hasattr(os, "getuid") and (folder.stat().st_uid != os.getuid() or folder.stat().st_mode & 0o022):
+        raise PermissionError(f"{folder} can be written by others; what lies there may not be ours")
     target = folder / f"kernels-{fingerprint(compiler)}.so"
     if target.exists():
         return target
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     output = ""
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         made = Path(scratch) / "kernels.so"
@@ -102,7 +115,8 @@ def build(compiler: str, folder: Path) -> Path:
 def fingerprint(compiler: str) -> str:
     """Of everything the object depends on."""
     stat = os.stat(compiler)
-    parts = (SOURCE.read_bytes(), f"{compiler} {stat.st_size} {stat.st_mtime_ns}".encode(), processor().encode())
+    built_by = f"{compiler} {stat.st_size} {stat.st_mtime_ns} {COMMON} {FLAGS}"
+    parts = (SOURCE.read_bytes(), built_by.encode(), processor().encode())
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
 
 

@@ -1,0 +1,199 @@
+#!/usr/bin/env python3
+"""Simulation time of a converted network beside its ANN, a naive loop and SpikingJelly, in one run.
+
+    python benchmarks/simulator.py [--checkpoint FILE] [--data DIR] [--quick] [--json FILE]
+
+Medians of rounds in which every contender runs once. The ANN that ratios are to is the faster of eager and compiled.
+The bound is what event-driven work would cost at the ANN's speed: rate x T x ANN operations, the input layer once.
+Memory is the peak of a child process over its idle state.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from contenders import CONTENDERS
+from differences import differences
+from memory import peak_over_idle
+from subjects import network, pictures
+from torch import Tensor
+
+from spikedet.environment import versions
+from spikedet.files import write_json
+from spikedet.snn import IMAGE, Readout, Simulation, SpikingConv, SpikingNetwork, make_backend
+from spikedet.snn.native.library import available
+
+ANNS = ("ANN fp32, eager", "ANN fp32, compiled")
+HEAD = ("simulator", "px", "batch", "T", "ms", "x ANN", "x bound", "peak MiB")
+
+
+def main() -> None:
+    """One table, then how many spikes differ."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--checkpoint", default="", help="a converted network; random weights without")
+    parser.add_argument("--model", default="tiny-yolo", help="without a checkpoint")
+    parser.add_argument("--data", default="synthetic", help="where the pictures come from")
+    parser.add_argument("--quick", action="store_true", help="T = 20, batch 1, 320 px only")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--json", help="also write the rows here")
+    parser.add_argument("--child", nargs=4, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    if arguments.child:
+        name, px, batch, T = arguments.child[0], *map(int, arguments.child[1:])
+        images = pictures(arguments.data, batch, px)
+        net, _ = network(arguments.checkpoint, arguments.model, images)
+        run = CONTENDERS[name](net, T)
+        print(peak_over_idle(lambda: run(images[:1, :, :64, :64]), lambda: run(images)))
+        return
+    shapes = [(320, 1)] if arguments.quick else [(px, batch) for px in (320, 416) for batch in (1, 8)]
+    rows: list[dict[str, Any]] = []
+    for px, batch in shapes:
+        images = pictures(arguments.data, batch, px)
+        net, what = network(arguments.checkpoint, arguments.model, images)
+        if not rows:
+            print(f"{what}; pictures of {arguments.data}; {arguments.threads} threads\n\n| {' | '.join(HEAD)} |")
+            print("| --- |" + " ---: |" * (len(HEAD) - 1), flush=True)
+        for made in measure(net, images, (20,) if arguments.quick else (4, 8, 20, 60), arguments):
+            rows.append(made)
+            cells = [made["simulator"], px, batch, made["T"] or "-", f"{made['ms']:.1f}", f"{made['ratio']:.2f}"]
+            cells += ["-" if made["over_bound"] is None else f"{made['over_bound']:.2f}"]
+            cells += ["-" if made["peak_mib"] is None else f"{made['peak_mib']:.0f}"]
+            print(f"| {' | '.join(map(str, cells))} |", flush=True)
+    images = pictures(arguments.data, 1, 320)
+    net, what = network(arguments.checkpoint, arguments.model, images)
+    rates, bound = firing(net, images, 20)
+    print(f"\nfiring rate {rates:.1%} per step at T = 20, bound {bound:.2f} ANNs; backend: {make_backend(net)}")
+    spikes = compare(net, images) if available() else {}
+    if arguments.json:
+        meta = {"network": what, "rate": rates, "bound": bound, "spikes": spikes, "threads": arguments.threads}
+        write_json(Path(arguments.json), {"meta": {**meta, "versions": versions()}, "rows": rows})
+
+
+def measure(
+    net: SpikingNetwork, images: Tensor, steps: tuple[int, ...], arguments: argparse.Namespace
+) -> list[dict[str, Any]]:
+    """Rows of one batch of pictures: the ANNs once, every simulator at every T."""
+    runs = {(name, 0): CONTENDERS[name](net, 0) for name in CONTENDERS if name.startswith("ANN")}
+    for T in steps:
+        runs |= {(name, T): CONTENDERS[name](net, T) for name in CONTENDERS if usable(name, net)}
+    times: dict[tuple[str, int], list[float]] = {key: [] for key in runs}
+    for run in runs.values():
+        run(images)
+    for _ in range(arguments.rounds):
+        for key, run in runs.items():
+            started = time.perf_counter()
+            run(images)
+            times[key].append((time.perf_counter() - started) * 1e3)
+    ms = {key: statistics.median(taken) for key, taken in times.items()}
+    reference = min(ms[name, 0] for name in ANNS)
+    rows = []
+    for (name, T), taken in ms.items():
+        bound = firing(net, images, T)[1] if T else None
+        rows.append(
+            {
+                "simulator": name,
+                "px": images.shape[-1],
+                "batch": len(images),
+                "T": T,
+                "ms": taken,
+                "ratio": taken / reference,
+                "bound": bound,
+                "over_bound": taken / reference / bound if bound else None,
+                "peak_mib": None if "compiled" in name else child_peak(name, images, T, arguments),
+            }
+        )
+    return rows
+
+
+def usable(name: str, net: SpikingNetwork) -> bool:
+    """Whether a simulator can run here."""
+    if name.startswith("native"):
+        return available()
+    if name.startswith("SpikingJelly"):
+        try:
+            import spikingjelly  # noqa: F401
+        except ImportError:
+            return False
+        return all(layer.neuron == "if" and not layer.delay for _, layer in net.spiking())
+    return not name.startswith("ANN")
+
+
+def firing(net: SpikingNetwork, images: Tensor, T: int) -> tuple[float, float]:
+    """Mean firing rate over all neurons and steps, and the event-driven bound in ANN forward passes."""
+    run = Simulation(net, images, T, [T], make_backend(net))
+    spikes: dict[str, float] = {}
+    shapes = net.shapes((images.shape[-2], images.shape[-1]))
+    neurons = {
+        node.name: shapes[node.name][0] * shapes[node.name][1] * shapes[node.name][2] for node, _ in net.spiking()
+    }
+    fire = run.backend.fire
+
+    def counted(node: Any, *rest: Any) -> Any:
+        train, counts = fire(node, *rest)
+        spikes[node.name] = spikes.get(node.name, 0.0) + float(counts.sum())
+        return train, counts
+
+    run.backend.fire = counted  # type: ignore[method-assign]
+    while run.clock < run.end:
+        run.advance(run.backend.chunk(len(images)))
+    rates = {name: count / (neurons[name] * T * len(images)) for name, count in spikes.items()}
+    work = total = 0.0
+    for node in net.nodes:
+        if isinstance(node.module, (SpikingConv, Readout)):
+            macs = node.module.weight.numel() * shapes[node.name][1] * shapes[node.name][2]
+            total += macs
+            once = node.inputs[0] == IMAGE or isinstance(node.module, Readout)
+            work += macs if once else macs * T * source_rate(net, node.inputs[0], rates, shapes)
+    mean = sum(rates[n] * neurons[n] for n in neurons) / sum(neurons.values())
+    return mean, work / total
+
+
+def source_rate(
+    net: SpikingNetwork, name: str, rates: dict[str, float], shapes: dict[str, tuple[int, int, int]]
+) -> float:
+    """Rate of the train that a layer reads: its channels' mean, through linear operations."""
+    if name in rates:
+        return rates[name]
+    inputs = next(node.inputs for node in net.nodes if node.name == name)
+    channels = [shapes[i][0] for i in inputs]
+    return sum(c * source_rate(net, i, rates, shapes) for c, i in zip(channels, inputs, strict=True)) / sum(channels)
+
+
+def child_peak(name: str, images: Tensor, T: int, arguments: argparse.Namespace) -> float | None:
+    """Peak over idle in MiB of one run in a process of its own."""
+    command = [sys.executable, __file__, "--child", name, str(images.shape[-1]), str(len(images)), str(T)]
+    command += ["--checkpoint", arguments.checkpoint, "--model", arguments.model, "--data", arguments.data]
+    done = subprocess.run([*command, "--threads", str(arguments.threads)], capture_output=True, text=True)
+    return float(done.stdout.split()[-1]) / 2**20 if done.returncode == 0 else None
+
+
+def compare(net: SpikingNetwork, images: Tensor) -> dict[str, Any]:
+    """Print and return how many spikes differ from the dense loop's, layer by layer on its spikes."""
+    found: dict[str, Any] = {}
+    for mode in ("exact", "fast"):
+        layers = differences(net, images, 20, mode)  # type: ignore[arg-type]
+        worst = max(layers, key=lambda layer: layer.share)
+        decisions, differing = sum(d.decisions for d in layers), sum(d.differing for d in layers)
+        found[mode] = {"share": differing / decisions, "worst_layer": worst.layer, "worst_share": worst.share}
+        print(
+            f"native {mode}: {differing} of {decisions} spikes differ, worst {worst.layer} with {worst.share:.1e}",
+            end="",
+        )
+        if mode == "exact":
+            found[mode]["beyond_rounding"] = sum(d.far for d in layers)
+            print(f"; further than 1e-5 theta from the threshold: {found[mode]['beyond_rounding']}", end="")
+        print(flush=True)
+    return found
+
+
+if __name__ == "__main__":
+    main()

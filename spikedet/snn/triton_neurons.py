@@ -1,0 +1,116 @@
+"""Charge, fire and soft reset of a whole chunk in one pass over memory, on a GPU through Triton.
+
+A neuron keeps its potential in a register over the steps of a chunk. ``fused_neurons`` hands the kernel out only after
+it has given the right spikes on the device; without Triton, or where it fails, the plain loop is used.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from spikedet.snn.functional import if_step, signed_if_step
+
+try:
+    import triton
+    import triton.language as tl
+except ImportError:
+    triton = None
+
+BLOCK = 1024
+
+Neurons = Callable[[Tensor, Tensor, Tensor | None, Tensor, int, int, int, torch.dtype], Tensor]
+"""``(v, u, count, theta, steps, silent, tail, dtype) -> train``, see ``neurons``."""
+
+if triton is not None:
+
+    @triton.jit  # type: ignore[untyped-decorator]
+    def _neurons(  # type: ignore[no-untyped-def]
+        v, u, count, theta, train, steps, silent, end, total, places, channels,
+        constant: tl.constexpr, signed: tl.constexpr, block: tl.constexpr,
+    ):  # fmt: skip
+        at = tl.program_id(0) * block + tl.arange(0, block)
+        inside = at < total
+        threshold = tl.load(theta + (at // places) % channels, mask=inside, other=1.0)
+        potential = tl.load(u + at, mask=inside, other=0.0)
+        fired = tl.zeros_like(potential)
+        if signed:
+            fired = tl.load(count + at, mask=inside, other=0.0)
+        for k in range(end):
+            if k < steps:
+                step = 0 if constant else k
+                potential += tl.load(v + step * total + at, mask=inside, other=0.0)
+            if k >= silent:
+                spike = (potential >= threshold).to(tl.float32)
+                if signed:
+                    spike -= ((potential < 0) & (fired > 0)).to(tl.float32)
+                    fired += spike
+                potential -= spike * threshold
+                tl.store(train + (k - silent) * total + at, (spike * threshold).to(train.dtype.element_ty), mask=inside)
+        tl.store(u + at, potential, mask=inside)
+        if signed:
+            tl.store(count + at, fired, mask=inside)
+
+
+def neurons(
+    v: Tensor, u: Tensor, count: Tensor | None, theta: Tensor, steps: int, silent: int, tail: int, dtype: torch.dtype
+) -> Tensor:
+    """Run a layer's neurons.
+
+    Args:
+        v: ``[steps, N, C, H, W]`` potentials, or ``[1, N, C, H, W]`` if they never change; contiguous.
+        u: ``[N, C, H, W]``, moves on in place.
+        count: signed spike counts, in place; None for plain IF.
+        theta: ``[C]``.
+        steps: of input.
+        silent: first steps without a decision.
+        tail: steps without input after those with.
+        dtype: of the train.
+
+    Returns:
+        ``[steps + tail - silent, N, C, H, W]``, spikes worth theta.
+    """
+    train = torch.empty((steps + tail - silent, *u.shape), dtype=dtype, device=u.device)
+    grid = (triton.cdiv(u.numel(), BLOCK),)
+    sizes = (steps, silent, steps + tail, u.numel(), u[0, 0].numel(), u.shape[1])
+    constant = len(v) == 1 and steps != 1
+    _neurons[grid](v, u, u if count is None else count, theta, train, *sizes, constant, count is not None, BLOCK)
+    return train
+
+
+@functools.cache
+def fused_neurons(device: torch.device) -> tuple[Neurons | None, str]:
+    """The kernel if it works on this device, and a word on it."""
+    if triton is None:
+        return None, "neurons in torch: Triton is not installed"
+    try:
+        sound = all(_sound(device, signed) for signed in (False, True))
+    except Exception as error:  # a compiler's or a driver's, of whatever type
+        return None, f"neurons in torch: Triton fails here ({type(error).__name__})"
+    return (neurons, "neurons in Triton") if sound else (None, "neurons in torch: Triton's spikes are wrong here")
+
+
+def _sound(device: torch.device, signed: bool) -> bool:
+    """Whether the kernel gives the spikes of the pure steps on a small dyadic case."""
+    generator = torch.Generator().manual_seed(0)
+    v = (torch.randint(-8, 12, (4, 2, 3, 5, 7), generator=generator).float() / 8).to(device)
+    theta = torch.tensor([0.5, 1.0, 2.0], device=device)
+    shape, spread = v.shape[1:], theta.view(1, 3, 1, 1)
+    state: dict[str, Any] = {"u": (spread / 2).expand(shape).clone(), "count": torch.zeros(shape, device=device)}
+    count = torch.zeros(shape, device=device) if signed else None
+    made = neurons(v, state["u"].clone(), count, theta, 4, 1, 2, torch.float32)
+    expected = []
+    for k, current in enumerate([*v, torch.zeros_like(v[0]), torch.zeros_like(v[0])]):
+        if k < 1:
+            state["u"] = state["u"] + current
+        elif signed:
+            spikes, state["u"], state["count"] = signed_if_step(current, state["u"], state["count"], spread)
+            expected.append(spikes * spread)
+        else:
+            spikes, state["u"] = if_step(current, state["u"], spread)
+            expected.append(spikes * spread)
+    return torch.equal(made, torch.stack(expected))
