@@ -33,6 +33,15 @@ class Difference:
         """Of decisions that differ."""
         return self.differing / self.decisions
 
+    def __add__(self, other: Difference) -> Difference:
+        """Both together, under this one's name."""
+        return Difference(
+            self.layer,
+            self.decisions + other.decisions,
+            self.differing + other.differing,
+            self.far + other.far,
+        )
+
 
 class _Recorder(TorchBackend):
     """Keeps the spikes of every layer and the potentials before each decision."""

@@ -11,26 +11,31 @@ Memory is the peak of a child process over its idle state.
 from __future__ import annotations
 
 import argparse
+import functools
+import operator
 import statistics
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from contenders import CONTENDERS
-from differences import differences
+from differences import Difference, differences
 from memory import peak_over_idle
 from subjects import network, pictures
 from torch import Tensor
 
+from spikedet.config import Mode
 from spikedet.environment import versions
 from spikedet.files import write_json
 from spikedet.snn import IMAGE, Readout, Simulation, SpikingConv, SpikingNetwork, make_backend
 from spikedet.snn.native.library import available
 
 ANNS = ("ANN fp32, eager", "ANN fp32, compiled")
+PEAK_AT = 20
+"""T of the rows whose memory is measured."""
 HEAD = ("simulator", "px", "batch", "T", "ms", "x ANN", "x bound", "peak MiB")
 
 
@@ -68,7 +73,7 @@ def main() -> None:
             cells += ["-" if made["over_bound"] is None else f"{made['over_bound']:.2f}"]
             cells += ["-" if made["peak_mib"] is None else f"{made['peak_mib']:.0f}"]
             print(f"| {' | '.join(map(str, cells))} |", flush=True)
-    images = pictures(arguments.data, 1, 320)
+    images = pictures(arguments.data, 1 if arguments.quick else 8, 320)
     net, what = network(arguments.checkpoint, arguments.model, images)
     rates, bound = firing(net, images, 20)
     print(f"\nfiring rate {rates:.1%} per step at T = 20, bound {bound:.2f} ANNs; backend: {make_backend(net)}")
@@ -94,6 +99,7 @@ def measure(
             run(images)
             times[key].append((time.perf_counter() - started) * 1e3)
     ms = {key: statistics.median(taken) for key, taken in times.items()}
+    peaks = [name for name in CONTENDERS if name.startswith("native") or not arguments.quick]
     reference = min(ms[name, 0] for name in ANNS)
     rows = []
     for (name, T), taken in ms.items():
@@ -108,7 +114,7 @@ def measure(
                 "ratio": taken / reference,
                 "bound": bound,
                 "over_bound": taken / reference / bound if bound else None,
-                "peak_mib": None if "compiled" in name else child_peak(name, images, T, arguments),
+                "peak_mib": child_peak(name, images, T, arguments) if T == PEAK_AT and name in peaks else None,
             }
         )
     return rows
@@ -179,19 +185,20 @@ def child_peak(name: str, images: Tensor, T: int, arguments: argparse.Namespace)
 def compare(net: SpikingNetwork, images: Tensor) -> dict[str, Any]:
     """Print and return how many spikes differ from the dense loop's, layer by layer on its spikes."""
     found: dict[str, Any] = {}
-    for mode in ("exact", "fast"):
-        layers = differences(net, images, 20, mode)  # type: ignore[arg-type]
-        worst = max(layers, key=lambda layer: layer.share)
-        decisions, differing = sum(d.decisions for d in layers), sum(d.differing for d in layers)
-        found[mode] = {"share": differing / decisions, "worst_layer": worst.layer, "worst_share": worst.share}
-        print(
-            f"native {mode}: {differing} of {decisions} spikes differ, worst {worst.layer} with {worst.share:.1e}",
-            end="",
-        )
+    for mode in get_args(Mode):
+        layers: dict[str, Difference] = {}
+        for image in images.split(1):  # the dense loop's potentials of all steps are held
+            for one in differences(net, image, 20, mode):
+                layers[one.layer] = one + layers[one.layer] if one.layer in layers else one
+        whole = functools.reduce(operator.add, layers.values())
+        worst = max(layers.values(), key=lambda layer: layer.share)
+        found[mode] = {"decisions": whole.decisions, "differing": whole.differing, "far": whole.far}
+        found[mode] |= {"worst_layer": worst.layer, "worst_share": worst.share}
+        line = f"native {mode}: {whole.differing} of {whole.decisions} spikes differ ({whole.share:.1e})"
+        line += f", worst {worst.layer} with {worst.share:.1e}"
         if mode == "exact":
-            found[mode]["beyond_rounding"] = sum(d.far for d in layers)
-            print(f"; further than 1e-5 theta from the threshold: {found[mode]['beyond_rounding']}", end="")
-        print(flush=True)
+            line += f"; neurons whose first difference lies further than 1e-5 theta from the threshold: {whole.far}"
+        print(line, flush=True)
     return found
 
 

@@ -192,21 +192,14 @@ struct Events {
 template <class W, int NV> struct Sum;
 
 template <int NV> struct Sum<float, NV> {
-    Floats sum[NV]{}, other[NV]{};
+    Floats sum[NV]{};
 
     void add(const char* base, const uint32_t* event, int64_t n) {
-        int64_t i = 0;
-        if (n >= 12)  // long runs: two sums at a time, because an addition waits for the one before
-            for (; i + 2 <= n; i += 2)
-                for (int j = 0; j < NV; j++) {
-                    sum[j] += load<Floats>(base + event[i] + sizeof(Floats) * j);
-                    other[j] += load<Floats>(base + event[i + 1] + sizeof(Floats) * j);
-                }
-        for (; i < n; i++)
+        for (int64_t i = 0; i < n; i++)
             for (int j = 0; j < NV; j++) sum[j] += load<Floats>(base + event[i] + sizeof(Floats) * j);
     }
 
-    Floats total(int j) const { return sum[j] + other[j]; }
+    Floats total(int j) const { return sum[j]; }
 };
 
 // Two vectors' worth of 16-bit lanes where there are that many channels.
@@ -429,8 +422,11 @@ template <int NV> void densely(const Steps s, const Convolution c) {
 bool dense_is_cheaper(const Steps& s, const Convolution& c, int64_t total) {
     const double window = double(c.kernel_h * c.kernel_w), cin = double(8 * c.bytes);
     const double per_place = double(total) / double(s.steps * s.pictures * c.height * c.width);
-    const double by_events = double(s.channels) / double(c.block) * (90 + window * per_place * (0.6 + double(c.block) / 45));
-    const double dense = double(s.channels) / double(c.quad_block) * (15 + window * cin * double(c.quad_block) / 155);
+    const double inputs = double(c.height * c.width) / double(s.height * s.width), bytes = double(c.bytes);
+    const double by_events = double(s.channels) / double(c.block) * (90 + window * per_place * (0.6 + double(c.block) / 45)) +
+                             inputs * (8 + 2 * bytes);
+    const double dense = double(s.channels) / double(c.quad_block) * (15 + window * cin * double(c.quad_block) / 155) +
+                         inputs * 1.5 * bytes;
     return dense < by_events;
 }
 #endif

@@ -118,7 +118,8 @@ class PackedConv:
         """The same for a constant input ``[N, C, H, W]``, convolved here."""
         drive = self.layer.potential(x.contiguous(memory_format=torch.channels_last).unsqueeze(0))[0]
         state = self.state(len(x), (x.shape[-2], x.shape[-1]))
-        state.drive = F.pad(drive.permute(0, 2, 3, 1), (0, self.channels - drive.shape[1])).contiguous()
+        drive, pad = drive.permute(0, 2, 3, 1), self.channels - drive.shape[1]
+        state.drive = (F.pad(drive, (0, pad)) if pad else drive).contiguous()
         return state
 
     def window(self, state: PackedState, bits: Tensor | None, T: int) -> Tensor:
