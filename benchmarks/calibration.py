@@ -59,7 +59,8 @@ def main() -> None:
     print("| path | minutes | epochs | sum of held-out MSE before | after |\n| --- | ---: | ---: | ---: | ---: |")
     for path, native in (("compiled", "1"), ("dense", "0"))[: 2 if arguments.slow else 1]:
         command = [sys.executable, __file__, *sys.argv[1:], "--child"]
-        environment = {**os.environ, "SPIKEDET_NATIVE": native}
+        # Ultralytics sets OMP_NUM_THREADS to 1 when it is imported; this process is past that, a child is not.
+        environment = {**os.environ, "SPIKEDET_NATIVE": native, "OMP_NUM_THREADS": str(torch.get_num_threads())}
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment)
         made = json.loads(done.stdout.splitlines()[-1])
         before, after = (sum(error[i] for error in made["errors"]) for i in (1, 2))

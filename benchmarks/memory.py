@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import ctypes
 import gc
+import os
 import resource
 import statistics
 import subprocess
@@ -18,6 +19,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
 from subjects import network, pictures
 
 from spikedet.snn import make_backend, simulate
@@ -80,8 +82,11 @@ def main() -> None:
     first = None
     for T in map(int, arguments.T.split(",")):
         command = [sys.executable, __file__, *sys.argv[1:], "--child", str(T)]
+        # Ultralytics sets OMP_NUM_THREADS to 1 when it is imported; this process is past that, a child is not.
+        environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
         made = [
-            subprocess.run(command, capture_output=True, text=True, check=True).stdout.split() for _ in range(REPEATS)
+            subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout.split()
+            for _ in range(REPEATS)
         ]
         mib, said = (statistics.median(int(row[-2 + i]) for row in made) / 2**20 for i in (0, 1))
         first = first or mib

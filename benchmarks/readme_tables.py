@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""README's tables, made from docs/results/*.json; a test checks that they are current.
+"""The tables of README and docs, made from docs/results/*.json; a test checks that they are current.
 
 python benchmarks/readme_tables.py [--check]
 python benchmarks/readme_tables.py --publish quickstart runs/quickstart/results/results.json
@@ -17,7 +17,7 @@ from spikedet.evaluation import ResultRow, markdown_table, read_results
 from spikedet.files import write_json, write_text
 
 ROOT = Path(__file__).resolve().parent.parent
-README = ROOT / "README.md"
+PAGES = (ROOT / "README.md", ROOT / "docs" / "simulator.md")
 MARK = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 SHOWN = ("copied", "fine")
 HEAD = (
@@ -63,6 +63,39 @@ def cells(row: ResultRow) -> list[str]:
     return [row.network, row.stage1, neuron, *(str(n or "-") for n in (row.T, row.t, row.L)), spikes, *aps, loss]
 
 
+SPEED_HEAD = ("simulator", "px", "batch", "T", "ms", "x ANN", "x bound", "peak MiB")
+
+
+def speed_table(published: dict[str, Any], *, whole: bool) -> str:
+    """Times of the simulator benchmark; one picture of 320 px at T = 20 unless ``whole``."""
+    meta, rows = published["meta"], published["rows"]
+    if not whole:
+        rows = [row for row in rows if row["px"] == 320 and row["batch"] == 1 and row["T"] in (0, 20)]
+    lines = [
+        f"{meta['network']}, {meta['threads']} threads; firing rate {100 * meta['rate']:.1f} % at T = 20.",
+        "",
+        f"| {' | '.join(SPEED_HEAD)} |",
+        f"| --- |{' ---: |' * (len(SPEED_HEAD) - 1)}",
+    ]
+    for row in rows:
+        numbers = [f"{row['ms']:.1f}", f"{row['ratio']:.2f}"]
+        numbers += ["-" if row["over_bound"] is None else f"{row['over_bound']:.2f}"]
+        numbers += ["-" if row["peak_mib"] is None else f"{row['peak_mib']:.0f}"]
+        shown = [row["simulator"], row["px"], row["batch"], row["T"] or "-", *numbers]
+        lines.append(f"| {' | '.join(map(str, shown))} |")
+    return "\n".join(lines)
+
+
+def published_table(name: str) -> str:
+    """The table of a mark ``NAME`` or ``NAME-whole``; empty without results."""
+    path = ROOT / "docs" / "results" / f"{name.removesuffix('-whole')}.json"
+    if not path.exists():
+        return ""
+    if name.startswith("simulator"):
+        return speed_table(json.loads(path.read_text(encoding="utf-8")), whole=name.endswith("-whole"))
+    return table(read_results(path)[1])
+
+
 def publish(name: str, results: Path, **meta: Any) -> Path:
     """Copy a ``results.json`` to docs/results/NAME.json, without the machine's paths, and tabulate it beside."""
     published = json.loads(results.read_text(encoding="utf-8"))
@@ -76,30 +109,30 @@ def publish(name: str, results: Path, **meta: Any) -> Path:
 
 
 def filled(text: str) -> str:
-    """README with every marked table made anew; a table without results stays empty."""
+    """A page with every marked table made anew; a table without results stays empty."""
 
     def fill(match: re.Match[str]) -> str:
-        results = ROOT / "docs" / "results" / f"{match[2]}.json"
-        made = f"\n{table(read_results(results)[1])}\n\n" if results.exists() else ""
-        return f"{match[1]}{made}{match[3]}"
+        made = published_table(match[2])
+        return f"{match[1]}\n{made}\n\n{match[3]}" if made else f"{match[1]}{match[3]}"
 
     return MARK.sub(fill, text)
 
 
 def main() -> None:
-    """Write README, or with --check only say whether it is current."""
+    """Write the pages, or with --check only say whether they are current."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="only say whether README is current")
+    parser.add_argument("--check", action="store_true", help="only say whether the pages are current")
     parser.add_argument("--publish", nargs=2, metavar=("NAME", "RESULTS"), help="results to publish first")
     arguments = parser.parse_args()
     if arguments.publish:
         print("published", publish(arguments.publish[0], Path(arguments.publish[1])))
-    text = README.read_text(encoding="utf-8")
-    made = filled(text)
-    if arguments.check and made != text:
-        raise SystemExit("README's tables are not those of docs/results: run python benchmarks/readme_tables.py")
-    if not arguments.check:
-        README.write_text(made, encoding="utf-8")
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        made = filled(text)
+        if arguments.check and made != text:
+            raise SystemExit(f"{page.name}: not the tables of docs/results: run python benchmarks/readme_tables.py")
+        if not arguments.check:
+            page.write_text(made, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from spikedet.arguments import make_parser
 from spikedet.cli import VERBS
 
 ROOT = Path(__file__).resolve().parent.parent
-TEXTS = ["README.md", "docs/pipeline.md", "CONTRIBUTING.md"]
+TEXTS = ["README.md", "docs/pipeline.md", "docs/simulator.md", "docs/CONTRIBUTING.md"]
 TOOLS = {
     "train_detector.py": "train",
     "finetune_detector.py": "finetune",
@@ -86,5 +86,6 @@ def test_the_tables_are_those_of_the_results() -> None:
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert module.filled(text) == text, "run python benchmarks/readme_tables.py"
+    for page in module.PAGES:
+        text = page.read_text(encoding="utf-8")
+        assert module.filled(text) == text, "run python benchmarks/readme_tables.py"
