@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from spikedet.config import BackendName, Mode
 from spikedet.snn import IMAGE, Readout, SpikingConv, SpikingNetwork, if_step, make_backend, signed_if_step, simulate
 from spikedet.snn.layers import SpikeOp, broadcast
-from spikedet.snn.network import layer_activation
+from spikedet.snn.network import qc_forward
 
 Run = Callable[[Tensor], object]
 Maker = Callable[[SpikingNetwork, int], Run]
@@ -26,15 +26,7 @@ class Ann(nn.Module):
         self.readouts = network.box_readouts + network.class_readouts
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        values = {IMAGE: images}
-        for node in self.network.nodes:
-            module, first = node.module, values[node.inputs[0]]
-            if isinstance(module, SpikingConv):
-                values[node.name] = layer_activation(module, module.potential(first.unsqueeze(0))[0], None)
-            elif isinstance(module, SpikeOp):
-                values[node.name] = module([values[name].unsqueeze(0) for name in node.inputs])[0]
-            else:
-                values[node.name] = module(first)
+        values = qc_forward(self.network, images, None)
         return [values[name] for name in self.readouts]
 
 

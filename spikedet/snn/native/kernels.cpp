@@ -70,7 +70,6 @@ struct Convolution {
     int64_t block;
     const int8_t* quads;  // [C / quad_block][kh][kw * 2 bytes][quad_block][4], or null
     int64_t quad_block;
-    int64_t* events;  // number of input spikes, added to
 };
 
 namespace {
@@ -433,7 +432,6 @@ bool dense_is_cheaper(const Steps& s, const Convolution& c, int64_t total) {
 
 template <class W> int64_t convolve(const Steps& s, const Convolution& c, int way) {
     Events events(c, s.steps * s.pictures);
-    *c.events += events.total();
 #ifdef SPIKEDET_AVX512
     const bool possible = c.quads && c.dilation_h == 1 && c.dilation_w == 1;
     if (possible && way != 1 && (way == 2 || dense_is_cheaper(s, c, events.total()))) {

@@ -36,7 +36,6 @@ class _Convolution(ctypes.Structure):
         ("block", ctypes.c_int64),
         ("quads", ctypes.c_void_p),
         ("quad_block", ctypes.c_int64),
-        ("events", ctypes.c_void_p),
     ]
 
 
@@ -145,13 +144,15 @@ class PackedConv:
         return out
 
     def _convolve(self, call: _Steps, bits: Tensor) -> None:
+        # Lists of spikes hold 32-bit offsets into the weight rows of one row of the map.
         assert self._rows is not None and self.inputs is not None and bits.shape[-1] == self.inputs.bytes
-        layer, events = self.layer, torch.zeros(1, dtype=torch.int64)
+        layer, row_bytes = self.layer, self._block * self._rows.element_size()
+        if bits.shape[3] * 8 * bits.shape[4] * row_bytes >= 2**32:
+            raise ValueError(f"a map of {bits.shape[3]} columns and {8 * bits.shape[4]} channels is too wide")
         convolution = _Convolution(
             *(bits.shape[2], bits.shape[3], bits.shape[4], *layer.weight.shape[2:]),
             *(*layer.stride, *self._padding, *layer.dilation),
             *(bits.data_ptr(), self._rows.data_ptr(), self._block, _address(self._quads), self._quad_block),
-            events.data_ptr(),
         )
         arguments = (ctypes.byref(call), ctypes.byref(convolution))
         if self._rows.dtype == torch.float32:
