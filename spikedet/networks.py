@@ -102,7 +102,7 @@ class SnnNetwork:
     def describe(self, batch: int) -> str:
         size = self.meta.image_size
         mib = estimate_bytes(self.backend, (size, size), batch, self._chunk) / 2**20
-        return f"{self.backend}; about {mib:.0f} MiB for {batch} pictures"
+        return f"{self.backend}; about {mib:.0f} MiB at batch {batch}"
 
     def steps(self, requested: Sequence[int]) -> list[int]:
         return [t for t in requested if t <= self.network.T] if requested else [self.network.T]
