@@ -13,6 +13,7 @@ Precision = Literal["bf16", "fp32"]
 Mode = Literal["exact", "fast"]
 BackendName = Literal["auto", "native", "torch"]
 ThetaScope = Literal["channel", "layer"]
+Method = Literal["two-stage", "channel-norm"]
 
 
 def _check(ok: bool, name: str, expected: str, value: Any) -> None:
@@ -65,6 +66,7 @@ _CHOICES: dict[str, Any] = {
     "neuron": Neuron,
     "precision": Precision,
     "theta_per": ThetaScope,
+    "method": Method,
     "mode": Mode,
     "backend": BackendName,
 }
@@ -213,9 +215,12 @@ class ConvertConfig(Checked):
     Attributes:
         checkpoint: a source ANN or a QC-ANN.
         T: time steps; for a QC-ANN its own T unless given.
+        method: "two-stage", or "channel-norm", the Spiking-YOLO baseline: thresholds are each channel's largest
+            activation on theta_images pictures, membranes start at zero.
         neuron: "if" (the paper's) or "signed" (may take back a spike; lowest latency).
         delay: firing delay of every layer, in steps.
-        theta_images: pictures for mean-square-best thresholds of a source without Stage I; 0 keeps its thetas.
+        theta_images: pictures for the thresholds of a source without Stage I (mean-square-best, or channel-norm's); 0
+            keeps its thetas.
         finetune: run Stage I first.
         finetune_epochs: epochs of Stage I.
         calibrate: run Stage II afterwards.
@@ -229,6 +234,7 @@ class ConvertConfig(Checked):
 
     checkpoint: str
     T: int | None = None
+    method: Method = "two-stage"
     neuron: Neuron = "if"
     delay: int = 0
     theta_images: int = 32

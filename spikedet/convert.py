@@ -11,7 +11,7 @@ from spikedet.config import CalibrateConfig, ConvertConfig, FinetuneConfig
 from spikedet.conversion import save_spiking, to_spiking
 from spikedet.data import load_dataset
 from spikedet.errors import ConfigError
-from spikedet.models import load_ann, set_mean_square_best_thetas_
+from spikedet.models import load_ann, set_largest_thetas_, set_mean_square_best_thetas_
 from spikedet.training import finetune
 
 
@@ -23,8 +23,13 @@ def convert(config: ConvertConfig) -> list[Path]:
 
     Raises:
         ConversionError: a layer cannot spike.
-        ConfigError: no T is known.
+        ConfigError: no T is known, or the baseline was asked for with a stage that is not in it.
     """
+    baseline = config.method == "channel-norm"
+    if baseline and (config.finetune or config.calibrate):
+        raise ConfigError(
+            "--method channel-norm is the baseline without Stage I and II: drop --finetune and --calibrate"
+        )
     source = Path(config.checkpoint)
     out = Path(config.out) if config.out else source.parent
     written = []
@@ -43,11 +48,17 @@ def convert(config: ConvertConfig) -> list[Path]:
         written.append(source)
     model, meta = load_ann(source)
     T = _time_steps(config, meta.T)
-    if meta.stage == "ann" and config.theta_images:
+    if (meta.stage == "ann" or baseline) and config.theta_images:
         dataset = load_dataset(*meta.training_data(config.data, config.split), class_names=meta.class_names)
         pictures = dataset.draw(config.theta_images, config.seed)
-        set_mean_square_best_thetas_(model, pictures, meta.image_size, T)
+        if baseline:
+            set_largest_thetas_(model, pictures, meta.image_size)
+        else:
+            set_mean_square_best_thetas_(model, pictures, meta.image_size, T)
     network = to_spiking(model, T, neuron=config.neuron, delay=config.delay)
+    if baseline:
+        for _, layer in network.spiking():
+            layer.u0.data.zero_()
     meta = meta.child(
         source,
         stage="copied",

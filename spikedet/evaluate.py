@@ -205,6 +205,7 @@ def make_rows(judged: Sequence[Judged], dataset: DetectionDataset, config: Evalu
         spiking = j.meta.spiking
         rows.append(
             ResultRow(
+                method=j.meta.config.get("convert", {}).get("method", "two-stage"),
                 model=j.meta.model,
                 stage=j.network,
                 finetuned=j.meta.finetuned,

@@ -17,7 +17,7 @@ from spikedet.config import CalibrateConfig, ConvertConfig, FinetuneConfig
 from spikedet.conversion import load_spiking, to_spiking
 from spikedet.data import load_dataset
 from spikedet.errors import CheckpointError, ConfigError, DataError
-from spikedet.models import load_ann, set_mean_square_best_thetas_
+from spikedet.models import load_ann, set_largest_thetas_, set_mean_square_best_thetas_
 from spikedet.snn import SpikingNetwork
 
 
@@ -148,6 +148,23 @@ def test_thresholds_that_stay(tmp_path: Path, source: str, theta_images: int) ->
     (copied,) = convert.convert(config(tmp_path, source, theta_images=theta_images))
     model, _ = load_ann(chain()[source])
     assert torch.equal(thetas(load_spiking(copied)[0]), thetas(to_spiking(model, 3)))
+
+
+def test_the_baseline_has_channel_norm_thresholds_and_starts_at_zero(tmp_path: Path) -> None:
+    (copied,) = convert.convert(config(tmp_path, method="channel-norm", theta_images=5, seed=1))
+    model, meta = load_ann(chain()["ann"])
+    drawn = load_dataset(pictures(), "train", class_names=meta.class_names).draw(5, 1)
+    set_largest_thetas_(model, drawn, IMAGE_SIZE)
+    network, meta = load_spiking(copied)
+    assert torch.equal(thetas(network), thetas(to_spiking(model, 3)))
+    assert all(not layer.u0.any() for _, layer in network.spiking())
+    assert meta.config["convert"]["method"] == "channel-norm"
+
+
+@pytest.mark.parametrize("stage", ["finetune", "calibrate"])
+def test_the_baseline_has_no_stages(tmp_path: Path, stage: str) -> None:
+    with pytest.raises(ConfigError, match="channel-norm is the baseline without Stage I and II"):
+        convert.convert(config(tmp_path, method="channel-norm", **{stage: True}))
 
 
 # --- data and files -------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from spikedet.models.builder import (
     load_model_yaml,
 )
 from spikedet.models.storage import load_ann
-from spikedet.models.thresholds import set_mean_square_best_thetas_
+from spikedet.models.thresholds import set_largest_thetas_, set_mean_square_best_thetas_
 
 __all__ = [
     "ClipDetector",
@@ -21,5 +21,6 @@ __all__ = [
     "check_architecture",
     "load_ann",
     "load_model_yaml",
+    "set_largest_thetas_",
     "set_mean_square_best_thetas_",
 ]

@@ -21,6 +21,7 @@ from spikedet.models import (
     as_qc,
     build_detector,
     load_ann,
+    set_largest_thetas_,
     set_mean_square_best_thetas_,
 )
 from spikedet.quantization import mean_square_best_theta
@@ -105,3 +106,17 @@ def test_thresholds_are_set_layer_by_layer(model: ClipDetector, pictures: Detect
     second = model.model[1].cv2[0][0]
     expected = mean_square_best_theta(second.bn(second.conv(stem(x))), 4, theta_max=before[1])
     torch.testing.assert_close(after[1], expected)
+
+
+@torch.no_grad()
+def test_the_largest_activations_become_thresholds(model: ClipDetector, pictures: DetectionDataset) -> None:
+    """The first layer by hand; the network says the same as before, because no activation is clipped below itself."""
+    x = to_input([pictures.read_image(i) for i in range(3)], 32)
+    stem, said = model.model[0], model.eval()(x)[0]
+    expected = stem(x).amax((0, 2, 3))
+    silent = expected == 0
+    before = stem.act.theta.expand(8).clone()
+    set_largest_thetas_(model, pictures, 32, batch=2)
+    torch.testing.assert_close(stem.act.theta, torch.where(silent, before, expected))
+    assert [activation.theta.numel() for _, activation in activations(model)] == [8, 16, 16, 8, 8]
+    torch.testing.assert_close(model(x)[0], said, rtol=1e-4, atol=1e-4)
