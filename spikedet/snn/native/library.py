@@ -1,4 +1,4 @@
-"""Compiles ``kernels.cpp`` for this machine at first use and loads it.
+"""Compiles ``kernels.cpp`` (and the headers beside it) for this machine at first use and loads it.
 
 The object is kept in the user's cache folder under a name made of the source, the compiler and the processor, so that a
 home folder shared by machines never serves one the code of another. ``SPIKEDET_NATIVE=0`` turns the backend off,
@@ -18,6 +18,7 @@ import tempfile
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("kernels.cpp")
+HEADERS = sorted(SOURCE.parent.glob("*.h"))
 COMPILERS = ("c++", "g++", "clang++")
 COMMON = ("-O3", "-std=c++17", "-fPIC", "-shared")
 FLAGS = (("-march=native", "-fopenmp"), ("-mcpu=native", "-fopenmp"), ("-march=native",), ())
@@ -116,7 +117,8 @@ def fingerprint(compiler: str) -> str:
     """Of everything the object depends on."""
     stat = os.stat(compiler)
     built_by = f"{compiler} {stat.st_size} {stat.st_mtime_ns} {COMMON} {FLAGS}"
-    parts = (SOURCE.read_bytes(), built_by.encode(), processor().encode())
+    sources = [path.read_bytes() for path in (SOURCE, *HEADERS)]
+    parts = [*sources, built_by.encode(), processor().encode()]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
 
 

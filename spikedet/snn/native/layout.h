@@ -1,0 +1,25 @@
+// What Python hands over.
+#pragma once
+
+#include <cstdint>
+
+// Mirrored field by field in layers.py.
+struct Steps {
+    int64_t steps;    // input steps K
+    int64_t silent;   // first steps without a firing decision (firing delay)
+    int64_t tail;     // steps after the input, with none
+    int64_t pictures, height, width, channels;  // of the output
+    const float *bias, *theta, *scale;          // [C]
+    float *u, *count;                           // state [N][H'][W'][C]; count only for signed IF
+    uint8_t* spikes;  // [K - silent + tail][N][H'][W'][planes * C / 8], positive plane first
+};
+
+struct Convolution {
+    int64_t height, width, bytes;  // of the input
+    int64_t kernel_h, kernel_w, stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w;
+    const uint8_t* bits;
+    const void* rows;    // [C / block][kh][kw][8 bytes][block], float or int8
+    int64_t block;
+    const int8_t* quads;  // [C / quad_block][kh][kw * 2 bytes][quad_block][4], or null
+    int64_t quad_block;
+};

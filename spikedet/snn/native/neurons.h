@@ -1,0 +1,48 @@
+// Integrate-and-fire neurons with soft reset, signed or not.
+#pragma once
+
+#include "layout.h"
+#include "vectors.h"
+
+namespace {
+
+// Charge, fire and reset of 16 * NV channels of one place.
+template <int NV> struct Neurons {
+    Floats u[NV], count[NV]{};
+    const Steps& layer;
+    const int64_t first, at;
+
+    Neurons(const Steps& layer, int64_t place, int64_t first)
+        : layer(layer), first(first), at(place * layer.channels + first) {
+        for (int j = 0; j < NV; j++) u[j] = load<Floats>(layer.u + at + LANES * j);
+        if (layer.count)
+            for (int j = 0; j < NV; j++) count[j] = load<Floats>(layer.count + at + LANES * j);
+    }
+
+    void save() const {
+        for (int j = 0; j < NV; j++) store(layer.u + at + LANES * j, u[j]);
+        if (layer.count)
+            for (int j = 0; j < NV; j++) store(layer.count + at + LANES * j, count[j]);
+    }
+
+    // One decision; writes the bits of step k of output place `place` (counted over pictures, rows and columns).
+    void fire(int64_t k, int64_t place) {
+        const int64_t plane = layer.channels / 8, planes = layer.count ? 2 : 1;
+        const int64_t places = layer.pictures * layer.height * layer.width;
+        uint8_t* out = layer.spikes + (((k - layer.silent) * places + place) * planes) * plane + first / 8;
+        for (int j = 0; j < NV; j++) {
+            const Floats theta = load<Floats>(layer.theta + first + LANES * j);
+            const Ints up = u[j] >= theta;
+            store(out + 2 * j, sign_bits(up));
+            if (layer.count) {
+                const Ints down = (u[j] < Floats{}) & (count[j] > Floats{});
+                store(out + plane + 2 * j, sign_bits(down));
+                u[j] += (Floats)((Ints)theta & down);
+                count[j] -= __builtin_convertvector(up, Floats) - __builtin_convertvector(down, Floats);
+            }
+            u[j] -= (Floats)((Ints)theta & up);
+        }
+    }
+};
+
+}  // namespace

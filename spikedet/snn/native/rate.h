@@ -1,0 +1,80 @@
+// Calibration's neurons: mean spikes of a whole window, and their surrogate gradient.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <vector>
+
+extern "C" {
+
+// Mirrored field by field in rate.py. One layer's window for calibration: potentials v [steps][places][channels], one
+// step standing for all if constant; T decisions after `delay` steps. u0 is [u0_places][channels], repeated.
+struct RateWindow {
+    int64_t steps, constant, delay, is_signed, places, channels, u0_places;
+    const float *v, *u0, *theta, *width;
+};
+
+// Mean spikes [places][channels], and slopes [steps][places][channels]: 1 where a surrogate rectangle is open.
+void spikedet_rate(const RateWindow* window, float* rate, uint8_t* slopes) {
+    const RateWindow w = *window;
+#pragma omp parallel firstprivate(w)
+    {
+        std::vector<float> u(w.channels), count(w.channels);
+#pragma omp for schedule(static)
+        for (int64_t place = 0; place < w.places; place++) {
+            std::memcpy(u.data(), w.u0 + place % w.u0_places * w.channels, sizeof(float) * w.channels);
+            std::fill(count.begin(), count.end(), 0.0f);
+            float *potential = u.data(), *fired = count.data();
+            for (int64_t t = 0; t < w.steps + w.delay; t++) {
+                if (t < w.steps) {
+                    const float* v = w.v + ((w.constant ? 0 : t) * w.places + place) * w.channels;
+                    for (int64_t c = 0; c < w.channels; c++) potential[c] += v[c];
+                }
+                if (t < w.delay) continue;
+                uint8_t* slope = slopes + ((t - w.delay) * w.places + place) * w.channels;
+                for (int64_t c = 0; c < w.channels; c++) {
+                    const float before = potential[c], half = w.width[c] / 2;
+                    const bool up = before >= w.theta[c];
+                    const bool down = w.is_signed && before < 0 && fired[c] > 0;
+                    slope[c] = (std::abs(before - w.theta[c]) < half) | (w.is_signed && (std::abs(before) < half) && fired[c] > 0);
+                    const float spike = float(up) - float(down);
+                    potential[c] = before - w.theta[c] * spike;
+                    fired[c] += spike;
+                }
+            }
+            for (int64_t c = 0; c < w.channels; c++) rate[place * w.channels + c] = fired[c] / float(w.steps);
+        }
+    }
+}
+
+// Gradients of v and of u[0] at every place, from that of the rate (equations 20 and 21 of the paper).
+void spikedet_rate_backward(const RateWindow* window, const float* grad_rate, const uint8_t* slopes, float* grad_v,
+                            float* grad_u0) {
+    const RateWindow w = *window;
+#pragma omp parallel for schedule(static) firstprivate(w)
+    for (int64_t place = 0; place < w.places; place++) {
+        float* grad = grad_u0 + place * w.channels;
+        std::fill(grad, grad + w.channels, 0.0f);
+        const float* outer = grad_rate + place * w.channels;
+        if (w.constant) std::fill(grad_v + place * w.channels, grad_v + (place + 1) * w.channels, 0.0f);
+        for (int64_t t = w.steps + w.delay - 1; t >= 0; t--) {
+            if (t >= w.delay) {
+                const uint8_t* slope = slopes + ((t - w.delay) * w.places + place) * w.channels;
+                for (int64_t c = 0; c < w.channels; c++) {
+                    const float height = float(slope[c]) / w.width[c];
+                    grad[c] = height * (outer[c] / float(w.steps)) + grad[c] * (1.0f - w.theta[c] * height);
+                }
+            }
+            if (t >= w.steps) continue;
+            float* to = grad_v + ((w.constant ? 0 : t) * w.places + place) * w.channels;
+            if (w.constant)
+                for (int64_t c = 0; c < w.channels; c++) to[c] += grad[c];
+            else
+                for (int64_t c = 0; c < w.channels; c++) to[c] = grad[c];
+        }
+    }
+}
+
+}  // extern "C"
