@@ -134,12 +134,14 @@ class TrainConfig(LoopConfig):
         image_size: side of the square input, a multiple of 32.
         theta: initial clip threshold.
         theta_per: one trained threshold per channel or per layer.
+        weights: a source checkpoint to start from; what does not fit (another number of classes) starts at random.
     """
 
     model: str = "tiny-yolo"
     image_size: int = 320
     theta: float = 4.0
     theta_per: ThetaScope = "channel"
+    weights: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from spikedet.models.builder import (
     check_architecture,
     load_model_yaml,
 )
-from spikedet.models.storage import load_ann
+from spikedet.models.storage import load_ann, start_from_
 from spikedet.models.thresholds import set_largest_thetas_, set_mean_square_best_thetas_
 
 __all__ = [
@@ -23,4 +23,5 @@ __all__ = [
     "load_model_yaml",
     "set_largest_thetas_",
     "set_mean_square_best_thetas_",
+    "start_from_",
 ]

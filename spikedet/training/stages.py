@@ -17,6 +17,7 @@ from spikedet.models import (
     load_ann,
     load_model_yaml,
     set_mean_square_best_thetas_,
+    start_from_,
 )
 from spikedet.training.loop import TrainingLoop, finished, log_path
 from spikedet.visualization import plot_training
@@ -28,6 +29,9 @@ def train(config: TrainConfig) -> Path:
     dataset = load_dataset(config.data, config.split, strict=config.strict)
     architecture = load_model_yaml(config.model)
     model = build_detector(architecture, dataset.class_names, theta=config.theta, theta_per=config.theta_per)
+    if config.weights:
+        copied = start_from_(model, Path(config.weights))
+        print(f"{config.weights}: {copied} of {len(model.state_dict())} tensors taken as a start", flush=True)
     meta = CheckpointMeta(
         stage="ann",
         model=Path(config.model).stem,
