@@ -21,6 +21,7 @@ from spikedet.snn.native.backend import CHUNK, NativeBackend, why_unsupported
 from spikedet.snn.native.layers import PackedConv, quantize, row_block, whole
 from spikedet.snn.native.library import NativeUnavailable, available, library
 from spikedet.snn.packing import layer_channels, pack, unpack
+from spikedet.snn.surrogate import rate
 
 pytestmark = pytest.mark.skipif(not available(), reason="the kernels cannot be compiled here")
 
@@ -464,3 +465,39 @@ def test_8_bit_weights_are_half_a_step_away_at_most(silent: bool) -> None:
     assert levels.amin() >= -127
     error = (weight - levels * scale.view(-1, 1, 1, 1)).abs()
     assert (error <= 0.5001 * scale.view(-1, 1, 1, 1)).all()
+
+
+@pytest.mark.parametrize("mode", ["exact", "fast"])
+@pytest.mark.parametrize("way", [BY_EVENTS, DENSE])
+def test_the_number_of_threads_changes_no_bit(mode: Mode, way: int) -> None:
+    """Wide enough that every loop is shared out; real numbers, so that a race or another order of sums would show."""
+    torch.manual_seed(0)
+    theta = torch.ones(48)
+    layer = SpikingConv(
+        torch.randn(80, 48, 3, 3) / 8,
+        torch.randn(80) / 8,
+        torch.ones(80),
+        stride=(1, 1),
+        padding=(1, 1),
+        neuron="signed",
+    )
+    bits = pack((torch.rand(6, 2, 48, 23, 17) < 0.3).float(), signed=False)
+    runs = []
+    try:
+        for threads in (1, 2, 4, 2):
+            torch.set_num_threads(threads)
+            packed = PackedConv(layer, layer_channels(theta, False), mode)
+            packed.way = way
+            state = packed.state(2, (23, 17))
+            spikes = packed.window(state, bits, 6)
+            runs.append((spikes, state.u, rate(*calibration_case())))
+    finally:
+        torch.set_num_threads(1)
+    assert all(torch.equal(a, b) for run in runs[1:] for a, b in zip(run, runs[0], strict=True))
+
+
+def calibration_case() -> tuple[Tensor, Tensor, Tensor, int]:
+    """Potentials, initial potential, thresholds and T for ``rate``."""
+    generator = torch.Generator().manual_seed(0)
+    v = torch.randn(4, 3, 20, 9, 11, generator=generator)
+    return v, torch.full((1, 20, 1, 1), 0.5), torch.ones(20), 4
