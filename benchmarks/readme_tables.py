@@ -66,6 +66,14 @@ def cells(row: ResultRow) -> list[str]:
 SPEED_HEAD = ("simulator", "px", "batch", "T", "ms", "x ANN", "x bound", "peak MiB")
 
 
+def speed_line(row: dict[str, Any]) -> str:
+    """One row of the simulator benchmark, in the order of ``SPEED_HEAD``."""
+    numbers = [f"{row['ms']:.1f}", f"{row['ratio']:.2f}"]
+    numbers += ["-" if row["over_bound"] is None else f"{row['over_bound']:.2f}"]
+    numbers += ["-" if row["peak_mib"] is None else f"{row['peak_mib']:.0f}"]
+    return f"| {' | '.join(map(str, [row['simulator'], row['px'], row['batch'], row['T'] or '-', *numbers]))} |"
+
+
 def speed_table(published: dict[str, Any], *, whole: bool) -> str:
     """Times of the simulator benchmark; one picture of 320 px at T = 20 unless ``whole``."""
     meta, rows = published["meta"], published["rows"]
@@ -77,13 +85,7 @@ def speed_table(published: dict[str, Any], *, whole: bool) -> str:
         f"| {' | '.join(SPEED_HEAD)} |",
         f"| --- |{' ---: |' * (len(SPEED_HEAD) - 1)}",
     ]
-    for row in rows:
-        numbers = [f"{row['ms']:.1f}", f"{row['ratio']:.2f}"]
-        numbers += ["-" if row["over_bound"] is None else f"{row['over_bound']:.2f}"]
-        numbers += ["-" if row["peak_mib"] is None else f"{row['peak_mib']:.0f}"]
-        shown = [row["simulator"], row["px"], row["batch"], row["T"] or "-", *numbers]
-        lines.append(f"| {' | '.join(map(str, shown))} |")
-    return "\n".join(lines)
+    return "\n".join([*lines, *map(speed_line, rows)])
 
 
 def published_table(name: str) -> str:

@@ -25,6 +25,7 @@ import torch
 from contenders import CONTENDERS
 from differences import Difference, differences
 from memory import peak_over_idle
+from readme_tables import SPEED_HEAD, speed_line
 from subjects import network, pictures
 from torch import Tensor
 
@@ -37,7 +38,6 @@ from spikedet.snn.native.library import available
 ANNS = ("ANN fp32, eager", "ANN fp32, compiled")
 PEAK_AT = 20
 """T of the rows whose memory is measured."""
-HEAD = ("simulator", "px", "batch", "T", "ms", "x ANN", "x bound", "peak MiB")
 
 
 def main() -> None:
@@ -66,14 +66,11 @@ def main() -> None:
         images = pictures(arguments.data, batch, px)
         net, what = network(arguments.checkpoint, arguments.model, images)
         if not rows:
-            print(f"{what}; pictures of {arguments.data}; {arguments.threads} threads\n\n| {' | '.join(HEAD)} |")
-            print("| --- |" + " ---: |" * (len(HEAD) - 1), flush=True)
+            print(f"{what}; pictures of {arguments.data}; {arguments.threads} threads\n\n| {' | '.join(SPEED_HEAD)} |")
+            print("| --- |" + " ---: |" * (len(SPEED_HEAD) - 1), flush=True)
         for made in measure(net, images, (20,) if arguments.quick else (4, 8, 20, 60), arguments):
             rows.append(made)
-            cells = [made["simulator"], px, batch, made["T"] or "-", f"{made['ms']:.1f}", f"{made['ratio']:.2f}"]
-            cells += ["-" if made["over_bound"] is None else f"{made['over_bound']:.2f}"]
-            cells += ["-" if made["peak_mib"] is None else f"{made['peak_mib']:.0f}"]
-            print(f"| {' | '.join(map(str, cells))} |", flush=True)
+            print(speed_line(made), flush=True)
     images = pictures(arguments.data, 1 if arguments.quick else 8, 320)
     net, what = network(arguments.checkpoint, arguments.model, images)
     rates, bound = firing(net, images, 20)
@@ -102,9 +99,10 @@ def measure(
     ms = {key: statistics.median(taken) for key, taken in times.items()}
     peaks = [name for name in CONTENDERS if name.startswith("native") or not arguments.quick]
     reference = min(ms[name, 0] for name in ANNS)
+    bounds = {T: firing(net, images, T)[1] for T in steps}
     rows = []
     for (name, T), taken in ms.items():
-        bound = firing(net, images, T)[1] if T else None
+        bound = bounds.get(T)
         rows.append(
             {
                 "simulator": name,
