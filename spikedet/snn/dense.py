@@ -105,7 +105,7 @@ class TorchBackend(Backend):
 
     def _fused(self, layer: SpikingConv, state: NeuronState, v: Tensor, steps: int, tail: int) -> Tensor:
         assert self._neurons is not None
-        silent = min(max(layer.delay - state.step, 0), steps + tail)
+        silent = layer.silent_steps(state.step, steps + tail)
         state.step += steps + tail
         return self._neurons(v.contiguous(), state.u, state.count, layer.theta, steps, silent, tail, self.dtype)
 

@@ -76,6 +76,10 @@ class SpikingConv(nn.Module):
         spans = convolved_hw((height, width), self.weight, self.stride, padding or self.padding, self.dilation)
         return (batch, len(self.theta), *spans)
 
+    def silent_steps(self, done: int, steps: int) -> int:
+        """How many of the next ``steps`` steps lie in the firing delay, after ``done`` steps."""
+        return min(max(self.delay - done, 0), steps)
+
     def initial_state(self, shape: Sequence[int]) -> NeuronState:
         """State before the first step, for potentials of this ``[N, C, H, W]`` shape."""
         u = broadcast(self.u0).expand(*shape).clone()
@@ -92,7 +96,7 @@ class SpikingConv(nn.Module):
             Spikes ``[K', N, C, H, W]`` in {-1, 0, 1}; steps of the firing delay give none, so K' <= K.
         """
         theta = broadcast(self.theta)
-        silent = min(max(self.delay - state.step, 0), len(v))
+        silent = self.silent_steps(state.step, len(v))
         spikes = v.new_empty((len(v) - silent, *v.shape[1:]))  # made once: a list and a stack would hold them twice
         for step, current in enumerate(v):
             state.step += 1

@@ -128,7 +128,7 @@ class PackedConv:
     def run(self, state: PackedState, bits: Tensor | None, steps: int, tail: int) -> Tensor:
         """Spikes ``[steps + tail - silent, N, H, W, bytes]`` in bits; the state moves on in place."""
         batch, height, width, _ = state.u.shape
-        silent = min(max(self.layer.delay - state.step, 0), steps + tail)
+        silent = self.layer.silent_steps(state.step, steps + tail)
         out = torch.empty((steps + tail - silent, batch, height, width, self.outputs.bytes), dtype=torch.uint8)
         state.step += steps + tail
         call = _Steps(
