@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import torch
+from subjects import child_environment
 
 from spikedet.calibration import calibrate_network
 from spikedet.config import CalibrateConfig
@@ -59,8 +59,7 @@ def main() -> None:
     print("| path | minutes | epochs | sum of held-out MSE before | after |\n| --- | ---: | ---: | ---: | ---: |")
     for path, native in (("compiled", "1"), ("dense", "0"))[: 2 if arguments.slow else 1]:
         command = [sys.executable, __file__, *sys.argv[1:], "--child"]
-        # Ultralytics sets OMP_NUM_THREADS to 1 when it is imported; this process is past that, a child is not.
-        environment = {**os.environ, "SPIKEDET_NATIVE": native, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+        environment = {**child_environment(torch.get_num_threads()), "SPIKEDET_NATIVE": native}
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment)
         made = json.loads(done.stdout.splitlines()[-1])
         before, after = (sum(error[i] for error in made["errors"]) for i in (1, 2))

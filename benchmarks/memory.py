@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import ctypes
 import gc
-import os
 import resource
 import statistics
 import subprocess
@@ -20,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from subjects import network, pictures
+from subjects import child_environment, network, pictures
 
 from spikedet.snn import make_backend, simulate
 from spikedet.snn.memory import estimate_bytes
@@ -82,8 +81,7 @@ def main() -> None:
     first = None
     for T in map(int, arguments.T.split(",")):
         command = [sys.executable, __file__, *sys.argv[1:], "--child", str(T)]
-        # Ultralytics sets OMP_NUM_THREADS to 1 when it is imported; this process is past that, a child is not.
-        environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+        environment = child_environment(torch.get_num_threads())
         made = [
             subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout.split()
             for _ in range(REPEATS)

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import functools
 import operator
-import os
 import statistics
 import subprocess
 import sys
@@ -26,7 +25,7 @@ from contenders import CONTENDERS
 from differences import Difference, differences
 from memory import peak_over_idle
 from readme_tables import SPEED_HEAD, speed_line
-from subjects import network, pictures
+from subjects import child_environment, network, pictures
 from torch import Tensor
 
 from spikedet.config import Mode
@@ -177,8 +176,7 @@ def child_peak(name: str, images: Tensor, T: int, arguments: argparse.Namespace)
     """Peak over idle in MiB of one run in a process of its own."""
     command = [sys.executable, __file__, "--child", name, str(images.shape[-1]), str(len(images)), str(T)]
     command += ["--checkpoint", arguments.checkpoint, "--model", arguments.model, "--data", arguments.data]
-    # Ultralytics sets OMP_NUM_THREADS to 1 when it is imported; this process is past that, a child is not.
-    environment = {**os.environ, "OMP_NUM_THREADS": str(arguments.threads)}
+    environment = child_environment(arguments.threads)
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     return float(done.stdout.split()[-1]) / 2**20 if done.returncode == 0 else None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import torch
@@ -50,3 +51,11 @@ def pictures(data: str, count: int, image_size: int) -> Tensor:
     """``[count, 3, S, S]`` of a dataset's training split, by default the synthetic set."""
     dataset = load_dataset(data, "train")
     return to_input([dataset.read_image(i) for i in range(count)], image_size)
+
+
+def child_environment(threads: int) -> dict[str, str]:
+    """For a child process that is to have this many threads.
+
+    Ultralytics sets OMP_NUM_THREADS to 1 when it is imported; the parent is past that, a child is not.
+    """
+    return {**os.environ, "OMP_NUM_THREADS": str(threads)}
