@@ -59,6 +59,7 @@ _POSITIVE = frozenset(
 )
 _NOT_NEGATIVE = frozenset(
     {"warmup_epochs", "close_mosaic", "weight_decay", "theta_lr_factor", "delay", "patience", "limit", "theta_images"}
+    | {"distill"}
     | {"workers", "seed", "val", "test", "chunk", "stable_steps"}
 )
 _FRACTIONS = frozenset(["held_out", "noise", "mosaic", "mixup", "confidence", "iou", "lr_final"])
@@ -155,6 +156,12 @@ class FinetuneConfig(LoopConfig):
         T: time steps of the spiking network to come, the number of quantization levels.
         noise: quantization noise p, the fraction of elements left unquantized in a training forward.
         theta_images: training pictures on which the mean-square-best initial thresholds are found; 0 keeps theta.
+        distill: weight of a loss against the teacher's answers, beside the labels; 0 is the paper's Stage I.
+        teacher: the network that distillation follows; empty is the checkpoint, with clip activations.
+        spiking_forward: answer with the firing rates of the spiking network itself (gradients stay those of the QC
+            activation, BN keeps its statistics); not in the paper.
+        neuron: of the spiking network in spiking_forward.
+        delay: firing delay of the spiking network in spiking_forward.
     """
 
     checkpoint: str
@@ -163,6 +170,11 @@ class FinetuneConfig(LoopConfig):
     T: int = 8
     noise: float = 0.1
     theta_images: int = 32
+    distill: float = 0.0
+    teacher: str = ""
+    spiking_forward: bool = False
+    neuron: Neuron = "if"
+    delay: int = 0
     epochs: int = 30
     warmup_epochs: float = 1.0
 
@@ -282,6 +294,8 @@ class EvaluateConfig(SimulationConfig):
         draws: bootstrap draws for the interval of the conversion loss.
         strict: refuse bad boxes.
         seed: of the bootstrap.
+        resume: networks whose detections are there already are not run again.
+        detections: folder for the detections of the networks judged; empty is OUT/detections.
         out: folder for results.json, table.md and ap_by_t.png.
     """
 
@@ -294,6 +308,8 @@ class EvaluateConfig(SimulationConfig):
     draws: int = 1000
     strict: bool = False
     seed: int = 0
+    resume: bool = False
+    detections: str = ""
     out: str = "runs/evaluate"
 
 

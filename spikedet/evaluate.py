@@ -20,6 +20,7 @@ from spikedet.detections import Detections
 from spikedet.environment import versions
 from spikedet.errors import ConfigError
 from spikedet.evaluation import APMeasures, ResultRow, markdown_table, measure, paired_bootstrap, write_results
+from spikedet.evaluation.archive import Predicted, archive_key, load_predicted, save_predicted
 from spikedet.evaluation.predict import predict_dataset
 from spikedet.files import write_text
 from spikedet.models import load_ann
@@ -58,8 +59,8 @@ class _SpikeMean:
         self.total[t] = self.total.get(t, 0.0) + float(spikes.sum())
         self.pictures[t] = self.pictures.get(t, 0) + len(spikes)
 
-    def mean(self, t: int) -> float | None:
-        return self.total[t] / self.pictures[t] if t in self.total else None
+    def mean(self, t: int) -> float:
+        return self.total[t] / self.pictures[t]
 
 
 def evaluate(config: EvaluateConfig) -> list[ResultRow]:
@@ -88,12 +89,10 @@ def evaluate(config: EvaluateConfig) -> list[ResultRow]:
     judged: list[Judged] = []
     for path in paths:
         for name, network in variants(path, config):
-            print(f"{name}: {network.describe(config.batch)}", flush=True)
             started = time.perf_counter()
-            found = judge(name, network, dataset, parse_time_steps(config.t), config.batch)
+            found = judge(name, network, digests[path], dataset, config)
             print(f"{name} on {len(dataset)} pictures in {time.perf_counter() - started:.1f} s", flush=True)
             for result in found:
-                result.digest = digests[path]
                 judged.append(result)
                 spikes = f", {result.spikes_per_image:.3g} spikes a picture" if result.spikes_per_image else ""
                 print(f"{name}, t = {result.t or '-'}: AP50:95 {result.ap:.1f}{spikes}  ({path})", flush=True)
@@ -166,9 +165,30 @@ def variants(path: Path, how: SimulationConfig) -> list[tuple[str, Network]]:
     return named
 
 
-def judge(name: str, network: Network, dataset: DetectionDataset, requested: Sequence[int], batch: int) -> list[Judged]:
-    """Detections and AP of one network at every time step, from one run over the pictures."""
-    steps = network.steps(requested)
+def judge(name: str, network: Network, digest: str, dataset: DetectionDataset, config: EvaluateConfig) -> list[Judged]:
+    """Detections and AP of one network at every time step, from one run over the pictures or an earlier one."""
+    steps = network.steps(parse_time_steps(config.t))
+    if not steps:
+        return []
+    facts = {"checkpoint": digest, "network": name, "t": steps, "mode": config.mode, "backend": config.backend}
+    kept = Path(config.detections or Path(config.out) / "detections") / f"{name}-{archive_key(dataset, **facts)}"
+    kept = kept.with_suffix(".safetensors")
+    predicted = load_predicted(kept, len(dataset)) if config.resume else None
+    if predicted is None:
+        print(f"{name}: {network.describe(config.batch)}", flush=True)
+        predicted = predict(name, network, dataset, steps, config.batch)
+        save_predicted(kept, predicted)
+    results = []
+    for t, detections in predicted.detections.items():
+        shown = (network.meta.T if name == "qc" else None) if t == ANN_STEP else t
+        measures = measure(dataset, detections)
+        spikes = predicted.spikes.get(t)
+        results.append(Judged(name, digest, network.meta, shown, network.latency(t), spikes, detections, measures))
+    return results
+
+
+def predict(name: str, network: Network, dataset: DetectionDataset, steps: Sequence[int], batch: int) -> Predicted:
+    """One run over the pictures."""
     spikes = _SpikeMean()
 
     def forward(images: Tensor) -> dict[int, Tensor]:
@@ -179,16 +199,9 @@ def judge(name: str, network: Network, dataset: DetectionDataset, requested: Seq
                 spikes.add(t, prediction.spikes)
         return decoded
 
-    if not steps:
-        return []
     label = f"{name} on {len(dataset)} pictures"
     found = predict_dataset(forward, dataset, network.meta.image_size, batch, lambda batches: track(batches, label))
-    results = []
-    for t, detections in found.items():
-        shown = (network.meta.T if name == "qc" else None) if t == ANN_STEP else t
-        measures = measure(dataset, detections)
-        results.append(Judged(name, "", network.meta, shown, network.latency(t), spikes.mean(t), detections, measures))
-    return results
+    return Predicted(found, {t: spikes.mean(t) for t in spikes.total})
 
 
 def make_rows(judged: Sequence[Judged], dataset: DetectionDataset, config: EvaluateConfig) -> list[ResultRow]:

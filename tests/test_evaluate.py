@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import json
 import shutil
 from collections.abc import Sequence
@@ -292,7 +293,7 @@ def test_table_and_picture(results: tuple[Path, list[ResultRow]], capsys: pytest
     assert (out / "table.md").read_text(encoding="utf-8") == markdown_table(rows)
     with Image.open(out / "ap_by_t.png") as image:
         assert image.format == "PNG"
-    assert sorted(path.name for path in out.iterdir()) == ["ap_by_t.png", "results.json", "table.md"]
+    assert sorted(path.name for path in out.iterdir()) == ["ap_by_t.png", "detections", "results.json", "table.md"]
 
 
 def test_the_table_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -406,3 +407,34 @@ def test_networks_of_other_classes_are_refused(tmp_path: Path) -> None:
     second = altered(tmp_path / "a.safetensors", chain()["ann"], class_names=meta.class_names[::-1])
     with pytest.raises(ConfigError, match="class"):
         evaluate(config(tmp_path / "out", chain()["ann"], second, limit=1))
+
+
+# --- going on -------------------------------------------------------------------------------------------------------
+
+
+def test_resume_runs_only_the_networks_that_are_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[str] = []
+    module = importlib.import_module("spikedet.evaluate")  # the name in the package is the function
+    plain = module.predict
+
+    def counted(name: str, *rest: Any) -> Any:
+        ran.append(name)
+        return plain(name, *rest)
+
+    monkeypatch.setattr(module, "predict", counted)
+    first = evaluate(config(tmp_path / "a", t="2,4"))
+    assert sorted(ran) == ["ann", "ann", "coarse", "copied", "fine", "qc"]
+    (tmp_path / "a" / "results.json").unlink()
+    for kept in (tmp_path / "a" / "detections").glob("coarse-*"):
+        kept.write_bytes(kept.read_bytes()[:100])
+    ran.clear()
+    assert evaluate(config(tmp_path / "a", t="2,4", resume=True)) == first
+    assert ran == ["coarse"]
+    ran.clear()
+    evaluate(config(tmp_path / "b", chain()["fine"], t="2,4", resume=True, detections=str(tmp_path / "a/detections")))
+    assert ran == []
+    evaluate(config(tmp_path / "a", t="2,4", resume=True, mode="fast"))
+    assert {"copied", "coarse", "fine"} <= set(ran)
+    ran.clear()
+    evaluate(config(tmp_path / "a", t="2,4"))
+    assert len(ran) == 6

@@ -19,10 +19,10 @@ LAYERS: list[set[str]] = [
     {"snn"},
     {"data"},
     {"models"},
+    {"conversion"},
     {"evaluation"},
     {"visualization"},
     {"training"},
-    {"conversion"},
     {"calibration"},
     # What a user meets: the Python interface, the commands and the program that runs them; and the package's own face,
     # which hands out the interface when it is asked for.

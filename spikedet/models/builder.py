@@ -27,25 +27,37 @@ _ALLOWED_KEYS = frozenset({"nc", "activation", "depth_multiple", "width_multiple
 
 
 class ClipDetector(DetectionModel):
-    """An ultralytics detection model whose training forward may run in bfloat16; the loss stays float32."""
+    """An ultralytics detection model whose training forward may run in bfloat16; the loss stays float32.
+
+    Attributes:
+        autocast: run the training forward in bfloat16.
+        distill: more loss for a batch, from its pictures and the head's raw maps.
+    """
 
     autocast: bool = False
+    distill: Callable[[Tensor, dict[str, Tensor]], Tensor] | None = None
 
     def loss(self, batch: dict[str, Any], preds: Any = None) -> Any:
         """The ultralytics criterion on ``batch``; a forward under autocast first when ``preds`` is None."""
         if preds is None:
             with torch.autocast(batch["img"].device.type, torch.bfloat16, enabled=self.autocast):
-                preds = self.forward(batch["img"])
-            preds = _to_float32(preds)
-        return super().loss(batch, preds)
+                preds = self(batch["img"])
+            preds = to_float32(preds)
+        loss, items = super().loss(batch, preds)
+        if self.distill is not None:
+            more = self.distill(batch["img"], preds)
+            loss = torch.cat([loss, more.view(1) * len(batch["img"])])  # the criterion's are sums over pictures too
+            items = {**items, "distill_loss": more.detach()}
+        return loss, items
 
 
-def _to_float32(value: Any) -> Any:
+def to_float32(value: Any) -> Any:
+    """Every tensor in nested mappings and sequences as float32."""
     if isinstance(value, Tensor):
         return value.float()
     if isinstance(value, dict):
-        return {key: _to_float32(item) for key, item in value.items()}
-    return type(value)(_to_float32(item) for item in value) if isinstance(value, (list, tuple)) else value
+        return {key: to_float32(item) for key, item in value.items()}
+    return type(value)(to_float32(item) for item in value) if isinstance(value, (list, tuple)) else value
 
 
 def load_model_yaml(model: str) -> dict[str, Any]:

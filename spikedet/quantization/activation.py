@@ -27,7 +27,7 @@ class _QuantizeClip(torch.autograd.Function):
     """g with the straight-through gradient of equation 13: ordinary through clip and theta, 1 through floor."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, theta: Tensor, T: int, kept: Tensor | None) -> Tensor:
+    def forward(ctx: Any, x: Tensor, theta: Tensor, T: int, kept: Tensor | None, answer: Tensor | None) -> Tensor:
         # x may be bfloat16 under autocast; 8 bits of mantissa would move the rounding boundaries, so round in float32.
         scale = per_channel(T / theta.float(), x.ndim)
         scaled = x.float() * scale
@@ -35,7 +35,7 @@ class _QuantizeClip(torch.autograd.Function):
         if kept is not None:
             rounded = torch.where(kept, scaled, rounded)
         inside = (rounded >= 0) & (rounded <= T)
-        out = (rounded.clamp_(0, T) / scale).to(x.dtype)
+        out = (rounded.clamp_(0, T) / scale if answer is None else answer).to(x.dtype)
         ctx.save_for_backward(x, out, inside, theta)
         return out
 
@@ -48,7 +48,7 @@ class _QuantizeClip(torch.autograd.Function):
         weighted = torch.addcmul((grad * out).float(), grad_x.float(), x.float(), value=-1.0)
         over = [d for d in range(x.ndim) if d != 1] if theta.numel() > 1 else list(range(x.ndim))
         grad_theta = (weighted.sum(over) / theta.float()).view_as(theta).to(theta.dtype)
-        return grad_x, grad_theta, None, None
+        return grad_x, grad_theta, None, None, None
 
 
 class _Clip(torch.autograd.Function):
@@ -77,7 +77,7 @@ def random_mask(shape: Sequence[int], fraction: float, device: torch.device) -> 
     return mask
 
 
-def qc_quantize(x: Tensor, theta: Tensor, T: int, kept: Tensor | None = None) -> Tensor:
+def qc_quantize(x: Tensor, theta: Tensor, T: int, kept: Tensor | None = None, answer: Tensor | None = None) -> Tensor:
     """g(x), differentiable in x and theta.
 
     Args:
@@ -86,8 +86,9 @@ def qc_quantize(x: Tensor, theta: Tensor, T: int, kept: Tensor | None = None) ->
         T: number of quantization levels above zero (time steps of the SNN to come).
         kept: optional bool mask of x's shape, True where an element is left unquantized (quantization noise,
             equation 14; the paper's equation read literally says the opposite of its text).
+        answer: optional values of x's shape to answer instead of g(x), with g's gradient (firing rates).
     """
-    result: Tensor = _QuantizeClip.apply(x, theta, T, kept)
+    result: Tensor = _QuantizeClip.apply(x, theta, T, kept, answer)
     return result
 
 
@@ -131,7 +132,12 @@ class QCActivation(ClippedReLU):
         theta: initial threshold.
         T: time steps, at least 1.
         noise: fraction p of the elements left unquantized in a training forward; 0 at evaluation.
+
+    Attributes:
+        answer: what the next forward answers instead of g(x), once; its gradient stays that of g.
     """
+
+    answer: Tensor | None = None
 
     def __init__(self, channels: int = 1, theta: float = 4.0, *, T: int, noise: float = 0.0) -> None:
         super().__init__(channels, theta)
@@ -150,10 +156,11 @@ class QCActivation(ClippedReLU):
         return made.to(clip.log_theta.device).train(clip.training)
 
     def forward(self, x: Tensor) -> Tensor:
-        kept = None
-        if self.training and self.noise > 0:
+        kept, answer = None, self.answer
+        self.answer = None
+        if self.training and self.noise > 0 and answer is None:
             kept = random_mask(x.shape, self.noise, x.device)
-        return qc_quantize(x, self.theta, self.T, kept)
+        return qc_quantize(x, self.theta, self.T, kept, answer)
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, T={self.T}, noise={self.noise}"

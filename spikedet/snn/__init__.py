@@ -5,6 +5,7 @@ from spikedet.snn.choose import make_backend
 from spikedet.snn.functional import if_step, rate_of_constant_input, signed_if_step
 from spikedet.snn.layers import Readout, SpikingConv
 from spikedet.snn.network import IMAGE, Node, SpikingNetwork, qc_forward
+from spikedet.snn.rates import layer_rates
 from spikedet.snn.simulator import Readings, Simulation, simulate
 from spikedet.snn.surrogate import fire
 
@@ -19,6 +20,7 @@ __all__ = [
     "SpikingNetwork",
     "fire",
     "if_step",
+    "layer_rates",
     "make_backend",
     "qc_forward",
     "rate_of_constant_input",

@@ -76,9 +76,13 @@ class Backend(ABC):
         """A constant input ``[N, C, H, W]`` as a piece of train."""
 
     @abstractmethod
-    def accumulate(self, node: Node, module: Readout, total: Tensor | None, piece: Tensor) -> Tensor:
-        """A read-out's running sum of its input, with one more piece; ``total`` may be changed in place."""
+    def accumulate(self, total: Tensor | None, piece: Tensor) -> Tensor:
+        """A running sum over the steps of a train, with one more piece; ``total`` may be changed in place."""
+
+    @abstractmethod
+    def mean(self, node: Node, total: Tensor, t: int) -> Tensor:
+        """Mean over t steps ``[N, C, H, W]``, activation units, float32, of a running sum of what ``node`` sends."""
 
     @abstractmethod
     def read(self, node: Node, module: Readout, total: Tensor, t: int) -> Tensor:
-        """Logits ``[N, C, H, W]``, float32, of a running sum over t steps."""
+        """Logits ``[N, C, H, W]``, float32, of a running sum of its input over t steps."""

@@ -116,9 +116,12 @@ class TorchBackend(Backend):
     def constant_piece(self, x: Tensor, steps: int) -> Tensor:
         return x.to(self.dtype).expand(steps, *x.shape)
 
-    def accumulate(self, node: Node, module: Readout, total: Tensor | None, piece: Tensor) -> Tensor:
+    def accumulate(self, total: Tensor | None, piece: Tensor) -> Tensor:
         part = piece.float().sum(0)
         return part if total is None else total + part
+
+    def mean(self, node: Node, total: Tensor, t: int) -> Tensor:
+        return total / t
 
     def read(self, node: Node, module: Readout, total: Tensor, t: int) -> Tensor:
         with float32():

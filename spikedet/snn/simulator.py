@@ -10,7 +10,7 @@ The constant image is convolved once. A read-out is linear, so it runs once per 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -64,6 +64,7 @@ class Simulation:
         T: length of every layer's window.
         readouts: time steps t <= T to read out.
         backend: does the arithmetic, made for this network; dense float32 convolutions unless given.
+        watch: is shown every piece of train that a spiking layer sends, in the backend's own form.
     """
 
     def __init__(
@@ -73,8 +74,9 @@ class Simulation:
         T: int,
         readouts: Iterable[int],
         backend: Backend | None = None,
+        watch: Callable[[Node, Tensor], None] | None = None,
     ) -> None:
-        self.network, self.T = network, T
+        self.network, self.T, self.watch = network, T, watch
         self.backend = backend or TorchBackend(network)
         self.readouts = sorted(set(readouts))
         if not self.readouts or self.readouts[0] < 1 or self.readouts[-1] > T:
@@ -147,6 +149,8 @@ class Simulation:
             return
         first = max(begin - layer.delay, 0)
         self.spike_counts[first : first + len(spikes)] += counts
+        if self.watch is not None:
+            self.watch(node, spikes)
         self._emit(node.name, spikes)
 
     def _read(self, node: Node, module: Readout, piece: Tensor) -> None:
@@ -155,7 +159,7 @@ class Simulation:
         for t in [t for t in self.readouts if total.steps < t <= total.steps + end] + [None]:
             stop = end if t is None else t - total.steps
             if stop > begin:
-                total.total = self.backend.accumulate(node, module, total.total, piece[begin:stop])
+                total.total = self.backend.accumulate(total.total, piece[begin:stop])
             if t is not None:
                 assert total.total is not None
                 total.maps[t] = self.backend.read(node, module, total.total, t)

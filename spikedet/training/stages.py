@@ -9,6 +9,7 @@ from spikedet.checkpoint import CheckpointMeta, save_checkpoint
 from spikedet.config import FinetuneConfig, LoopConfig, TrainConfig
 from spikedet.data import DetectionDataset, load_dataset
 from spikedet.environment import seed_everything
+from spikedet.errors import ConfigError
 from spikedet.models import (
     ClipDetector,
     as_clip,
@@ -19,7 +20,9 @@ from spikedet.models import (
     set_mean_square_best_thetas_,
     start_from_,
 )
+from spikedet.training.distillation import Distillation
 from spikedet.training.loop import TrainingLoop, finished, log_path
+from spikedet.training.spiking_forward import SpikingForward
 from spikedet.visualization import plot_training
 
 
@@ -63,7 +66,19 @@ def finetune(config: FinetuneConfig) -> Path:
         config={**meta.config, "finetune": dataclasses.asdict(config)},
         seed=config.seed,
     )
-    return _run(as_qc(model, config.T, config.noise), dataset, config, meta)
+    qc = as_qc(model, config.T, config.noise)
+    if config.distill:
+        qc.distill = Distillation(_teacher(Path(config.teacher or source), meta), config.distill)
+    if config.spiking_forward:
+        SpikingForward(config.neuron, config.delay).attach(qc)
+    return _run(qc, dataset, config, meta)
+
+
+def _teacher(path: Path, student: CheckpointMeta) -> ClipDetector:
+    model, meta = load_ann(path)
+    if meta.class_names != student.class_names:
+        raise ConfigError(f"{path}: a teacher must know the student's classes, {', '.join(student.class_names)}")
+    return model
 
 
 def _run(model: ClipDetector, dataset: DetectionDataset, config: LoopConfig, meta: CheckpointMeta) -> Path:

@@ -74,7 +74,7 @@ class NativeBackend(Backend):
     def constant_piece(self, x: Tensor, steps: int) -> Tensor:
         raise AssertionError("joins of constant and spiking inputs are refused when the backend is made")
 
-    def accumulate(self, node: Node, module: Readout, total: Tensor | None, piece: Tensor) -> Tensor:
+    def accumulate(self, total: Tensor | None, piece: Tensor) -> Tensor:
         steps, batch, height, width, count = piece.shape
         if total is None:
             total = torch.zeros(batch, height, width, 8 * count)
@@ -84,6 +84,9 @@ class NativeBackend(Backend):
             *(ctypes.c_int64(count), ctypes.c_void_p(total.data_ptr())),
         )
         return total
+
+    def mean(self, node: Node, total: Tensor, t: int) -> Tensor:
+        return self.channels[node.name].dense(total) / t
 
     def read(self, node: Node, module: Readout, total: Tensor, t: int) -> Tensor:
         logits: Tensor = module(self.channels[node.inputs[0]].dense(total) / t)

@@ -1,0 +1,78 @@
+"""Detections of a judged network on disk, so that an interrupted evaluation goes on with the networks that are missing.
+
+One safetensors file for a network: for every time step t the tensors ``t.boxes`` ``[M, 4]``, ``t.scores`` and
+``t.labels`` ``[M]`` over all pictures, ``t.counts`` ``[pictures]`` that parts them, and spikes per picture.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from spikedet.data.dataset import DetectionDataset
+from spikedet.detections import Detections
+from spikedet.files import atomic_path
+
+Arrays = dict[str, npt.NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """What a network said on every picture of a split.
+
+    Attributes:
+        detections: by time step (0 without time), one ``Detections`` per picture.
+        spikes: mean spikes per picture, by time step; empty for a network that does not spike.
+    """
+
+    detections: dict[int, list[Detections]]
+    spikes: dict[int, float]
+
+
+def archive_key(dataset: DetectionDataset, **facts: Any) -> str:
+    """A name that changes with the pictures and with every fact about how they were judged, 16 hex digits."""
+    pictures = [[s.image_id, *s.image_hw, s.image_path.stat().st_size] for s in dataset.samples]
+    text = json.dumps([dataset.split, pictures, facts], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def save_predicted(path: Path, predicted: Predicted) -> Path:
+    """Write them atomically."""
+    arrays: Arrays = {}
+    for t, found in predicted.detections.items():
+        arrays[f"{t}.boxes"] = np.concatenate([np.zeros((0, 4), np.float32), *(d.boxes_xyxy for d in found)])
+        arrays[f"{t}.scores"] = np.concatenate([np.zeros(0, np.float32), *(d.scores for d in found)])
+        arrays[f"{t}.labels"] = np.concatenate([np.zeros(0, np.int64), *(d.labels for d in found)])
+        arrays[f"{t}.counts"] = np.array([len(d) for d in found], np.int64)
+        if t in predicted.spikes:
+            arrays[f"{t}.spikes"] = np.array([predicted.spikes[t]])
+    with atomic_path(path) as temporary:
+        save_file(arrays, temporary)
+    return path
+
+
+def load_predicted(path: Path, pictures: int) -> Predicted | None:
+    """What ``save_predicted`` wrote for this many pictures; None if there is no such file or it is not whole."""
+    try:
+        arrays = load_file(path)
+        steps = sorted(int(name.split(".")[0]) for name in arrays if name.endswith(".counts"))
+        detections = {t: _parted(arrays, t) for t in steps}
+    except (OSError, SafetensorError, KeyError, ValueError):
+        return None
+    if not steps or any(len(found) != pictures for found in detections.values()):
+        return None
+    return Predicted(detections, {t: float(arrays[f"{t}.spikes"][0]) for t in steps if f"{t}.spikes" in arrays})
+
+
+def _parted(arrays: Arrays, t: int) -> list[Detections]:
+    ends = np.cumsum(arrays[f"{t}.counts"])[:-1]
+    parts = (np.split(arrays[f"{t}.{name}"], ends) for name in ("boxes", "scores", "labels"))
+    return [Detections(*rows) for rows in zip(*parts, strict=True)]

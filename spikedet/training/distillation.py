@@ -1,0 +1,65 @@
+"""Distillation in Stage I: the source network's answers as soft targets beside the labels.
+
+Not in the paper. With few levels a QC-ANN cannot follow its source everywhere; told what the source answers at every
+cell, it loses less than from the labels alone. Ultralytics' distillation compares features through projectors, made for
+two architectures; here both networks are the same, so their answers can be compared as they are.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from spikedet.models import ClipDetector
+from spikedet.models.builder import to_float32
+
+CLASS_GAIN, BOX_GAIN = 0.5, 1.5
+"""Ultralytics' gains of the class loss and of the loss on box distributions."""
+
+
+def distillation_loss(student: dict[str, Tensor], teacher: dict[str, Tensor]) -> Tensor:
+    """Divergence of a network's answers from its teacher's; zero where they agree.
+
+    Binary KL divergence of the class scores, plus the KL divergence of the box distributions weighted by the teacher's
+    best class score; both per unit of that weight, as the detection loss is per unit of target score.
+
+    Args:
+        student: ``scores`` ``[N, classes, A]`` and ``boxes`` ``[N, 4 R, A]``, logits over all A cells.
+        teacher: the same.
+    """
+    probabilities = teacher["scores"].sigmoid()
+    weight = probabilities.amax(1)
+    total = weight.sum().clamp_min(1.0)
+    classes = F.binary_cross_entropy_with_logits(student["scores"], probabilities, reduction="sum")
+    classes = classes - F.binary_cross_entropy_with_logits(teacher["scores"], probabilities, reduction="sum")
+    mine, theirs = (_log_distributions(maps["boxes"]) for maps in (student, teacher))
+    boxes = (F.kl_div(mine, theirs, reduction="none", log_target=True).sum(2).mean(1) * weight).sum()
+    return (CLASS_GAIN * classes + BOX_GAIN * boxes) / total
+
+
+def _log_distributions(boxes: Tensor) -> Tensor:
+    """``[N, 4 R, A]`` -> log-probabilities ``[N, 4, R, A]``."""
+    return boxes.unflatten(1, (4, -1)).log_softmax(2)
+
+
+class Distillation:
+    """``ClipDetector.distill``: the weighted loss against a teacher that sees the same pictures.
+
+    Args:
+        teacher: a detector with the same classes and grid; never trained.
+        weight: of the loss.
+    """
+
+    def __init__(self, teacher: ClipDetector, weight: float) -> None:
+        self.teacher, self.weight = teacher.eval().requires_grad_(False), weight
+
+    def __deepcopy__(self, memo: Any) -> Distillation:
+        return self  # the averaged network is a deep copy; it needs no teacher of its own
+
+    def __call__(self, images: Tensor, student: dict[str, Tensor]) -> Tensor:
+        with torch.no_grad(), torch.autocast(images.device.type, torch.bfloat16):
+            _, maps = self.teacher.to(images.device)(images)
+        return self.weight * distillation_loss(student, to_float32(maps))

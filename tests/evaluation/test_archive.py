@@ -1,0 +1,67 @@
+"""Detections on disk: the same back, and nothing from a file that is not whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny_detector import pictures
+
+from spikedet.data import load_dataset
+from spikedet.detections import Detections
+from spikedet.evaluation.archive import Predicted, archive_key, load_predicted, save_predicted
+
+
+def some(counts: list[int], seed: int) -> list[Detections]:
+    random = np.random.default_rng(seed)
+    return [Detections(random.random((n, 4)), random.random(n), random.integers(0, 9, n)) for n in counts]
+
+
+def equal(a: list[Detections], b: list[Detections]) -> bool:
+    return all(
+        np.array_equal(x.boxes_xyxy, y.boxes_xyxy)
+        and np.array_equal(x.scores, y.scores)
+        and np.array_equal(x.labels, y.labels)
+        for x, y in zip(a, b, strict=True)
+    )
+
+
+@settings(max_examples=30)
+@given(counts=st.lists(st.integers(0, 3), min_size=1, max_size=5), steps=st.sets(st.integers(0, 60), min_size=1))
+def test_what_was_saved_comes_back(
+    tmp_path_factory: pytest.TempPathFactory, counts: list[int], steps: set[int]
+) -> None:
+    predicted = Predicted({t: some(counts, t) for t in steps}, {t: t / 3 for t in steps if t})
+    path = save_predicted(tmp_path_factory.mktemp("archive") / "a.safetensors", predicted)
+    found = load_predicted(path, len(counts))
+    assert found is not None
+    assert found.spikes == predicted.spikes
+    assert found.detections.keys() == steps
+    assert all(equal(found.detections[t], predicted.detections[t]) for t in steps)
+
+
+@pytest.mark.parametrize("damage", ["missing", "truncated", "empty", "text", "other pictures"])
+def test_a_file_that_is_not_whole_is_no_archive(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "a.safetensors"
+    content = save_predicted(path, Predicted({4: some([2, 0, 1], 0)}, {})).read_bytes()
+    if damage == "missing":
+        path.unlink()
+    elif damage != "other pictures":
+        path.write_bytes({"truncated": content[:-9], "empty": b"", "text": b"no"}[damage])
+    assert load_predicted(path, 2 if damage == "other pictures" else 3) is None
+
+
+def test_the_key_changes_with_pictures_and_facts() -> None:
+    dataset = load_dataset(pictures(), "test")
+    keys = {
+        archive_key(dataset, t=[4]),
+        archive_key(dataset, t=[8]),
+        archive_key(dataset, t=[4], mode="fast"),
+        archive_key(dataset.subset([0, 1]), t=[4]),
+        archive_key(load_dataset(pictures(), "val"), t=[4]),
+    }
+    assert len(keys) == 5
+    assert archive_key(dataset, t=[4]) in keys
