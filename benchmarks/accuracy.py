@@ -5,45 +5,45 @@ Training goes on after its last epoch, networks are made and judged one by one: 
 
     python benchmarks/accuracy.py configs/experiments/bccd.yaml --data PATH/TO/BCCD --out runs/bccd
 
-Prints the table and writes docs/results/NAME.json (``--publish``) from the same rows.
+Prints the table; ``--publish`` writes docs/results/NAME.json and .md and docs/images/NAME.png from the same rows;
+``--download`` first fetches PASCAL VOC; ``--data`` must then end in VOCdevkit.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import time
 from pathlib import Path
 from typing import Any
 
-import yaml
-from readme_tables import publish
+from experiment import Experiment, NetworkSettings, load_experiment
+from readme_tables import ROOT, publish, versus_paper
 
+from spikedet.calibration import calibrate
 from spikedet.checkpoint import file_sha256
-from spikedet.config import ConvertConfig, EvaluateConfig, FinetuneConfig, Method, Neuron, TrainConfig
+from spikedet.config import CalibrateConfig, ConvertConfig, DownloadConfig, EvaluateConfig, FinetuneConfig, TrainConfig
 from spikedet.convert import convert
-from spikedet.errors import ConfigError
+from spikedet.data.download import download
 from spikedet.evaluate import evaluate
-from spikedet.evaluation import ResultRow, read_results, write_results
+from spikedet.evaluation import ResultRow, markdown_table, read_results, write_results
 from spikedet.training import finetune, train
+from spikedet.visualization import plot_ap_by_class, plot_ap_by_images, plot_ap_by_t, plot_parts
 
-KEYS = {"name", "split", "limit", "train", "finetune", "calibrate", "networks"}
+PLOTS = {"t": plot_ap_by_t, "images": plot_ap_by_images, "class": plot_ap_by_class, "parts": plot_parts}
 
 
-def run(experiment: dict[str, Any], data: str, out: Path) -> Path:
+def run(experiment: Experiment, data: str, out: Path) -> Path:
     """Every step of an experiment; returns the path of its ``results.json``."""
-    if unknown := sorted(experiment.keys() - KEYS):
-        raise ConfigError(f"unknown key {unknown[0]!r} in the experiment; known keys are {', '.join(sorted(KEYS))}")
-    source = out / "source" / "ann.safetensors"
-    train(TrainConfig(data=data, out=str(source.parent), resume=True, **experiment["train"]))
-    for name, settings in experiment["finetune"].items():
+    train(TrainConfig(data=data, out=str(out / "source"), resume=True, **experiment.train))
+    for name, settings in experiment.finetune.items():
         stage1(out, name, **settings)
     rows: dict[str, ResultRow] = {}
     meta: dict[str, Any] = {}
-    todo, started, made = len(experiment["networks"]), time.monotonic(), 0
-    for number, network in enumerate(experiment["networks"], 1):
-        reading = {key: network[key] for key in ("t", "limit") if key in network}
-        folder = spiking(out, experiment["calibrate"], **{k: v for k, v in network.items() if k not in reading})
-        results, fresh = judge(folder, out / "results" / folder.name, experiment, data, reading)
+    todo, started, made = len(experiment.networks), time.monotonic(), 0
+    for number, network in enumerate(experiment.networks, 1):
+        folder = spiking(out, network, experiment.calibrate)
+        results, fresh = judge(folder, out / "results", experiment, data, network)
         made += fresh
         meta, found = read_results(results)
         rows |= {repr(row): row for row in found}  # the ANNs are judged with every network; once is enough
@@ -51,31 +51,32 @@ def run(experiment: dict[str, Any], data: str, out: Path) -> Path:
         print(f"network {number} of {todo} is in {results}; at most {left:.0f} minutes left", flush=True)
     meta["checkpoints"] = {}
     ordered = sorted(rows.values(), key=lambda row: row.stage not in ("ann", "qc"))  # stable: the ANNs first
-    return write_results(out / "results" / "results.json", meta, ordered)
+    return write_results(out / "results" / experiment.name / "results.json", meta, ordered)
 
 
-def judge(
-    folder: Path, into: Path, experiment: dict[str, Any], data: str, reading: dict[str, Any]
-) -> tuple[Path, bool]:
+def judge(folder: Path, into: Path, experiment: Experiment, data: str, network: NetworkSettings) -> tuple[Path, bool]:
     """Results of the networks in one folder and the ANNs they came from, and whether they are new.
 
-    Results that are there already stand, as long as the checkpoints are those that were judged.
+    Results that are there already stand, as long as checkpoints and settings are those that were judged.
     """
-    results = into / "results.json"
-    digests = {file_sha256(path) for path in folder.glob("*.safetensors")}
-    if results.exists() and digests <= set(read_results(results)[0]["checkpoints"].values()):
-        return results, False
-    limit = reading.get("limit", experiment.get("limit", 0))
-    evaluate(
-        EvaluateConfig(
-            checkpoints=(str(folder),),
-            data=data,
-            split=experiment["split"],
-            t=reading.get("t", ""),
-            limit=limit,
-            out=str(into),
-        )
+    config = EvaluateConfig(
+        checkpoints=(str(folder),),
+        data=data,
+        split=experiment.split,
+        t=network.t,
+        limit=network.limit or experiment.limit,
+        resume=True,
+        detections=str(into / "detections"),
+        out=str(into / folder.name),
     )
+    results = Path(config.out) / "results.json"
+    digests = {file_sha256(path) for path in folder.glob("*.safetensors")}
+    if results.exists():
+        meta = read_results(results)[0]
+        asked = {key: getattr(config, key) for key in ("split", "t", "limit")}
+        if digests <= set(meta["checkpoints"].values()) and asked.items() <= meta["config"].items():
+            return results, False
+    evaluate(config)
     return results, True
 
 
@@ -85,33 +86,27 @@ def stage1(out: Path, name: str, *, after: str | None = None, **settings: Any) -
     return finetune(FinetuneConfig(checkpoint=str(start), out=str(out / name), resume=True, **settings))
 
 
-def spiking(
-    out: Path,
-    calibrate: dict[str, Any],
-    *,
-    stage1: str,
-    T: int,
-    method: Method = "two-stage",
-    neuron: Neuron = "if",
-    delay: int = 0,
-    calibrated: bool = True,
-    images: int | None = None,
-) -> Path:
-    """The folder of one network, converted for T steps from the Stage I in ``stage1`` (``source``: without one)."""
-    calibrated = calibrated and method == "two-stage"
-    folder = out / f"{stage1}-{neuron}-T{T}-delay{delay}{'' if method == 'two-stage' else f'-{method}'}"
-    if not (folder / ("fine.safetensors" if calibrated else "copied.safetensors")).exists():
-        settings = ConvertConfig(
-            checkpoint=str(out / stage1 / ("ann.safetensors" if stage1 == "source" else "qc.safetensors")),
-            T=T,
-            method=method,
-            neuron=neuron,
-            delay=delay,
-            calibrate=calibrated,
-            out=str(folder),
-            **(calibrate | ({"images": images} if images else {})),
+def spiking(out: Path, network: NetworkSettings, settings: dict[str, Any]) -> Path:
+    """The folder of one network, converted and calibrated unless it is there already."""
+    folder, copied = out / network.folder, out / network.converted / "copied.safetensors"
+    if not copied.exists():
+        stage = "ann" if network.stage1 == "source" else "qc"
+        convert(
+            ConvertConfig(
+                checkpoint=str(out / network.stage1 / f"{stage}.safetensors"),
+                T=network.T,
+                method=network.method,
+                neuron=network.neuron,
+                delay=network.delay,
+                seed=network.seed,
+                out=str(copied.parent),
+            )
         )
-        convert(settings)
+    settings = {"seed": network.seed, **settings, **network.calibrate}
+    config = CalibrateConfig(checkpoint=str(copied), out=str(folder), **settings)
+    last = folder / ("fine.safetensors" if config.fine else "coarse.safetensors")
+    if network.calibrated and network.method == "two-stage" and not last.exists():
+        calibrate(config)
     return folder
 
 
@@ -121,13 +116,22 @@ def main() -> None:
     parser.add_argument("experiment", type=Path)
     parser.add_argument("--data", required=True, help="folder with the pictures")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--publish", action="store_true", help="also write docs/results/NAME.json")
+    parser.add_argument("--download", action="store_true", help="first fetch PASCAL VOC into the folder above --data")
+    parser.add_argument("--publish", action="store_true", help="also write docs/results and docs/images")
     arguments = parser.parse_args()
-    experiment = yaml.safe_load(arguments.experiment.read_text(encoding="utf-8"))
+    experiment = load_experiment(arguments.experiment)
+    if arguments.download:
+        download(DownloadConfig(out=str(Path(arguments.data).parent)))
     results = run(experiment, arguments.data, arguments.out)
+    rows = read_results(results)[1]
+    print(markdown_table(rows))
+    if experiment.paper:
+        print(versus_paper(rows, experiment.paper))
+    PLOTS[experiment.plot](rows, results.with_name(f"{experiment.name}.png"))
     if arguments.publish:
         command = f"python benchmarks/accuracy.py {arguments.experiment} --data DATA --out OUT"
-        print("published", publish(experiment["name"], results, command=command, config=experiment))
+        print("published", publish(experiment.name, results, command=command, config=dataclasses.asdict(experiment)))
+        PLOTS[experiment.plot](rows, ROOT / "docs" / "images" / f"{experiment.name}.png")
 
 
 if __name__ == "__main__":

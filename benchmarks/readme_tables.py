@@ -10,6 +10,8 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import statistics
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +65,74 @@ def cells(row: ResultRow) -> list[str]:
     return [row.network, row.stage1, neuron, *(str(n or "-") for n in (row.T, row.t, row.L)), spikes, *aps, loss]
 
 
+def network_name(row: ResultRow) -> str:
+    """What was done to make a network, in the paper's words, for a table with T across."""
+    if row.stage == "ann":
+        return row.network
+    if row.method == "channel-norm":
+        return "Spiking-YOLO baseline (channel norm)"
+    if row.stage == "qc":
+        return "QC-ANN"
+    second = {"copied": "", "coarse": "Stage II, coarse only", "fine": "Stage II"}[row.stage]
+    stages = [*(["Stage I"] if row.finetuned else []), *([second] if second else [])]
+    name = " + ".join(stages) or "weights copied"
+    extra = [*(["signed IF"] if row.neuron == "signed" else []), *([f"delay {row.delay}"] if row.delay else [])]
+    return ", ".join([name, *extra])
+
+
+def pivot(rows: list[ResultRow]) -> str:
+    """AP50:95 / AP50 of every network (down) by time step (across); a table for each number of pictures.
+
+    Networks are read at their own T; only the baseline, made for no T in particular, is read earlier.
+    """
+    parts = []
+    for images in sorted({row.images for row in rows}, reverse=True):
+        shown = [r for r in rows if r.images == images and (not r.read_early or r.method == "channel-norm")]
+        steps = sorted({row.t for row in shown if row.t and row.stage != "qc"})
+        lines: dict[str, dict[int, str]] = {}
+        for row in shown:
+            cell = f"{row.AP:.1f} / {row.AP50:.1f}" if row.AP is not None and row.AP50 is not None else "-"
+            columns = steps if row.stage == "ann" else [row.t] if row.t in steps else []
+            lines.setdefault(network_name(row), {}).update(dict.fromkeys((c for c in columns if c), cell))
+        first = shown[0]
+        head = f"{first.model} on {first.data} {first.split} ({images} pictures), AP50:95 / AP50 in %."
+        titles = "| network |" + "".join(f" T = {t} |" for t in steps)
+        body = [f"| {name} |" + "".join(f" {cells.get(t, '-')} |" for t in steps) for name, cells in lines.items()]
+        parts.append("\n".join([head, "", titles, f"| --- |{' ---: |' * len(steps)}", *body]))
+    return "\n\n".join(parts)
+
+
+def versus_paper(rows: list[ResultRow], paper: Sequence[Mapping[str, Any]]) -> str:
+    """The paper's figures and ours at the same T, one line for each of the paper's."""
+    lines = ["| network | T | paper: AP50:95 | AP50 | ours: AP50:95 | AP50 |", f"| --- |{' ---: |' * 5}"]
+    for row in paper:
+        ours = [r for r in rows if network_name(r) == row["network"] and (r.t or r.T) == row["T"] and r.stage != "qc"]
+        mine = [f"{ours[0].AP:.1f}", f"{ours[0].AP50:.1f}"] if ours else ["-", "-"]
+        lines.append(f"| {row['network']} | {row['T']} | {row['AP']} | {row['AP50']} | {mine[0]} | {mine[1]} |")
+    return "\n".join(lines)
+
+
+def seeds_table(rows: list[ResultRow]) -> str:
+    """Mean and spread over seeds of networks that differ in nothing else."""
+    groups: dict[tuple[Any, ...], list[ResultRow]] = {}
+    for row in rows:
+        if row.stage not in ("ann", "qc") and not row.read_early:
+            groups.setdefault((network_name(row), row.T), []).append(row)
+    lines = ["| network | T | seeds | AP50:95 | AP50 | loss |", f"| --- |{' ---: |' * 5}"]
+    for (name, T), members in groups.items():
+        shown = [_spread([value for r in members if (value := getattr(r, key)) is not None]) for key in SPREADS]
+        lines.append(f"| {name} | {T} | {len(members)} | {' | '.join(shown)} |")
+    return "\n".join(lines)
+
+
+SPREADS = ("AP", "AP50", "loss")
+
+
+def _spread(values: list[float]) -> str:
+    deviation = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
+    return f"{statistics.fmean(values):.1f}{deviation}" if values else "-"
+
+
 SPEED_HEAD = ("simulator", "px", "batch", "T", "ms", "x ANN", "x bound", "peak MiB")
 
 
@@ -89,13 +159,14 @@ def speed_table(published: dict[str, Any], *, whole: bool) -> str:
 
 
 def published_table(name: str) -> str:
-    """The table of a mark ``NAME`` or ``NAME-whole``; empty without results."""
-    path = ROOT / "docs" / "results" / f"{name.removesuffix('-whole')}.json"
+    """The table of a mark ``NAME`` or ``NAME-FORM``; empty without results."""
+    name, _, form = name.partition("-")
+    path = ROOT / "docs" / "results" / f"{name}.json"
     if not path.exists():
         return ""
-    if name.startswith("simulator"):
-        return speed_table(json.loads(path.read_text(encoding="utf-8")), whole=name.endswith("-whole"))
-    return table(read_results(path)[1])
+    if name == "simulator":
+        return speed_table(json.loads(path.read_text(encoding="utf-8")), whole=form == "whole")
+    return {"": table, "pivot": pivot, "seeds": seeds_table}[form](read_results(path)[1])
 
 
 def publish(name: str, results: Path, **meta: Any) -> Path:

@@ -32,6 +32,7 @@ VERBS = {
     "calibrate": Verb("spikedet.calibration:calibrate", "CalibrateConfig", "Stage II: calibration", "checkpoint"),
     "evaluate": Verb("spikedet.evaluate:evaluate", "EvaluateConfig", "AP by time step", "checkpoints"),
     "detect": Verb("spikedet.detect:detect", "DetectConfig", "boxes on pictures", "source"),
+    "data download": Verb("spikedet.data.download:download", "DownloadConfig", "fetch PASCAL VOC", "name"),
     "synthesize": Verb("spikedet.synthesize:synthesize", "SynthesizeConfig", "write the synthetic set", "out"),
     "quickstart": Verb("spikedet.quickstart:quickstart", "QuickstartConfig", "every stage on the synthetic set"),
 }
@@ -46,16 +47,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if words[0] in ("-V", "--version"):
         print(f"spikedet {importlib.metadata.version('spikedet')}")
         return 0
-    if words[0] not in VERBS:
+    name = next((n for n in (" ".join(words[:2]), words[0]) if n in VERBS), None)
+    if name is None:
         print(f"spikedet: unknown command {words[0]!r}\n\n{usage()}", file=sys.stderr)
         return 2
     try:
-        run(words[0], words[1:])
+        run(name, words[name.count(" ") + 1 :])
     except SpikedetError as error:
-        print(f"spikedet {words[0]}: {error}", file=sys.stderr)
+        print(f"spikedet {name}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(f"\nspikedet {words[0]}: interrupted; what was written is whole", file=sys.stderr)
+        print(f"\nspikedet {name}: interrupted; what was written is whole", file=sys.stderr)
         return 130
     return 0
 

@@ -13,7 +13,9 @@ Precision = Literal["bf16", "fp32"]
 Mode = Literal["exact", "fast"]
 BackendName = Literal["auto", "native", "torch"]
 ThetaScope = Literal["channel", "layer"]
+PotentialScope = Literal["channel", "neuron"]
 Method = Literal["two-stage", "channel-norm"]
+DownloadName = Literal["voc"]
 
 
 def _check(ok: bool, name: str, expected: str, value: Any) -> None:
@@ -48,6 +50,7 @@ _POSITIVE = frozenset(
         "theta",
         "T",
         "images",
+        "passes",
         "crop",
         "draws",
         "surrogate_width",
@@ -67,7 +70,9 @@ _CHOICES: dict[str, Any] = {
     "neuron": Neuron,
     "precision": Precision,
     "theta_per": ThetaScope,
+    "potential_per": PotentialScope,
     "method": Method,
+    "name": DownloadName,
     "mode": Mode,
     "backend": BackendName,
 }
@@ -191,6 +196,8 @@ class CalibrateConfig(Checked):
         fine: also the fine calibration (weights, bias and u[0] by BPTT), after the coarse one.
         train_weights: let the fine calibration change weights and biases.
         train_potential: let the fine calibration change u[0].
+        potential_per: one u[0] per channel, or one per neuron; the latter ties the network to its input size.
+        passes: times all layers are calibrated, each pass from the result of the one before.
         epochs: passes over the calibration pictures per layer.
         patience: epochs without a better held-out error before a layer stops.
         batch: pictures per step.
@@ -210,6 +217,8 @@ class CalibrateConfig(Checked):
     fine: bool = True
     train_weights: bool = True
     train_potential: bool = True
+    potential_per: PotentialScope = "channel"
+    passes: int = 1
     epochs: int = 12
     patience: int = 4
     batch: int = 8
@@ -355,6 +364,19 @@ class SynthesizeConfig(Checked):
     test: int = 64
     side: int = 160
     seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class DownloadConfig(Checked):
+    """The official PASCAL VOC2007 and VOC2012 archives (2.8 GB), fetched and unpacked; needs a network.
+
+    Attributes:
+        name: what to fetch; "voc" is all there is.
+        out: VOCdevkit is made in this folder.
+    """
+
+    name: DownloadName = "voc"
+    out: str = "data"
 
 
 @dataclass(frozen=True, kw_only=True)

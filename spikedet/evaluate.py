@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 from torch import Tensor
 
@@ -91,9 +91,9 @@ def evaluate(config: EvaluateConfig) -> list[ResultRow]:
         for name, network in variants(path, config):
             started = time.perf_counter()
             found = judge(name, network, digests[path], dataset, config)
+            judged.extend(found)
             print(f"{name} on {len(dataset)} pictures in {time.perf_counter() - started:.1f} s", flush=True)
             for result in found:
-                judged.append(result)
                 spikes = f", {result.spikes_per_image:.3g} spikes a picture" if result.spikes_per_image else ""
                 print(f"{name}, t = {result.t or '-'}: AP50:95 {result.ap:.1f}{spikes}  ({path})", flush=True)
     rows = make_rows(judged, dataset, config)
@@ -204,6 +204,16 @@ def predict(name: str, network: Network, dataset: DetectionDataset, steps: Seque
     return Predicted(found, {t: spikes.mean(t) for t in spikes.total})
 
 
+def calibration_facts(meta: CheckpointMeta) -> dict[str, Any]:
+    """How Stage II made a network, as fields of its row."""
+    settings = meta.config.get("calibrate", {})
+    if meta.stage not in ("coarse", "fine") or not settings:
+        return {}
+    parts = [("train_weights", "W"), ("train_potential", "u[0]")]
+    trained = ", ".join(name for key, name in parts if settings.get(key)) if meta.stage == "fine" else None
+    return {"calibration_images": settings.get("images"), "calibrated": trained}
+
+
 def make_rows(judged: Sequence[Judged], dataset: DetectionDataset, config: EvaluateConfig) -> list[ResultRow]:
     """Result rows with the conversion loss against the best ANN that each network came from."""
     parents = {j.digest: j.meta.parent["sha256"] if j.meta.parent else None for j in judged}
@@ -235,6 +245,7 @@ def make_rows(judged: Sequence[Judged], dataset: DetectionDataset, config: Evalu
                 loss=loss,
                 loss_ci95=interval,
                 stage1_T=j.meta.config.get("finetune", {}).get("T"),
+                **calibration_facts(j.meta),
                 **vars(j.measures),
             )
         )

@@ -39,7 +39,7 @@ def test_usage_lists_every_verb(words: list[str], capsys: pytest.CaptureFixture[
 @pytest.mark.parametrize("name", VERBS)
 def test_every_verb_has_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
-        main([name, "--help"])
+        main([*name.split(), "--help"])
     assert stopped.value.code == 0
     assert f"usage: spikedet {name}" in capsys.readouterr().out
 

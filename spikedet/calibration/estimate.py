@@ -46,10 +46,11 @@ def estimate(network: SpikingNetwork, images: Tensor, config: CalibrateConfig) -
             macs += per_place * height * width
             cropped += per_place * min(height, config.crop) * min(width, config.crop)
     speed = macs / network.T / seconds_per_picture
-    passes = 2 * macs * len(images)  # one to measure the rates, one to record the spikes
-    work = passes + (passes if config.fine else 0.0)  # the coarse network is made on its own first
+    looks = 2 * macs * len(images)  # one to measure the rates, one to record the spikes
+    work = looks + (looks if config.fine else 0.0)  # the coarse network is made on its own first
     if config.fine:
         work += cropped * len(images) * config.epochs * BACKWARD_FACTOR
+    work *= config.passes
     return Estimate(peak_bytes(network, shapes, len(images)), images.numel() * images.element_size(), work / speed)
 
 

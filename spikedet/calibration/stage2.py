@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from spikedet.calibration.coarse import coarse_calibrate_
 from spikedet.calibration.estimate import estimate, probe_batch
@@ -81,14 +81,27 @@ def calibrate_network(
         fine: also the fine calibration of every layer, after its coarse one.
     """
     made = copy.deepcopy(network)
+    reports: list[LayerReport] = []
+    if config.potential_per == "neuron":
+        _expand_potentials_(made, (images.shape[-2], images.shape[-1]))
+    for _ in range(config.passes):
+        made, reports = _one_pass(network, made, images, config, fine)
+    return made, reports
+
+
+def _one_pass(
+    reference: SpikingNetwork, start: SpikingNetwork, images: Tensor, config: CalibrateConfig, fine: bool
+) -> tuple[SpikingNetwork, list[LayerReport]]:
+    """Every layer once, from ``start``; the targets are those of ``reference``, with its copied weights."""
+    made = copy.deepcopy(start)
     everything = list(range(len(images)))
     held = len(everything) // 5
     training, held_out = everything[: len(everything) - held], everything[len(everything) - held :] or everything
-    size = probe_batch(network, images)
+    size = probe_batch(reference, images)
     store = ByteStore(config.memory_budget_gb * 2**30)
     reports = []
     try:
-        observer = Observer(network, made, images, store)
+        observer = Observer(reference, made, images, store)
         for node in made.nodes:
             if isinstance(node.module, SpikeOp):
                 continue
@@ -111,6 +124,14 @@ def calibrate_network(
     finally:
         store.close()
     return made, reports
+
+
+def _expand_potentials_(network: SpikingNetwork, image_hw: tuple[int, int]) -> None:
+    """One u[0] per neuron instead of one per channel, all of a channel alike."""
+    shapes = network.shapes(image_hw)
+    for node, layer in network.spiking():
+        u0 = layer.u0.detach().view(-1, 1, 1) if layer.u0.ndim == 1 else layer.u0.detach()
+        layer.u0 = nn.Parameter(u0.expand(shapes[node.name]).clone())
 
 
 def _slices(indices: list[int], size: int) -> Iterator[Indices]:

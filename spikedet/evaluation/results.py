@@ -42,6 +42,8 @@ class ResultRow:
         loss, loss_ci95: points of AP50:95 below the better ANN, and the bootstrap interval ``(low, high)``.
         per_class: the measures by class name; optional in the file.
         stage1_T: levels of the Stage I that made the weights, if one did; optional in the file.
+        calibration_images: pictures that Stage II saw, if it ran; optional in the file.
+        calibrated: what the fine calibration trained, for example ``W, u[0]``; optional in the file.
 
     Raises:
         ValueError: if a value is unknown or not a finite number where one belongs.
@@ -73,6 +75,8 @@ class ResultRow:
     loss_ci95: tuple[float, float] | None = None
     per_class: dict[str, dict[str, float | None]] | None = None
     stage1_T: int | None = None
+    calibration_images: int | None = None
+    calibrated: str | None = None
 
     def __post_init__(self) -> None:
         if self.stage not in STAGES:
@@ -115,7 +119,7 @@ class ResultRow:
         return self.t is not None and self.t != self.T
 
 
-OPTIONAL_KEYS = ("per_class", "stage1_T")
+OPTIONAL_KEYS = ("per_class", "stage1_T", "calibration_images", "calibrated")
 REQUIRED_KEYS = tuple(field.name for field in fields(ResultRow) if field.name not in OPTIONAL_KEYS)
 
 
@@ -200,11 +204,10 @@ def _to_json(row: ResultRow) -> dict[str, Any]:
         content[name] = _rounded(content[name])
     if row.loss_ci95 is not None:
         content["loss_ci95"] = [_rounded(bound) for bound in row.loss_ci95]
-    if row.stage1_T is None:
-        del content["stage1_T"]
-    if row.per_class is None:
-        del content["per_class"]
-    else:
+    for name in OPTIONAL_KEYS:
+        if content[name] is None:
+            del content[name]
+    if row.per_class is not None:
         content["per_class"] = {
             name: {key: _rounded(ap) for key, ap in measures.items()} for name, measures in row.per_class.items()
         }

@@ -1,7 +1,17 @@
-"""Pictures with boxes, AP against t, and training curves."""
+"""Pictures with boxes, AP against t and against what made it, and training curves."""
 
+from spikedet.visualization.ablations import plot_ap_by_class, plot_ap_by_images, plot_parts
 from spikedet.visualization.curves import plot_ap_by_t
 from spikedet.visualization.draw import beside, draw_detections, save_picture
 from spikedet.visualization.training import plot_training
 
-__all__ = ["beside", "draw_detections", "plot_ap_by_t", "plot_training", "save_picture"]
+__all__ = [
+    "beside",
+    "draw_detections",
+    "plot_ap_by_class",
+    "plot_ap_by_images",
+    "plot_ap_by_t",
+    "plot_parts",
+    "plot_training",
+    "save_picture",
+]

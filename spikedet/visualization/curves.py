@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -29,29 +30,35 @@ def plot_ap_by_t(rows: Sequence[ResultRow], path: Path) -> Path:
     Raises:
         SpikedetError: if it cannot be written.
     """
+    with ap_axes(path) as axes:
+        axes.set_xscale("log", base=2)
+        axes.xaxis.set_major_formatter("{x:g}")
+        colours, markers = cycle(OKABE_ITO), cycle(MARKERS)
+        for label, level in ann_levels(rows):
+            axes.axhline(level, linestyle="--", linewidth=1.2, color=next(colours), label=label)
+        for label, points in ap_lines(rows).items():
+            steps, aps = zip(*points, strict=True)
+            axes.plot(steps, aps, marker=next(markers), markersize=4, color=next(colours), label=label)
+        axes.set_xlabel("t, steps read out")
+    return Path(path)
+
+
+@contextmanager
+def ap_axes(path: Path, width: float = 8) -> Iterator[Any]:
+    """Axes with AP50:95 upwards, to draw on; then a legend and a PNG at 150 dpi, written in one step."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-    from matplotlib.ticker import StrMethodFormatter
 
-    figure = Figure(figsize=(8, 5), layout="constrained")
+    figure = Figure(figsize=(width, 5), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    axes.set_xscale("log", base=2)
-    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    colours, markers = cycle(OKABE_ITO), cycle(MARKERS)
-    for label, level in ann_levels(rows):
-        axes.axhline(level, linestyle="--", linewidth=1.2, color=next(colours), label=label)
-    for label, points in ap_lines(rows).items():
-        steps, aps = zip(*points, strict=True)
-        axes.plot(steps, aps, marker=next(markers), markersize=4, color=next(colours), label=label)
-    axes.set_xlabel("t, steps read out")
     axes.set_ylabel("AP50:95 (%)")
     axes.grid(alpha=0.3)
+    yield axes
     if axes.get_legend_handles_labels()[0]:
         axes.legend(fontsize="small")
     with atomic_path(Path(path)) as temporary:
         figure.savefig(temporary, format="png", dpi=150)
-    return Path(path)
 
 
 def ann_levels(rows: Sequence[ResultRow]) -> list[tuple[str, float]]:

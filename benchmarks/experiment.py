@@ -1,0 +1,111 @@
+"""What the YAML of an experiment says: one source, its Stage I runs, and the networks made from them."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from spikedet.config import Method, Neuron
+from spikedet.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkSettings:
+    """One spiking network.
+
+    Attributes:
+        stage1: name of the Stage I it is made from; ``source`` is none.
+        T, method, neuron, delay: as in ``ConvertConfig``.
+        calibrated: also Stage II.
+        calibrate: settings of Stage II that differ from the experiment's.
+        seed: of conversion and Stage II.
+        t: time steps to read out; empty is T.
+        limit: judge only the first pictures of the split; 0 is all of them.
+    """
+
+    stage1: str
+    T: int
+    method: Method = "two-stage"
+    neuron: Neuron = "if"
+    delay: int = 0
+    calibrated: bool = True
+    calibrate: dict[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    t: str = ""
+    limit: int = 0
+
+    @property
+    def converted(self) -> str:
+        """Name of the folder of the network with copied weights."""
+        parts = [self.stage1, self.neuron, f"T{self.T}", f"delay{self.delay}"]
+        parts += [self.method] if self.method != "two-stage" else []
+        return "-".join([*parts, *([f"seed{self.seed}"] if self.seed else [])])
+
+    @property
+    def folder(self) -> str:
+        """Name of its own folder; calibrations that differ share their network with copied weights."""
+        return "-".join([self.converted, *(f"{key}-{value}" for key, value in sorted(self.calibrate.items()))])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """A whole experiment; ``train``, ``finetune`` and ``calibrate`` hold settings of the stages' configurations.
+
+    Attributes:
+        name: of the published files.
+        split: that is judged.
+        limit: judge only the first pictures; 0 is all of them.
+        train: the source.
+        finetune: Stage I runs by name; ``after`` names the one that a run starts from.
+        calibrate: Stage II.
+        networks: what is judged.
+        plot: which picture shows it, a key of ``PLOTS`` in accuracy.py.
+        paper: rows of the paper's table, printed beside ours.
+    """
+
+    name: str
+    split: str
+    train: dict[str, Any]
+    finetune: dict[str, dict[str, Any]]
+    calibrate: dict[str, Any]
+    networks: tuple[NetworkSettings, ...]
+    limit: int = 0
+    plot: str = "t"
+    paper: tuple[dict[str, Any], ...] = ()
+
+
+def load_experiment(path: Path) -> Experiment:
+    """Read and check a YAML file. ``base`` names a file beside it whose settings hold where this one says nothing.
+
+    Raises:
+        ConfigError: naming the file, for an unknown or missing key.
+    """
+    values = _values(path)
+    networks = []
+    for number, settings in enumerate(values.pop("networks", []), 1):
+        networks.append(_made(NetworkSettings, settings, f"{path}: network {number}"))
+    values["paper"] = tuple(values.get("paper", ()))
+    return _made(Experiment, {**values, "networks": tuple(networks)}, str(path))
+
+
+def _values(path: Path) -> dict[str, Any]:
+    try:
+        values = dict(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (OSError, yaml.YAMLError, TypeError, ValueError) as error:
+        raise ConfigError(f"{path}: not an experiment ({error}); see configs/experiments") from error
+    base = values.pop("base", None)
+    return {**(_values(path.parent / base) if base else {}), **values}
+
+
+def _made(kind: Any, values: dict[str, Any], where: str) -> Any:
+    known = {f.name: f for f in dataclasses.fields(kind)}
+    if unknown := sorted(values.keys() - known.keys()):
+        raise ConfigError(f"{where}: unknown key {unknown[0]!r}; known keys are {', '.join(sorted(known))}")
+    needed = {name for name, f in known.items() if f.default is f.default_factory is dataclasses.MISSING}
+    if missing := sorted(needed - values.keys()):
+        raise ConfigError(f"{where}: {missing[0]!r} is missing")
+    return kind(**values)

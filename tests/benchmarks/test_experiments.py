@@ -1,0 +1,151 @@
+"""Experiments: what their YAML says is possible, and a whole one on a tiny copy of the official folder layout."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections import Counter
+from pathlib import Path
+
+import accuracy
+import pytest
+import torch
+from experiment import Experiment, NetworkSettings, load_experiment
+from PIL import Image
+from readme_tables import network_name, versus_paper
+
+from spikedet.config import CalibrateConfig, ConvertConfig, EvaluateConfig, FinetuneConfig, TrainConfig
+from spikedet.errors import ConfigError
+from spikedet.evaluation import read_results
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+FILES = sorted((ROOT / "configs" / "experiments").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_every_setting_is_one_of_its_stage(path: Path) -> None:
+    experiment = load_experiment(path)
+    assert experiment.name == path.stem
+    TrainConfig(**experiment.train)
+    for settings in experiment.finetune.values():
+        FinetuneConfig(checkpoint="x", **{k: v for k, v in settings.items() if k != "after"})
+        assert settings.get("after", "source") in {"source", *experiment.finetune}
+    for network in experiment.networks:
+        CalibrateConfig(checkpoint="x", **{**experiment.calibrate, **network.calibrate})
+        ConvertConfig(checkpoint="x", T=network.T, method=network.method, neuron=network.neuron, delay=network.delay)
+        EvaluateConfig(checkpoints=("x",), t=network.t, limit=network.limit)
+        assert network.stage1 in {"source", *experiment.finetune}
+    folders = Counter((n.folder, n.calibrated) for n in experiment.networks)
+    assert max(folders.values()) == 1, folders
+    assert experiment.plot in accuracy.PLOTS
+
+
+def test_an_experiment_takes_from_its_base_what_it_does_not_say() -> None:
+    base, seeds = (load_experiment(ROOT / f"configs/experiments/{name}.yaml") for name in ("voc_table_x", "voc_seeds"))
+    assert (seeds.train, seeds.calibrate, seeds.split) == (base.train, base.calibrate, base.split)
+    assert seeds.finetune["T4"] == base.finetune["T4"]
+    assert seeds.networks != base.networks
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name: [", "not an experiment"),
+        ("- 1", "not an experiment"),
+        ("name: a\nsplits: b", "unknown key 'splits'"),
+        ("name: a", "is missing"),
+        ("base: none.yaml", r"none\.yaml: not an experiment"),
+        ("name: a\nnetworks: [{T: 4}]", "network 1: 'stage1' is missing"),
+        ("name: a\nnetworks: [{T: 4, stage1: source, steps: 2}]", "network 1: unknown key 'steps'"),
+    ],
+)
+def test_what_cannot_be_read_is_named(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "e.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError, match=message):
+        load_experiment(path)
+
+
+def test_folders_tell_networks_apart() -> None:
+    plain = NetworkSettings(stage1="T4", T=8)
+    other = NetworkSettings(stage1="T4", T=8, calibrate={"images": 2}, seed=1)
+    assert (plain.folder, plain.converted) == ("T4-if-T8-delay0", "T4-if-T8-delay0")
+    assert (other.folder, other.converted) == ("T4-if-T8-delay0-seed1-images-2", "T4-if-T8-delay0-seed1")
+
+
+# --- the published protocol, on pictures that mean nothing ------------------------------------------------------------
+
+
+def write_year(folder: Path, splits: dict[str, int]) -> None:
+    """A year of an official devkit: numbered names, per-class lists, ``difficult`` objects."""
+    for part in ("Annotations", "JPEGImages", "ImageSets/Main"):
+        (folder / part).mkdir(parents=True)
+    number = 0
+    for split, count in splits.items():
+        names = []
+        for _ in range(count):
+            number += 1
+            name = f"{number:06d}"
+            names.append(name)
+            picture = Image.effect_noise((80, 60), 60).convert("RGB")
+            picture.paste((200, 30 * (number % 8), 40), (10 + number % 9, 10, 50, 45))
+            picture.save(folder / "JPEGImages" / f"{name}.jpg")
+            objects = "".join(
+                f"<object><name>{label}</name><difficult>{difficult}</difficult><bndbox><xmin>{11 + number % 9}</xmin>"
+                "<ymin>11</ymin><xmax>50</xmax><ymax>45</ymax></bndbox></object>"
+                for label, difficult in (("person", 0), ("tvmonitor", number % 2))
+            )
+            (folder / "Annotations" / f"{name}.xml").write_text(f"<annotation>{objects}</annotation>")
+        (folder / "ImageSets/Main" / f"{split}.txt").write_text("\n".join(names))
+        (folder / "ImageSets/Main" / f"person_{split}.txt").write_text("\n".join(f"{name}  1" for name in names))
+
+
+def shrunk(experiment: Experiment) -> Experiment:
+    """The same steps in seconds: windows of at most six steps, one epoch, four calibration pictures."""
+    steps = {20: 3, 40: 4, 60: 5, 2000: 6}
+    networks = tuple(
+        dataclasses.replace(
+            network,
+            T=steps.get(network.T, network.T),
+            t=",".join(str(steps.get(int(t), int(t))) for t in network.t.split(",") if t),
+        )
+        for network in experiment.networks
+        if (network.T, network.neuron) in {(20, "if"), (4, "signed"), (2000, "if")}
+    )
+    return dataclasses.replace(
+        experiment,
+        train={**experiment.train, "model": "tiny-yolo-nano", "image_size": 64, "epochs": 1, "batch": 4},
+        finetune={"T4": {**experiment.finetune["T4"], "epochs": 1, "batch": 4}},
+        calibrate={"images": 4, "epochs": 1},
+        networks=networks,
+        paper=tuple({**row, "T": steps.get(row["T"], row["T"])} for row in experiment.paper),
+    )
+
+
+def test_the_published_protocol_runs_to_its_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.manual_seed(0)
+    write_year(tmp_path / "VOCdevkit/VOC2007", {"trainval": 6, "test": 3})
+    write_year(tmp_path / "VOCdevkit/VOC2012", {"trainval": 5})
+    whole = load_experiment(ROOT / "configs/experiments/voc07+12.yaml")
+    experiment = shrunk(whole)
+    fetched: list[str] = []
+    monkeypatch.setattr(accuracy, "load_experiment", lambda _: experiment)
+    monkeypatch.setattr(accuracy, "download", lambda config: fetched.append(config.out))
+    command = ["accuracy.py", "x.yaml", "--data", str(tmp_path / "VOCdevkit"), "--out", str(tmp_path / "out")]
+    monkeypatch.setattr(sys, "argv", [*command, "--download"])
+    accuracy.main()
+    assert fetched == [str(tmp_path)]
+    _, rows = read_results(tmp_path / "out/results/voc07+12/results.json")
+    assert {(r.data, r.split, r.images) for r in rows} == {("VOCdevkit", "VOC2007/test", 3)}
+    names = {network_name(r) for r in rows}
+    assert {"ANN", "Stage I", "Stage I + Stage II", "Stage II", "Stage I + Stage II, signed IF"} <= names
+    assert {row["network"] for row in whole.paper} <= names
+    assert (tmp_path / "out/results/voc07+12/voc07+12.png").exists()
+    shown = capsys.readouterr().out
+    assert versus_paper(rows, experiment.paper) in shown
+    assert "| Stage I + Stage II | 3 | 28.5 | 64.1 |" in shown
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.safetensors")}
+    accuracy.main()  # nothing is left to do but the table
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.safetensors")} == before

@@ -1,0 +1,72 @@
+"""Tables with T across, beside the paper's, and over seeds."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from readme_tables import network_name, pivot, seeds_table, versus_paper
+
+from spikedet.evaluation import ResultRow
+
+ANN = ResultRow(model="m", stage="ann", finetuned=False, data="d", split="s", images=9, seed=0, AP=60.04, AP50=80.0)
+COPIED = replace(
+    ANN, stage="copied", finetuned=True, neuron="if", delay=0, T=8, t=8, L=8, AP=40.0, AP50=60.0, loss=20.0
+)
+FINE = replace(COPIED, stage="fine", AP=58.0, loss=2.0)
+EARLY = replace(FINE, t=4, AP=1.0)
+AT_20 = replace(FINE, T=20, t=20, L=20, AP=59.0, loss=1.0)
+BASELINE = replace(COPIED, method="channel-norm", finetuned=False, T=60, t=8, AP=2.0, AP50=4.0)
+FEW = replace(AT_20, images=3)
+
+
+def test_names() -> None:
+    rows = [ANN, COPIED, FINE, replace(FINE, finetuned=False), replace(COPIED, finetuned=False), BASELINE]
+    assert [network_name(row) for row in rows] == [
+        "ANN", "Stage I", "Stage I + Stage II", "Stage II", "weights copied", "Spiking-YOLO baseline (channel norm)",
+    ]  # fmt: skip
+    assert network_name(replace(FINE, stage="coarse", neuron="signed", delay=2)) == (
+        "Stage I + Stage II, coarse only, signed IF, delay 2"
+    )
+
+
+def test_time_steps_stand_across_and_early_read_outs_are_left_out() -> None:
+    assert pivot([ANN, COPIED, FINE, EARLY, AT_20, BASELINE]).splitlines() == [
+        "m on d s (9 pictures), AP50:95 / AP50 in %.",
+        "",
+        "| network | T = 8 | T = 20 |",
+        "| --- | ---: | ---: |",
+        "| ANN | 60.0 / 80.0 | 60.0 / 80.0 |",
+        "| Stage I | 40.0 / 60.0 | - |",
+        "| Stage I + Stage II | 58.0 / 60.0 | 59.0 / 60.0 |",
+        "| Spiking-YOLO baseline (channel norm) | 2.0 / 4.0 | - |",
+    ]
+
+
+def test_fewer_pictures_are_a_table_of_their_own() -> None:
+    assert "(9 pictures)" in pivot([ANN, FINE, FEW]) and "(3 pictures)" in pivot([ANN, FINE, FEW])
+
+
+def test_beside_the_paper() -> None:
+    paper = [
+        {"network": "Stage I", "T": 8, "AP": 1.0, "AP50": 2.0},
+        {"network": "Stage II", "T": 8, "AP": 3, "AP50": 4},
+    ]
+    assert versus_paper([ANN, COPIED, FINE], paper).splitlines()[2:] == [
+        "| Stage I | 8 | 1.0 | 2.0 | 40.0 | 60.0 |",
+        "| Stage II | 8 | 3 | 4 | - | - |",
+    ]
+
+
+def test_mean_and_spread_over_seeds() -> None:
+    rows = [
+        ANN,
+        FINE,
+        replace(FINE, seed=1, AP=60.0, loss=0.0),
+        replace(FINE, seed=2, AP=59.0, loss=1.0),
+        EARLY,
+        COPIED,
+    ]
+    assert seeds_table(rows).splitlines()[2:] == [
+        "| Stage I + Stage II | 8 | 3 | 59.0 ± 1.0 | 60.0 ± 0.0 | 1.0 ± 1.0 |",
+        "| Stage I | 8 | 1 | 40.0 | 60.0 | 20.0 |",
+    ]

@@ -1,0 +1,40 @@
+"""What the ablations' pictures show."""
+
+from dataclasses import replace
+
+from PIL import Image
+
+from spikedet.evaluation import ResultRow
+from spikedet.visualization import plot_ap_by_class, plot_ap_by_images, plot_parts
+from spikedet.visualization.ablations import images_lines, part_name
+
+ANN = ResultRow(
+    model="m", stage="ann", finetuned=False, data="d", split="s", images=9, seed=0, AP=60.0,
+    per_class={"cat": {"AP": 50.0}, "dog": {"AP": 70.0}, "cow": {"AP": None}},
+)  # fmt: skip
+COPIED = replace(ANN, stage="copied", finetuned=True, neuron="if", delay=0, T=8, t=8, L=8, AP=40.0)
+COARSE = replace(COPIED, stage="coarse", calibration_images=16, AP=45.0)
+FINE = replace(COARSE, stage="fine", calibrated="W, u[0]", AP=55.0)
+MORE = replace(FINE, calibration_images=128, AP=58.0)
+WEIGHTS = replace(FINE, calibrated="W", AP=54.0)
+EARLY = replace(FINE, t=2, AP=3.0)
+
+
+def test_lines_begin_at_the_copied_weights():
+    assert images_lines([ANN, COPIED, MORE, COARSE, FINE, EARLY]) == {
+        "T = 8, if, coarse": [(0, 40.0), (16, 45.0)],
+        "T = 8, if, fine": [(0, 40.0), (16, 55.0), (128, 58.0)],
+    }
+    assert images_lines([ANN, FINE]) == {"T = 8, if, fine": [(16, 55.0)]}
+
+
+def test_parts_have_names():
+    names = [part_name(row) for row in (COPIED, COARSE, FINE, WEIGHTS)]
+    assert names == ["weights copied", "coarse", "coarse, fine: W, u[0]", "coarse, fine: W"]
+
+
+def test_every_picture_is_a_png_also_of_nothing(tmp_path):
+    for number, plot in enumerate((plot_ap_by_images, plot_parts, plot_ap_by_class)):
+        for rows in ([], [ANN, COPIED, COARSE, FINE, MORE, WEIGHTS, EARLY]):
+            with Image.open(plot(rows, tmp_path / f"{number}-{len(rows)}.png")) as image:
+                assert image.format == "PNG"
