@@ -40,16 +40,18 @@ def run(experiment: Experiment, data: str, out: Path) -> Path:
         stage1(out, name, **settings)
     rows: dict[str, ResultRow] = {}
     meta: dict[str, Any] = {}
+    listed: dict[str, list[str]] = {}  # the pictures of rows that are not judged on the whole split
     todo, started, made = len(experiment.networks), time.monotonic(), 0
     for number, network in enumerate(experiment.networks, 1):
         folder = spiking(out, network, experiment.calibrate)
         results, fresh = judge(folder, out / "results", experiment, data, network)
         made += fresh
         meta, found = read_results(results)
+        listed |= {str(len(meta["pictures"])): meta["pictures"]} if "pictures" in meta else {}
         rows |= {repr(row): row for row in found}  # the ANNs are judged with every network; once is enough
         left = (time.monotonic() - started) / max(made, 1) * (todo - number) / 60
         print(f"network {number} of {todo} is in {results}; at most {left:.0f} minutes left", flush=True)
-    meta["checkpoints"] = {}
+    meta = {**meta, "checkpoints": {}, "pictures": listed}
     ordered = sorted(rows.values(), key=lambda row: row.stage not in ("ann", "qc"))  # stable: the ANNs first
     return write_results(out / "results" / experiment.name / "results.json", meta, ordered)
 

@@ -30,11 +30,11 @@ def make_parser(config: type[Any], verb: str, positional: str | None = None) -> 
     for item in fields(config):
         text, hint = helps.get(item.name, ""), types[item.name]
         many = typing.get_origin(hint) is tuple
+        default = None if item.default is MISSING else item.default
         if item.name == positional:
-            parser.add_argument(item.name, type=str, nargs="*" if many else "?", help=text)
+            parser.add_argument(item.name, type=str, nargs="*" if many else "?", default=default, help=text)
             continue
         flag = f"--{item.name.replace('_', '-')}"
-        default = None if item.default is MISSING else item.default
         if hint is bool:
             parser.add_argument(flag, action=ActionYesNo(no_prefix="no-"), default=default, help=text)
         else:

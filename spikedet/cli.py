@@ -32,6 +32,9 @@ VERBS = {
     "calibrate": Verb("spikedet.calibration:calibrate", "CalibrateConfig", "Stage II: calibration", "checkpoint"),
     "evaluate": Verb("spikedet.evaluate:evaluate", "EvaluateConfig", "AP by time step", "checkpoints"),
     "detect": Verb("spikedet.detect:detect", "DetectConfig", "boxes on pictures", "source"),
+    "publish": Verb(
+        "spikedet.publish:publish", "PublishConfig", "float16 weights and a model card, to give away", "checkpoint"
+    ),
     "data download": Verb("spikedet.data.download:download", "DownloadConfig", "fetch PASCAL VOC", "name"),
     "synthesize": Verb("spikedet.synthesize:synthesize", "SynthesizeConfig", "write the synthetic set", "out"),
     "quickstart": Verb("spikedet.quickstart:quickstart", "QuickstartConfig", "every stage on the synthetic set"),

@@ -322,13 +322,17 @@ class EvaluateConfig(SimulationConfig):
     out: str = "runs/evaluate"
 
 
+DEFAULT_WEIGHTS = "tiny-yolo-voc-t8"
+"""The shipped network that detects where none is named: 20 VOC classes, T = 8."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class DetectConfig(SimulationConfig):
     """Boxes on pictures.
 
     Attributes:
         source: a picture or a folder of pictures.
-        weights: any spikedet checkpoint.
+        weights: any spikedet checkpoint, or the name of one that ships with the package.
         t: time step to read out, or several ("2,4,8"); empty is the network's T.
         confidence: lowest score drawn and written.
         iou: overlap above which non-maximum suppression drops the weaker box.
@@ -337,7 +341,7 @@ class DetectConfig(SimulationConfig):
     """
 
     source: str
-    weights: str
+    weights: str = DEFAULT_WEIGHTS
     t: str | int = ""
     confidence: float = 0.25
     iou: float = 0.7
@@ -364,6 +368,27 @@ class SynthesizeConfig(Checked):
     test: int = 64
     side: int = 160
     seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishConfig(Checked):
+    """A checkpoint made fit to be given away: float16, without this machine's paths, with a model card.
+
+    Attributes:
+        checkpoint: any checkpoint.
+        out: the file to write; the card stands beside it as .md.
+        data: judged on; empty takes the checkpoint's.
+        split: judged on.
+        t: time steps to read out; empty is the network's T.
+        results: folder for the evaluation's files.
+    """
+
+    checkpoint: str
+    out: str
+    data: str = ""
+    split: str = "val"
+    t: str | int = ""
+    results: str = "runs/publish"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,12 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from spikedet.checkpoint import CheckpointMeta
-from spikedet.config import SimulationConfig
+from spikedet.config import DEFAULT_WEIGHTS, SimulationConfig
 from spikedet.data.images import read_image
 from spikedet.data.transforms import to_input
 from spikedet.detections import Detections
 from spikedet.models.postprocess import to_detections
 from spikedet.networks import Network, load_network, require_steps
+from spikedet.resources import find_weights
 from spikedet.stability import Stability
 
 Image = npt.NDArray[np.uint8] | str | Path
@@ -33,18 +34,18 @@ class SpikingDetector:
         self._network = network
 
     @classmethod
-    def load(cls, path: str | Path, how: SimulationConfig | None = None) -> SpikingDetector:
+    def load(cls, path: str | Path = DEFAULT_WEIGHTS, how: SimulationConfig | None = None) -> SpikingDetector:
         """Load any spikedet checkpoint.
 
         Args:
-            path: the checkpoint.
+            path: the checkpoint, or the name of one that ships with the package.
             how: backend, mode (``SimulationConfig(mode="fast")``) and device of a converted network.
 
         Raises:
             CheckpointError: the file is missing, truncated, foreign, newer, or holds invalid weights.
             ConfigError: the backend or the device that was asked for is not there.
         """
-        return cls(load_network(path, how))
+        return cls(load_network(find_weights(path), how))
 
     def __str__(self) -> str:
         return f"{self.meta.model} ({self.meta.stage}), {self._network.describe(1)}"

@@ -105,6 +105,8 @@ def evaluate(config: EvaluateConfig) -> list[ResultRow]:
         "seed": config.seed,
         "checkpoints": {path.name if len(paths) == 1 else str(path): digest for path, digest in digests.items()},
     }
+    if config.limit:
+        meta["pictures"] = [sample.image_id for sample in dataset.samples]
     write_results(out / "results.json", meta, rows)
     table = markdown_table(rows)
     write_text(out / "table.md", table)

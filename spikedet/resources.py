@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from spikedet.errors import CheckpointError
+
 _PACKAGE = Path(__file__).resolve().parent
 
 
@@ -11,3 +13,19 @@ def resource_folder(name: str) -> Path:
     """The folder ``configs`` or ``weights``, wherever spikedet runs from."""
     packaged = _PACKAGE / "_data" / name
     return packaged if packaged.is_dir() else _PACKAGE.parent / name
+
+
+def find_weights(name: str | Path) -> Path:
+    """A checkpoint by path, or one of those that ship with the package by its name.
+
+    Raises:
+        CheckpointError: it is neither.
+    """
+    path = Path(name)
+    if path.suffix == ".safetensors" or path.exists():
+        return path
+    shipped = {found.stem: found for found in sorted(resource_folder("weights").glob("*.safetensors"))}
+    if str(name) not in shipped:
+        known = ", ".join(shipped) or "none"
+        raise CheckpointError(f"{name}: no such checkpoint; expected a .safetensors file or a shipped one: {known}")
+    return shipped[str(name)]

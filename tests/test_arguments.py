@@ -18,6 +18,7 @@ from spikedet.config import (
     DetectConfig,
     EvaluateConfig,
     FinetuneConfig,
+    PublishConfig,
     QuickstartConfig,
     TrainConfig,
 )
@@ -163,7 +164,7 @@ def test_values_out_of_range_are_our_own_errors() -> None:
         (ConvertConfig, "convert", "checkpoint", ["--T", "4"], "checkpoint"),
         (EvaluateConfig, "evaluate", "checkpoints", [], "checkpoints"),
         (DetectConfig, "detect", "source", ["--weights", "a"], "source"),
-        (DetectConfig, "detect", "source", ["a"], "--weights"),
+        (PublishConfig, "publish", "checkpoint", ["a"], "--out"),
     ],
 )
 def test_what_is_missing_is_said(

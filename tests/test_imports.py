@@ -34,7 +34,7 @@ LAYERS: list[set[str]] = [
         "detector",
         "evaluate",
         "networks",
-        "pipeline",
+        "publish",
         "quickstart",
         "synthesize",
         "__init__",

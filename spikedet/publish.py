@@ -1,0 +1,104 @@
+"""A checkpoint made fit to be given away: float16, no paths of this machine, judged as it is, with a model card."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from spikedet import config as configs
+from spikedet.checkpoint import CheckpointMeta, load_checkpoint, save_checkpoint
+from spikedet.config import EvaluateConfig, PublishConfig
+from spikedet.evaluate import evaluate
+from spikedet.evaluation import markdown_table
+from spikedet.files import write_text
+
+STAGE_CONFIGS = {"train": "TrainConfig", "finetune": "FinetuneConfig", "calibrate": "CalibrateConfig"}
+LICENCE = (
+    "AGPL-3.0-or-later, as spikedet and ultralytics, whose code made them; the training pictures have their own terms."
+)
+LIMITS = (
+    "It knows the classes above and no others, and is as good as its AP says: a small network, trained on few "
+    "pictures, for demonstration and comparison, not for decisions about people. It takes square letterboxed pictures "
+    "of its own size; small objects are its weakest. Scores are not calibrated probabilities."
+)
+
+
+def publish(config: PublishConfig) -> list[Path]:
+    """Write the weights and, beside them, ``NAME.md``; the card's AP is that of the file that was written.
+
+    Returns:
+        The weights and the card.
+
+    Raises:
+        CheckpointError, DataError: see their messages.
+    """
+    tensors, meta = load_checkpoint(Path(config.checkpoint))
+    out = Path(config.out)
+    weights = save_checkpoint(out, tensors, without_paths(meta), half=True)
+    judged = EvaluateConfig(
+        checkpoints=(str(weights),), data=config.data, split=config.split, t=config.t, out=config.results, resume=True
+    )
+    table = markdown_table(evaluate(judged))
+    size = weights.stat().st_size / 1e6
+    return [weights, write_text(out.with_suffix(".md"), card(out.stem, meta, table, size))]
+
+
+def without_paths(meta: CheckpointMeta) -> CheckpointMeta:
+    """The same metadata with the last part of every absolute path, and without the calibration's log."""
+    cleaned = _without_paths(dataclasses.asdict(meta))
+    cleaned["class_names"] = meta.class_names
+    cleaned["notes"] = {key: value for key, value in meta.notes.items() if key != "layers"}
+    cleaned["config"] = {
+        stage: {key: value for key, value in settings.items() if key not in ("out", "checkpoint", "teacher")}
+        for stage, settings in cleaned["config"].items()
+    }
+    return CheckpointMeta(**cleaned)
+
+
+def _without_paths(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_paths(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_paths(item) for item in value]
+    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
+
+
+def card(name: str, meta: CheckpointMeta, table: str, megabytes: float) -> str:
+    """The model card, Markdown."""
+    kind = {"ann": "source ANN with clip activations", "qc": "QC-ANN (Stage I)"}.get(meta.stage)
+    kind = kind or f"spiking network ({meta.neuron} neurons, T = {meta.T}), stage {meta.stage}"
+    recipe = [f"- {stage}: {settings}" for stage in STAGE_CONFIGS if (settings := changed_settings(meta, stage))]
+    return "\n".join(
+        [
+            f"# {name}",
+            "",
+            f"{meta.model}, {kind}; {meta.image_size} px, {megabytes:.1f} MB in float16.",
+            "",
+            f"- Classes: {', '.join(meta.class_names)}.",
+            f"- Trained on: {Path(meta.data.get('data', '-')).name} {meta.data.get('split', '-')}.",
+            f"- Made with spikedet at {meta.versions.get('git', '-')}, torch {meta.versions.get('torch', '-')}.",
+            f"- Licence: {LICENCE}",
+            f"- Limits: {LIMITS}",
+            "",
+            "## Recipe",
+            "",
+            "Settings that differ from their defaults:",
+            "",
+            *recipe,
+            "",
+            "## AP of this file",
+            "",
+            table,
+        ]
+    )
+
+
+def changed_settings(meta: CheckpointMeta, stage: str) -> str:
+    """The settings of a stage that differ from their defaults, as flags; empty if the stage did not run."""
+    if stage not in meta.config:
+        return ""
+    defaults = {f.name: f.default for f in dataclasses.fields(getattr(configs, STAGE_CONFIGS[stage]))}
+    hidden = {"out", "checkpoint", "data", "split", "resume", "teacher"}
+    changed = {k: v for k, v in meta.config[stage].items() if k not in hidden and v != defaults.get(k)}
+    return " ".join(f"--{key.replace('_', '-')} {value}" for key, value in changed.items()) or "defaults"

@@ -1,0 +1,72 @@
+"""Weights to give away: float16, nothing of this machine, a card that says what they are."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_detector import T, chain, pictures
+
+from spikedet import resources
+from spikedet.checkpoint import load_checkpoint, read_meta
+from spikedet.config import FinetuneConfig, PublishConfig
+from spikedet.detector import SpikingDetector
+from spikedet.errors import CheckpointError
+from spikedet.publish import changed_settings, publish
+from spikedet.resources import find_weights
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    out = tmp_path_factory.mktemp("published")
+    config = PublishConfig(
+        checkpoint=str(chain()["fine"]), out=str(out / "net.safetensors"), data=str(pictures()), split="test",
+        t="2,4", results=str(out / "results"),
+    )  # fmt: skip
+    weights, card = publish(config)
+    return weights, card
+
+
+def test_half_the_bytes_and_nearly_the_same_values(published: tuple[Path, Path]) -> None:
+    theirs, _ = load_checkpoint(published[0])
+    ours, _ = load_checkpoint(chain()["fine"])
+    assert all(torch.allclose(theirs[name], ours[name], rtol=1e-3, atol=1e-6) for name in ours)
+    assert not all(torch.equal(theirs[name], ours[name]) for name in ours)
+
+
+def test_no_path_of_this_machine_is_left(published: tuple[Path, Path]) -> None:
+    meta = read_meta(published[0])
+    text = json.dumps(vars(meta), default=str) + published[1].read_text()
+    assert str(pictures().parent) not in text and str(Path.home()) not in text and "/tmp" not in text
+    assert (meta.stage, meta.T, meta.data["data"]) == ("fine", T, pictures().name)
+    assert meta.parent is not None and meta.parent["file"] == "copied.safetensors"
+    assert "layers" not in meta.notes
+
+
+def test_the_card_says_what_it_is(published: tuple[Path, Path]) -> None:
+    weights, card = published
+    assert card == weights.with_suffix(".md")
+    text = card.read_text()
+    for said in ("# net", "T = 4", "64 px", "AGPL", "Limits", "circle", "train", "calibrate: ", "--images 6"):
+        assert said in text, said
+    assert "read out early at t < T" in text
+
+
+def test_settings_that_differ_from_their_defaults() -> None:
+    meta = read_meta(chain()["fine"])
+    assert changed_settings(meta, "calibrate") == "--images 6 --epochs 2 --batch 4 --lr 0.001 --crop 3"
+    assert changed_settings(meta, "finetune") == ""
+    meta.config["finetune"] = vars(FinetuneConfig(checkpoint="a"))
+    assert changed_settings(meta, "finetune") == "defaults"
+
+
+def test_shipped_weights_have_names(monkeypatch: pytest.MonkeyPatch, published: tuple[Path, Path]) -> None:
+    folder = published[0].parent
+    monkeypatch.setattr(resources, "resource_folder", lambda _: folder)
+    assert find_weights("net") == published[0]
+    assert find_weights("x/y.safetensors") == Path("x/y.safetensors")
+    assert SpikingDetector.load("net").T == T
+    with pytest.raises(CheckpointError, match=r"nothing: no such checkpoint; .* shipped one: net"):
+        find_weights("nothing")
