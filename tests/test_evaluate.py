@@ -279,7 +279,8 @@ def test_results_json(results: tuple[Path, list[ResultRow]]) -> None:
     assert content["meta"]["checkpoints"] == {str(chain()[s]): file_sha256(chain()[s]) for s in STAGES}
     assert content["meta"]["config"]["t"] == "4,2"
     for written in content["rows"]:
-        assert tuple(written) == (*REQUIRED_KEYS, "per_class")
+        facts = {"fine": ("calibration_images", "calibrated"), "coarse": ("calibration_images",)}
+        assert tuple(written) == (*REQUIRED_KEYS, "per_class", *facts.get(written["stage"], ()))
     meta, read = read_results(out / "results.json")
     assert meta == content["meta"]
     assert [(row.stage, row.t, row.spikes_per_image) for row in read] == [
