@@ -85,13 +85,13 @@ def differences(network: SpikingNetwork, images: Tensor, T: int, mode: Mode) -> 
             bits[node.name] = combine(node.module, [bits[name] for name in node.inputs])
         elif isinstance(node.module, SpikingConv):
             expected = recorder.spikes[node.name]
-            bits[node.name] = pack(expected, signed=False)
+            bits[node.name] = pack(expected, negative=False)
             if node.inputs[0] == IMAGE:
                 continue
             packed, source = backend.layers[node.name], bits[node.inputs[0]]
             made = packed.window(packed.state(len(images), (source.shape[2], source.shape[3])), source, T)
             theta = node.module.theta
-            wrong = unpack(made, torch.ones_like(theta), signed=False) != expected
+            wrong = unpack(made, torch.ones_like(theta), negative=False) != expected
             first = wrong & (wrong.cumsum(0) == 1)
             near = (recorder.before[node.name] - broadcast(theta)).abs() <= NEAR * broadcast(theta)
             found.append(Difference(node.name, wrong.numel(), int(wrong.sum()), int((first & ~near).sum())))

@@ -40,7 +40,7 @@ class CheckpointMeta:
         image_size: side of the square letterboxed input, pixels.
         finetuned: True once Stage I has run.
         T: time steps the weights were made for; None for a source ANN.
-        neuron: ``if`` or ``signed`` for a spiking stage, else None.
+        neuron: ``if``, ``signed`` or ``asymmetric`` for a spiking stage, else None.
         delay: firing delay k of every layer, in steps.
         data: ``{"data", "split", "names"}`` of the training pictures.
         config: the settings of every stage so far, by stage.

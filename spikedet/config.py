@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 from spikedet.errors import ConfigError
 
 Stage = Literal["ann", "qc", "copied", "coarse", "fine"]
-Neuron = Literal["if", "signed"]
+Neuron = Literal["if", "signed", "asymmetric"]
 Precision = Literal["bf16", "fp32"]
 Mode = Literal["exact", "fast"]
 BackendName = Literal["auto", "native", "torch"]
@@ -240,7 +240,8 @@ class ConvertConfig(Checked):
         T: time steps; for a QC-ANN its own T unless given.
         method: "two-stage", or "channel-norm", the Spiking-YOLO baseline: thresholds are each channel's largest
             activation on theta_images pictures, membranes start at zero.
-        neuron: "if" (the paper's) or "signed" (may take back a spike; lowest latency).
+        neuron: "if" (the paper's) or "signed" (may take back a spike; lowest latency); LeakyReLU layers always get
+            "asymmetric" ones.
         delay: firing delay of every layer, in steps.
         theta_images: pictures for the thresholds of a source without Stage I (mean-square-best, or channel-norm's); 0
             keeps its thetas.

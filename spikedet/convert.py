@@ -63,7 +63,7 @@ def convert(config: ConvertConfig) -> list[Path]:
         source,
         stage="copied",
         T=T,
-        neuron=config.neuron,
+        neuron=network.neuron,
         delay=config.delay,
         config={**meta.config, "convert": dataclasses.asdict(config)},
         notes={},
@@ -72,7 +72,7 @@ def convert(config: ConvertConfig) -> list[Path]:
     copied = save_spiking(out / "copied.safetensors", network, meta)
     written.append(copied)
     print(
-        f"{copied}: {sum(1 for _ in network.spiking())} spiking layers, neuron {config.neuron}, delay {config.delay}, "
+        f"{copied}: {sum(1 for _ in network.spiking())} spiking layers, neuron {network.neuron}, delay {config.delay}, "
         f"T = {T}, latency L = {network.latency(T)} steps",
         flush=True,
     )

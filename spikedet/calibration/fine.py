@@ -106,6 +106,7 @@ def layer_rate(
         T,
         width=config.surrogate_width,
         signed=module.neuron == "signed",
+        lower=module.lower,
         delay=module.delay,
     )
     return mean * broadcast(module.theta)

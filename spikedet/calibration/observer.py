@@ -64,7 +64,7 @@ class Observer:
             joined: Tensor = module([part.expand(steps, *part.shape[1:]) for part in parts])
             return joined[..., rows, columns]
         assert isinstance(module, SpikingConv)
-        return unpack(self.bits(name, indices, window), module.theta, signed=module.neuron == "signed")
+        return unpack(self.bits(name, indices, window), module.theta, negative=module.negative)
 
     def bits(self, name: str, indices: Indices, window: Window | None = None) -> Tensor:
         """The same train as bits ``[T, b, H, W, bytes]``, meant as ``channels`` says."""
@@ -84,8 +84,14 @@ class Observer:
             joined: Tensor = node.module([self.activation(source, indices).unsqueeze(0) for source in node.inputs])
             return joined[0]
         assert isinstance(node.module, SpikingConv)
-        levels = torch.from_numpy(np.asarray(self.store[f"levels {name}"][list(indices)])).float()
+        levels = torch.from_numpy(np.asarray(self.store[f"levels {name}"][list(indices)])).float() - self._lowest(
+            node.module
+        )
         return levels * broadcast(node.module.theta) / self.T
+
+    def _lowest(self, layer: SpikingConv) -> int:
+        """What is added to a layer's levels so that none is negative."""
+        return self.T if layer.neuron == "asymmetric" else 0
 
     @torch.no_grad()
     def target(self, node: Node, indices: Indices) -> Tensor:
@@ -119,8 +125,8 @@ class Observer:
         layer = self._reference_nodes[node.name].module
         assert isinstance(layer, SpikingConv)
         for indices in batches:
-            levels = torch.round(self._compute(node, indices) * self.T / broadcast(layer.theta)).to(torch.uint8)
-            self._keep(f"levels {node.name}", indices, levels.numpy())
+            levels = torch.round(self._compute(node, indices) * self.T / broadcast(layer.theta)) + self._lowest(layer)
+            self._keep(f"levels {node.name}", indices, levels.to(torch.uint8).numpy())
 
     @torch.no_grad()
     def record(self, node: Node, batches: Iterable[Indices]) -> None:
@@ -147,11 +153,11 @@ class Observer:
         spikes = layer.run(v, state)
         if layer.delay:
             spikes = torch.cat([spikes, layer.run(v.new_zeros((layer.delay, *v.shape[1:])), state)])
-        return pack(spikes, signed=layer.neuron == "signed")
+        return pack(spikes, negative=layer.negative)
 
     def rate(self, layer: SpikingConv, spikes: Tensor) -> Tensor:
         """Mean spikes in activation units ``[b, C, H, W]`` of bits from ``simulate``."""
-        total = unpack(spikes, layer.theta, signed=layer.neuron == "signed")
+        total = unpack(spikes, layer.theta, negative=layer.negative)
         return total.mean(0)
 
     def release(self, node: Node) -> None:
@@ -207,7 +213,7 @@ def peak_bytes(network: SpikingNetwork, shapes: Mapping[str, tuple[int, ...]], p
     size = {}
     for node, layer in network.spiking():
         channels, height, width = shapes[node.name]
-        per_place = network.T * layer_channels(layer.theta, layer.neuron == "signed").bytes
+        per_place = network.T * layer_channels(layer.theta, layer.negative).bytes
         size[node.name] = pictures * height * width * (per_place + channels)  # and one byte for the QC-ANN's level
     for node in network.nodes:
         if isinstance(node.module, SpikingConv):

@@ -53,8 +53,9 @@ def calibrate(config: CalibrateConfig) -> list[Path]:
     network, meta = load_spiking(source)
     if meta.stage != "copied":
         raise CheckpointError(f"{source}: already calibrated ({meta.stage}); calibrate the copied network it came from")
-    if network.T > MAX_LEVELS:
-        raise ConfigError(f"calibration works for T up to {MAX_LEVELS}, this network has T = {network.T}")
+    largest = MAX_LEVELS // 2 if network.neuron == "asymmetric" else MAX_LEVELS  # of either sign
+    if largest < network.T:
+        raise ConfigError(f"calibration works for T up to {largest}, this network has T = {network.T}")
     seed_everything(config.seed)
     dataset = load_dataset(*meta.training_data(config.data, config.split), class_names=meta.class_names)
     drawn = dataset.draw(config.images, config.seed)

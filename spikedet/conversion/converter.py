@@ -16,7 +16,7 @@ def to_spiking(model: ClipDetector, T: int, *, neuron: Neuron = "if", delay: int
     Args:
         model: a detector whose activations are ``ClippedReLU`` or ``QCActivation``.
         T: time steps it is converted for.
-        neuron: ``if`` or ``signed``.
+        neuron: ``if`` or ``signed``; a LeakyReLU always becomes an asymmetric neuron.
         delay: firing delay of every layer, in steps.
 
     Raises:

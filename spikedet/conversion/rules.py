@@ -57,6 +57,7 @@ class GraphBuilder:
                 "train with clip activations (spikedet train), then convert"
             )
         _check_convolution(conv, name)
+        neuron = self._neuron(act, name)
         weight, bias = fold_batch_norm(conv, norm)
         theta = act.theta.detach().expand(len(weight)).clone()
         layer = SpikingConv(
@@ -67,10 +68,22 @@ class GraphBuilder:
             padding=_pair(conv.padding),
             dilation=conv.dilation,
             groups=conv.groups,
-            neuron=self.neuron,
+            neuron=neuron,
+            slope=act.slope,
             delay=self.delay,
         )
         return self.add(name, inputs, layer)
+
+    def _neuron(self, act: ClippedReLU, name: str) -> Neuron:
+        """The neuron of an activation: a leaky one has the asymmetric, others what was asked for."""
+        if act.slope and self.neuron in ("if", "asymmetric"):
+            return "asymmetric"
+        if act.slope or self.neuron == "asymmetric":
+            kind = "LeakyReLU" if act.slope else "ReLU"
+            raise ConversionError(
+                f"{name} has a clipped {kind}, which no {self.neuron} neuron stands for: use --neuron if"
+            )
+        return self.neuron
 
 
 def _check_convolution(conv: nn.Conv2d, name: str) -> None:

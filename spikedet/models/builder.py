@@ -7,6 +7,7 @@ in it reaches ultralytics, which passes ``activation:`` to eval and looks module
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from spikedet.quantization import ClippedReLU, QCActivation
 from spikedet.resources import resource_folder
 
 ALLOWED_MODULES = frozenset({"Conv", "Bottleneck", "nn.Upsample", "nn.AvgPool2d", "Concat", "Detect"})
-ALLOWED_ACTIVATIONS = frozenset({"torch.nn.ReLU()", "nn.ReLU()"})
+ALLOWED_ACTIVATION = re.compile(r"(torch\.)?nn\.(ReLU\(\)|LeakyReLU\((0?\.\d{1,6})?\))")
 _ALLOWED_WORDS = frozenset({"nc", "nearest", "None"})
 _ALLOWED_KEYS = frozenset({"nc", "activation", "depth_multiple", "width_multiple", "reg_max", "backbone", "head"})
 
@@ -85,8 +86,11 @@ def check_architecture(architecture: Any, source: str) -> None:
     if unknown := sorted(map(str, architecture.keys() - _ALLOWED_KEYS)):
         raise ConfigError(f"{source}: unknown key {unknown[0]!r}; known keys are {', '.join(sorted(_ALLOWED_KEYS))}")
     activation = architecture.get("activation")
-    if not isinstance(activation, str) or activation not in ALLOWED_ACTIVATIONS:
-        raise ConfigError(f"{source}: activation {activation!r} cannot spike; write activation: torch.nn.ReLU()")
+    if not isinstance(activation, str) or not ALLOWED_ACTIVATION.fullmatch(activation):
+        raise ConfigError(
+            f"{source}: activation {activation!r} cannot spike; write activation: torch.nn.ReLU() or "
+            "torch.nn.LeakyReLU(0.1)"
+        )
     for key in ("nc", "reg_max", "depth_multiple", "width_multiple"):
         value = architecture.get(key, 1)
         if not _is_number(value) or value <= 0:
@@ -149,14 +153,17 @@ def build_detector(
         ) from error
     model.names = dict(enumerate(class_names))
 
-    def clip(_: nn.Module, channels: int) -> nn.Module:
-        return ClippedReLU(channels if theta_per == "channel" else 1, theta)
+    def clip(old: nn.Module, channels: int) -> nn.Module:
+        slope = old.negative_slope if isinstance(old, nn.LeakyReLU) else 0.0
+        return ClippedReLU(channels if theta_per == "channel" else 1, theta, slope)
 
-    replace_activations_(model, nn.ReLU, clip)
+    replace_activations_(model, (nn.ReLU, nn.LeakyReLU), clip)
     return model
 
 
-def replace_activations_(model: nn.Module, kind: type[nn.Module], make: Callable[[Any, int], nn.Module]) -> None:
+def replace_activations_(
+    model: nn.Module, kind: type[nn.Module] | tuple[type[nn.Module], ...], make: Callable[[Any, int], nn.Module]
+) -> None:
     """Replace in place the activation of every ultralytics Conv whose type is ``kind`` by ``make(old, channels)``."""
     for module in model.modules():
         activation = getattr(module, "act", None)
@@ -182,12 +189,6 @@ def as_qc(model: ClipDetector, T: int, noise: float = 0.0) -> ClipDetector:
 
 def as_clip(model: ClipDetector) -> ClipDetector:
     """A copy with plain clip activations: the clip ANN with Stage I's weights."""
-
-    def clip(old: ClippedReLU, _: int) -> ClippedReLU:
-        made = ClippedReLU(old.log_theta.numel())
-        made.log_theta = nn.Parameter(old.log_theta.detach().clone())
-        return made
-
     made = copy.deepcopy(model)
-    replace_activations_(made, QCActivation, clip)
+    replace_activations_(made, QCActivation, lambda old, _: old.copied())
     return made

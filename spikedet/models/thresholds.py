@@ -29,7 +29,9 @@ def set_mean_square_best_thetas_(
         for part in inputs.split(batch):
             model(part)
         hook.remove()
-        activation.set_theta(mean_square_best_theta(torch.cat(seen), T, theta_max=activation.theta))
+        activation.set_theta(
+            mean_square_best_theta(torch.cat(seen), T, theta_max=activation.theta, slope=activation.slope)
+        )
 
 
 @torch.no_grad()
@@ -46,7 +48,7 @@ def set_largest_thetas_(model: ClipDetector, pictures: DetectionDataset, image_s
 
     def watch(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
         def hook(_: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> None:
-            most = output.amax((0, 2, 3))
+            most = output.abs().amax((0, 2, 3))
             largest[name] = torch.maximum(largest[name], most) if name in largest else most
 
         return hook

@@ -4,6 +4,12 @@
     g(x) = theta * clip(floor(x T / theta + 1/2) / T, 0, 1)             QC-ANN (equation 12, in activation units)
 
 Rounding is half up, as an IF neuron with u[0] = theta / 2 fires; the 1/2 is the paper's shift theta / (2T).
+With a slope (LeakyReLU, equation 22) negative values count too:
+
+    sigma_theta(x) = clip(LeakyReLU(x), -theta, theta)
+    g(x) = -theta clip(floor(-slope (x T / theta + 1/2)) / T, 0, 1)     for x < 0
+
+which is what an asymmetric neuron with u[0] = theta / 2 fires.
 theta = exp(log_theta) is positive by construction. Source: Wang et al., "Towards High-accuracy and Low-latency Spiking
 Neural Networks with Two-Stage Optimization", equations 10 to 15.
 """
@@ -27,16 +33,23 @@ class _QuantizeClip(torch.autograd.Function):
     """g with the straight-through gradient of equation 13: ordinary through clip and theta, 1 through floor."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, theta: Tensor, T: int, kept: Tensor | None, answer: Tensor | None) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, theta: Tensor, T: int, slope: float, kept: Tensor | None, answer: Tensor | None
+    ) -> Tensor:
         # x may be bfloat16 under autocast; 8 bits of mantissa would move the rounding boundaries, so round in float32.
         scale = per_channel(T / theta.float(), x.ndim)
         scaled = x.float() * scale
         rounded = torch.floor(scaled + 0.5)
+        if slope:
+            below = -torch.floor(-slope * (scaled + 0.5)).clamp_min_(0)
+            rounded = torch.where(scaled < 0, below, rounded)
+            scaled = torch.where(scaled < 0, slope * scaled, scaled)
         if kept is not None:
             rounded = torch.where(kept, scaled, rounded)
-        inside = (rounded >= 0) & (rounded <= T)
-        out = (rounded.clamp_(0, T) / scale if answer is None else answer).to(x.dtype)
+        inside = (rounded >= (-T if slope else 0)) & (rounded <= T)
+        out = (rounded.clamp_(-T if slope else 0, T) / scale if answer is None else answer).to(x.dtype)
         ctx.save_for_backward(x, out, inside, theta)
+        ctx.slope = slope
         return out
 
     @staticmethod
@@ -44,29 +57,41 @@ class _QuantizeClip(torch.autograd.Function):
         x, out, inside, theta = ctx.saved_tensors
         (grad,) = grads
         grad_x = grad * inside
-        # d g / d theta = g / theta - [inside] x / theta
+        if ctx.slope:
+            grad_x = torch.where(x < 0, ctx.slope * grad_x, grad_x)
+        # g is homogeneous: d g / d theta = (g - x d g / d x) / theta
         weighted = torch.addcmul((grad * out).float(), grad_x.float(), x.float(), value=-1.0)
         over = [d for d in range(x.ndim) if d != 1] if theta.numel() > 1 else list(range(x.ndim))
         grad_theta = (weighted.sum(over) / theta.float()).view_as(theta).to(theta.dtype)
-        return grad_x, grad_theta, None, None, None
+        return grad_x, grad_theta, None, None, None, None
 
 
 class _Clip(torch.autograd.Function):
     """sigma_theta with its ordinary gradient; one pass in each direction, theta's gradient summed in float32."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, theta: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, theta: Tensor, slope: float) -> Tensor:
         ctx.save_for_backward(x, theta)
-        return torch.minimum(x.clamp_min(0), per_channel(theta, x.ndim).to(x.dtype))
+        ctx.slope = slope
+        limit = per_channel(theta, x.ndim).to(x.dtype)
+        if not slope:
+            return torch.minimum(x.clamp_min(0), limit)
+        return torch.maximum(torch.minimum(torch.where(x < 0, slope * x, x), limit), -limit)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x, theta = ctx.saved_tensors
         (grad,) = grads
-        above = x > per_channel(theta, x.ndim).to(x.dtype)
+        limit = per_channel(theta, x.ndim).to(x.dtype)
+        above = x > limit
         over = [d for d in range(x.ndim) if d != 1] if theta.numel() > 1 else list(range(x.ndim))
-        grad_theta = (grad * above).sum(over, dtype=torch.float32).view_as(theta).to(theta.dtype)
-        return grad * ((x > 0) & ~above), grad_theta
+        if not ctx.slope:
+            grad_theta = (grad * above).sum(over, dtype=torch.float32)
+            return grad * ((x > 0) & ~above), grad_theta.view_as(theta).to(theta.dtype), None
+        below = ctx.slope * x < -limit
+        grad_theta = (grad * above).sum(over, dtype=torch.float32) - (grad * below).sum(over, dtype=torch.float32)
+        passed = torch.where(x > 0, grad, ctx.slope * grad) * ~(above | below)
+        return passed, grad_theta.view_as(theta).to(theta.dtype), None
 
 
 def random_mask(shape: Sequence[int], fraction: float, device: torch.device) -> Tensor:
@@ -77,7 +102,15 @@ def random_mask(shape: Sequence[int], fraction: float, device: torch.device) -> 
     return mask
 
 
-def qc_quantize(x: Tensor, theta: Tensor, T: int, kept: Tensor | None = None, answer: Tensor | None = None) -> Tensor:
+def qc_quantize(
+    x: Tensor,
+    theta: Tensor,
+    T: int,
+    kept: Tensor | None = None,
+    answer: Tensor | None = None,
+    *,
+    slope: float = 0.0,
+) -> Tensor:
     """g(x), differentiable in x and theta.
 
     Args:
@@ -87,9 +120,22 @@ def qc_quantize(x: Tensor, theta: Tensor, T: int, kept: Tensor | None = None, an
         kept: optional bool mask of x's shape, True where an element is left unquantized (quantization noise,
             equation 14; the paper's equation read literally says the opposite of its text).
         answer: optional values of x's shape to answer instead of g(x), with g's gradient (firing rates).
+        slope: of the LeakyReLU; 0 is ReLU.
     """
-    result: Tensor = _QuantizeClip.apply(x, theta, T, kept, answer)
+    result: Tensor = _QuantizeClip.apply(x, theta, T, slope, kept, answer)
     return result
+
+
+def leaky_clip(x: Tensor, theta: Tensor, slope: float = 0.0) -> Tensor:
+    """sigma_theta(x), differentiable in x and theta; clip(LeakyReLU(x), -theta, theta) with a slope.
+
+    Args:
+        x: ``[N, C, ...]``.
+        theta: ``[C]`` or ``[1]``.
+        slope: of the LeakyReLU; 0 is ReLU.
+    """
+    clipped: Tensor = _Clip.apply(x, theta, slope)
+    return clipped
 
 
 class ClippedReLU(nn.Module):
@@ -98,14 +144,16 @@ class ClippedReLU(nn.Module):
     Args:
         channels: number of channels C; ``theta_per="layer"`` callers pass 1.
         theta: initial threshold in activation units.
+        slope: of the LeakyReLU that is clipped to [-theta, theta]; 0 is ReLU.
 
     Shape:
         ``[N, C, H, W]`` -> the same.
     """
 
-    def __init__(self, channels: int = 1, theta: float = 4.0) -> None:
+    def __init__(self, channels: int = 1, theta: float = 4.0, slope: float = 0.0) -> None:
         super().__init__()
         self.log_theta = nn.Parameter(torch.full((channels,), math.log(theta)))
+        self.slope = slope
 
     @property
     def theta(self) -> Tensor:
@@ -117,11 +165,17 @@ class ClippedReLU(nn.Module):
         self.log_theta = nn.Parameter(theta.detach().clamp_min(1e-8).log().to(self.log_theta))
 
     def forward(self, x: Tensor) -> Tensor:
-        clipped: Tensor = _Clip.apply(x, self.theta)
-        return clipped
+        return leaky_clip(x, self.theta, self.slope)
+
+    def copied(self) -> ClippedReLU:
+        """A clip activation of its own with this one's theta."""
+        made = ClippedReLU(self.log_theta.numel(), slope=self.slope)
+        made.log_theta = nn.Parameter(self.log_theta.detach().clone())
+        return made
 
     def extra_repr(self) -> str:
-        return f"channels={self.log_theta.numel()}, theta={float(self.theta.detach().mean()):.4g}"
+        leaky = f", slope={self.slope:g}" if self.slope else ""
+        return f"channels={self.log_theta.numel()}, theta={float(self.theta.detach().mean()):.4g}{leaky}"
 
 
 class QCActivation(ClippedReLU):
@@ -130,6 +184,7 @@ class QCActivation(ClippedReLU):
     Args:
         channels: as ``ClippedReLU``.
         theta: initial threshold.
+        slope: as ``ClippedReLU``.
         T: time steps, at least 1.
         noise: fraction p of the elements left unquantized in a training forward; 0 at evaluation.
 
@@ -139,8 +194,10 @@ class QCActivation(ClippedReLU):
 
     answer: Tensor | None = None
 
-    def __init__(self, channels: int = 1, theta: float = 4.0, *, T: int, noise: float = 0.0) -> None:
-        super().__init__(channels, theta)
+    def __init__(
+        self, channels: int = 1, theta: float = 4.0, slope: float = 0.0, *, T: int, noise: float = 0.0
+    ) -> None:
+        super().__init__(channels, theta, slope)
         if T < 1:
             raise ValueError(f"T must be at least 1, got {T}")
         if not 0.0 <= noise <= 1.0:
@@ -151,7 +208,7 @@ class QCActivation(ClippedReLU):
     @classmethod
     def from_clip(cls, clip: ClippedReLU, *, T: int, noise: float = 0.0) -> QCActivation:
         """A QC activation that starts at the theta of ``clip`` (its own copy)."""
-        made = cls(clip.log_theta.numel(), T=T, noise=noise)
+        made = cls(clip.log_theta.numel(), slope=clip.slope, T=T, noise=noise)
         made.log_theta = nn.Parameter(clip.log_theta.detach().clone())
         return made.to(clip.log_theta.device).train(clip.training)
 
@@ -160,7 +217,7 @@ class QCActivation(ClippedReLU):
         self.answer = None
         if self.training and self.noise > 0 and answer is None:
             kept = random_mask(x.shape, self.noise, x.device)
-        return qc_quantize(x, self.theta, self.T, kept, answer)
+        return qc_quantize(x, self.theta, self.T, kept, answer, slope=self.slope)
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, T={self.T}, noise={self.noise}"

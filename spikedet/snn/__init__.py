@@ -2,7 +2,7 @@
 
 from spikedet.snn.backend import Backend
 from spikedet.snn.choose import make_backend
-from spikedet.snn.functional import if_step, rate_of_constant_input, signed_if_step
+from spikedet.snn.functional import asymmetric_if_step, if_step, rate_of_constant_input, signed_if_step
 from spikedet.snn.layers import Readout, SpikingConv
 from spikedet.snn.network import IMAGE, Node, SpikingNetwork, qc_forward
 from spikedet.snn.rates import layer_rates
@@ -18,6 +18,7 @@ __all__ = [
     "Simulation",
     "SpikingConv",
     "SpikingNetwork",
+    "asymmetric_if_step",
     "fire",
     "if_step",
     "layer_rates",

@@ -107,7 +107,9 @@ class TorchBackend(Backend):
         assert self._neurons is not None
         silent = layer.silent_steps(state.step, steps + tail)
         state.step += steps + tail
-        return self._neurons(v.contiguous(), state.u, state.count, layer.theta, steps, silent, tail, self.dtype)
+        return self._neurons(
+            v.contiguous(), state.u, state.count, layer.theta, layer.lower, steps, silent, tail, self.dtype
+        )
 
     def combine(self, node: Node, module: SpikeOp, pieces: list[Tensor]) -> Tensor:
         made: Tensor = module(pieces)

@@ -3,6 +3,8 @@
 IF with soft reset (equations 2 to 4):
     u <- u + v[t];   s = 1 if u >= theta else 0;   u <- u - theta s
 Signed IF: as IF, and s = -1 if u < 0 and the neuron's spike count so far is positive; u <- u + theta then.
+Asymmetric IF, for LeakyReLU (section VI-F, equation 22): as IF, and s = -1 if u <= -theta / slope; then
+u <- u + theta / slope, so that a negative potential is answered ``slope`` times as strongly.
 
 All tensors broadcast; ``v`` and ``u`` are ``[N, C, H, W]`` in activation units, theta is positive and broadcastable,
 spikes are float tensors of 0, 1 (and -1). A spike of a layer is worth its theta.
@@ -28,9 +30,18 @@ def signed_if_step(v: Tensor, u: Tensor, count: Tensor, theta: Tensor) -> tuple[
     return spikes, u - theta * spikes, count + spikes
 
 
-def rate_of_constant_input(x: Tensor, theta: Tensor, T: int) -> Tensor:
-    """Spike count of an IF neuron with u[0] = theta / 2 after T steps of constant input x (exact in exact arithmetic).
+def asymmetric_if_step(v: Tensor, u: Tensor, theta: Tensor, lower: Tensor) -> tuple[Tensor, Tensor]:
+    """One step of asymmetric IF, ``lower`` = -theta / slope: ``(spikes in {-1, 0, 1}, potential after reset)``."""
+    u = u + v
+    up, down = (u >= theta).to(u.dtype), (u <= lower).to(u.dtype)
+    return up - down, u - theta * up - lower * down
 
-    clip(floor((T x + theta / 2) / theta), 0, T): the QC activation's level.
+
+def rate_of_constant_input(x: Tensor, theta: Tensor, T: int, slope: float = 0.0) -> Tensor:
+    """Spike count of a neuron with u[0] = theta / 2 after T steps of constant input x (exact in exact arithmetic).
+
+    clip(floor((T x + theta / 2) / theta), 0, T): the QC activation's level. An asymmetric neuron (``slope``) also has
+    -clip(floor(-slope (T x + theta / 2) / theta), 0, T).
     """
-    return torch.floor((T * x + theta / 2) / theta).clamp(0, T)
+    charge = (T * x + theta / 2) / theta
+    return torch.floor(charge).clamp(0, T) - torch.floor(-slope * charge).clamp(0, T)

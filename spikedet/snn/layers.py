@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spikedet.config import Neuron
-from spikedet.snn.functional import if_step, signed_if_step
+from spikedet.snn.functional import asymmetric_if_step, if_step, signed_if_step
 
 
 @dataclass
@@ -35,7 +35,8 @@ class SpikingConv(nn.Module):
         bias: ``[C]``.
         theta: ``[C]``, positive thresholds in activation units.
         stride, padding, dilation, groups: of the convolution.
-        neuron: ``if`` or ``signed``.
+        neuron: ``if``, ``signed`` or ``asymmetric``.
+        slope: of the LeakyReLU that an asymmetric neuron stands for.
         delay: firing delay in steps.
 
     Buffers/parameters: ``u0`` ``[C]`` (per channel) or ``[C, H, W]`` (per neuron), theta / 2 before calibration.
@@ -52,6 +53,7 @@ class SpikingConv(nn.Module):
         dilation: tuple[int, ...] = (1, 1),
         groups: int = 1,
         neuron: Neuron = "if",
+        slope: float = 0.0,
         delay: int = 0,
     ) -> None:
         super().__init__()
@@ -60,9 +62,19 @@ class SpikingConv(nn.Module):
         self.u0 = nn.Parameter(theta / 2)
         self.register_buffer("theta", theta.clone())
         self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
-        self.neuron, self.delay = neuron, delay
+        self.neuron, self.slope, self.delay = neuron, slope, delay
 
     theta: Tensor
+
+    @property
+    def negative(self) -> bool:
+        """Whether its neurons can send negative spikes."""
+        return self.neuron != "if"
+
+    @property
+    def lower(self) -> Tensor | None:
+        """``[C]``, the negative thresholds of asymmetric neurons, else None."""
+        return -self.theta / self.slope if self.neuron == "asymmetric" else None
 
     def potential(self, x: Tensor) -> Tensor:
         """Input potential of a piece of spike train: ``[K, N, C_in, H, W]`` -> ``[K, N, C, H', W']``."""
@@ -95,13 +107,16 @@ class SpikingConv(nn.Module):
         Returns:
             Spikes ``[K', N, C, H, W]`` in {-1, 0, 1}; steps of the firing delay give none, so K' <= K.
         """
-        theta = broadcast(self.theta)
+        theta, lower = broadcast(self.theta), self.lower
+        lower = None if lower is None else broadcast(lower)
         silent = self.silent_steps(state.step, len(v))
         spikes = v.new_empty((len(v) - silent, *v.shape[1:]))  # made once: a list and a stack would hold them twice
         for step, current in enumerate(v):
             state.step += 1
             if step < silent:
                 state.u = state.u + current
+            elif lower is not None:
+                spikes[step - silent], state.u = asymmetric_if_step(current, state.u, theta, lower)
             elif state.count is None:
                 spikes[step - silent], state.u = if_step(current, state.u, theta)
             else:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from spikedet.quantization import qc_quantize
+from spikedet.config import Neuron
+from spikedet.quantization import leaky_clip, qc_quantize
 from spikedet.snn.layers import Readout, SpikeOp, SpikingConv
 
 IMAGE = "image"
@@ -62,6 +63,11 @@ class SpikingNetwork(nn.Module):
         for node in self.nodes:
             if isinstance(node.module, SpikingConv):
                 yield node, node.module
+
+    @property
+    def neuron(self) -> Neuron:
+        """Of its layers; they are all of one kind."""
+        return next((layer.neuron for _, layer in self.spiking()), "if")
 
     def consumers(self) -> dict[str, list[Node]]:
         """Nodes that read each node (or the image)."""
@@ -132,5 +138,5 @@ def qc_forward(network: SpikingNetwork, images: Tensor, T: int | None) -> dict[s
 def layer_activation(layer: SpikingConv, potential: Tensor, T: int | None) -> Tensor:
     """g (T levels) or the clip activation (``T=None``) of a layer's pre-activations ``[N, C, H, W]``."""
     if T is not None:
-        return qc_quantize(potential, layer.theta, T)
-    return torch.minimum(potential.relu(), layer.theta.view(1, -1, 1, 1))
+        return qc_quantize(potential, layer.theta, T, slope=layer.slope)
+    return leaky_clip(potential, layer.theta, layer.slope)

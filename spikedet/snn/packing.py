@@ -3,8 +3,8 @@
 A train is uint8 ``[K, N, H, W, bytes]``, channels last, little-endian bits. What a bit is worth stands apart in
 ``Channels``: packed channel p is a spike of logical channel ``index[p]`` worth ``value[p]`` in activation units. So
 every linear operation is exact on bits: upsampling repeats them, concatenation and sum put channels behind each other
-(a sum keeps the index of both), average pooling puts the places of its window behind each other, a signed neuron has a
-plane of negative worth.
+(a sum keeps the index of both), average pooling puts the places of its window behind each other, a neuron with negative
+spikes has a plane of negative worth.
 """
 
 from __future__ import annotations
@@ -55,12 +55,12 @@ def padded(channels: int) -> int:
     return -(-channels // unit) * unit
 
 
-def layer_channels(theta: Tensor, signed: bool) -> Channels:
-    """Of a layer's own spikes; ``theta`` is ``[C]``."""
+def layer_channels(theta: Tensor, negative: bool) -> Channels:
+    """Of a layer's own spikes, negative ones too or not; ``theta`` is ``[C]``."""
     count = len(theta)
     pad = padded(count) - count
     index, value = F.pad(torch.arange(count), (0, pad)), F.pad(theta.detach(), (0, pad))
-    if signed:
+    if negative:
         return Channels(count, torch.cat([index, index]), torch.cat([value, -value]))
     return Channels(count, index, value)
 
@@ -116,21 +116,21 @@ def _windows(pool: nn.AvgPool2d, train: Tensor) -> Tensor:
     return torch.cat(places, -1)
 
 
-def pack(spikes: Tensor, *, signed: bool) -> Tensor:
+def pack(spikes: Tensor, *, negative: bool) -> Tensor:
     """A layer's spikes ``[K, N, C, H, W]`` in {-1, 0, 1} -> bits ``[K, N, H, W, bytes]`` of its ``layer_channels``."""
     last = F.pad(spikes.movedim(2, -1), (0, padded(spikes.shape[2]) - spikes.shape[2]))
-    planes = [last > 0, last < 0] if signed else [last > 0]
+    planes = [last > 0, last < 0] if negative else [last > 0]
     worth = torch.tensor([1 << bit for bit in range(8)])
     return torch.cat([(plane.unflatten(-1, (-1, 8)) * worth).sum(-1).to(torch.uint8) for plane in planes], -1)
 
 
-def unpack(bits: Tensor, theta: Tensor, *, signed: bool) -> Tensor:
+def unpack(bits: Tensor, theta: Tensor, *, negative: bool) -> Tensor:
     """A layer's bits ``[K, N, H, W, bytes]`` -> its train ``[K, N, C, H, W]`` in activation units, channels last."""
-    bits, planes, theta = bits.contiguous(), 1 + signed, theta.detach().contiguous()
+    bits, planes, theta = bits.contiguous(), 1 + negative, theta.detach().contiguous()
     if not available():
         ones = ((bits.unsqueeze(-1) >> torch.arange(8, dtype=torch.uint8)) & 1).flatten(-2)
         parts = [plane[..., : len(theta)] * theta for plane in ones.float().chunk(planes, -1)]
-        return (parts[0] - parts[1] if signed else parts[0]).movedim(-1, 2)
+        return (parts[0] - parts[1] if negative else parts[0]).movedim(-1, 2)
     train = torch.empty((*bits.shape[:-1], len(theta)))
     library().spikedet_unpack(
         *(ctypes.c_void_p(bits.data_ptr()), ctypes.c_int64(bits.shape[:-1].numel()), ctypes.c_int64(planes)),

@@ -5,7 +5,9 @@ Backward (equations 20 and 21), with h the rectangle of width alpha and height 1
 
     dL/du[t] = h(u[t]) dL/ds[t] + dL/du[t+1] (1 - theta h(u[t])),      dL/dv[t] = dL/du[t],     dL/du[0] = dL/du[1]
 
-A signed neuron has a second rectangle around 0, open only where its spike count is positive.
+A signed neuron has a second rectangle around 0, open only where its spike count is positive. An asymmetric one has a
+second rectangle around -theta / slope, 1 / slope times as wide and slope times as high; its reset is theta / slope, so
+that reset times height is the same at both.
 """
 
 from __future__ import annotations
@@ -15,14 +17,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spikedet.snn.functional import if_step, signed_if_step
+from spikedet.snn.functional import asymmetric_if_step, if_step, signed_if_step
 from spikedet.snn.native.library import available
 from spikedet.snn.native.rate import NativeRate
 
 
 class _Fire(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, v: Tensor, u0: Tensor, theta: Tensor, alpha: Tensor, signed: bool, delay: int) -> Tensor:
+    def forward(
+        ctx: Any, v: Tensor, u0: Tensor, theta: Tensor, alpha: Tensor, lower: Tensor | None, signed: bool, delay: int
+    ) -> Tensor:
         steps, tail = v.shape[0], [v.new_zeros(v.shape[1:])] * delay
         u = u0.expand(v.shape[1:]).clone()
         count = torch.zeros_like(u)
@@ -32,9 +36,13 @@ class _Fire(torch.autograd.Function):
             if t < delay:
                 u = before
                 continue
-            slope = (before - theta).abs() < alpha / 2
-            if signed:
-                slope = slope | ((before.abs() < alpha / 2) & (count > 0))
+            slope = ((before - theta).abs() < alpha / 2).to(v.dtype)
+            if lower is not None:
+                below = ((before - lower).abs() < alpha / 2 * (-lower / theta)) & (slope == 0)
+                slope = torch.where(below, -theta / lower, slope)
+                fired, u = asymmetric_if_step(current, u, theta, lower)
+            elif signed:
+                slope = torch.maximum(slope, ((before.abs() < alpha / 2) & (count > 0)).to(v.dtype))
                 fired, u, count = signed_if_step(current, u, count, theta)
             else:
                 fired, u = if_step(current, u, theta)
@@ -54,13 +62,23 @@ class _Fire(torch.autograd.Function):
         for t in range(ctx.steps + ctx.delay - 1, -1, -1):
             if t >= ctx.delay:
                 slope = slopes[t - ctx.delay] * height
-                grad_u = slope * grad[t - ctx.delay] + grad_u * (1.0 - theta * slope)
+                kept = 1.0 - theta * height * (slope != 0)
+                grad_u = slope * grad[t - ctx.delay] + grad_u * kept
             if t < ctx.steps:
                 grad_v[t] = grad_u
-        return grad_v, grad_u.sum_to_size(ctx.u0_shape), None, None, None, None
+        return grad_v, grad_u.sum_to_size(ctx.u0_shape), None, None, None, None, None
 
 
-def fire(v: Tensor, u0: Tensor, theta: Tensor, *, width: float = 1.0, signed: bool = False, delay: int = 0) -> Tensor:
+def fire(
+    v: Tensor,
+    u0: Tensor,
+    theta: Tensor,
+    *,
+    width: float = 1.0,
+    signed: bool = False,
+    lower: Tensor | None = None,
+    delay: int = 0,
+) -> Tensor:
     """Spikes of one layer over its window, differentiable in the input and the initial potential.
 
     Args:
@@ -69,17 +87,26 @@ def fire(v: Tensor, u0: Tensor, theta: Tensor, *, width: float = 1.0, signed: bo
         theta: threshold, broadcastable likewise.
         width: width alpha of the rectangle in units of theta (equation 20).
         signed: signed IF instead of IF.
+        lower: negative thresholds of asymmetric IF, broadcastable likewise.
         delay: steps integrated before the first firing decision.
 
     Returns:
-        ``[T, N, C, H, W]`` spikes in {0, 1} (signed: {-1, 0, 1}).
+        ``[T, N, C, H, W]`` spikes in {0, 1} (signed, asymmetric: {-1, 0, 1}).
     """
-    spikes: Tensor = _Fire.apply(v, u0, theta, width * theta, signed, delay)
+    spikes: Tensor = _Fire.apply(v, u0, theta, width * theta, lower, signed, delay)
     return spikes
 
 
 def rate(
-    v: Tensor, u0: Tensor, theta: Tensor, T: int, *, width: float = 1.0, signed: bool = False, delay: int = 0
+    v: Tensor,
+    u0: Tensor,
+    theta: Tensor,
+    T: int,
+    *,
+    width: float = 1.0,
+    signed: bool = False,
+    lower: Tensor | None = None,
+    delay: int = 0,
 ) -> Tensor:
     """Mean spikes of one layer over its window: ``fire(...).mean(0)``, compiled where it can be.
 
@@ -89,6 +116,7 @@ def rate(
         theta: ``[C]`` thresholds.
         T: number of steps.
         width, signed, delay: see ``fire``.
+        lower: ``[C]``, see ``fire``.
 
     Returns:
         ``[N, C, H, W]``.
@@ -99,7 +127,8 @@ def rate(
     if len(v) not in (1, T):
         raise ValueError(f"potentials of 1 or T = {T} steps expected, got {len(v)}")
     if v.device.type == "cpu" and v.dtype == torch.float32 and available():
-        compiled: Tensor = NativeRate.apply(v, u0, theta, width * theta, T, signed, delay)
+        compiled: Tensor = NativeRate.apply(v, u0, theta, width * theta, lower, T, signed, delay)
         return compiled
     steps = v.expand(T, *v.shape[1:])
-    return fire(steps, u0, theta.view(1, -1, 1, 1), width=width, signed=signed, delay=delay).mean(0)
+    theta, lower = theta.view(1, -1, 1, 1), None if lower is None else lower.view(1, -1, 1, 1)
+    return fire(steps, u0, theta, width=width, signed=signed, lower=lower, delay=delay).mean(0)

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spikedet.snn.functional import if_step, signed_if_step
+from spikedet.snn.functional import asymmetric_if_step, if_step, signed_if_step
 
 try:
     import triton
@@ -23,19 +23,20 @@ except ImportError:
 
 BLOCK = 1024
 
-Neurons = Callable[[Tensor, Tensor, Tensor | None, Tensor, int, int, int, torch.dtype], Tensor]
-"""``(v, u, count, theta, steps, silent, tail, dtype) -> train``, see ``neurons``."""
+Neurons = Callable[[Tensor, Tensor, Tensor | None, Tensor, Tensor | None, int, int, int, torch.dtype], Tensor]
+"""``(v, u, count, theta, lower, steps, silent, tail, dtype) -> train``, see ``neurons``."""
 
 if triton is not None:
 
     @triton.jit  # type: ignore[untyped-decorator]
     def _neurons(  # type: ignore[no-untyped-def]
-        v, u, count, theta, train, steps, silent, end, total, places, channels,
-        constant: tl.constexpr, signed: tl.constexpr, block: tl.constexpr,
+        v, u, count, theta, lower, train, steps, silent, end, total, places, channels,
+        constant: tl.constexpr, signed: tl.constexpr, asymmetric: tl.constexpr, block: tl.constexpr,
     ):  # fmt: skip
         at = tl.program_id(0) * block + tl.arange(0, block)
         inside = at < total
         threshold = tl.load(theta + (at // places) % channels, mask=inside, other=1.0)
+        below = tl.load(lower + (at // places) % channels, mask=inside, other=-1.0)
         potential = tl.load(u + at, mask=inside, other=0.0)
         fired = tl.zeros_like(potential)
         if signed:
@@ -50,6 +51,10 @@ if triton is not None:
                     spike -= ((potential < 0) & (fired > 0)).to(tl.float32)
                     fired += spike
                 potential -= spike * threshold
+                if asymmetric:
+                    down = (potential <= below).to(tl.float32)
+                    potential -= down * below
+                    spike -= down
                 tl.store(train + (k - silent) * total + at, (spike * threshold).to(train.dtype.element_ty), mask=inside)
         tl.store(u + at, potential, mask=inside)
         if signed:
@@ -57,8 +62,9 @@ if triton is not None:
 
 
 def neurons(
-    v: Tensor, u: Tensor, count: Tensor | None, theta: Tensor, steps: int, silent: int, tail: int, dtype: torch.dtype
-) -> Tensor:
+    v: Tensor, u: Tensor, count: Tensor | None, theta: Tensor, lower: Tensor | None, steps: int, silent: int, tail: int,
+    dtype: torch.dtype,
+) -> Tensor:  # fmt: skip
     """Run a layer's neurons.
 
     Args:
@@ -66,6 +72,7 @@ def neurons(
         u: ``[N, C, H, W]``, moves on in place.
         count: signed spike counts, in place; None for plain IF.
         theta: ``[C]``.
+        lower: ``[C]``, negative thresholds of asymmetric IF; None for the others.
         steps: of input.
         silent: first steps without a decision.
         tail: steps without input after those with.
@@ -78,7 +85,8 @@ def neurons(
     grid = (triton.cdiv(u.numel(), BLOCK),)
     sizes = (steps, silent, steps + tail, u.numel(), u[0, 0].numel(), u.shape[1])
     constant = len(v) == 1 and steps != 1
-    _neurons[grid](v, u, u if count is None else count, theta, train, *sizes, constant, count is not None, BLOCK)
+    rows = (v, u, u if count is None else count, theta, theta if lower is None else lower, train)
+    _neurons[grid](*rows, *sizes, constant, count is not None, lower is not None, BLOCK)
     return train
 
 
@@ -88,26 +96,30 @@ def fused_neurons(device: torch.device) -> tuple[Neurons | None, str]:
     if triton is None:
         return None, "neurons in torch: Triton is not installed"
     try:
-        sound = all(_sound(device, signed) for signed in (False, True))
+        sound = all(_sound(device, neuron) for neuron in ("if", "signed", "asymmetric"))
     except Exception as error:  # a compiler's or a driver's, of whatever type
         return None, f"neurons in torch: Triton fails here ({type(error).__name__})"
     return (neurons, "neurons in Triton") if sound else (None, "neurons in torch: Triton's spikes are wrong here")
 
 
-def _sound(device: torch.device, signed: bool) -> bool:
+def _sound(device: torch.device, neuron: str) -> bool:
     """Whether the kernel gives the spikes of the pure steps on a small dyadic case."""
     generator = torch.Generator().manual_seed(0)
     v = (torch.randint(-8, 12, (4, 2, 3, 5, 7), generator=generator).float() / 8).to(device)
     theta = torch.tensor([0.5, 1.0, 2.0], device=device)
     shape, spread = v.shape[1:], theta.view(1, 3, 1, 1)
     state: dict[str, Any] = {"u": (spread / 2).expand(shape).clone(), "count": torch.zeros(shape, device=device)}
-    count = torch.zeros(shape, device=device) if signed else None
-    made = neurons(v, state["u"].clone(), count, theta, 4, 1, 2, torch.float32)
+    count = torch.zeros(shape, device=device) if neuron == "signed" else None
+    lower = -theta / 0.5 if neuron == "asymmetric" else None
+    made = neurons(v, state["u"].clone(), count, theta, lower, 4, 1, 2, torch.float32)
     expected = []
     for k, current in enumerate([*v, torch.zeros_like(v[0]), torch.zeros_like(v[0])]):
         if k < 1:
             state["u"] = state["u"] + current
-        elif signed:
+        elif lower is not None:
+            spikes, state["u"] = asymmetric_if_step(current, state["u"], spread, lower.view(1, 3, 1, 1))
+            expected.append(spikes * spread)
+        elif count is not None:
             spikes, state["u"], state["count"] = signed_if_step(current, state["u"], state["count"], spread)
             expected.append(spikes * spread)
         else:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from spikedet.quantization import ClippedReLU, QCActivation, qc_quantize
+from spikedet.quantization import ClippedReLU, QCActivation, leaky_clip, qc_quantize
 from spikedet.snn import rate_of_constant_input
 
 sixty_fourths = st.integers(-128, 400).map(lambda n: Fraction(n, 64))
@@ -63,6 +63,54 @@ def test_per_channel_equals_each_channel_alone() -> None:
     whole = qc_quantize(x, theta, 4)
     for c in range(3):
         assert torch.equal(whole[:, c : c + 1], qc_quantize(x[:, c : c + 1], theta[c : c + 1], 4))
+
+
+# --- the leaky forms ------------------------------------------------------------------------------------------------
+
+SLOPE = 0.25
+
+
+def leaky_definition(x: Fraction, theta: Fraction, T: int) -> Fraction:
+    """As ``definition`` from 0 up; below, minus the spikes of an asymmetric neuron, in exact arithmetic."""
+    if x >= 0:
+        return definition(x, theta, T)
+    return -theta * Fraction(min(max(math.floor(-Fraction(SLOPE) * (x * T / theta + Fraction(1, 2))), 0), T), T)
+
+
+@given(xs=st.lists(st.integers(-1024, 400).map(lambda n: Fraction(n, 64)), min_size=1, max_size=8),
+       theta=dyadic_thetas, T=st.integers(1, 64))  # fmt: skip
+def test_leaky_value_is_the_definition_and_the_spike_count(xs: list[Fraction], theta: Fraction, T: int) -> None:
+    x, threshold = torch.tensor([float(v) for v in xs]).view(1, 1, -1, 1), torch.tensor([float(theta)])
+    got = qc_quantize(x, threshold, T, slope=SLOPE)
+    assert torch.equal(got, torch.tensor([float(leaky_definition(v, theta, T)) for v in xs]).view_as(x))
+    assert torch.equal((got * T / threshold).round(), rate_of_constant_input(x, threshold, T, SLOPE))
+
+
+def test_leaky_gradients_by_hand() -> None:
+    """theta 2, T 4, slope 1/4: -1 and -40 lie inside and beyond the negative clip, 1.2 and 5 the positive one."""
+    x = torch.tensor([-1.0, -40.0, 1.2, 5.0]).view(1, 1, 4, 1).requires_grad_()
+    theta = torch.tensor([2.0], requires_grad=True)
+    clipped = leaky_clip(x, theta, SLOPE)
+    assert clipped.flatten().tolist() == pytest.approx([-0.25, -2.0, 1.2, 2.0])
+    slopes, to_theta = torch.autograd.grad(clipped.sum(), (x, theta))
+    assert slopes.flatten().tolist() == [0.25, 0.0, 1.0, 0.0]
+    assert to_theta.item() == 0.0  # -1 where the negative side is clipped, +1 where the positive is
+    quantized = qc_quantize(x, theta, 4, slope=SLOPE)
+    assert quantized.flatten().tolist() == [0.0, -2.0, 1.0, 2.0]
+    slopes, to_theta = torch.autograd.grad(quantized.sum(), (x, theta))
+    assert slopes.flatten().tolist() == [0.25, 0.0, 1.0, 0.0]
+    # (g - x g') / theta: (0 + 0.25) / 2, -1, (1 - 1.2) / 2, 1
+    assert to_theta.item() == pytest.approx(0.125 - 1 - 0.1 + 1)
+
+
+def test_leaky_modules_keep_their_slope() -> None:
+    clip = ClippedReLU(3, 1.5, 0.1)
+    quantized = QCActivation.from_clip(clip, T=4)
+    assert (clip.copied().slope, quantized.slope, quantized.copied().slope) == (0.1, 0.1, 0.1)
+    x = torch.randn(2, 3, 4, 4) * 40
+    assert torch.equal(quantized(x), qc_quantize(x, clip.theta, 4, slope=0.1))
+    assert quantized(x).min() == -clip.theta.min()
+    assert "slope=0.1" in repr(clip)
 
 
 @pytest.mark.parametrize("shape", [(3, 4), (3, 4, 5), (3, 4, 5, 2), (0, 4, 5, 2)])

@@ -30,7 +30,7 @@ class Watched(NativeBackend):
         self, node: Node, layer: SpikingConv, state: Any, piece: Tensor | None, steps: int, tail: int
     ) -> tuple[Tensor, Tensor]:
         bits, counts = super().fire(node, layer, state, piece, steps, tail)
-        spikes = unpack(bits, torch.ones(len(layer.theta)), signed=layer.neuron == "signed")
+        spikes = unpack(bits, torch.ones(len(layer.theta)), negative=layer.negative)
         self.fired.setdefault(node.name, []).append(spikes)
         return bits, counts
 

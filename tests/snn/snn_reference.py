@@ -88,9 +88,13 @@ def neuron_step(
         states[name] = u, count
         return None
     spikes = torch.where(u >= theta, 1.0, 0.0)
+    back = theta
     if layer.neuron == "signed":
         spikes = torch.where((u < 0) & (count > 0), -1.0, spikes)
-    states[name] = u - theta * spikes, count + spikes
+    elif layer.neuron == "asymmetric":
+        back = torch.where(u >= theta, theta, theta / layer.slope)
+        spikes = torch.where(u <= -theta / layer.slope, -1.0, spikes)
+    states[name] = u - back * spikes, count + spikes
     return spikes
 
 
@@ -172,13 +176,16 @@ def random_network(seed: int, *, delays: bool, signed: bool) -> tuple[SpikingNet
             else:
                 add((partner, source), Concat(), (shapes[partner][0] + channels, height, width))
         else:
+            drawn = chance.random() if signed else 1.0
+            neuron = "signed" if drawn < 0.45 else "asymmetric" if drawn < 0.7 else "if"
             k, stride, made = chance.choice([1, 3]), chance.choice([1, 1, 2]), chance.choice([2, 4])
             layer = spiking_conv(
                 channels,
                 made,
                 k=k,
                 stride=stride,
-                neuron="signed" if signed and chance.random() < 0.7 else "if",
+                neuron=neuron,
+                slope=0.5 if neuron == "asymmetric" else 0.0,
                 delay=chance.choice([0, 1, 2]) if delays else 0,
             )
             shape = (made, (height - 1) // stride + 1, (width - 1) // stride + 1)

@@ -286,12 +286,12 @@ def packed_run(
     """Spikes and last potentials of the compiled layer; ``cut`` simulates that many steps before the others."""
     packed = PackedConv(layer, layer_channels(theta, signed), mode)
     packed.way = way
-    bits = pack((train / theta.view(-1, 1, 1)), signed=signed)
+    bits = pack((train / theta.view(-1, 1, 1)), negative=signed)
     state = packed.state(train.shape[1], (train.shape[3], train.shape[4]))
     pieces = [packed.run(state, bits[:cut], cut, 0)] if cut else []
     pieces.append(packed.run(state, bits[cut:], len(bits) - cut, layer.delay))
     ones = torch.ones(len(layer.theta))
-    return unpack(torch.cat(pieces), ones, signed=layer.neuron == "signed"), state.u
+    return unpack(torch.cat(pieces), ones, negative=layer.negative), state.u
 
 
 @st.composite
@@ -481,7 +481,7 @@ def test_the_number_of_threads_changes_no_bit(mode: Mode, way: int) -> None:
         padding=(1, 1),
         neuron="signed",
     )
-    bits = pack((torch.rand(6, 2, 48, 23, 17) < 0.3).float(), signed=False)
+    bits = pack((torch.rand(6, 2, 48, 23, 17) < 0.3).float(), negative=False)
     runs = []
     try:
         for threads in (1, 2, 4, 2):

@@ -128,7 +128,7 @@ def test_everything_works_without(monkeypatch: pytest.MonkeyPatch) -> None:
     """The functions that would rather be compiled have another way."""
     monkeypatch.setenv("SPIKEDET_NATIVE", "0")
     spikes = (torch.rand(2, 1, 5, 3, 3) < 0.5).float()
-    assert torch.equal(packing.unpack(packing.pack(spikes, signed=False), torch.ones(5), signed=False), spikes)
+    assert torch.equal(packing.unpack(packing.pack(spikes, negative=False), torch.ones(5), negative=False), spikes)
     mean = surrogate.rate(torch.ones(1, 1, 2, 3, 3), torch.zeros(1, 2, 1, 1), torch.full((2,), 2.0), 4)
     assert torch.equal(mean, torch.full((1, 2, 3, 3), 0.5))
 

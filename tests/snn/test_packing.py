@@ -63,10 +63,10 @@ def dense_train(channels: Channels, bits: Tensor) -> Tensor:
 def test_unpacking_gives_back_what_was_packed(seed: int, count: int, signed: bool, steps: int) -> None:
     torch.manual_seed(seed)
     spikes, theta = spikes_of(steps, 2, count, 3, 5, signed=signed), torch.rand(count) + 0.1
-    bits = pack(spikes, signed=signed)
+    bits = pack(spikes, negative=signed)
     assert bits.dtype == torch.uint8
     assert bits.shape == (steps, 2, 3, 5, padded(count) // 8 * (1 + signed))
-    train = unpack(bits, theta, signed=signed)
+    train = unpack(bits, theta, negative=signed)
     assert train.dtype == torch.float32
     assert torch.equal(train, spikes * theta.view(-1, 1, 1))
 
@@ -76,8 +76,8 @@ def test_unpacking_gives_back_what_was_packed(seed: int, count: int, signed: boo
 def test_a_window_cut_from_bits_is_the_window_of_the_train(seed: int, count: int, signed: bool) -> None:
     torch.manual_seed(seed)
     spikes = spikes_of(2, 3, count, 4, 5, signed=signed)
-    bits = pack(spikes, signed=signed)
-    train = unpack(bits[1:, [2, 0], 1:3, :4], torch.ones(count), signed=signed)
+    bits = pack(spikes, negative=signed)
+    train = unpack(bits[1:, [2, 0], 1:3, :4], torch.ones(count), negative=signed)
     assert torch.equal(train, spikes[1:, [2, 0], :, 1:3, :4])
 
 
@@ -86,7 +86,7 @@ def test_channels_say_what_the_bits_are_worth(seed: int, count: int, signed: boo
     torch.manual_seed(seed)
     spikes, theta = spikes_of(2, 1, count, 2, 3, signed=signed), torch.rand(count) + 0.1
     channels = layer_channels(theta, signed)
-    bits = pack(spikes, signed=signed)
+    bits = pack(spikes, negative=signed)
     assert channels.logical == count
     assert channels.bytes == bits.shape[-1]
     assert torch.equal(dense_train(channels, bits), spikes * theta.view(-1, 1, 1))
@@ -97,12 +97,12 @@ def test_bits_by_hand() -> None:
     spikes = torch.zeros(1, 1, 16, 1, 2)
     spikes[0, 0, [0, 9, 15], 0, 0] = 1
     spikes[0, 0, 3, 0, 1] = -1
-    assert pack(spikes, signed=True).tolist() == [[[[[1, 0b10000010, 0, 0], [0, 0, 0b1000, 0]]]]]
-    assert pack(spikes, signed=False).tolist() == [[[[[1, 0b10000010], [0, 0]]]]]
+    assert pack(spikes, negative=True).tolist() == [[[[[1, 0b10000010, 0, 0], [0, 0, 0b1000, 0]]]]]
+    assert pack(spikes, negative=False).tolist() == [[[[[1, 0b10000010], [0, 0]]]]]
 
 
 def test_a_layer_of_three_channels_by_hand() -> None:
-    channels = layer_channels(torch.tensor([0.5, 1.0, 2.0]), signed=True)
+    channels = layer_channels(torch.tensor([0.5, 1.0, 2.0]), negative=True)
     assert channels.index.tolist() == 2 * [0, 1, 2, *13 * [0]]
     assert channels.value.tolist() == [0.5, 1, 2, *13 * [0], -0.5, -1, -2, *13 * [0]]
     assert channels.bytes == 4
@@ -123,7 +123,7 @@ def layer(count: int, height: int, width: int, *, signed: bool = False) -> tuple
     """Random spikes of a layer: what its bits mean, the bits, and the dense train ``[3, 2, C, H, W]``."""
     theta = torch.tensor([0.5, 1.0, 2.0])[torch.randint(0, 3, (count,))]
     spikes = spikes_of(3, 2, count, height, width, signed=signed)
-    return layer_channels(theta, signed), pack(spikes, signed=signed), spikes * theta.view(-1, 1, 1)
+    return layer_channels(theta, signed), pack(spikes, negative=signed), spikes * theta.view(-1, 1, 1)
 
 
 def assert_op_works_on_bits(module: SpikeOp, *inputs: tuple[Channels, Tensor, Tensor], atol: float = 0) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from spikedet.snn.native.rate import NativeRate
 from spikedet.snn.surrogate import rate
 
 needs_kernels = pytest.mark.skipif(not available(), reason="the kernels cannot be compiled here")
+NEURONS = ["if", "signed", "asymmetric"]
 WIDTHS = [0.25, 0.5, 1.0, 2.0]
 N, C, H, W = 2, 5, 3, 4
 
@@ -42,9 +44,14 @@ def made_case(seed: int, steps: int, *, per_neuron: bool = False) -> tuple[Tenso
     return v, u0, torch.tensor([0.5, 1.0, 2.0])[torch.randint(0, 3, (C,))]
 
 
-def by_fire(v: Tensor, u0: Tensor, theta: Tensor, T: int, width: float, signed: bool, delay: int) -> Tensor:
-    steps = v.expand(T, *v.shape[1:])
-    return fire(steps, u0, theta.view(1, -1, 1, 1), width=width, signed=signed, delay=delay).mean(0)
+def by_fire(v: Tensor, u0: Tensor, theta: Tensor, T: int, width: float, neuron: str, delay: int) -> Tensor:
+    steps, theta = v.expand(T, *v.shape[1:]), theta.view(1, -1, 1, 1)
+    return fire(steps, u0, theta, width=width, delay=delay, **kind(neuron, theta)).mean(0)
+
+
+def kind(neuron: str, theta: Tensor) -> dict[str, Any]:
+    """The arguments that make a neuron of this kind; an asymmetric one has slope 1/4."""
+    return {"signed": neuron == "signed", "lower": -4 * theta if neuron == "asymmetric" else None}
 
 
 cases = {
@@ -52,7 +59,7 @@ cases = {
     "T": st.integers(1, 9),
     "constant": st.booleans(),
     "per_neuron": st.booleans(),
-    "signed": st.booleans(),
+    "neuron": st.sampled_from(NEURONS),
     "delay": st.integers(0, 3),
     "width": st.sampled_from(WIDTHS),
 }
@@ -60,26 +67,26 @@ cases = {
 
 @given(**cases)
 def test_it_is_the_mean_of_fire(
-    seed: int, T: int, constant: bool, per_neuron: bool, signed: bool, delay: int, width: float
+    seed: int, T: int, constant: bool, per_neuron: bool, neuron: str, delay: int, width: float
 ) -> None:
     v, u0, theta = made_case(seed, 1 if constant else T, per_neuron=per_neuron)
-    found = rate(v, u0, theta, T, width=width, signed=signed, delay=delay)
+    found = rate(v, u0, theta, T, width=width, delay=delay, **kind(neuron, theta))
     assert found.shape == (N, C, H, W)
-    assert torch.equal(found, by_fire(v, u0, theta, T, width, signed, delay))
+    assert torch.equal(found, by_fire(v, u0, theta, T, width, neuron, delay))
 
 
 @given(**cases)
 def test_its_gradient_is_that_of_fire(
-    seed: int, T: int, constant: bool, per_neuron: bool, signed: bool, delay: int, width: float
+    seed: int, T: int, constant: bool, per_neuron: bool, neuron: str, delay: int, width: float
 ) -> None:
     """Of v and u0, each in its own shape; the two sum in another order, hence 1e-5."""
     v, u0, theta = made_case(seed, 1 if constant else T, per_neuron=per_neuron)
     leaves = (v.requires_grad_(), u0.requires_grad_())
     weight = torch.randn(N, C, H, W)
     found = torch.autograd.grad(
-        (rate(*leaves, theta, T, width=width, signed=signed, delay=delay) * weight).sum(), leaves
+        (rate(*leaves, theta, T, width=width, delay=delay, **kind(neuron, theta)) * weight).sum(), leaves
     )
-    expected = torch.autograd.grad((by_fire(*leaves, theta, T, width, signed, delay) * weight).sum(), leaves)
+    expected = torch.autograd.grad((by_fire(*leaves, theta, T, width, neuron, delay) * weight).sum(), leaves)
     for have, want, leaf in zip(found, expected, leaves, strict=True):
         assert have.shape == leaf.shape
         torch.testing.assert_close(have, want, rtol=1e-5, atol=1e-5)
@@ -88,11 +95,26 @@ def test_its_gradient_is_that_of_fire(
 def test_the_gradients_compared_are_not_zero_and_spikes_are_taken_back() -> None:
     v, u0, theta = made_case(0, 8)
     leaves = (v.requires_grad_(), u0.requires_grad_())
-    for signed in (False, True):
-        grad_v, grad_u0 = torch.autograd.grad(rate(*leaves, theta, 8, signed=signed).sum(), leaves)
+    for neuron in NEURONS:
+        grad_v, grad_u0 = torch.autograd.grad(rate(*leaves, theta, 8, **kind(neuron, theta)).sum(), leaves)
         assert grad_v.count_nonzero() > grad_v.numel() / 4
         assert grad_u0.count_nonzero() == C
-    assert (rate(v, u0, theta, 8, signed=True) < rate(v, u0, theta, 8)).any()
+    for neuron in NEURONS[1:]:
+        assert (rate(v, u0, theta, 8, **kind(neuron, theta)) < rate(v, u0, theta, 8)).any()
+
+
+def test_the_negative_rectangle_by_hand() -> None:
+    """u[1] = -3.5 (silent), u[2] = -4.5 (fires back, lower = -4); dL/dr = 2 is 1 for each spike, h = 1 / 4 there.
+
+    dL/du[2] = 1/4, dL/du[1] = 1/4 + 1/4 (1 - 4 / 4).
+    """
+    v = torch.tensor([-3.5, -1.0]).view(2, 1, 1, 1, 1).requires_grad_()
+    u0 = torch.zeros(1, 1, 1, 1, requires_grad=True)
+    mean = rate(v, u0, torch.ones(1), 2, lower=torch.tensor([-4.0]))
+    assert mean.item() == -0.5
+    (2 * mean).sum().backward()
+    assert v.grad is not None
+    assert v.grad.flatten().tolist() == [0.25, 0.25]
 
 
 @pytest.mark.parametrize(("width", "grad_v"), [(1.0, [1.25, 1.25]), (2.0, [0.9375, 0.625]), (0.25, [0.0, 0.0])])
@@ -133,7 +155,7 @@ def test_silence_has_neither_rate_nor_slope(T: int) -> None:
 def test_memory_may_lie_in_any_order() -> None:
     """Channels last as a convolution leaves them, a slice of something larger, and a gradient that is expanded."""
     v, u0, theta = made_case(3, 6, per_neuron=True)
-    expected = by_fire(v, u0, theta, 6, 1.0, True, 1)
+    expected = by_fire(v, u0, theta, 6, 1.0, "signed", 1)
     last = v.flatten(0, 1).contiguous(memory_format=torch.channels_last).unflatten(0, (6, N))
     wide = torch.zeros(6, N, C, H, 2 * W)
     wide[..., ::2] = v
@@ -157,7 +179,7 @@ def test_other_precisions_are_left_to_torch() -> None:
     v, u0, theta = (x.double() for x in made_case(5, 4))
     found = rate(v, u0, theta, 4)
     assert found.dtype == torch.float64
-    assert torch.equal(found, by_fire(v, u0, theta, 4, 1.0, False, 0))
+    assert torch.equal(found, by_fire(v, u0, theta, 4, 1.0, "if", 0))
 
 
 def test_only_the_potential_or_only_the_input_may_learn() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from spikedet.snn import if_step, rate_of_constant_input, signed_if_step
+from spikedet.snn import asymmetric_if_step, if_step, rate_of_constant_input, signed_if_step
 
 ONE = torch.tensor(1.0)
 
@@ -90,6 +90,23 @@ def test_signed_if_repairs_the_spike_too_many() -> None:
     assert (potentials[-1], counts[-1]) == (0.5, 2)
 
 
+def run_asymmetric(train: Sequence[float], u0: float = 0.5, slope: float = 0.25) -> tuple[list[float], list[float]]:
+    """Spikes and potentials after reset, theta = 1."""
+    u, spikes, potentials = torch.tensor(u0), [], []
+    for v in train:
+        s, u = asymmetric_if_step(torch.tensor(v), u, ONE, -ONE / slope)
+        spikes.append(s.item())
+        potentials.append(u.item())
+    return spikes, potentials
+
+
+def test_asymmetric_if_trace_by_hand() -> None:
+    spikes, potentials = run_asymmetric([0.5, -2.0, -2.0, -3.0, 0.0, 4.5])
+    #                before reset: 1.0, -2.0, -4.0 (at the lower threshold), -3.0, -3.0, 1.5
+    assert spikes == [1, 0, -1, 0, 0, 1]
+    assert potentials == [0.0, -2.0, 0.0, -3.0, -3.0, 0.5]
+
+
 eighths = st.integers(-40, 40).map(lambda n: n / 8)
 thetas = st.sampled_from([0.5, 1.0, 2.0])
 
@@ -103,6 +120,18 @@ def test_constant_input_gives_the_quantized_level(x: float, theta: float, T: int
     level = min(max((T * x + theta / 2) // theta, 0), T)
     assert count == level
     assert rate_of_constant_input(torch.tensor(x), torch.tensor(theta), T) == level
+
+
+@given(x=st.integers(-1024, 320).map(lambda n: n / 64), theta=thetas, T=st.integers(1, 64))
+def test_constant_input_of_an_asymmetric_neuron(x: float, theta: float, T: int) -> None:
+    """A negative input is answered by slope times as many spikes."""
+    slope, u, count = 0.25, torch.tensor(theta / 2), 0.0
+    for _ in range(T):
+        s, u = asymmetric_if_step(torch.tensor(x), u, torch.tensor(theta), torch.tensor(-theta / slope))
+        count += s.item()
+    assert rate_of_constant_input(torch.tensor(x), torch.tensor(theta), T, slope) == count
+    leaky = min(max(T * (x if x > 0 else slope * x) / theta, -T), T)
+    assert abs(count - leaky) <= 1
 
 
 @given(train=st.lists(eighths, min_size=1, max_size=12), u0=eighths)

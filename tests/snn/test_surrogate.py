@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from spikedet.snn import fire, if_step, signed_if_step
+from spikedet.snn import asymmetric_if_step, fire, if_step, signed_if_step
 
 SHAPE = (2, 3, 2, 3)
 
@@ -43,7 +43,29 @@ class SpikeBack(torch.autograd.Function):
         return torch.where(allowed & (u.abs() < alpha / 2), grads[0] / alpha, 0.0), None, None
 
 
-def fire_by_autograd(v: Tensor, u0: Tensor, theta: Tensor, width: float, signed: bool, delay: int) -> Tensor:
+class SpikeBelow(torch.autograd.Function):
+    """s = -1 if u <= lower; ds/du = 1 / (alpha r) where |u - lower| < alpha r / 2, with r = -lower / theta."""
+
+    @staticmethod
+    def forward(ctx: Any, u: Tensor, lower: Tensor, alpha: Tensor) -> Tensor:
+        ctx.save_for_backward(u, lower, alpha)
+        return -(u <= lower).to(u.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        u, lower, alpha = ctx.saved_tensors
+        return torch.where((u - lower).abs() < alpha / 2, grads[0] / alpha, 0.0), None, None
+
+
+SLOPE = 0.25
+
+
+def kind(neuron: str, theta: Tensor) -> dict[str, Any]:
+    """The arguments that make a neuron of this kind."""
+    return {"signed": neuron == "signed", "lower": -theta / SLOPE if neuron == "asymmetric" else None}
+
+
+def fire_by_autograd(v: Tensor, u0: Tensor, theta: Tensor, width: float, neuron: str, delay: int) -> Tensor:
     """``fire``, with plain autograd through charge and soft reset."""
     alpha, T = width * theta, len(v)
     u = u0.expand(v.shape[1:])
@@ -54,10 +76,14 @@ def fire_by_autograd(v: Tensor, u0: Tensor, theta: Tensor, width: float, signed:
         if t < delay:
             continue
         s = Spike.apply(u, theta, alpha)
-        if signed:
-            s = s + SpikeBack.apply(u, count > 0, alpha)
-            count = count + s.detach()
-        u = u - theta * s
+        back = torch.zeros_like(s)
+        if neuron == "asymmetric":
+            back = SpikeBelow.apply(u, -theta / SLOPE, alpha / SLOPE)
+        elif neuron == "signed":
+            back = SpikeBack.apply(u, count > 0, alpha)
+            count = count + s.detach() + back.detach()
+        u = u - theta * s - (theta / SLOPE if neuron == "asymmetric" else theta) * back
+        s = s + back
         spikes.append(s)
     return torch.stack(spikes)
 
@@ -76,8 +102,8 @@ delays = st.integers(0, 3)
 seeds = st.integers(0, 2**16)
 
 
-@given(seed=seeds, T=steps, signed=st.booleans(), delay=delays)
-def test_forward_equals_the_step_functions(seed: int, T: int, signed: bool, delay: int) -> None:
+@given(seed=seeds, T=steps, neuron=st.sampled_from(["if", "signed", "asymmetric"]), delay=delays)
+def test_forward_equals_the_step_functions(seed: int, T: int, neuron: str, delay: int) -> None:
     v, u0, theta = (x.detach().float() for x in made_case(seed, T))
     u = u0.expand(SHAPE)
     count, expected = torch.zeros(SHAPE), []
@@ -85,23 +111,32 @@ def test_forward_equals_the_step_functions(seed: int, T: int, signed: bool, dela
         current = v[t] if t < T else torch.zeros(SHAPE)
         if t < delay:
             u = u + current
-        elif signed:
+        elif neuron == "asymmetric":
+            s, u = asymmetric_if_step(current, u, theta, -theta / SLOPE)
+            expected.append(s)
+        elif neuron == "signed":
             s, u, count = signed_if_step(current, u, count, theta)
             expected.append(s)
         else:
             s, u = if_step(current, u, theta)
             expected.append(s)
-    assert torch.equal(fire(v, u0, theta, signed=signed, delay=delay), torch.stack(expected))
+    assert torch.equal(fire(v, u0, theta, delay=delay, **kind(neuron, theta)), torch.stack(expected))
 
 
-@given(seed=seeds, T=steps, signed=st.booleans(), delay=delays, width=st.sampled_from([0.25, 0.5, 1.0]))
-def test_gradient_equals_autograd(seed: int, T: int, signed: bool, delay: int, width: float) -> None:
+@given(
+    seed=seeds,
+    T=steps,
+    neuron=st.sampled_from(["if", "signed", "asymmetric"]),
+    delay=delays,
+    width=st.sampled_from([0.25, 0.5, 1.0]),
+)
+def test_gradient_equals_autograd(seed: int, T: int, neuron: str, delay: int, width: float) -> None:
     """In float64; the two sum in another order, hence 1e-12."""
     v, u0, theta = made_case(seed, T)
     weight = torch.randn(T, *SHAPE, generator=torch.Generator().manual_seed(seed + 1), dtype=torch.float64)
     slow, fast = (
-        fire_by_autograd(v, u0, theta, width, signed, delay),
-        fire(v, u0, theta, width=width, signed=signed, delay=delay),
+        fire_by_autograd(v, u0, theta, width, neuron, delay),
+        fire(v, u0, theta, width=width, delay=delay, **kind(neuron, theta)),
     )
     assert torch.equal(slow, fast)
     expected = torch.autograd.grad((slow * weight).sum(), (v, u0))
@@ -122,7 +157,7 @@ def test_the_gradient_test_sees_gradients_and_negative_spikes() -> None:
 @pytest.mark.parametrize("u0_shape", [(1, 3, 1, 1), (3, 1, 1), (1, 3, 2, 3), (3, 2, 3), (1, 1, 1, 1), SHAPE])
 def test_initial_potential_has_a_gradient_of_its_own_shape(u0_shape: tuple[int, ...]) -> None:
     v, u0, theta = made_case(1, 5, u0_shape)
-    want = torch.autograd.grad(fire_by_autograd(v, u0, theta, 1.0, False, 1).sum(), u0)[0]
+    want = torch.autograd.grad(fire_by_autograd(v, u0, theta, 1.0, "if", 1).sum(), u0)[0]
     have = torch.autograd.grad(fire(v, u0, theta, delay=1).sum(), u0)[0]
     assert have.shape == u0_shape
     torch.testing.assert_close(have, want, rtol=1e-12, atol=1e-12)

@@ -98,7 +98,7 @@ def network_channels(network: SpikingNetwork) -> dict[str, Channels]:
     channels: dict[str, Channels] = {}
     for node in network.nodes:
         if isinstance(node.module, SpikingConv):
-            channels[node.name] = layer_channels(node.module.theta, node.module.neuron == "signed")
+            channels[node.name] = layer_channels(node.module.theta, node.module.negative)
         elif isinstance(node.module, SpikeOp) and not network.is_constant(node.name):
             channels[node.name] = combined_channels(node.module, [channels[name] for name in node.inputs])
     return channels

@@ -23,7 +23,7 @@ LEVELS = 127
 class _Steps(ctypes.Structure):
     _fields_ = [
         *((name, ctypes.c_int64) for name in ("steps", "silent", "tail", "pictures", "height", "width", "channels")),
-        *((name, ctypes.c_void_p) for name in ("bias", "theta", "scale", "u", "count", "spikes")),
+        *((name, ctypes.c_void_p) for name in ("bias", "theta", "scale", "u", "count", "lower", "spikes")),
     ]
 
 
@@ -72,11 +72,12 @@ class PackedConv:
         self.layer, self.inputs = layer, inputs
         self._padding = padding or layer.padding
         self._u0 = (layer.u0 if u0 is None else u0).detach()
-        self.signed = layer.neuron == "signed"
-        self.outputs = layer_channels(layer.theta, self.signed)
+        self.outputs = layer_channels(layer.theta, layer.negative)
         self.channels = padded(len(layer.theta))
         pad = self.channels - len(layer.theta)
         self._theta = F.pad(layer.theta.detach(), (0, pad), value=float("inf")).contiguous()
+        lower = layer.lower
+        self._lower = None if lower is None else F.pad(lower.detach(), (0, pad), value=-float("inf")).contiguous()
         self._bias = F.pad(layer.bias.detach(), (0, pad)).contiguous()
         self._scale, self._rows, self._quads = torch.ones(self.channels), None, None
         self._block = self._quad_block = 0
@@ -110,7 +111,7 @@ class PackedConv:
         _, count, height, width = self.layer.output_shape(batch, *input_hw, padding=self._padding)
         u0 = F.pad(self._u0 if self._u0.ndim == 1 else self._u0.permute(1, 2, 0), (0, self.channels - count))
         u = torch.empty(batch, height, width, self.channels).copy_(u0)
-        return PackedState(u, torch.zeros_like(u) if self.signed else None)
+        return PackedState(u, torch.zeros_like(u) if self.layer.neuron == "signed" else None)
 
     @torch.no_grad()
     def constant_state(self, x: Tensor) -> PackedState:
@@ -133,7 +134,7 @@ class PackedConv:
         state.step += steps + tail
         call = _Steps(
             *(steps, silent, tail, batch, height, width, self.channels),
-            *map(_address, (self._bias, self._theta, self._scale, state.u, state.count, out)),
+            *map(_address, (self._bias, self._theta, self._scale, state.u, state.count, self._lower, out)),
         )
         if bits is not None and steps:
             self._convolve(call, bits.contiguous())

@@ -11,6 +11,7 @@ struct Steps {
     int64_t pictures, height, width, channels;  // of the output
     const float *bias, *theta, *scale;          // [C]
     float *u, *count;                           // state [N][H'][W'][C]; count only for signed IF
+    const float* lower;                         // [C], negative thresholds of asymmetric IF, or null
     uint8_t* spikes;  // [K - silent + tail][N][H'][W'][planes * C / 8], positive plane first
 };
 

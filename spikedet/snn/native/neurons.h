@@ -1,4 +1,4 @@
-// Integrate-and-fire neurons with soft reset, signed or not.
+// Integrate-and-fire neurons with soft reset: plain, signed or asymmetric.
 #pragma once
 
 #include "layout.h"
@@ -27,7 +27,7 @@ template <int NV> struct Neurons {
 
     // One decision; writes the bits of step k of output place `place` (counted over pictures, rows and columns).
     void fire(int64_t k, int64_t place) {
-        const int64_t plane = layer.channels / 8, planes = layer.count ? 2 : 1;
+        const int64_t plane = layer.channels / 8, planes = layer.count || layer.lower ? 2 : 1;
         const int64_t places = layer.pictures * layer.height * layer.width;
         uint8_t* out = layer.spikes + (((k - layer.silent) * places + place) * planes) * plane + first / 8;
         for (int j = 0; j < NV; j++) {
@@ -39,6 +39,12 @@ template <int NV> struct Neurons {
                 store(out + plane + 2 * j, sign_bits(down));
                 u[j] += (Floats)((Ints)theta & down);
                 count[j] -= __builtin_convertvector(up, Floats) - __builtin_convertvector(down, Floats);
+            }
+            if (layer.lower) {
+                const Floats lower = load<Floats>(layer.lower + first + LANES * j);
+                const Ints down = u[j] <= lower;
+                store(out + plane + 2 * j, sign_bits(down));
+                u[j] -= (Floats)((Ints)lower & down);
             }
             u[j] -= (Floats)((Ints)theta & up);
         }

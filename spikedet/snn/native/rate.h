@@ -13,10 +13,11 @@ extern "C" {
 // step standing for all if constant; T decisions after `delay` steps. u0 is [u0_places][channels], repeated.
 struct RateWindow {
     int64_t steps, constant, delay, is_signed, places, channels, u0_places;
-    const float *v, *u0, *theta, *width;
+    const float *v, *u0, *theta, *width, *lower;  // lower: of asymmetric IF, or null
 };
 
-// Mean spikes [places][channels], and slopes [steps][places][channels]: 1 where a surrogate rectangle is open.
+// Mean spikes [places][channels], and slopes [steps][places][channels]: 1 where the surrogate rectangle around theta (or
+// around 0, of a signed neuron) is open, 2 where the one around lower is, which is as many times wider as lower is larger.
 void spikedet_rate(const RateWindow* window, float* rate, uint8_t* slopes) {
     const RateWindow w = *window;
 #pragma omp parallel firstprivate(w)
@@ -37,11 +38,20 @@ void spikedet_rate(const RateWindow* window, float* rate, uint8_t* slopes) {
                 for (int64_t c = 0; c < w.channels; c++) {
                     const float before = potential[c], half = w.width[c] / 2;
                     const bool up = before >= w.theta[c];
-                    const bool down = w.is_signed && before < 0 && fired[c] > 0;
-                    slope[c] = (std::abs(before - w.theta[c]) < half) | (w.is_signed && (std::abs(before) < half) && fired[c] > 0);
-                    const float spike = float(up) - float(down);
-                    potential[c] = before - w.theta[c] * spike;
-                    fired[c] += spike;
+                    slope[c] = std::abs(before - w.theta[c]) < half;
+                    bool down = false;
+                    if (w.is_signed) {
+                        down = before < 0 && fired[c] > 0;
+                        slope[c] |= std::abs(before) < half && fired[c] > 0;
+                    }
+                    float back = w.theta[c];
+                    if (w.lower) {
+                        back = -w.lower[c];
+                        down = before <= w.lower[c];
+                        if (!slope[c] && std::abs(before + back) < half * (back / w.theta[c])) slope[c] = 2;
+                    }
+                    potential[c] = before - (up ? w.theta[c] : 0.0f) + (down ? back : 0.0f);
+                    fired[c] += float(up) - float(down);
                 }
             }
             for (int64_t c = 0; c < w.channels; c++) rate[place * w.channels + c] = fired[c] / float(w.steps);
@@ -63,8 +73,10 @@ void spikedet_rate_backward(const RateWindow* window, const float* grad_rate, co
             if (t >= w.delay) {
                 const uint8_t* slope = slopes + ((t - w.delay) * w.places + place) * w.channels;
                 for (int64_t c = 0; c < w.channels; c++) {
-                    const float height = float(slope[c]) / w.width[c];
-                    grad[c] = height * (outer[c] / float(w.steps)) + grad[c] * (1.0f - w.theta[c] * height);
+                    // The rectangle around lower is wider and lower by the ratio by which its reset is larger.
+                    const float height = float(slope[c] != 0) / w.width[c];
+                    const float ratio = slope[c] == 2 ? -w.theta[c] / w.lower[c] : 1.0f;
+                    grad[c] = ratio * height * (outer[c] / float(w.steps)) + grad[c] * (1.0f - w.theta[c] * height);
                 }
             }
             if (t >= w.steps) continue;

@@ -15,7 +15,7 @@ class _RateWindow(ctypes.Structure):
     _fields_ = [
         *((name, ctypes.c_int64) for name in ("steps", "constant", "delay", "is_signed", "places", "channels")),
         ("u0_places", ctypes.c_int64),
-        *((name, ctypes.c_void_p) for name in ("v", "u0", "theta", "width")),
+        *((name, ctypes.c_void_p) for name in ("v", "u0", "theta", "width", "lower")),
     ]
 
 
@@ -23,14 +23,17 @@ class NativeRate(torch.autograd.Function):
     """``fire(...).mean(0)`` of ``spikedet.snn.surrogate`` and its gradient, for float32 on the CPU.
 
     Takes v ``[T or 1, N, C, H, W]``, u0 ``[1, C, 1 or H, 1 or W]``, theta and width ``[C]``, the number of steps T,
-    whether the neuron is signed, and the delay; returns ``[N, C, H, W]``.
+    whether the neuron is signed, the negative thresholds ``[C]`` if it is asymmetric, and the delay; returns
+    ``[N, C, H, W]``.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, v: Tensor, u0: Tensor, theta: Tensor, width: Tensor, steps: int, signed: bool, delay: int
-    ) -> Tensor:
+        ctx: Any, v: Tensor, u0: Tensor, theta: Tensor, width: Tensor, lower: Tensor | None, steps: int, signed: bool,
+        delay: int,
+    ) -> Tensor:  # fmt: skip
         rows = [_channels_last(v), _channels_last(u0), theta.contiguous(), width.contiguous()]
+        rows += [] if lower is None else [lower.contiguous()]
         shape = rows[0].shape[1:]
         rate = torch.empty(shape)
         slopes = torch.empty((steps, *shape), dtype=torch.uint8)
@@ -43,7 +46,7 @@ class NativeRate(torch.autograd.Function):
             shape[3],
             rows[1].shape[:3].numel(),
         )
-        window = _RateWindow(*sizes, *(row.data_ptr() for row in rows))
+        window = _RateWindow(*sizes, *(row.data_ptr() for row in rows))  # no lower: null
         library().spikedet_rate(ctypes.byref(window), *map(_pointer, (rate, slopes)))
         ctx.save_for_backward(slopes, *rows[2:])
         ctx.sizes, ctx.v_shape, ctx.u0_shape = sizes, rows[0].shape, u0.shape
@@ -51,13 +54,13 @@ class NativeRate(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        slopes, theta, width = ctx.saved_tensors
+        slopes, *rows = ctx.saved_tensors
         grad_rate = _channels_last(grads[0])
         grad_v, grad_u = torch.empty(ctx.v_shape), torch.empty(ctx.v_shape[1:])
-        window = _RateWindow(*ctx.sizes, None, None, theta.data_ptr(), width.data_ptr())
+        window = _RateWindow(*ctx.sizes, None, None, *(row.data_ptr() for row in rows))
         library().spikedet_rate_backward(ctypes.byref(window), *map(_pointer, (grad_rate, slopes, grad_v, grad_u)))
         grad_u0 = grad_u.permute(0, 3, 1, 2).sum_to_size(ctx.u0_shape)
-        return grad_v.permute(0, 1, 4, 2, 3), grad_u0, None, None, None, None, None
+        return grad_v.permute(0, 1, 4, 2, 3), grad_u0, None, None, None, None, None, None
 
 
 def _channels_last(x: Tensor) -> Tensor:
