@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from spikedet.config import BackendName, Mode
 from spikedet.snn import IMAGE, Readout, SpikingConv, SpikingNetwork, if_step, make_backend, signed_if_step, simulate
-from spikedet.snn.layers import SpikeOp, broadcast
+from spikedet.snn.layers import broadcast
 from spikedet.snn.network import qc_forward
+from spikedet.snn.operations import SpikeOp
 
 Run = Callable[[Tensor], object]
 Maker = Callable[[SpikingNetwork, int], Run]

@@ -11,8 +11,9 @@ from torch import Tensor
 from spikedet.config import Mode
 from spikedet.snn import IMAGE, Node, SpikingConv, SpikingNetwork, simulate
 from spikedet.snn.dense import TorchBackend
-from spikedet.snn.layers import SpikeOp, broadcast
+from spikedet.snn.layers import broadcast
 from spikedet.snn.native.backend import NativeBackend
+from spikedet.snn.operations import SpikeOp
 from spikedet.snn.packing import combine, pack, unpack
 
 NEAR = 1e-5
@@ -82,7 +83,9 @@ def differences(network: SpikingNetwork, images: Tensor, T: int, mode: Mode) -> 
     found = []
     for node in network.nodes:
         if isinstance(node.module, SpikeOp):
-            bits[node.name] = combine(node.module, [bits[name] for name in node.inputs])
+            bits[node.name] = combine(
+                node.module, [bits[name] for name in node.inputs], [backend.channels[name] for name in node.inputs]
+            )
         elif isinstance(node.module, SpikingConv):
             expected = recorder.spikes[node.name]
             bits[node.name] = pack(expected, negative=False)

@@ -13,8 +13,8 @@ from spikedet.data import load_dataset
 from spikedet.data.transforms import to_input
 from spikedet.models import build_detector, load_model_yaml
 from spikedet.snn import IMAGE, Readout, SpikingConv, SpikingNetwork
-from spikedet.snn.layers import SpikeOp
 from spikedet.snn.network import layer_activation
+from spikedet.snn.operations import SpikeOp
 
 CLASSES = ("a", "b", "c")
 

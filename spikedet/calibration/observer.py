@@ -15,12 +15,14 @@ from torch import Tensor
 
 from spikedet.calibration.store import ByteStore
 from spikedet.snn import IMAGE, Node, Readout, SpikingConv, SpikingNetwork
-from spikedet.snn.layers import SpikeOp, broadcast
-from spikedet.snn.native.backend import network_channels, why_unsupported
+from spikedet.snn.layers import broadcast
+from spikedet.snn.native.backend import why_unsupported
 from spikedet.snn.native.layers import PackedConv
 from spikedet.snn.native.library import available
 from spikedet.snn.network import layer_activation
-from spikedet.snn.packing import Channels, combine, layer_channels, pack, unpack
+from spikedet.snn.operations import SpikeOp
+from spikedet.snn.packed_operations import combine, network_channels
+from spikedet.snn.packing import Channels, layer_channels, pack, unpack
 
 Indices = Sequence[int]
 Window = tuple[slice, slice]
@@ -71,7 +73,10 @@ class Observer:
         rows, columns = window or (slice(None), slice(None))
         module = self._nodes[name].module
         if isinstance(module, SpikeOp):
-            joined = combine(module, [self.bits(source, indices) for source in self._nodes[name].inputs])
+            assert self.channels is not None
+            sources = self._nodes[name].inputs
+            inputs = [self.channels[source] for source in sources]
+            joined = combine(module, [self.bits(source, indices) for source in sources], inputs)
             return joined[:, :, rows, columns]
         return torch.from_numpy(self.store[f"spikes {name}"][list(indices)][:, :, rows, columns]).movedim(1, 0)
 

@@ -23,7 +23,7 @@ from spikedet.data.transforms import to_input
 from spikedet.environment import seed_everything
 from spikedet.errors import CheckpointError, ConfigError
 from spikedet.snn import SpikingConv, SpikingNetwork
-from spikedet.snn.layers import SpikeOp
+from spikedet.snn.operations import SpikeOp
 
 MAX_LEVELS = 255
 """Levels of a QC activation are cached in one byte."""
@@ -57,7 +57,8 @@ def calibrate(config: CalibrateConfig) -> list[Path]:
     if largest < network.T:
         raise ConfigError(f"calibration works for T up to {largest}, this network has T = {network.T}")
     seed_everything(config.seed)
-    dataset = load_dataset(*meta.training_data(config.data, config.split), class_names=meta.class_names)
+    data, split = meta.training_data(config.data, config.split)
+    dataset = load_dataset(data, split, class_names=meta.class_names, skip_bad=config.skip_bad)
     drawn = dataset.draw(config.images, config.seed)
     images = to_input([drawn.read_image(i) for i in range(len(drawn))], meta.image_size)
     print(f"Stage II on {len(drawn)} pictures of {drawn.split}: {estimate(network, images, config)}", flush=True)

@@ -11,8 +11,9 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from spikedet.snn.layers import Readout, SpikeOp, SpikingConv
+from spikedet.snn.layers import Readout, SpikingConv
 from spikedet.snn.network import Node, SpikingNetwork
+from spikedet.snn.operations import SpikeOp
 
 
 class Backend(ABC):
@@ -68,8 +69,8 @@ class Backend(ABC):
         """
 
     @abstractmethod
-    def combine(self, node: Node, module: SpikeOp, pieces: list[Tensor]) -> Tensor:
-        """A linear operation on pieces of train."""
+    def combine(self, node: Node, module: SpikeOp, pieces: list[Tensor], memory: dict[str, Any]) -> Tensor:
+        """An operation on pieces of train; ``memory`` is the node's own in one simulation, empty at its first step."""
 
     @abstractmethod
     def constant_piece(self, x: Tensor, steps: int) -> Tensor:

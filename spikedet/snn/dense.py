@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,8 +16,10 @@ from torch.nn import functional as F
 
 from spikedet.config import Mode
 from spikedet.snn.backend import Backend
-from spikedet.snn.layers import NeuronState, Readout, SpikeOp, SpikingConv, broadcast
+from spikedet.snn.layers import NeuronState, Readout, SpikingConv, broadcast
 from spikedet.snn.network import Node, SpikingNetwork
+from spikedet.snn.operations import MaxPool, SpikeOp
+from spikedet.snn.packed_operations import network_channels
 from spikedet.snn.triton_neurons import fused_neurons
 
 CHUNK = 4
@@ -49,7 +52,18 @@ class TorchBackend(Backend):
         about = f"dense convolutions in {str(self.dtype).removeprefix('torch.')} on {self.device}"
         about += f", {fused}" if fused else ""
         super().__init__(network, about)
+        self._units = self._pooled_units()
         self._weights = {node.name: self._prepared(layer) for node, layer in network.spiking()}
+
+    def _pooled_units(self) -> dict[str, Tensor]:
+        """What a spike is worth ``[1, 1, C, 1, 1]`` where max-pooling counts them, by node."""
+        channels, units = network_channels(self.network), {}
+        for node in self.network.nodes:
+            if isinstance(node.module, MaxPool) and node.inputs[0] in channels:
+                unit = channels[node.inputs[0]].unit
+                if unit is not None:
+                    units[node.name] = unit.where(unit > 0, 1.0).view(1, 1, -1, 1, 1).to(self.device)
+        return units
 
     def _prepared(self, layer: SpikingConv) -> tuple[Tensor, Tensor] | None:
         """Weights and bias converted once; None where the layer's own are used."""
@@ -111,9 +125,19 @@ class TorchBackend(Backend):
             v.contiguous(), state.u, state.count, layer.theta, layer.lower, steps, silent, tail, self.dtype
         )
 
-    def combine(self, node: Node, module: SpikeOp, pieces: list[Tensor]) -> Tensor:
+    def combine(self, node: Node, module: SpikeOp, pieces: list[Tensor], memory: dict[str, Any]) -> Tensor:
+        if isinstance(module, MaxPool):
+            return self._pool(node, module, pieces[0], memory)
         made: Tensor = module(pieces)
         return made
+
+    def _pool(self, node: Node, module: MaxPool, piece: Tensor, memory: dict[str, Any]) -> Tensor:
+        """Counts spikes instead of adding up what they are worth, so that nothing is rounded."""
+        unit = self._units.get(node.name)
+        counts = piece.float() if unit is None else (piece.float() / unit).round()
+        state = memory.setdefault("state", module.initial_state(counts))
+        pooled = module.advance(counts, state)
+        return (pooled if unit is None else pooled * unit).to(self.dtype)
 
     def constant_piece(self, x: Tensor, steps: int) -> Tensor:
         return x.to(self.dtype).expand(steps, *x.shape)

@@ -1,4 +1,4 @@
-"""What a converted network is made of: spiking convolutions, linear operations on spike trains, read-outs.
+"""The layers of a converted network: spiking convolutions and read-outs.
 
 Every tensor on an edge is a piece of a spike train ``[K, N, C, H, W]`` in activation units: a spike of a layer is worth
 its theta, so that weights stay those of the QC-ANN and linear operations (upsampling, concatenation, sum, average
@@ -149,52 +149,6 @@ class Readout(nn.Module):
     def output_shape(self, batch: int, height: int, width: int) -> tuple[int, int, int, int]:
         """``[N, C, H', W']`` for inputs of this height and width."""
         return (batch, len(self.bias), *convolved_hw((height, width), self.weight, self.stride, self.padding))
-
-
-class SpikeOp(nn.Module):
-    """A linear operation on spike trains, without state: ``forward(list of [K, N, C, H, W]) -> [K, N, C', H', W']``."""
-
-    def forward(self, trains: list[Tensor]) -> Tensor:
-        raise NotImplementedError
-
-
-class Upsample(SpikeOp):
-    """Nearest-neighbour upsampling by a whole factor."""
-
-    def __init__(self, factor: int) -> None:
-        super().__init__()
-        self.factor = factor
-
-    def forward(self, trains: list[Tensor]) -> Tensor:
-        (x,) = trains
-        return x.repeat_interleave(self.factor, -2).repeat_interleave(self.factor, -1)
-
-
-class Concat(SpikeOp):
-    """Concatenation over channels."""
-
-    def forward(self, trains: list[Tensor]) -> Tensor:
-        return torch.cat(trains, 2)
-
-
-class Add(SpikeOp):
-    """Sum of spike trains, exact whatever their thetas are, because spikes carry theta."""
-
-    def forward(self, trains: list[Tensor]) -> Tensor:
-        return torch.stack(trains).sum(0)
-
-
-class AvgPool(SpikeOp):
-    """Average pooling with the settings of an ``nn.AvgPool2d``."""
-
-    def __init__(self, pool: nn.AvgPool2d) -> None:
-        super().__init__()
-        self.pool = pool
-
-    def forward(self, trains: list[Tensor]) -> Tensor:
-        (x,) = trains
-        pooled: Tensor = self.pool(x.flatten(0, 1))
-        return pooled.unflatten(0, x.shape[:2])
 
 
 def broadcast(values: Tensor) -> Tensor:

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from spikedet.config import Neuron
 from spikedet.quantization import leaky_clip, qc_quantize
-from spikedet.snn.layers import Readout, SpikeOp, SpikingConv
+from spikedet.snn.layers import Readout, SpikingConv
+from spikedet.snn.operations import SpikeOp
 
 IMAGE = "image"
 """Name of the network's input; it is constant over time (direct encoding, section III d)."""

@@ -1,4 +1,4 @@
-"""Bit-packed spike trains and the linear operations on them.
+"""Bit-packed spike trains.
 
 A train is uint8 ``[K, N, H, W, bytes]``, channels last, little-endian bits. What a bit is worth stands apart in
 ``Channels``: packed channel p is a spike of logical channel ``index[p]`` worth ``value[p]`` in activation units. So
@@ -13,10 +13,9 @@ import ctypes
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from spikedet.snn.layers import Add, AvgPool, Concat, SpikeOp, Upsample
 from spikedet.snn.native.library import available, library
 
 
@@ -35,6 +34,22 @@ class Channels:
     value: Tensor
 
     @property
+    def planes(self) -> int:
+        """1 for a layer's spikes, 2 for a layer with negative spikes in a plane of their own, 0 for anything else."""
+        if bool((self.value >= 0).all()) and _counts_up(self.index, self.logical):
+            return 1
+        index, value = self.index.view(2, -1), self.value.view(2, -1)
+        mirrored = torch.equal(index[0], index[1]) and torch.equal(value[0], -value[1])
+        return 2 if mirrored and bool((value[0] >= 0).all()) and _counts_up(index[0], self.logical) else 0
+
+    @property
+    def unit(self) -> Tensor | None:
+        """``[logical]``, what any spike of a channel is worth, sign aside; None if its spikes differ."""
+        worth = torch.zeros(self.logical).scatter_reduce_(0, self.index, self.value.abs(), "amax")
+        same = (self.value == 0) | (self.value.abs() == worth[self.index])
+        return worth if bool(same.all()) else None
+
+    @property
     def bytes(self) -> int:
         """Per place."""
         return len(self.index) // 8
@@ -47,6 +62,11 @@ class Channels:
         """Sums of packed channels ``[N, H, W, P]`` -> activations ``[N, logical, H, W]``."""
         out = packed.new_zeros((*packed.shape[:-1], self.logical))
         return out.index_add_(-1, self.index, packed * self.value).permute(0, 3, 1, 2).contiguous()
+
+
+def _counts_up(index: Tensor, count: int) -> bool:
+    """Channels 0 to ``count`` in order, then only padding."""
+    return len(index) >= count and torch.equal(index[:count], torch.arange(count)) and not bool(index[count:].any())
 
 
 def padded(channels: int) -> int:
@@ -63,57 +83,6 @@ def layer_channels(theta: Tensor, negative: bool) -> Channels:
     if negative:
         return Channels(count, torch.cat([index, index]), torch.cat([value, -value]))
     return Channels(count, index, value)
-
-
-def why_not(module: SpikeOp) -> str | None:
-    """Why an operation cannot work on bits; None if it can."""
-    if isinstance(module, (Upsample, Concat, Add)):
-        return None
-    if not isinstance(module, AvgPool):
-        return f"{type(module).__name__} has no form on packed spikes"
-    pool = module.pool
-    if pool.ceil_mode or (_pair(pool.padding) != (0, 0) and not pool.count_include_pad):
-        return "average pooling whose divisor changes at borders has no form on packed spikes"
-    return None
-
-
-def combined_channels(module: SpikeOp, inputs: list[Channels]) -> Channels:
-    """Of an operation's output."""
-    if isinstance(module, Concat):
-        offsets = [sum(c.logical for c in inputs[:i]) for i in range(len(inputs))]
-        index = torch.cat([c.index + offset for c, offset in zip(inputs, offsets, strict=True)])
-        return Channels(sum(c.logical for c in inputs), index, torch.cat([c.value for c in inputs]))
-    if isinstance(module, Add):
-        return Channels(inputs[0].logical, torch.cat([c.index for c in inputs]), torch.cat([c.value for c in inputs]))
-    (channels,) = inputs
-    if isinstance(module, AvgPool):
-        height, width = _pair(module.pool.kernel_size)
-        places = height * width
-        worth = 1.0 / (module.pool.divisor_override or places)
-        return Channels(channels.logical, channels.index.repeat(places), channels.value.repeat(places) * worth)
-    return channels
-
-
-def combine(module: SpikeOp, trains: list[Tensor]) -> Tensor:
-    """An operation on packed trains ``[K, N, H, W, bytes]``."""
-    if isinstance(module, Upsample):
-        return trains[0].repeat_interleave(module.factor, 2).repeat_interleave(module.factor, 3)
-    if isinstance(module, AvgPool):
-        return _windows(module.pool, trains[0])
-    return torch.cat(trains, -1)
-
-
-def _windows(pool: nn.AvgPool2d, train: Tensor) -> Tensor:
-    """The bits of each pooling window behind each other."""
-    (kh, kw), (sh, sw), (ph, pw) = _pair(pool.kernel_size), _pair(pool.stride), _pair(pool.padding)
-    train = F.pad(train, (0, 0, pw, pw, ph, ph))
-    height, width = (train.shape[2] - kh) // sh + 1, (train.shape[3] - kw) // sw + 1
-    places = [
-        train[:, :, y : y + sh * (height - 1) + 1 : sh, x : x + sw * (width - 1) + 1 : sw]
-        for y in range(kh)
-        for x in range(kw)
-    ]
-    return torch.cat(places, -1)
 
 
 def pack(spikes: Tensor, *, negative: bool) -> Tensor:

@@ -10,6 +10,7 @@ The constant image is convolved once. A read-out is linear, so it runs once per 
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,8 +20,9 @@ from torch import Tensor
 
 from spikedet.snn.backend import Backend
 from spikedet.snn.dense import TorchBackend
-from spikedet.snn.layers import Readout, SpikeOp, SpikingConv
+from spikedet.snn.layers import Readout, SpikingConv
 from spikedet.snn.network import IMAGE, Node, SpikingNetwork
+from spikedet.snn.operations import SpikeOp
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,7 @@ class Simulation:
         self._readers = network.consumers()
         self._trains: dict[str, _Train] = {}
         self._states = self._initial_states()
+        self._memories: dict[str, dict[str, Any]] = defaultdict(dict)
         self._positions: dict[str, int] = {}
         self._sums = {n.name: _Sum() for n in network.nodes if isinstance(n.module, Readout)}
         self._done: set[int] = set()
@@ -131,7 +134,7 @@ class Simulation:
             return
         if isinstance(module, SpikeOp):
             pieces = [self._steps(name, begin, end) for name in node.inputs]
-            self._emit(node.name, self.backend.combine(node, module, pieces))
+            self._emit(node.name, self.backend.combine(node, module, pieces, self._memories[node.name]))
         else:
             assert isinstance(module, Readout)
             self._read(node, module, self._steps(node.inputs[0], begin, end))

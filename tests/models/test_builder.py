@@ -55,7 +55,9 @@ def test_unknown_modules_are_refused(module: str) -> None:
         check_architecture(with_row(-1, 1, module, [8, 3, 2]), "mine.yaml")
 
 
-@pytest.mark.parametrize("activation", ["nn.SiLU()", "nn.LeakyReLU(2.0)", "nn.LeakyReLU(0.1, True)", "torch.nn.ReLU(); print(1)", 3])
+@pytest.mark.parametrize(
+    "activation", ["nn.SiLU()", "nn.LeakyReLU(2.0)", "nn.LeakyReLU(0.1, True)", "torch.nn.ReLU(); print(1)", 3]
+)
 def test_unknown_activations_are_refused(activation: object) -> None:
     with pytest.raises(ConfigError, match=r"mine\.yaml: activation .* cannot spike; write activation: torch"):
         check_architecture(architecture(activation=activation), "mine.yaml")

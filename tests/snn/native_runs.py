@@ -12,7 +12,8 @@ from torch import Tensor
 
 from spikedet.config import Mode
 from spikedet.snn import Node, Readings, SpikingConv, SpikingNetwork, simulate
-from spikedet.snn.native.backend import NativeBackend, network_channels, why_unsupported
+from spikedet.snn.native.backend import NativeBackend, why_unsupported
+from spikedet.snn.packed_operations import network_channels
 from spikedet.snn.packing import unpack
 
 WHOLE = 1000
@@ -47,9 +48,11 @@ def watched_run(backend: Watched, images: Tensor, t: list[int], chunk: int) -> t
     return readings, backend.take()
 
 
-def supported_networks(number: int, *, delays: bool, signed: bool) -> Iterator[tuple[SpikingNetwork, Tensor]]:
+def supported_networks(
+    number: int, *, delays: bool, signed: bool, more: tuple[str, ...] = ()
+) -> Iterator[tuple[SpikingNetwork, Tensor]]:
     """The first random networks, with pictures, that have a form on bits."""
-    drawn = (random_network(seed, delays=delays, signed=signed) for seed in count())
+    drawn = (random_network(seed, delays=delays, signed=signed, more=more) for seed in count())
     return islice(((network, images) for network, images in drawn if why_unsupported(network) is None), number)
 
 

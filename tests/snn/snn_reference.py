@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from spikedet.snn import IMAGE, Node, Readout, SpikingConv, SpikingNetwork
-from spikedet.snn.layers import Add, AvgPool, Concat, Upsample
+from spikedet.snn.operations import Add, AvgPool, Concat, MaxPool, Slice, Upsample, ZeroPad
 
 
 @dataclass
@@ -54,6 +54,7 @@ def reference(network: SpikingNetwork, images: Tensor, T: int) -> Reference:
     kept: dict[str, list[Tensor]] = {IMAGE: [images] * T, **{node.name: [] for node in network.nodes}}
     fired: dict[str, list[Tensor]] = {node.name: [] for node, _ in network.spiking()}
     states: dict[str, tuple[Tensor, Tensor]] = {}
+    counts: dict[str, Tensor] = {}
     for clock in range(max(opens.values()) + T):
         for node in network.nodes:
             step = clock - begins[node.name]  # of the node's own clock
@@ -65,7 +66,12 @@ def reference(network: SpikingNetwork, images: Tensor, T: int) -> Reference:
                         fired[node.name].append(spikes)
                         kept[node.name].append(spikes * node.module.theta.view(1, -1, 1, 1))
             elif inputs and not isinstance(node.module, Readout):
-                kept[node.name].append(linear(node.module, inputs))
+                if isinstance(node.module, MaxPool):
+                    before = counts.get(node.name, torch.zeros_like(inputs[0]))
+                    counts[node.name] = before + inputs[0]
+                    kept[node.name].append(node.module.pool(counts[node.name]) - node.module.pool(before))
+                else:
+                    kept[node.name].append(linear(node.module, inputs))
     trains = {name: torch.stack(steps) for name, steps in kept.items() if steps}
     return Reference(trains, {name: torch.stack(steps) for name, steps in fired.items()}, begins, network)
 
@@ -106,6 +112,10 @@ def linear(module: torch.nn.Module, inputs: list[Tensor]) -> Tensor:
         return torch.cat(inputs, 1)
     if isinstance(module, Add):
         return inputs[0] + inputs[1]
+    if isinstance(module, Slice):
+        return inputs[0][:, module.start : module.stop]
+    if isinstance(module, ZeroPad):
+        return F.pad(inputs[0], module.padding)
     assert isinstance(module, AvgPool)
     return module.pool(inputs[0])
 
@@ -147,8 +157,13 @@ def branching_network(delays: tuple[int, int, int, int] = (0, 0, 0, 0), neuron: 
     return SpikingNetwork(nodes, ["box"], ["class"], torch.tensor([1.0]), 8)
 
 
-def random_network(seed: int, *, delays: bool, signed: bool) -> tuple[SpikingNetwork, Tensor]:
-    """A random graph without dead ends on a small odd picture, and two such pictures."""
+def random_network(
+    seed: int, *, delays: bool, signed: bool, more: tuple[str, ...] = ()
+) -> tuple[SpikingNetwork, Tensor]:
+    """A random graph without dead ends on a small odd picture, and two such pictures.
+
+    ``more`` names further operations: "max", "slice", "pad".
+    """
     torch.manual_seed(seed)
     chance = random.Random(seed)
     images = dyadic(2, 3, chance.choice([5, 7, 9]), chance.choice([6, 11]), low=0)
@@ -163,12 +178,19 @@ def random_network(seed: int, *, delays: bool, signed: bool) -> tuple[SpikingNet
     for _ in range(chance.randint(4, 9)):
         source = chance.choice(list(shapes)[-3:])
         channels, height, width = shapes[source]
-        kind = chance.choice(["conv", "conv", "conv", "up", "pool", "join", "join"])
+        kind = chance.choice(["conv", "conv", "conv", "up", "pool", "join", "join", *more])
         partners = [n for n, s in shapes.items() if s[1:] == (height, width) and n != source]
         if kind == "up" and height * width <= 20:
             add((source,), Upsample(2), (channels, 2 * height, 2 * width))
         elif kind == "pool" and min(height, width) >= 4:
             add((source,), AvgPool(torch.nn.AvgPool2d(2, ceil_mode=False)), (channels, height // 2, width // 2))
+        elif kind == "max" and min(height, width) >= 3:
+            add((source,), MaxPool(torch.nn.MaxPool2d(3, 1, 1)), (channels, height, width))
+        elif kind == "slice" and channels >= 2:
+            start = chance.randint(0, channels - 2)
+            add((source,), Slice(start, channels), (channels - start, height, width))
+        elif kind == "pad":
+            add((source,), ZeroPad((0, 1, 0, 0)), (channels, height, width + 1))
         elif kind == "join" and partners:
             partner = chance.choice(partners)
             if shapes[partner] == shapes[source] and chance.random() < 0.5:

@@ -13,9 +13,9 @@ from spikedet.config import BackendName, Mode
 from spikedet.errors import ConfigError
 from spikedet.snn import IMAGE, Node, Readings, SpikingNetwork, make_backend, simulate
 from spikedet.snn.dense import CHUNK, TorchBackend
-from spikedet.snn.layers import AvgPool, Concat
 from spikedet.snn.native.backend import NativeBackend
 from spikedet.snn.native.library import available, library, outcome
+from spikedet.snn.operations import AvgPool, Concat
 
 T = 8
 native_only = pytest.mark.skipif(not available(), reason="the kernels cannot be compiled here")

@@ -11,7 +11,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from spikedet.snn import Readout, fire
-from spikedet.snn.layers import Add, AvgPool, Concat, Upsample, broadcast
+from spikedet.snn.layers import broadcast
+from spikedet.snn.operations import Add, AvgPool, Concat, Upsample
 
 
 def test_initial_potential_is_half_a_threshold() -> None:

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 
 from spikedet.config import Mode
 from spikedet.snn import IMAGE, Node, Readings, Simulation, SpikingConv, SpikingNetwork, simulate
-from spikedet.snn.layers import Add, AvgPool, Concat, SpikeOp
 from spikedet.snn.native import layers as native_layers
 from spikedet.snn.native.backend import CHUNK, NativeBackend, why_unsupported
 from spikedet.snn.native.layers import PackedConv, quantize, row_block, whole
 from spikedet.snn.native.library import NativeUnavailable, available, library
+from spikedet.snn.operations import Add, AvgPool, Concat, MaxPool, SpikeOp
 from spikedet.snn.packing import layer_channels, pack, unpack
 from spikedet.snn.surrogate import rate
 
@@ -52,6 +52,20 @@ def test_no_spike_differs_on_a_hundred_random_networks(delays: bool, signed: boo
     assert compared == 30
     assert per_neuron > 3
     assert (negative > 3, late > 3) == (signed, delays)
+
+
+@pytest.mark.parametrize("delays", [False, True], ids=["prompt", "delayed"])
+def test_maxima_slices_and_padding_too(delays: bool) -> None:
+    """The same on networks that also have these; at least one maximum is taken in pieces of time."""
+    pooled = 0
+    for network, images in supported_networks(15, delays=delays, signed=True, more=("max", "slice", "pad")):
+        slow, backend = reference(network, images, 5), Watched(network)
+        for chunk in (1, 2, WHOLE):
+            readings, fired = watched_run(backend, images, [2, 5], chunk)
+            assert differing_spikes(fired, slow) == 0
+            assert_readings(readings, slow)
+        pooled += any(isinstance(node.module, MaxPool) for node in network.nodes)
+    assert pooled > 3
 
 
 @pytest.mark.parametrize("way", [BY_EVENTS, DENSE], ids=["events", "dense"])

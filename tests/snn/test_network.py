@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from spikedet.quantization import qc_quantize
 from spikedet.snn import IMAGE, Node, SpikingNetwork, qc_forward, simulate
-from spikedet.snn.layers import AvgPool, Concat, Upsample
+from spikedet.snn.operations import AvgPool, Concat, Upsample
 
 
 def test_without_delay_latency_is_t() -> None:

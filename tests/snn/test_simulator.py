@@ -12,7 +12,7 @@ from snn_reference import branching_network, dyadic, random_network, readout, re
 from torch import Tensor
 
 from spikedet.snn import IMAGE, Node, Readings, Simulation, SpikingConv, SpikingNetwork, simulate
-from spikedet.snn.layers import AvgPool, Concat
+from spikedet.snn.operations import AvgPool, Concat
 
 
 def assert_same(got: list[Readings], expected: list[Readings]) -> None:
@@ -62,6 +62,18 @@ def test_any_chunk_equals_the_slow_simulator(seed: int, T: int, delays: bool, si
                 assert torch.equal(reading.spikes, slow.count(reading.t)), (chunk, reading.t)
             for name, spikes in recorder.take(network).items():
                 assert torch.equal(spikes, slow.spikes[name][: len(spikes)]), (chunk, name)
+
+
+@settings(max_examples=40)
+@given(seed=st.integers(0, 2**20), T=st.integers(1, 7), delays=st.booleans())
+def test_maxima_slices_and_padding_equal_the_slow_simulators(seed: int, T: int, delays: bool) -> None:
+    network, images = random_network(seed, delays=delays, signed=True, more=("max", "slice", "pad"))
+    slow = reference(network, images, T)
+    for chunk in {1, 3, T}:
+        for reading in simulate(network, images, {1, T}, chunk=chunk):
+            for name in network.box_readouts + network.class_readouts:
+                assert torch.equal(reading.maps[name], slow.reading(name, reading.t)), (chunk, reading.t, name)
+            assert torch.equal(reading.spikes, slow.count(reading.t)), (chunk, reading.t)
 
 
 @pytest.mark.parametrize("neuron", ["if", "signed"])

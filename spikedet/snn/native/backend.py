@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import ctypes
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from spikedet.config import Mode
 from spikedet.snn.backend import Backend
-from spikedet.snn.layers import Readout, SpikeOp, SpikingConv
+from spikedet.snn.layers import Readout, SpikingConv
 from spikedet.snn.native.layers import PackedConv, PackedState
 from spikedet.snn.native.library import NativeUnavailable, library
 from spikedet.snn.network import Node, SpikingNetwork
-from spikedet.snn.packing import Channels, combine, combined_channels, layer_channels, why_not
+from spikedet.snn.operations import SpikeOp
+from spikedet.snn.packed_operations import combine, network_channels, why_not
 
 CHUNK = 20
 """Maps simulated together, steps times pictures. A neuron that fires does so again: the more steps, the more often its
@@ -68,8 +70,8 @@ class NativeBackend(Backend):
         )
         return spikes, counts.double()
 
-    def combine(self, node: Node, module: SpikeOp, pieces: list[Tensor]) -> Tensor:
-        return combine(module, pieces)
+    def combine(self, node: Node, module: SpikeOp, pieces: list[Tensor], memory: dict[str, Any]) -> Tensor:
+        return combine(module, pieces, [self.channels[name] for name in node.inputs], memory)
 
     def constant_piece(self, x: Tensor, steps: int) -> Tensor:
         raise AssertionError("joins of constant and spiking inputs are refused when the backend is made")
@@ -93,17 +95,6 @@ class NativeBackend(Backend):
         return logits
 
 
-def network_channels(network: SpikingNetwork) -> dict[str, Channels]:
-    """What the bits of every train mean, by node."""
-    channels: dict[str, Channels] = {}
-    for node in network.nodes:
-        if isinstance(node.module, SpikingConv):
-            channels[node.name] = layer_channels(node.module.theta, node.module.negative)
-        elif isinstance(node.module, SpikeOp) and not network.is_constant(node.name):
-            channels[node.name] = combined_channels(node.module, [channels[name] for name in node.inputs])
-    return channels
-
-
 def why_unsupported(network: SpikingNetwork) -> str | None:
     """What of a network has no form on packed spikes; None if all of it has."""
     if any(p.device.type != "cpu" for p in network.parameters()):
@@ -113,9 +104,13 @@ def why_unsupported(network: SpikingNetwork) -> str | None:
     for node in network.nodes:
         if isinstance(node.module, Readout) and network.is_constant(node.inputs[0]):
             return f"{node.name} reads a constant"
-        if isinstance(node.module, SpikeOp) and not network.is_constant(node.name):
-            if any(network.is_constant(name) for name in node.inputs):
-                return f"{node.name} joins spikes and a constant"
-            if reason := why_not(node.module):
+        constant = [network.is_constant(name) for name in node.inputs]
+        if isinstance(node.module, SpikeOp) and any(constant) and not all(constant):
+            return f"{node.name} joins spikes and a constant"
+    channels = network_channels(network)
+    for node in network.nodes:
+        if isinstance(node.module, SpikeOp) and node.name in channels:
+            reason = why_not(node.module, [channels[name] for name in node.inputs])
+            if reason:
                 return f"{node.name}: {reason}"
     return None

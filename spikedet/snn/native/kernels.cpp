@@ -11,6 +11,7 @@
 
 #include "dense.h"
 #include "events.h"
+#include "pooling.h"
 #include "rate.h"
 
 namespace {

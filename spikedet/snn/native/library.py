@@ -62,7 +62,7 @@ def _load() -> ctypes.CDLL:
             continue
         for name in ("has_dense", "convolve_float", "convolve_int8"):
             getattr(loaded, f"spikedet_{name}").restype = ctypes.c_int64
-        for name in ("neurons", "count", "accumulate", "unpack", "rate", "rate_backward"):
+        for name in ("neurons", "count", "accumulate", "unpack", "rate", "rate_backward", "max_count"):
             getattr(loaded, f"spikedet_{name}").restype = None
         return loaded
     raise NativeUnavailable(f"no folder to keep the compiled kernels in (tried {', '.join(map(str, cache_folders()))})")

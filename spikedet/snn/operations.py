@@ -1,0 +1,152 @@
+"""Operations on spike trains between layers: linear ones, step by step, and the maximum of a window.
+
+A maximum over spikes is not the spike train of the maximum, so max-pooling needs a rule:
+
+- ``count``: the pooled train is the growth of the running maximum of the window's spike counts,
+      out[t] = max_i N_i[t] - max_i N_i[t - 1],    N_i[t] = s_i[1] + ... + s_i[t],
+  so that after every t the pooled rate is the largest rate of the window, exactly. A count grows by at most one spike
+  a step, and so does the maximum: the train stays one of spikes.
+- ``gate``: the spikes of the neuron that leads in spikes so far pass (Rueckauer et al., "Conversion of
+  Continuous-Valued Deep Networks to Efficient Event-Driven Networks for Image Classification", 2017). When the lead
+  changes, spikes are lost or seen twice.
+- ``or``: a spike wherever one is in the window, step by step. The rate is too high wherever neurons take turns.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from spikedet.config import MaxPoolRule
+
+
+class SpikeOp(nn.Module):
+    """An operation on whole spike trains: ``forward(list of [K, N, C, H, W]) -> [K, N, C', H', W']``."""
+
+    def forward(self, trains: list[Tensor]) -> Tensor:
+        raise NotImplementedError
+
+
+class Upsample(SpikeOp):
+    """Nearest-neighbour upsampling by a whole factor."""
+
+    def __init__(self, factor: int) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, trains: list[Tensor]) -> Tensor:
+        (x,) = trains
+        return x.repeat_interleave(self.factor, -2).repeat_interleave(self.factor, -1)
+
+
+class Concat(SpikeOp):
+    """Concatenation over channels."""
+
+    def forward(self, trains: list[Tensor]) -> Tensor:
+        return torch.cat(trains, 2)
+
+
+class Slice(SpikeOp):
+    """Channels ``[start, stop)``."""
+
+    def __init__(self, start: int, stop: int) -> None:
+        super().__init__()
+        self.start, self.stop = start, stop
+
+    def forward(self, trains: list[Tensor]) -> Tensor:
+        (x,) = trains
+        return x[:, :, self.start : self.stop]
+
+
+class Add(SpikeOp):
+    """Sum of spike trains, exact whatever their thetas are, because spikes carry theta."""
+
+    def forward(self, trains: list[Tensor]) -> Tensor:
+        return torch.stack(trains).sum(0)
+
+
+class AvgPool(SpikeOp):
+    """Average pooling with the settings of an ``nn.AvgPool2d``."""
+
+    def __init__(self, pool: nn.AvgPool2d) -> None:
+        super().__init__()
+        self.pool = pool
+
+    def forward(self, trains: list[Tensor]) -> Tensor:
+        (x,) = trains
+        pooled: Tensor = self.pool(x.flatten(0, 1))
+        return pooled.unflatten(0, x.shape[:2])
+
+
+class ZeroPad(SpikeOp):
+    """Zeros around the map, ``(left, right, top, bottom)``."""
+
+    def __init__(self, padding: tuple[int, int, int, int]) -> None:
+        super().__init__()
+        self.padding = padding
+
+    def forward(self, trains: list[Tensor]) -> Tensor:
+        (x,) = trains
+        return F.pad(x, self.padding)
+
+
+@dataclass
+class PoolState:
+    """What a max-pooling has seen: sums of its input's train ``[N, C, H, W]``, and their maxima ``[N, C, H', W']``."""
+
+    sums: Tensor
+    best: Tensor
+
+
+class MaxPool(SpikeOp):
+    """Max-pooling with the settings of an ``nn.MaxPool2d``, by one of the rules above.
+
+    It remembers, so a train may be given in pieces, each with the state that the one before has left.
+    """
+
+    def __init__(self, pool: nn.MaxPool2d, rule: MaxPoolRule = "count") -> None:
+        super().__init__()
+        self.pool, self.rule = pool, rule
+
+    def forward(self, trains: list[Tensor]) -> Tensor:
+        (x,) = trains
+        return self.advance(x, self.initial_state(x))
+
+    def initial_state(self, train: Tensor) -> PoolState:
+        """Before the first step of a train ``[K, N, C, H, W]``."""
+        sums = train.new_zeros(train.shape[1:])
+        return PoolState(sums, self.pool(sums))
+
+    def advance(self, train: Tensor, state: PoolState) -> Tensor:
+        """The pooled train of one more piece ``[K, N, C, H, W]``; the state moves on in place."""
+        if self.rule == "or" or not len(train):
+            return self._each(train)
+        sums = state.sums + train.cumsum(0)
+        state.sums = sums[-1]
+        if self.rule == "gate":
+            return self._of_the_leader(train, sums)
+        best = self._each(sums)
+        grown = best - torch.cat([state.best.unsqueeze(0), best[:-1]])
+        state.best = best[-1]
+        return grown
+
+    def _each(self, maps: Tensor) -> Tensor:
+        """Max-pooling of every step."""
+        pooled: Tensor = self.pool(maps.flatten(0, 1))
+        return pooled.unflatten(0, maps.shape[:2])
+
+    def _of_the_leader(self, train: Tensor, sums: Tensor) -> Tensor:
+        """Each window's value at the place where its sum is largest."""
+        pool = self.pool
+        _, places = F.max_pool2d(
+            sums.flatten(0, 1), pool.kernel_size, pool.stride, pool.padding, pool.dilation, pool.ceil_mode, True
+        )
+        flat = train.flatten(0, 1)
+        chosen = flat.flatten(2).gather(2, places.flatten(2)).view_as(places)
+        return chosen.unflatten(0, train.shape[:2])
+
+    def extra_repr(self) -> str:
+        return f"rule={self.rule}"

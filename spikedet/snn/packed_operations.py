@@ -1,0 +1,158 @@
+"""Operations between layers on bit-packed spike trains ``[K, N, H, W, bytes]``, exact whatever spikes are worth."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from spikedet.snn.layers import SpikingConv
+from spikedet.snn.native.library import available, library
+from spikedet.snn.network import SpikingNetwork
+from spikedet.snn.operations import Add, AvgPool, Concat, MaxPool, Slice, SpikeOp, Upsample, ZeroPad
+from spikedet.snn.packing import Channels, layer_channels
+
+UNIT_BYTES = 2
+"""Bits are cut apart in whole vectors of 16."""
+
+
+def network_channels(network: SpikingNetwork) -> dict[str, Channels]:
+    """What the bits of every train mean, by node; nodes that read something constant have none."""
+    channels: dict[str, Channels] = {}
+    for node in network.nodes:
+        if isinstance(node.module, SpikingConv):
+            channels[node.name] = layer_channels(node.module.theta, node.module.negative)
+        elif isinstance(node.module, SpikeOp) and all(name in channels for name in node.inputs):
+            channels[node.name] = combined_channels(node.module, [channels[name] for name in node.inputs])
+    return channels
+
+
+def why_not(module: SpikeOp, inputs: list[Channels]) -> str | None:
+    """Why an operation cannot work on bits; None if it can."""
+    if isinstance(module, (Upsample, Concat, Add, Slice, ZeroPad)):
+        return None
+    if isinstance(module, MaxPool):
+        return _why_no_max_pool(module, inputs[0])
+    if not isinstance(module, AvgPool):
+        return f"{type(module).__name__} has no form on packed spikes"
+    pool = module.pool
+    if pool.ceil_mode or (_pair(pool.padding) != (0, 0) and not pool.count_include_pad):
+        return "average pooling whose divisor changes at borders has no form on packed spikes"
+    return None
+
+
+def _why_no_max_pool(module: MaxPool, inputs: Channels) -> str | None:
+    if module.rule == "gate" or module.pool.ceil_mode:
+        return "max-pooling by gate, or with a partial window, has no form on packed spikes"
+    if inputs.planes == 0 or (module.rule == "or" and inputs.planes == 2):
+        return "max-pooling of joined trains, or by OR of negative spikes, has no form on packed spikes"
+    return None if module.rule == "or" or available() else "max-pooling by count needs the compiled kernels"
+
+
+def combined_channels(module: SpikeOp, inputs: list[Channels]) -> Channels:
+    """Of an operation's output."""
+    if isinstance(module, Concat):
+        offsets = [sum(c.logical for c in inputs[:i]) for i in range(len(inputs))]
+        index = torch.cat([c.index + offset for c, offset in zip(inputs, offsets, strict=True)])
+        return Channels(sum(c.logical for c in inputs), index, torch.cat([c.value for c in inputs]))
+    if isinstance(module, Add):
+        return Channels(inputs[0].logical, torch.cat([c.index for c in inputs]), torch.cat([c.value for c in inputs]))
+    (channels,) = inputs
+    if isinstance(module, Slice):
+        return _sliced(module, channels)
+    if isinstance(module, AvgPool):
+        height, width = _pair(module.pool.kernel_size)
+        places = height * width
+        worth = 1.0 / (module.pool.divisor_override or places)
+        return Channels(channels.logical, channels.index.repeat(places), channels.value.repeat(places) * worth)
+    return channels
+
+
+def combine(
+    module: SpikeOp, trains: list[Tensor], inputs: list[Channels], memory: dict[str, Any] | None = None
+) -> Tensor:
+    """An operation on packed trains.
+
+    Args:
+        module: the operation.
+        trains: its inputs, ``[K, N, H, W, bytes]``.
+        inputs: what their bits mean.
+        memory: what a max-pooling remembers of the pieces before, changed in place; None for a whole train.
+    """
+    first, *_ = trains
+    if isinstance(module, Upsample):
+        return first.repeat_interleave(module.factor, 2).repeat_interleave(module.factor, 3)
+    if isinstance(module, AvgPool):
+        return torch.cat(_window_places(module.pool, first), -1)
+    if isinstance(module, ZeroPad):
+        return F.pad(first, (0, 0, *module.padding))
+    if isinstance(module, Slice):
+        kept = _kept_units(module, inputs[0]).nonzero().flatten()
+        return first.unflatten(-1, (-1, UNIT_BYTES))[..., kept, :].flatten(-2)
+    if isinstance(module, MaxPool):
+        if module.rule == "or":
+            return functools.reduce(torch.bitwise_or, _window_places(module.pool, first))
+        return _grown_maximum(module.pool, first, inputs[0].planes, {} if memory is None else memory)
+    return torch.cat(trains, -1)
+
+
+def _sliced(module: Slice, channels: Channels) -> Channels:
+    kept = _kept_units(module, channels).repeat_interleave(8 * UNIT_BYTES)
+    index, value = channels.index[kept] - module.start, channels.value[kept]
+    inside = (index >= 0) & (index < module.stop - module.start) & (value != 0)
+    return Channels(module.stop - module.start, index * inside, value * inside)
+
+
+def _kept_units(module: Slice, channels: Channels) -> Tensor:
+    """Which units of 16 bits hold a channel of the slice."""
+    index, spikes = channels.index.view(-1, 8 * UNIT_BYTES), channels.value.view(-1, 8 * UNIT_BYTES) != 0
+    return ((index >= module.start) & (index < module.stop) & spikes).any(1)
+
+
+def _window_places(pool: nn.AvgPool2d | nn.MaxPool2d, train: Tensor) -> list[Tensor]:
+    """The bits of each place of a pooling window, ``[K, N, H', W', bytes]`` each; none where it hangs over the edge."""
+    (kh, kw), (sh, sw), (ph, pw) = _pair(pool.kernel_size), _pair(pool.stride), _pair(pool.padding)
+    dh, dw = _pair(getattr(pool, "dilation", 1))
+    train = F.pad(train, (0, 0, pw, pw, ph, ph))
+    height, width = (train.shape[2] - dh * (kh - 1) - 1) // sh + 1, (train.shape[3] - dw * (kw - 1) - 1) // sw + 1
+    return [
+        train[:, :, y * dh : y * dh + sh * (height - 1) + 1 : sh, x * dw : x * dw + sw * (width - 1) + 1 : sw]
+        for y in range(kh)
+        for x in range(kw)
+    ]
+
+
+class _MaxCount(ctypes.Structure):
+    _fields_ = [
+        *((name, ctypes.c_int64) for name in ("steps", "pictures", "height", "width", "planes", "plane_bytes")),
+        *((name, ctypes.c_int64) for name in ("kernel_h", "kernel_w", "stride_h", "stride_w")),
+        *((name, ctypes.c_int64) for name in ("padding_h", "padding_w", "dilation_h", "dilation_w", "out_h", "out_w")),
+    ]
+
+
+def _grown_maximum(pool: nn.MaxPool2d, train: Tensor, planes: int, memory: dict[str, Any]) -> Tensor:
+    """The growth of each window's largest spike count, step by step."""
+    steps, batch, height, width, count = train.shape
+    kernel, stride, padding, dilation = map(_pair, (pool.kernel_size, pool.stride, pool.padding, pool.dilation))
+    out_hw = [
+        (side + 2 * padding[i] - dilation[i] * (kernel[i] - 1) - 1) // stride[i] + 1
+        for i, side in enumerate((height, width))
+    ]
+    channels = 8 * count // planes
+    if not memory:
+        memory["counts"] = torch.zeros(batch, height, width, channels, dtype=torch.int16)
+        memory["best"] = torch.zeros(batch, *out_hw, channels, dtype=torch.int16)
+    out = torch.empty((steps, batch, *out_hw, count), dtype=torch.uint8)
+    train = train.contiguous()
+    sizes = (steps, batch, height, width, planes, count // planes, *kernel, *stride, *padding, *dilation, *out_hw)
+    pointers = (ctypes.c_void_p(t.data_ptr()) for t in (train, memory["counts"], memory["best"], out))
+    library().spikedet_max_count(ctypes.byref(_MaxCount(*sizes)), *pointers)
+    return out
+
+
+def _pair(value: Any) -> tuple[int, int]:
+    return (int(value[0]), int(value[1])) if isinstance(value, tuple) else (int(value), int(value))
