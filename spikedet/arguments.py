@@ -14,6 +14,9 @@ from jsonargparse import ActionYesNo, ArgumentParser
 
 Config = TypeVar("Config")
 
+ALIASES = {"model": ("--from",)}
+"""Further names of flags, by field."""
+
 
 def make_parser(config: type[Any], verb: str, positional: str | None = None) -> ArgumentParser:
     """A parser whose flags are the fields of a configuration dataclass.
@@ -38,7 +41,7 @@ def make_parser(config: type[Any], verb: str, positional: str | None = None) -> 
         if hint is bool:
             parser.add_argument(flag, action=ActionYesNo(no_prefix="no-"), default=default, help=text)
         else:
-            parser.add_argument(flag, type=hint, default=default, help=text)
+            parser.add_argument(flag, *ALIASES.get(item.name, ()), type=hint, default=default, help=text)
     return parser
 
 

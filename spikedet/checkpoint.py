@@ -19,9 +19,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from spikedet.config import Neuron, Stage
+from spikedet.config import MaxPoolRule, Neuron, Stage
 from spikedet.environment import versions
-from spikedet.errors import CheckpointError
+from spikedet.errors import CheckpointError, ConfigError
 from spikedet.files import atomic_path
 
 FORMAT = 1
@@ -42,6 +42,7 @@ class CheckpointMeta:
         T: time steps the weights were made for; None for a source ANN.
         neuron: ``if``, ``signed`` or ``asymmetric`` for a spiking stage, else None.
         delay: firing delay k of every layer, in steps.
+        max_pool: rule for maxima over spikes.
         data: ``{"data", "split", "names"}`` of the training pictures.
         config: the settings of every stage so far, by stage.
         parent: ``{"file", "sha256", "stage"}`` of the checkpoint this one came from.
@@ -60,6 +61,7 @@ class CheckpointMeta:
     T: int | None = None
     neuron: Neuron | None = None
     delay: int = 0
+    max_pool: MaxPoolRule = "count"
     data: dict[str, Any] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
     parent: dict[str, str] | None = None
@@ -74,7 +76,13 @@ class CheckpointMeta:
         return self.stage in ("copied", "coarse", "fine")
 
     def training_data(self, data: str, split: str) -> tuple[str, str]:
-        """Data and split for a later stage: what is asked for, else (where empty) what this one was trained on."""
+        """Data and split for a later stage: what is asked for, else (where empty) what this one was trained on.
+
+        Raises:
+            ConfigError: neither says which pictures.
+        """
+        if not ((data or self.data.get("data")) and (split or self.data.get("split"))):
+            raise ConfigError(f"{self.model}: its checkpoint names no training pictures; give --data and --split")
         return data or self.data["data"], split or self.data["split"]
 
     def child(self, parent: Path, **changes: Any) -> CheckpointMeta:
@@ -161,6 +169,8 @@ def _problem(meta: CheckpointMeta) -> str | None:
         return f"unknown stage {meta.stage!r}; expected one of {', '.join(get_args(Stage))}"
     if meta.neuron not in (None, *get_args(Neuron)):
         return f"unknown neuron {meta.neuron!r}; expected one of {', '.join(get_args(Neuron))}"
+    if meta.max_pool not in get_args(MaxPoolRule):
+        return f"unknown max_pool {meta.max_pool!r}; expected one of {', '.join(get_args(MaxPoolRule))}"
     for name, least in (("image_size", 1), ("T", 1), ("delay", 0)):
         value = getattr(meta, name)
         if not (isinstance(value, int) and value >= least) and not (name == "T" and value is None):

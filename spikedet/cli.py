@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,6 +36,10 @@ VERBS = {
     "publish": Verb(
         "spikedet.publish:publish", "PublishConfig", "float16 weights and a model card, to give away", "checkpoint"
     ),
+    "data check": Verb("spikedet.data_check:check", "DataCheckConfig", "find broken files, count objects", "data"),
+    "data convert": Verb(
+        "spikedet.data.convert:convert", "DataConvertConfig", "write a dataset in VOC, YOLO or COCO layout", "data"
+    ),
     "data download": Verb("spikedet.data.download:download", "DownloadConfig", "fetch PASCAL VOC", "name"),
     "synthesize": Verb("spikedet.synthesize:synthesize", "SynthesizeConfig", "write the synthetic set", "out"),
     "quickstart": Verb("spikedet.quickstart:quickstart", "QuickstartConfig", "every stage on the synthetic set"),
@@ -59,6 +64,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SpikedetError as error:
         print(f"spikedet {name}: {error}", file=sys.stderr)
         return 1
+    except BrokenPipeError:  # whoever read our output has gone, as head does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except KeyboardInterrupt:
         print(f"\nspikedet {name}: interrupted; what was written is whole", file=sys.stderr)
         return 130

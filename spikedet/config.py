@@ -15,7 +15,11 @@ BackendName = Literal["auto", "native", "torch"]
 ThetaScope = Literal["channel", "layer"]
 PotentialScope = Literal["channel", "neuron"]
 Method = Literal["two-stage", "channel-norm"]
+Activation = Literal["", "clip", "leaky"]
+MaxPoolRule = Literal["count", "gate", "or"]
+Pool = Literal["max", "average"]
 DownloadName = Literal["voc"]
+LayoutName = Literal["voc", "yolo", "coco"]
 
 
 def _check(ok: bool, name: str, expected: str, value: Any) -> None:
@@ -72,7 +76,11 @@ _CHOICES: dict[str, Any] = {
     "theta_per": ThetaScope,
     "potential_per": PotentialScope,
     "method": Method,
+    "max_pool": MaxPoolRule,
+    "activation": Activation,
+    "pool": Pool,
     "name": DownloadName,
+    "to": LayoutName,
     "mode": Mode,
     "backend": BackendName,
 }
@@ -83,9 +91,10 @@ class LoopConfig(Checked):
     """What source training and Stage I share.
 
     Attributes:
-        data: a VOC-layout folder, a data YAML, or "synthetic" (the built-in set).
+        data: a folder in VOC, YOLO or COCO layout, a data YAML, a COCO JSON file, or "synthetic" (the built-in set).
         split: training split, for example "train" or "VOC2007/train+VOC2012/train".
         strict: refuse boxes that have no size or leave their picture, instead of dropping or clipping them.
+        skip_bad: leave out broken pictures and annotations instead of stopping; every picture is decoded to find them.
         epochs: passes over the training pictures.
         batch: pictures per step.
         lr: learning rate of the weights (AdamW).
@@ -110,6 +119,7 @@ class LoopConfig(Checked):
     data: str = "synthetic"
     split: str = "train"
     strict: bool = False
+    skip_bad: bool = False
     epochs: int = 100
     batch: int = 8
     lr: float = 1e-3
@@ -136,14 +146,19 @@ class TrainConfig(LoopConfig):
     """Source ANN training.
 
     Attributes:
-        model: name under configs/models or the path of a model YAML.
+        model: name under configs/models, the path of a model YAML, or one of ultralytics' by its file name, for example
+            yolov8n.yaml.
+        activation: "clip" (ReLU) or "leaky" (LeakyReLU), clipped, in place of the model's own; empty keeps ReLU and
+            LeakyReLU models as they are.
         image_size: side of the square input, a multiple of 32.
         theta: initial clip threshold.
         theta_per: one trained threshold per channel or per layer.
-        weights: a source checkpoint to start from; what does not fit (another number of classes) starts at random.
+        weights: a source checkpoint, or an ultralytics .pt file, to start from; what does not fit (another number of
+            classes) starts at random.
     """
 
     model: str = "tiny-yolo"
+    activation: Activation = ""
     image_size: int = 320
     theta: float = 4.0
     theta_per: ThetaScope = "channel"
@@ -163,6 +178,7 @@ class FinetuneConfig(LoopConfig):
         theta_images: training pictures on which the mean-square-best initial thresholds are found; 0 keeps theta.
         distill: weight of a loss against the teacher's answers, beside the labels; 0 is the paper's Stage I.
         teacher: the network that distillation follows; empty is the checkpoint, with clip activations.
+        pool: "average" puts average pooling in place of max-pooling layers before it trains.
         spiking_forward: answer with the firing rates of the spiking network itself (gradients stay those of the QC
             activation, BN keeps its statistics); not in the paper.
         neuron: of the spiking network in spiking_forward.
@@ -177,6 +193,7 @@ class FinetuneConfig(LoopConfig):
     theta_images: int = 32
     distill: float = 0.0
     teacher: str = ""
+    pool: Pool = "max"
     spiking_forward: bool = False
     neuron: Neuron = "if"
     delay: int = 0
@@ -192,6 +209,7 @@ class CalibrateConfig(Checked):
         checkpoint: a converted network with copied weights.
         data: empty takes the checkpoint's training data.
         split: empty takes the checkpoint's.
+        skip_bad: leave out broken pictures and annotations; as in training.
         images: calibration pictures, drawn from the training split; a fifth is held out for early stopping.
         fine: also the fine calibration (weights, bias and u[0] by BPTT), after the coarse one.
         train_weights: let the fine calibration change weights and biases.
@@ -213,6 +231,7 @@ class CalibrateConfig(Checked):
     checkpoint: str
     data: str = ""
     split: str = ""
+    skip_bad: bool = False
     images: int = 64
     fine: bool = True
     train_weights: bool = True
@@ -243,8 +262,13 @@ class ConvertConfig(Checked):
         neuron: "if" (the paper's) or "signed" (may take back a spike; lowest latency); LeakyReLU layers always get
             "asymmetric" ones.
         delay: firing delay of every layer, in steps.
+        max_pool: what a maximum over spikes is: "count" (the growth of the largest spike count, exact in rates),
+            "gate" (the leader's spikes) or "or".
         theta_images: pictures for the thresholds of a source without Stage I (mean-square-best, or channel-norm's); 0
             keeps its thetas.
+        dry_run: only say, layer by layer, what would become of the model (a checkpoint, a model YAML or an
+            ultralytics .pt file), and which layers cannot spike.
+        activation: of a model YAML or .pt file in a dry run, as in training.
         finetune: run Stage I first.
         finetune_epochs: epochs of Stage I.
         calibrate: run Stage II afterwards.
@@ -252,6 +276,7 @@ class ConvertConfig(Checked):
         epochs: epochs of fine calibration per layer.
         data: empty takes the checkpoint's training data.
         split: empty takes the checkpoint's.
+        skip_bad: leave out broken pictures and annotations in every stage that runs; as in training.
         seed: of every stage that runs.
         out: output folder; empty is the checkpoint's folder.
     """
@@ -261,7 +286,10 @@ class ConvertConfig(Checked):
     method: Method = "two-stage"
     neuron: Neuron = "if"
     delay: int = 0
+    max_pool: MaxPoolRule = "count"
     theta_images: int = 32
+    dry_run: bool = False
+    activation: Activation = ""
     finetune: bool = False
     finetune_epochs: int = 30
     calibrate: bool = False
@@ -269,6 +297,7 @@ class ConvertConfig(Checked):
     epochs: int = 12
     data: str = ""
     split: str = ""
+    skip_bad: bool = False
     seed: int = 0
     out: str = ""
 
@@ -303,6 +332,7 @@ class EvaluateConfig(SimulationConfig):
         batch: pictures simulated together.
         draws: bootstrap draws for the interval of the conversion loss.
         strict: refuse bad boxes.
+        skip_bad: leave out broken pictures and annotations; as in training.
         seed: of the bootstrap.
         resume: networks whose detections are there already are not run again.
         detections: folder for the detections of the networks judged; empty is OUT/detections.
@@ -317,6 +347,7 @@ class EvaluateConfig(SimulationConfig):
     batch: int = 4
     draws: int = 1000
     strict: bool = False
+    skip_bad: bool = False
     seed: int = 0
     resume: bool = False
     detections: str = ""
@@ -403,6 +434,42 @@ class DownloadConfig(Checked):
 
     name: DownloadName = "voc"
     out: str = "data"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataCheckConfig(Checked):
+    """Every annotation read and every picture decoded; what is wrong, and what there is.
+
+    Attributes:
+        data: a folder in VOC, YOLO or COCO layout, a data YAML, or a COCO JSON file.
+        split: the split to check; empty checks every split found.
+        strict: boxes that have no size or leave their picture count as errors.
+        out: folder for report.json and data.png.
+    """
+
+    data: str
+    split: str = ""
+    strict: bool = False
+    out: str = "runs/data-check"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConvertConfig(Checked):
+    """A dataset written anew in another layout, all splits.
+
+    Attributes:
+        data: a folder in VOC, YOLO or COCO layout, a data YAML, or a COCO JSON file.
+        to: the layout to write.
+        out: the folder to write; it must not exist or be empty.
+        skip_bad: leave out broken pictures and annotations; as in training.
+        link: hard-link the pictures instead of copying them; a change to one is then a change to both.
+    """
+
+    data: str
+    to: LayoutName
+    out: str
+    skip_bad: bool = False
+    link: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

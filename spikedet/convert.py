@@ -9,9 +9,11 @@ from spikedet.calibration import calibrate
 from spikedet.checkpoint import read_meta
 from spikedet.config import CalibrateConfig, ConvertConfig, FinetuneConfig
 from spikedet.conversion import save_spiking, to_spiking
+from spikedet.conversion.report import as_text, report
 from spikedet.data import load_dataset
-from spikedet.errors import ConfigError
-from spikedet.models import load_ann, set_largest_thetas_, set_mean_square_best_thetas_
+from spikedet.errors import ConfigError, ConversionError
+from spikedet.models import import_ultralytics, load_ann, set_largest_thetas_, set_mean_square_best_thetas_
+from spikedet.models.imported import SUFFIX
 from spikedet.training import finetune
 
 
@@ -21,10 +23,15 @@ def convert(config: ConvertConfig) -> list[Path]:
     ``OUT/qc.safetensors`` with ``finetune``, ``OUT/copied.safetensors`` always, ``OUT/coarse.safetensors`` and
     ``OUT/fine.safetensors`` with ``calibrate``.
 
+    An ultralytics ``.pt`` file is read into ``OUT/ann.safetensors`` first. With ``dry_run`` nothing is written.
+
     Raises:
         ConversionError: a layer cannot spike.
         ConfigError: no T is known, or the baseline was asked for with a stage that is not in it.
     """
+    if config.dry_run:
+        dry_run(config)
+        return []
     baseline = config.method == "channel-norm"
     if baseline and (config.finetune or config.calibrate):
         raise ConfigError(
@@ -33,11 +40,15 @@ def convert(config: ConvertConfig) -> list[Path]:
     source = Path(config.checkpoint)
     out = Path(config.out) if config.out else source.parent
     written = []
+    if source.suffix == SUFFIX:
+        source = import_ultralytics(source, out / "ann.safetensors")
+        written.append(source)
     if config.finetune:
         stage1 = FinetuneConfig(
             checkpoint=str(source),
             data=config.data,
             split=config.split,
+            skip_bad=config.skip_bad,
             T=_time_steps(config, read_meta(source).T),
             theta_images=config.theta_images,
             epochs=config.finetune_epochs,
@@ -49,13 +60,14 @@ def convert(config: ConvertConfig) -> list[Path]:
     model, meta = load_ann(source)
     T = _time_steps(config, meta.T)
     if (meta.stage == "ann" or baseline) and config.theta_images:
-        dataset = load_dataset(*meta.training_data(config.data, config.split), class_names=meta.class_names)
+        data, split = meta.training_data(config.data, config.split)
+        dataset = load_dataset(data, split, class_names=meta.class_names, skip_bad=config.skip_bad)
         pictures = dataset.draw(config.theta_images, config.seed)
         if baseline:
             set_largest_thetas_(model, pictures, meta.image_size)
         else:
             set_mean_square_best_thetas_(model, pictures, meta.image_size, T)
-    network = to_spiking(model, T, neuron=config.neuron, delay=config.delay)
+    network = to_spiking(model, T, neuron=config.neuron, delay=config.delay, max_pool=config.max_pool)
     if baseline:
         for _, layer in network.spiking():
             layer.u0.data.zero_()
@@ -65,6 +77,7 @@ def convert(config: ConvertConfig) -> list[Path]:
         T=T,
         neuron=network.neuron,
         delay=config.delay,
+        max_pool=config.max_pool,
         config={**meta.config, "convert": dataclasses.asdict(config)},
         notes={},
         seed=config.seed,
@@ -81,6 +94,7 @@ def convert(config: ConvertConfig) -> list[Path]:
             checkpoint=str(copied),
             data=config.data,
             split=config.split,
+            skip_bad=config.skip_bad,
             images=config.images,
             epochs=config.epochs,
             seed=config.seed,
@@ -88,6 +102,22 @@ def convert(config: ConvertConfig) -> list[Path]:
         )
         written.extend(calibrate(stage2))
     return written
+
+
+def dry_run(config: ConvertConfig) -> None:
+    """Print what would become of every layer. Raises ConversionError if one cannot spike."""
+    lines = report(
+        Path(config.checkpoint),
+        neuron=config.neuron,
+        delay=config.delay,
+        max_pool=config.max_pool,
+        activation=config.activation,
+    )
+    print(as_text(lines), flush=True)
+    refused = [line.name for line in lines if not line.supported]
+    if refused:
+        named = ", ".join(refused[:5]) + (", ..." if len(refused) > 5 else "")
+        raise ConversionError(f"{config.checkpoint}: {len(refused)} of {len(lines)} layers cannot spike: {named}")
 
 
 def _time_steps(config: ConvertConfig, known: int | None) -> int:

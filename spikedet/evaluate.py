@@ -81,7 +81,11 @@ def evaluate(config: EvaluateConfig) -> list[ResultRow]:
                 f"{path}: its classes are not those of {asked[0]}; evaluate networks of one task together"
             )
     dataset = load_dataset(
-        config.data or first.data["data"], config.split, class_names=first.class_names, strict=config.strict
+        first.training_data(config.data, config.split)[0],
+        config.split,
+        class_names=first.class_names,
+        strict=config.strict,
+        skip_bad=config.skip_bad,
     )
     if config.limit:
         dataset = dataset.subset(range(min(config.limit, len(dataset))))

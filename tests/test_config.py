@@ -34,7 +34,8 @@ CONFIGS = [
 def required(kind: type) -> dict[str, Any]:
     """Values for the fields without a default."""
     missing = [f.name for f in dataclasses.fields(kind) if f.default is dataclasses.MISSING]
-    return {name: ("a.safetensors",) if name == "checkpoints" else "a.safetensors" for name in missing}
+    special = {"checkpoints": ("a.safetensors",), "to": "voc"}
+    return {name: special.get(name, "a.safetensors") for name in missing}
 
 
 def documented(kind: type) -> set[str]:
@@ -95,7 +96,7 @@ def test_a_finetuning_T_of_none_steps_is_refused(kind: type) -> None:
         (TrainConfig, "precision", "fp16", r"--precision must be one of \('bf16', 'fp32'\), got 'fp16'"),
         (TrainConfig, "theta_per", "pixel", r"--theta-per must be one of \('channel', 'layer'\), got 'pixel'"),
         (FinetuneConfig, "noise", 1.01, "--noise must be between 0 and 1, got 1.01"),
-        (ConvertConfig, "neuron", "lif", r"--neuron must be one of \('if', 'signed'\), got 'lif'"),
+        (ConvertConfig, "neuron", "lif", r"--neuron must be one of \('if', 'signed', 'asymmetric'\), got 'lif'"),
         (ConvertConfig, "delay", -1, "--delay must be zero or more, got -1"),
         (CalibrateConfig, "surrogate_width", 0, "--surrogate-width must be positive, got 0"),
         (EvaluateConfig, "chunk", -1, "--chunk must be zero or more, got -1"),

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from spikedet.config import Neuron
-from spikedet.conversion.rules import GraphBuilder, check_head, readout
+from spikedet.config import MaxPoolRule, Neuron
+from spikedet.conversion.graph import GraphBuilder, Problem
+from spikedet.conversion.rules import INSTEAD, RULES, check_head, readout
+from spikedet.errors import ConversionError
 from spikedet.models import ClipDetector
 from spikedet.snn import IMAGE, SpikingNetwork
 
 
-def to_spiking(model: ClipDetector, T: int, *, neuron: Neuron = "if", delay: int = 0) -> SpikingNetwork:
+def to_spiking(
+    model: ClipDetector, T: int, *, neuron: Neuron = "if", delay: int = 0, max_pool: MaxPoolRule = "count"
+) -> SpikingNetwork:
     """Fold BN, turn activations into IF neurons with soft reset and u[0] = theta / 2, read out mean potentials.
 
     The graph is walked through the model's own module list and its ``f`` indices.
@@ -18,11 +22,30 @@ def to_spiking(model: ClipDetector, T: int, *, neuron: Neuron = "if", delay: int
         T: time steps it is converted for.
         neuron: ``if`` or ``signed``; a LeakyReLU always becomes an asymmetric neuron.
         delay: firing delay of every layer, in steps.
+        max_pool: what a maximum over spikes is, see ``spikedet.snn.operations``.
 
     Raises:
         ConversionError: a layer cannot spike; the message names it.
     """
-    graph = GraphBuilder(neuron, delay)
+    graph = GraphBuilder(RULES, INSTEAD, neuron, delay, max_pool)
+    boxes, classes = walk(model, graph)
+    strides = model.model[-1].stride.detach().clone()
+    return SpikingNetwork(graph.nodes, boxes, classes, strides, T).eval()
+
+
+def problems(model: ClipDetector, graph: GraphBuilder) -> list[Problem]:
+    """Every layer that cannot spike; the graph keeps the nodes of those that can."""
+    graph.problems = []
+    try:
+        walk(model, graph)
+    except ConversionError as error:  # the head: nothing can be read out without one
+        name, kind = f"model.{len(model.model) - 1}", type(model.model[-1]).__name__
+        graph.problems.append(Problem(name, kind, str(error), len(graph.nodes)))
+    return graph.problems
+
+
+def walk(model: ClipDetector, graph: GraphBuilder) -> tuple[list[str], list[str]]:
+    """Add every layer to the graph; returns the names of the box and of the class read-outs, one per scale."""
     outputs: list[str] = []
     *body, head = model.model
     for index, module in enumerate(body):
@@ -34,7 +57,7 @@ def to_spiking(model: ClipDetector, T: int, *, neuron: Neuron = "if", delay: int
     sources = [_output(outputs, len(body), int(source)) for source in head.f]
     boxes = [readout(graph, b, f"{name}.cv2.{i}", sources[i]) for i, b in enumerate(detect.cv2)]
     classes = [readout(graph, b, f"{name}.cv3.{i}", sources[i]) for i, b in enumerate(detect.cv3)]
-    return SpikingNetwork(graph.nodes, boxes, classes, detect.stride.detach().clone(), T).eval()
+    return boxes, classes
 
 
 def _output(outputs: list[str], index: int, source: int) -> str:

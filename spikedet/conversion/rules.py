@@ -6,93 +6,15 @@ and returns the name of its output. To support a module, write a rule, register 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
-
 from torch import nn
-from ultralytics.nn.modules import Bottleneck, Concat, Conv, Detect
+from ultralytics.nn.modules import C3, SPPF, Bottleneck, C2f, Concat, Conv, Detect, DWConv
 
-from spikedet.config import Neuron
 from spikedet.conversion.fold import fold_batch_norm
+from spikedet.conversion.graph import GraphBuilder, Rule, check_convolution, pair
 from spikedet.errors import ConversionError
-from spikedet.quantization import ClippedReLU
-from spikedet.snn import Node, Readout, SpikingConv
-from spikedet.snn.layers import Add, AvgPool, Upsample
-from spikedet.snn.layers import Concat as ConcatTrains
-
-Rule = Callable[["GraphBuilder", Any, str, list[str]], str]
-
-
-@dataclass
-class GraphBuilder:
-    """Nodes in execution order, and how neurons are to be made."""
-
-    neuron: Neuron
-    delay: int
-    nodes: list[Node] = field(default_factory=list)
-
-    def add(self, name: str, inputs: list[str], module: nn.Module) -> str:
-        """Append a node and return its name."""
-        self.nodes.append(Node(name, tuple(inputs), module))
-        return name
-
-    def convert(self, module: nn.Module, name: str, inputs: list[str]) -> str:
-        """Apply the rule of the module's type.
-
-        Raises:
-            ConversionError: no rule; the message names the layer and what to use instead.
-        """
-        rule = RULES.get(type(module))
-        if rule is None:
-            kind = type(module).__name__
-            raise ConversionError(f"{name} ({kind}) cannot spike: {INSTEAD.get(kind, _ANY_OTHER)}")
-        return rule(self, module, name, inputs)
-
-    def convolution(self, conv: nn.Conv2d, norm: nn.BatchNorm2d | None, act: Any, name: str, inputs: list[str]) -> str:
-        """A convolution, its optional BN and its clip activation, as one spiking layer."""
-        if not isinstance(act, ClippedReLU):
-            raise ConversionError(
-                f"{name} has the activation {type(act).__name__}, which has no neuron: "
-                "train with clip activations (spikedet train), then convert"
-            )
-        _check_convolution(conv, name)
-        neuron = self._neuron(act, name)
-        weight, bias = fold_batch_norm(conv, norm)
-        theta = act.theta.detach().expand(len(weight)).clone()
-        layer = SpikingConv(
-            weight,
-            bias,
-            theta,
-            stride=conv.stride,
-            padding=_pair(conv.padding),
-            dilation=conv.dilation,
-            groups=conv.groups,
-            neuron=neuron,
-            slope=act.slope,
-            delay=self.delay,
-        )
-        return self.add(name, inputs, layer)
-
-    def _neuron(self, act: ClippedReLU, name: str) -> Neuron:
-        """The neuron of an activation: a leaky one has the asymmetric, others what was asked for."""
-        if act.slope and self.neuron in ("if", "asymmetric"):
-            return "asymmetric"
-        if act.slope or self.neuron == "asymmetric":
-            kind = "LeakyReLU" if act.slope else "ReLU"
-            raise ConversionError(
-                f"{name} has a clipped {kind}, which no {self.neuron} neuron stands for: use --neuron if"
-            )
-        return self.neuron
-
-
-def _check_convolution(conv: nn.Conv2d, name: str) -> None:
-    if conv.padding_mode != "zeros" or isinstance(conv.padding, str):
-        raise ConversionError(f"{name}: padding {conv.padding_mode}/{conv.padding} is not supported; use zero padding")
-
-
-def _pair(value: Any) -> tuple[int, int]:
-    return (int(value[0]), int(value[1]))
+from spikedet.snn import Readout
+from spikedet.snn.operations import Add, AvgPool, MaxPool, Slice, Upsample, ZeroPad
+from spikedet.snn.operations import Concat as ConcatTrains
 
 
 def _conv(graph: GraphBuilder, module: Conv, name: str, inputs: list[str]) -> str:
@@ -131,6 +53,38 @@ def _bottleneck(graph: GraphBuilder, module: Bottleneck, name: str, inputs: list
     return graph.add(f"{name}.add", [*inputs, inner], Add()) if module.add else inner
 
 
+def _max_pool(graph: GraphBuilder, module: nn.MaxPool2d, name: str, inputs: list[str]) -> str:
+    return graph.add(name, inputs, MaxPool(module, graph.max_pool))
+
+
+def _zero_pad(graph: GraphBuilder, module: nn.ZeroPad2d, name: str, inputs: list[str]) -> str:
+    left, right, top, bottom = (int(side) for side in module.padding)
+    return graph.add(name, inputs, ZeroPad((left, right, top, bottom)))
+
+
+def _c2f(graph: GraphBuilder, module: C2f, name: str, inputs: list[str]) -> str:
+    first = graph.convert(module.cv1, f"{name}.cv1", inputs)
+    halves = [Slice(0, module.c), Slice(module.c, 2 * module.c)]
+    parts = [graph.add(f"{name}.split.{i}", [first], half) for i, half in enumerate(halves)]
+    for key, child in module.m.named_children():
+        parts.append(graph.convert(child, f"{name}.m.{key}", [parts[-1]]))
+    return graph.convert(module.cv2, f"{name}.cv2", [graph.add(f"{name}.concat", parts, ConcatTrains())])
+
+
+def _c3(graph: GraphBuilder, module: C3, name: str, inputs: list[str]) -> str:
+    deep = graph.convert(module.m, f"{name}.m", [graph.convert(module.cv1, f"{name}.cv1", inputs)])
+    parts = [deep, graph.convert(module.cv2, f"{name}.cv2", inputs)]
+    return graph.convert(module.cv3, f"{name}.cv3", [graph.add(f"{name}.concat", parts, ConcatTrains())])
+
+
+def _sppf(graph: GraphBuilder, module: SPPF, name: str, inputs: list[str]) -> str:
+    parts = [graph.convert(module.cv1, f"{name}.cv1", inputs)]
+    for i in range(module.n):
+        parts.append(graph.convert(module.m, f"{name}.m.{i}", [parts[-1]]))
+    made = graph.convert(module.cv2, f"{name}.cv2", [graph.add(f"{name}.concat", parts, ConcatTrains())])
+    return graph.add(f"{name}.add", [made, *inputs], Add()) if module.add else made
+
+
 def readout(graph: GraphBuilder, branch: nn.Sequential, name: str, source: str) -> str:
     """A head's branch: spiking layers, then a last plain convolution that reads out the mean input potential."""
     *layers, last = branch
@@ -138,11 +92,11 @@ def readout(graph: GraphBuilder, branch: nn.Sequential, name: str, source: str) 
         source = graph.convert(layer, f"{name}.{index}", [source])
     if not isinstance(last, nn.Conv2d):
         raise ConversionError(f"{name}: a branch must end in a plain convolution, got {type(last).__name__}")
-    _check_convolution(last, name)
+    check_convolution(last, name)
     if last.groups != 1 or last.dilation != (1, 1):
         raise ConversionError(f"{name}: the last convolution must have one group and no dilation")
     weight, bias = fold_batch_norm(last, None)
-    made = Readout(weight, bias, stride=last.stride, padding=_pair(last.padding))
+    made = Readout(weight, bias, stride=last.stride, padding=pair(last.padding))
     return graph.add(f"{name}.{len(layers)}", [source], made)
 
 
@@ -157,19 +111,25 @@ def check_head(head: nn.Module, name: str) -> Detect:
 
 RULES: dict[type[nn.Module], Rule] = {
     Conv: _conv,
+    DWConv: _conv,
     Bottleneck: _bottleneck,
+    C2f: _c2f,
+    C3: _c3,
+    SPPF: _sppf,
     Concat: _concat,
     nn.Sequential: _sequential,
     nn.Identity: _identity,
     nn.Upsample: _upsample,
     nn.AvgPool2d: _average_pool,
+    nn.MaxPool2d: _max_pool,
+    nn.ZeroPad2d: _zero_pad,
 }
 
 INSTEAD = {
-    "MaxPool2d": "a maximum over spikes is not the maximum's spike train; use a strided convolution or nn.AvgPool2d",
-    "SPPF": "it pools with a maximum; use strided convolutions or nn.AvgPool2d",
-    "SiLU": "train with clip activations instead",
-    "LeakyReLU": "train with clip activations instead",
+    "SiLU": "train with clip activations instead (spikedet train --activation clip)",
+    "LeakyReLU": "train with clip activations instead (spikedet train --activation leaky)",
     "ConvTranspose2d": "use nn.Upsample (nearest) and a convolution",
+    "C3k2": "use C2f, as yolov8 does",
+    "C2PSA": "attention has no spiking form here; leave it out, as yolov8 does",
+    "": "use Conv, Bottleneck, C2f, C3, SPPF, nn.Upsample (nearest), nn.AvgPool2d or nn.MaxPool2d, Concat, and Detect",
 }
-_ANY_OTHER = "use Conv, Bottleneck, nn.Upsample (nearest), nn.AvgPool2d, Concat and a final Detect"

@@ -1,15 +1,14 @@
 """Detectors: built from YAML through ultralytics, thresholds set from pictures, outputs decoded to boxes."""
 
-from spikedet.models.builder import (
-    ClipDetector,
-    activations,
-    as_clip,
-    as_qc,
-    build_detector,
+from spikedet.models.architecture import (
+    average_pools,
     check_architecture,
+    layer_problem,
     load_model_yaml,
+    read_model_yaml,
 )
-from spikedet.models.storage import load_ann, start_from_
+from spikedet.models.builder import ClipDetector, activations, as_clip, as_qc, build_detector
+from spikedet.models.storage import import_ultralytics, load_ann, start_from_
 from spikedet.models.thresholds import set_largest_thetas_, set_mean_square_best_thetas_
 
 __all__ = [
@@ -17,10 +16,14 @@ __all__ = [
     "activations",
     "as_clip",
     "as_qc",
+    "average_pools",
     "build_detector",
     "check_architecture",
+    "import_ultralytics",
+    "layer_problem",
     "load_ann",
     "load_model_yaml",
+    "read_model_yaml",
     "set_largest_thetas_",
     "set_mean_square_best_thetas_",
     "start_from_",

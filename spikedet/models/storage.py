@@ -1,4 +1,4 @@
-"""ANN checkpoints back as networks."""
+"""ANN checkpoints back as networks, and ultralytics' files as ANN checkpoints."""
 
 from __future__ import annotations
 
@@ -6,9 +6,14 @@ from pathlib import Path
 
 from torch import Tensor
 
-from spikedet.checkpoint import CheckpointMeta, load_checkpoint
+from spikedet.checkpoint import CheckpointMeta, load_checkpoint, save_checkpoint
 from spikedet.errors import CheckpointError
+from spikedet.models.architecture import check_architecture
 from spikedet.models.builder import ClipDetector, build_detector
+from spikedet.models.imported import SUFFIX, read_ultralytics
+
+UNCLIPPED = 1e4
+"""A threshold that no activation reaches."""
 
 
 def load_ann(path: Path) -> tuple[ClipDetector, CheckpointMeta]:
@@ -29,10 +34,36 @@ def load_ann(path: Path) -> tuple[ClipDetector, CheckpointMeta]:
     return model.eval(), meta
 
 
+def import_ultralytics(path: Path, out: Path) -> Path:
+    """Write an ultralytics ``.pt`` detector with ReLU or LeakyReLU as a source ANN that clips nothing yet.
+
+    Raises:
+        CheckpointError: the file cannot be used, or holds a layer that we do not know.
+        ConfigError: its activation or one of its modules cannot spike.
+    """
+    found = read_ultralytics(path)
+    check_architecture(found.architecture, str(path))
+    model = build_detector(found.architecture, found.class_names, theta=UNCLIPPED)
+    missing, extra = model.load_state_dict(found.tensors, strict=False)
+    strange = [name for name in [*missing, *extra] if not name.endswith("log_theta")]
+    if strange:
+        raise CheckpointError(f"{path}: its tensors do not fit its architecture ({', '.join(strange[:3])})")
+    meta = CheckpointMeta(
+        stage="ann",
+        model=path.stem,
+        architecture=found.architecture,
+        class_names=found.class_names,
+        image_size=found.image_size,
+        notes={"imported": path.name},
+    )
+    return save_checkpoint(out, model.state_dict(), meta)
+
+
 def start_from_(model: ClipDetector, path: Path) -> int:
     """Copy a checkpoint's tensors into a network, in place, where name and shape agree.
 
-    So a network for other classes starts from a trained backbone.
+    So a network for other classes starts from a trained backbone, and one with clip activations from an ultralytics
+    ``.pt`` file, whatever activation that was trained with.
 
     Returns:
         Number of tensors copied.
@@ -40,11 +71,11 @@ def start_from_(model: ClipDetector, path: Path) -> int:
     Raises:
         CheckpointError: no ANN checkpoint, or not one tensor of it fits.
     """
-    source, meta = load_ann(path)
+    tensors = read_ultralytics(path).tensors if path.suffix == SUFFIX else load_ann(path)[0].state_dict()
     own = model.state_dict()
-    fitting = {name: value for name, value in source.state_dict().items() if _fits(value, own.get(name))}
+    fitting = {name: value for name, value in tensors.items() if _fits(value, own.get(name))}
     if not fitting:
-        raise CheckpointError(f"{path}: none of its tensors fits this network ({meta.model}); train the same --model")
+        raise CheckpointError(f"{path}: none of its tensors fits this network; train the same --model")
     model.load_state_dict({**own, **fitting})
     return len(fitting)
 

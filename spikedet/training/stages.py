@@ -12,8 +12,10 @@ from spikedet.environment import seed_everything
 from spikedet.errors import ConfigError
 from spikedet.models import (
     ClipDetector,
+    activations,
     as_clip,
     as_qc,
+    average_pools,
     build_detector,
     load_ann,
     load_model_yaml,
@@ -29,8 +31,8 @@ from spikedet.visualization import plot_training
 def train(config: TrainConfig) -> Path:
     """Train a source ANN with clip activations; returns ``OUT/ann.safetensors``."""
     seed_everything(config.seed)
-    dataset = load_dataset(config.data, config.split, strict=config.strict)
-    architecture = load_model_yaml(config.model)
+    dataset = load_dataset(config.data, config.split, strict=config.strict, skip_bad=config.skip_bad)
+    architecture = load_model_yaml(config.model, config.activation)
     model = build_detector(architecture, dataset.class_names, theta=config.theta, theta_per=config.theta_per)
     if config.weights:
         copied = start_from_(model, Path(config.weights))
@@ -53,8 +55,10 @@ def finetune(config: FinetuneConfig) -> Path:
     seed_everything(config.seed)
     source = Path(config.checkpoint)
     model, meta = load_ann(source)
+    if config.pool == "average":
+        model, meta = _average_pools(model, meta)
     data, split = meta.training_data(_absolute(config.data), config.split)
-    dataset = load_dataset(data, split, class_names=meta.class_names, strict=config.strict)
+    dataset = load_dataset(data, split, class_names=meta.class_names, strict=config.strict, skip_bad=config.skip_bad)
     if config.theta_images:
         set_mean_square_best_thetas_(model, dataset.draw(config.theta_images, config.seed), meta.image_size, config.T)
     meta = meta.child(
@@ -72,6 +76,16 @@ def finetune(config: FinetuneConfig) -> Path:
     if config.spiking_forward:
         SpikingForward(config.neuron, config.delay).attach(qc)
     return _run(qc, dataset, config, meta)
+
+
+def _average_pools(model: ClipDetector, meta: CheckpointMeta) -> tuple[ClipDetector, CheckpointMeta]:
+    """The same network with average pooling in place of max-pooling layers; they have no weights."""
+    architecture = average_pools(meta.architecture)
+    made = build_detector(architecture, meta.class_names)
+    for (_, old), (_, new) in zip(activations(model), activations(made), strict=True):
+        new.set_theta(old.theta)
+    made.load_state_dict(model.state_dict())
+    return made.eval(), dataclasses.replace(meta, architecture=architecture)
 
 
 def _teacher(path: Path, student: CheckpointMeta) -> ClipDetector:

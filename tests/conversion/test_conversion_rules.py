@@ -40,6 +40,14 @@ CASES: dict[str, tuple[list[Row], tuple[int, ...], tuple[int, int]]] = {
         (-1,),
         (20, 12),
     ),
+    "MaxPool2d": ([STEM, [-1, 1, "nn.MaxPool2d", [2, 2]]], (-1,), (21, 13)),
+    "MaxPool2d, padded": ([STEM, [-1, 1, "nn.MaxPool2d", [3, 2, 1]]], (-1,), (21, 13)),
+    "ZeroPad2d": ([STEM, [-1, 1, "nn.ZeroPad2d", [[0, 1, 0, 1]]], [-1, 1, "nn.MaxPool2d", [2, 1]]], (-1,), (21, 13)),
+    "C2f": ([STEM, [-1, 2, "C2f", [16, True]]], (-1,), (19, 13)),
+    "C2f without sums": ([STEM, [-1, 1, "C2f", [16]]], (-1,), (19, 13)),
+    "C3": ([STEM, [-1, 2, "C3", [16]]], (-1,), (19, 13)),
+    "SPPF": ([STEM, [-1, 1, "SPPF", [16, 3]]], (-1,), (19, 13)),
+    "DWConv": ([STEM, [-1, 1, "DWConv", [8, 3, 1]]], (-1,), (19, 13)),
     "two scales": ([STEM, [-1, 1, "Conv", [8, 3, 2]]], (0, 1), (19, 13)),
 }
 
@@ -69,7 +77,8 @@ def test_every_registered_rule_has_a_case() -> None:
     """nn.Identity adds no node; it has its own test."""
     from spikedet.conversion.rules import RULES
 
-    tested = {"Conv", "Bottleneck", "Concat", "Sequential", "Upsample", "AvgPool2d", "Identity"}
+    tested = {"Conv", "DWConv", "Bottleneck", "C2f", "C3", "SPPF", "Concat", "Sequential", "Upsample", "AvgPool2d"}
+    tested |= {"MaxPool2d", "ZeroPad2d", "Identity"}
     assert {kind.__name__ for kind in RULES} == tested
 
 
@@ -145,15 +154,11 @@ def same_(model: ClipDetector) -> None:
 @pytest.mark.parametrize(
     ("module", "message"),
     [
-        (
-            nn.MaxPool2d(2),
-            "model.1 (MaxPool2d) cannot spike: a maximum over spikes is not",
-        ),
-        (SPPF(8, 8), "model.1 (SPPF) cannot spike: it pools with a maximum"),
+        (SPPF(8, 8), "model.1.cv1 has the activation Identity, which has no neuron"),
         (nn.SiLU(), "model.1 (SiLU) cannot spike: train with clip activations"),
-        (Unknown(), "model.1 (Unknown) cannot spike: use Conv, Bottleneck, nn.Upsample (nearest)"),
+        (Unknown(), "model.1 (Unknown) cannot spike: use Conv, Bottleneck, C2f, C3"),
         (nn.Conv2d(8, 8, 1), "model.1 (Conv2d) cannot spike"),
-        (nn.Sequential(nn.Identity(), nn.MaxPool2d(2)), "model.1.1 (MaxPool2d) cannot spike"),
+        (nn.Sequential(nn.Identity(), nn.Softmax(1)), "model.1.1 (Softmax) cannot spike"),
         (
             nn.Upsample(scale_factor=2, mode="bilinear"),
             "model.1: upsampling must be nearest by a whole factor, got bilinear",

@@ -11,12 +11,14 @@ import torch
 import yaml
 from torch import nn
 
+from spikedet.config import Activation
 from spikedet.errors import ConfigError
 from spikedet.models import (
     ClipDetector,
     activations,
     as_clip,
     as_qc,
+    average_pools,
     build_detector,
     check_architecture,
     load_model_yaml,
@@ -49,9 +51,9 @@ def test_a_plain_architecture_passes() -> None:
     check_architecture(architecture(), "mine.yaml")
 
 
-@pytest.mark.parametrize("module", ["SPPF", "nn.MaxPool2d", "C2f", "os.system", "torchvision.ops.nms", ""])
+@pytest.mark.parametrize("module", ["C2PSA", "nn.LSTM", "os.system", "torchvision.ops.nms", ""])
 def test_unknown_modules_are_refused(module: str) -> None:
-    with pytest.raises(ConfigError, match=r"mine\.yaml: layer 0 uses .* not supported; use one of Bottleneck, Concat"):
+    with pytest.raises(ConfigError, match=r"mine\.yaml: layer 0 uses .* not supported; use one of Bottleneck, C2f"):
         check_architecture(with_row(-1, 1, module, [8, 3, 2]), "mine.yaml")
 
 
@@ -64,14 +66,30 @@ def test_unknown_activations_are_refused(activation: object) -> None:
 
 
 def test_an_activation_must_be_named() -> None:
-    with pytest.raises(ConfigError, match="activation None cannot spike"):
+    with pytest.raises(ConfigError, match=r"activation 'SiLU \(none is named\)' cannot spike"):
         check_architecture(architecture(activation=None), "mine.yaml")
 
 
-@pytest.mark.parametrize("key", ["scales", "end2end", "kpt_shape", "ch", 3])
+@pytest.mark.parametrize("key", ["ends", "end2end", "kpt_shape", "ch", 3])
 def test_unknown_keys_are_refused(key: object) -> None:
     with pytest.raises(ConfigError, match=rf"mine\.yaml: unknown key '{key}'; known keys are activation, backbone"):
         check_architecture({**architecture(), key: 1}, "mine.yaml")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"scales": {"n": [1, 1]}}, "scales must give three numbers"),
+        ({"scales": [1]}, "scales must give three numbers"),
+        ({"scales": {"n": [1, 1, "x"]}}, "scales must give three numbers"),
+        ({"scales": {"n": [1, 1, 64]}, "scale": "s"}, "there is no scale 's'; expected one of n"),
+        ({"scale": "n"}, "there is no scale 'n'; expected one of none"),
+    ],
+)
+def test_scales_are_numbers_by_letter(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        check_architecture(architecture(**changes), "mine.yaml")
+    check_architecture(architecture(scales={"n": [1, 0.5, 64]}, scale="n"), "mine.yaml")
 
 
 @pytest.mark.parametrize("argument", ["__import__('os').system('true')", "bilinear", "d", "True"])
@@ -157,9 +175,33 @@ def test_a_model_by_path(tmp_path: Path) -> None:
     assert load_model_yaml(str(tmp_path / "mine.yaml")) == architecture()
 
 
+def test_a_model_that_comes_with_ultralytics_and_its_scale() -> None:
+    small, tiny = (load_model_yaml(name, "clip") for name in ("yolov8s.yaml", "yolov3-tiny.yaml"))
+    assert (small["scale"], small["activation"]) == ("s", "torch.nn.ReLU()")
+    assert "scale" not in tiny
+    with pytest.raises(ConfigError, match="activation 'SiLU \\(none is named\\)' cannot spike"):
+        load_model_yaml("yolov8n.yaml")
+    with pytest.raises(ConfigError, match=r"model .elsewhere/yolov8n\.yaml. not found"):
+        load_model_yaml("elsewhere/yolov8n.yaml", "clip")
+
+
+@pytest.mark.parametrize(("activation", "slope"), [("clip", 0.0), ("leaky", 0.1)])
+def test_another_activation_in_place_of_the_files_own(activation: Activation, slope: float, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(architecture(activation="torch.nn.SiLU()")))
+    made = build_detector(load_model_yaml(str(tmp_path / "mine.yaml"), activation), NAMES)
+    assert {a.slope for _, a in activations(made)} == {slope}
+
+
+def test_average_pools_take_the_place_of_maxima() -> None:
+    source = architecture(backbone=[[-1, 1, "Conv", [8, 3, 2]], [-1, 1, "nn.MaxPool2d", [2, 2]]])
+    kept = copy.deepcopy(source)
+    assert [row[2] for row in average_pools(source)["backbone"]] == ["Conv", "nn.AvgPool2d"]
+    assert source == kept
+
+
 def test_an_unknown_model_names_the_known_ones() -> None:
     with pytest.raises(
-        ConfigError, match="model 'huge' not found; expected one of tiny-yolo, tiny-yolo-nano or the path"
+        ConfigError, match="model 'huge' not found; expected one of tiny-yolo, tiny-yolo-nano, the path"
     ):
         load_model_yaml("huge")
 
@@ -233,8 +275,8 @@ def test_class_names_are_the_model_s(model: ClipDetector) -> None:
 
 
 def test_build_refuses_what_was_not_checked() -> None:
-    with pytest.raises(ConfigError, match="unknown key 'scales'"):
-        build_detector({**architecture(), "scales": {}}, NAMES)
+    with pytest.raises(ConfigError, match="unknown key 'ends'"):
+        build_detector({**architecture(), "ends": {}}, NAMES)
 
 
 def test_qc_copy_has_the_same_tensors_and_shares_none(model: ClipDetector) -> None:

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
+import yaml
 from tiny_detector import ARCHITECTURE, IMAGE_SIZE, chain, fingerprint, pictures, same, write_model_yaml
 
 from spikedet.checkpoint import file_sha256, load_checkpoint, read_meta
@@ -244,3 +245,18 @@ def test_stage_1_in_the_sources_folder_leaves_its_state_and_log(tmp_path: Path) 
     before = (out / "ann-state.safetensors").read_bytes(), (out / "ann-log.csv").read_bytes()
     finetune(finetuning(out, checkpoint=str(source)))
     assert ((out / "ann-state.safetensors").read_bytes(), (out / "ann-log.csv").read_bytes()) == before
+
+
+def test_average_pools_before_stage_1(tmp_path: Path, recorded: list[Recorded]) -> None:
+    """The same weights and thresholds, another architecture, which the checkpoint then names."""
+    rows = [[-1, 1, "Conv", [8, 3, 2]], [-1, 1, "nn.MaxPool2d", [2, 2]], [-1, 1, "Conv", [8, 3, 2]]]
+    architecture = {**ARCHITECTURE, "backbone": rows, "head": [[[-1], 1, "Detect", ["nc"]]]}
+    (tmp_path / "pooled.yaml").write_text(yaml.safe_dump(architecture))
+    source = train(training(tmp_path, model=str(tmp_path / "pooled.yaml")))
+    path = finetune(finetuning(tmp_path / "qc", checkpoint=str(source), pool="average", theta_images=0))
+    assert [row[2] for row in read_meta(path).architecture["backbone"]] == ["Conv", "nn.AvgPool2d", "Conv"]
+    tuned, _ = load_ann(path)
+    before, _ = load_ann(source)
+    assert same(tuned.state_dict(), before.state_dict())
+    kept = read_meta(finetune(finetuning(tmp_path / "kept", checkpoint=str(source), theta_images=0)))
+    assert kept.architecture["backbone"][1][2] == "nn.MaxPool2d"

@@ -1,0 +1,125 @@
+"""The graph of a converted network while it is built: rules add nodes, one kind of neuron for all layers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+
+from spikedet.config import MaxPoolRule, Neuron
+from spikedet.conversion.fold import fold_batch_norm
+from spikedet.errors import ConversionError
+from spikedet.quantization import ClippedReLU
+from spikedet.snn import Node, SpikingConv
+
+Rule = Callable[["GraphBuilder", Any, str, list[str]], str]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A layer that cannot spike.
+
+    Attributes:
+        name: its qualified name.
+        kind: type of its module.
+        message: the whole one, with what to use instead.
+        position: number of nodes before it.
+    """
+
+    name: str
+    kind: str
+    message: str
+    position: int
+
+
+@dataclass
+class GraphBuilder:
+    """Nodes in execution order, and how they are to be made.
+
+    Attributes:
+        rules: what is done with a module, by its type.
+        instead: what to use instead of a type without a rule.
+        neuron: of layers with a clipped ReLU.
+        delay: firing delay of every layer.
+        max_pool: the rule for maxima.
+        nodes: made so far.
+        problems: where it is a list, layers that cannot spike are written down there and left out; else they raise.
+    """
+
+    rules: Mapping[type[nn.Module], Rule]
+    instead: Mapping[str, str]
+    neuron: Neuron = "if"
+    delay: int = 0
+    max_pool: MaxPoolRule = "count"
+    nodes: list[Node] = field(default_factory=list)
+    problems: list[Problem] | None = None
+
+    def add(self, name: str, inputs: list[str], module: nn.Module) -> str:
+        """Append a node and return its name."""
+        self.nodes.append(Node(name, tuple(inputs), module))
+        return name
+
+    def convert(self, module: nn.Module, name: str, inputs: list[str]) -> str:
+        """Apply the rule of the module's type.
+
+        Raises:
+            ConversionError: no rule; the message names the layer and what to use instead.
+        """
+        kind = type(module).__name__
+        try:
+            rule = self.rules.get(type(module))
+            if rule is None:
+                raise ConversionError(f"{name} ({kind}) cannot spike: {self.instead.get(kind, self.instead[''])}")
+            return rule(self, module, name, inputs)
+        except ConversionError as error:
+            if self.problems is None:
+                raise
+            self.problems.append(Problem(name, kind, str(error), len(self.nodes)))
+            return inputs[0]
+
+    def convolution(self, conv: nn.Conv2d, norm: nn.BatchNorm2d | None, act: Any, name: str, inputs: list[str]) -> str:
+        """A convolution, its optional BN and its clip activation, as one spiking layer."""
+        if not isinstance(act, ClippedReLU):
+            raise ConversionError(
+                f"{name} has the activation {type(act).__name__}, which has no neuron: "
+                "train with clip activations (spikedet train), then convert"
+            )
+        check_convolution(conv, name)
+        neuron = self._neuron(act, name)
+        weight, bias = fold_batch_norm(conv, norm)
+        theta = act.theta.detach().expand(len(weight)).clone()
+        layer = SpikingConv(
+            weight,
+            bias,
+            theta,
+            stride=conv.stride,
+            padding=pair(conv.padding),
+            dilation=conv.dilation,
+            groups=conv.groups,
+            neuron=neuron,
+            slope=act.slope,
+            delay=self.delay,
+        )
+        return self.add(name, inputs, layer)
+
+    def _neuron(self, act: ClippedReLU, name: str) -> Neuron:
+        """The neuron of an activation: a leaky one has the asymmetric, others what was asked for."""
+        if act.slope and self.neuron in ("if", "asymmetric"):
+            return "asymmetric"
+        if act.slope or self.neuron == "asymmetric":
+            kind = "LeakyReLU" if act.slope else "ReLU"
+            raise ConversionError(
+                f"{name} has a clipped {kind}, which no {self.neuron} neuron stands for: use --neuron if"
+            )
+        return self.neuron
+
+
+def check_convolution(conv: nn.Conv2d, name: str) -> None:
+    if conv.padding_mode != "zeros" or isinstance(conv.padding, str):
+        raise ConversionError(f"{name}: padding {conv.padding_mode}/{conv.padding} is not supported; use zero padding")
+
+
+def pair(value: Any) -> tuple[int, int]:
+    return (int(value[0]), int(value[1]))

@@ -1,0 +1,154 @@
+"""Model YAMLs: found by name, and checked against a whitelist before anything in them reaches ultralytics.
+
+Ultralytics passes ``activation:`` to eval and looks modules up by name.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from pathlib import Path
+from typing import Any
+
+import ultralytics
+import yaml
+
+from spikedet.config import Activation
+from spikedet.errors import ConfigError
+from spikedet.resources import resource_folder
+
+ALLOWED_MODULES = frozenset(
+    {"Conv", "DWConv", "Bottleneck", "C2f", "C3", "SPPF", "Concat", "Detect"}
+    | {"nn.Upsample", "nn.AvgPool2d", "nn.MaxPool2d", "nn.ZeroPad2d", "nn.Identity"}
+)
+ALLOWED_ACTIVATION = re.compile(r"(torch\.)?nn\.(ReLU\(\)|LeakyReLU\((0?\.\d{1,6})?\))")
+ACTIVATIONS = {"clip": "torch.nn.ReLU()", "leaky": "torch.nn.LeakyReLU(0.1)"}
+_ALLOWED_WORDS = frozenset({"nc", "nearest", "None"})
+_ALLOWED_KEYS = frozenset(
+    {"nc", "activation", "depth_multiple", "width_multiple", "scales", "scale", "reg_max", "backbone", "head"}
+)
+
+
+def load_model_yaml(model: str, activation: Activation = "") -> dict[str, Any]:
+    """A model's architecture, checked.
+
+    Args:
+        model: a name under configs/models, the path of a YAML file, or the file name of a model that comes with
+            ultralytics (``yolov8n.yaml``; a letter for the scale).
+        activation: ``clip`` or ``leaky`` in place of the file's own.
+
+    Raises:
+        ConfigError: no such model, malformed YAML, or something outside the whitelist.
+    """
+    architecture, source = read_model_yaml(model, activation)
+    check_architecture(architecture, source)
+    return architecture
+
+
+def read_model_yaml(model: str, activation: Activation = "") -> tuple[dict[str, Any], str]:
+    """The same, not checked yet, and what to call it in messages."""
+    path, scale = _find(model)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: not a valid YAML file ({error})") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: expected a mapping with backbone and head")
+    architecture = {**content, **({"scale": scale} if scale else {})}
+    return architecture | ({"activation": ACTIVATIONS[activation]} if activation else {}), str(path)
+
+
+def average_pools(architecture: dict[str, Any]) -> dict[str, Any]:
+    """The same architecture with average pooling in place of every ``nn.MaxPool2d`` layer."""
+    made = copy.deepcopy(architecture)
+    for row in [*made["backbone"], *made["head"]]:
+        row[2] = "nn.AvgPool2d" if row[2] == "nn.MaxPool2d" else row[2]
+    return made
+
+
+def _find(model: str) -> tuple[Path, str]:
+    """The file of a model and the scale that its name asks for."""
+    own = resource_folder("configs") / "models"
+    path = Path(model) if model.endswith((".yaml", ".yml")) else own / f"{model}.yaml"
+    if path.is_file():
+        return path, ""
+    folder = Path(ultralytics.__file__).parent / "cfg" / "models"
+    bundled = {found.stem: found for found in sorted(folder.rglob("*.yaml"))} if path.suffix else {}
+    if path.stem in bundled and path.name == model:
+        return bundled[path.stem], ""
+    scaled = re.fullmatch(r"(yolov?\d+)([nslmx])(.*)", path.stem)
+    if scaled and scaled[1] + scaled[3] in bundled and path.name == model:
+        return bundled[scaled[1] + scaled[3]], scaled[2]
+    known = ", ".join(sorted(p.stem for p in own.glob("*.yaml")))
+    raise ConfigError(
+        f"model {model!r} not found; expected one of {known}, the path of a model YAML, or the file name of one of "
+        "ultralytics' (yolov3-tiny.yaml, yolov5n.yaml, yolov8n.yaml)"
+    )
+
+
+def check_architecture(architecture: Any, source: str) -> None:
+    """Refuse an architecture that names anything outside the whitelist, before ultralytics sees it."""
+    if not isinstance(architecture, dict) or not {"backbone", "head"} <= architecture.keys():
+        raise ConfigError(f"{source}: expected a mapping with backbone and head")
+    if unknown := sorted(map(str, architecture.keys() - _ALLOWED_KEYS)):
+        raise ConfigError(f"{source}: unknown key {unknown[0]!r}; known keys are {', '.join(sorted(_ALLOWED_KEYS))}")
+    activation = architecture.get("activation")
+    if not isinstance(activation, str) or not ALLOWED_ACTIVATION.fullmatch(activation):
+        raise ConfigError(
+            f"{source}: activation {activation or 'SiLU (none is named)'!r} cannot spike; write activation: "
+            "torch.nn.ReLU() or torch.nn.LeakyReLU(0.1) into it, or train with --activation clip or leaky"
+        )
+    if problem := _scale_problem(architecture.get("scales", {}), architecture.get("scale")):
+        raise ConfigError(f"{source}: {problem}")
+    for key in ("nc", "reg_max", "depth_multiple", "width_multiple"):
+        value = architecture.get(key, 1)
+        if not _is_number(value) or value <= 0:
+            raise ConfigError(f"{source}: {key} must be a positive number, got {value!r}")
+    if not all(isinstance(architecture[part], list) and architecture[part] for part in ("backbone", "head")):
+        raise ConfigError(f"{source}: backbone and head must be lists of layers")
+    rows = [*architecture["backbone"], *architecture["head"]]
+    for index, row in enumerate(rows):
+        if problem := layer_problem(row, index):
+            raise ConfigError(f"{source}: layer {index} {problem}")
+    if rows[-1][2] != "Detect" or any(row[2] == "Detect" for row in rows[:-1]):
+        raise ConfigError(f"{source}: the last layer, and only it, must be Detect")
+
+
+def _scale_problem(scales: Any, scale: Any) -> str | None:
+    """What is wrong with the scales of a model family, if anything."""
+    if not isinstance(scales, dict) or not all(
+        isinstance(name, str) and isinstance(numbers, list) and len(numbers) == 3 and all(map(_is_number, numbers))
+        for name, numbers in scales.items()
+    ):
+        return f"scales must give three numbers (depth, width, largest width) for each letter, got {scales!r}"
+    if scale is not None and scale not in scales:
+        return f"there is no scale {scale!r}; expected one of {', '.join(scales) or 'none'}"
+    return None
+
+
+def layer_problem(row: Any, index: int) -> str | None:
+    """What is wrong with one row of an architecture, if anything."""
+    if not (isinstance(row, list) and len(row) == 4 and isinstance(row[3], list)):
+        return f"must be [from, repeats, module, [args]], got {row!r}"
+    origins, repeats, module, arguments = row
+    if not isinstance(module, str) or module not in ALLOWED_MODULES:
+        return f"uses {module!r}, which is not supported; use one of {', '.join(sorted(ALLOWED_MODULES))}"
+    listed = origins if isinstance(origins, list) and origins else [origins]
+    if not all(isinstance(o, int) and not isinstance(o, bool) and -max(index, 1) <= o < index for o in listed):
+        return f"reads from {origins!r}; expected earlier layers by index, or -1"
+    if not isinstance(repeats, int) or repeats < 1:
+        return f"is repeated {repeats!r} times; expected a whole number"
+    if isinstance(origins, list) != (module in ("Concat", "Detect")):
+        return f"reads from {origins!r}; only Concat and Detect read from a list of layers"
+    flat = list(arguments)
+    while flat:
+        argument = flat.pop()
+        if isinstance(argument, list):
+            flat.extend(argument)
+        elif isinstance(argument, dict) or (isinstance(argument, str) and argument not in _ALLOWED_WORDS):
+            return f"has the argument {argument!r}, which is not allowed"
+    return None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -1,0 +1,97 @@
+"""Ultralytics' own checkpoints: read without running what is in them, or refused."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny_detector import ARCHITECTURE, detector
+from ultralytics.nn.tasks import DetectionModel
+
+from spikedet.config import ConvertConfig
+from spikedet.convert import convert
+from spikedet.errors import CheckpointError, ConfigError
+from spikedet.models import activations, import_ultralytics, load_ann, start_from_
+from spikedet.models.imported import read_ultralytics
+
+
+def write_pt(path: Path, **changes: Any) -> Path:
+    """A file as ultralytics writes it, of a small detector."""
+    torch.manual_seed(1)
+    model = DetectionModel({**ARCHITECTURE, **changes}, ch=3, nc=2, verbose=False)
+    model.names = {0: "a", 1: "b"}
+    torch.save({"model": model.half(), "ema": None, "train_args": {"imgsz": 96}, "epoch": -1}, path)
+    return path
+
+
+def test_what_a_file_says(tmp_path: Path) -> None:
+    found = read_ultralytics(write_pt(tmp_path / "net.pt"))
+    assert (found.class_names, found.image_size) == (("a", "b"), 96)
+    assert found.architecture["activation"] == ARCHITECTURE["activation"]
+    assert {value.dtype for name, value in found.tensors.items() if "num_batches" not in name} == {torch.float32}
+
+
+def test_an_imported_network_answers_as_it_did(tmp_path: Path) -> None:
+    source = write_pt(tmp_path / "net.pt")
+    model, meta = load_ann(import_ultralytics(source, tmp_path / "ann.safetensors"))
+    images = torch.rand(2, 3, 96, 96)
+    expected = torch.load(source, weights_only=False)["model"].float().eval()(images)[0]
+    torch.testing.assert_close(model(images)[0], expected, rtol=1e-4, atol=1e-3)
+    assert (meta.stage, meta.model, meta.image_size, meta.class_names) == ("ann", "net", 96, ("a", "b"))
+    assert all(a.theta.min() > 1000 for _, a in activations(model))
+
+
+def test_training_starts_from_its_tensors(tmp_path: Path) -> None:
+    """Also from a network with SiLU: only the activations differ. The classifier's last layer has other classes."""
+    path = write_pt(tmp_path / "net.pt", activation="torch.nn.SiLU()")
+    model = detector()
+    count = start_from_(model, path)
+    state, theirs = model.state_dict(), read_ultralytics(path).tensors
+    assert torch.equal(state["model.0.conv.weight"], theirs["model.0.conv.weight"])
+    assert 0 < count < len(state)
+
+
+def test_conversion_needs_pictures_and_a_known_activation(tmp_path: Path) -> None:
+    relu, silu = write_pt(tmp_path / "r.pt"), write_pt(tmp_path / "s.pt", activation="torch.nn.SiLU()")
+    with pytest.raises(ConfigError, match=r"r: its checkpoint names no training pictures; give --data and --split"):
+        convert(ConvertConfig(checkpoint=str(relu), T=4, out=str(tmp_path / "out")))
+    with pytest.raises(ConfigError, match=r"s\.pt: activation 'torch\.nn\.SiLU\(\)' cannot spike"):
+        convert(ConvertConfig(checkpoint=str(silu), T=4, out=str(tmp_path / "out")))
+    written = convert(ConvertConfig(checkpoint=str(relu), T=4, theta_images=0, out=str(tmp_path / "out")))
+    assert [path.name for path in written] == ["ann.safetensors", "copied.safetensors"]
+
+
+class Runs:
+    """Runs code when it is unpickled."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, (str(self.trace),)
+
+
+def test_nothing_in_a_file_is_run(tmp_path: Path) -> None:
+    torch.save({"model": Runs(tmp_path / "ran")}, tmp_path / "evil.pt")
+    with pytest.raises(CheckpointError, match=r"evil\.pt: refused, not an ultralytics detection checkpoint"):
+        read_ultralytics(tmp_path / "evil.pt")
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("content", ["nothing", "text", "truncated", "tensors", "number"])
+def test_what_is_no_such_file_is_refused(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "x.pt"
+    whole = write_pt(tmp_path / "net.pt").read_bytes()
+    path.write_bytes({"nothing": b"", "text": b"hello", "truncated": whole[:2000]}.get(content, b""))
+    if content in ("tensors", "number"):
+        torch.save({"model": {"a": torch.ones(2)}} if content == "tensors" else 3, path)
+    with pytest.raises(CheckpointError, match=r"x\.pt: refused, not an ultralytics detection checkpoint"):
+        read_ultralytics(path)
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"none\.pt: no such checkpoint"):
+        read_ultralytics(tmp_path / "none.pt")
