@@ -12,6 +12,7 @@ from spikedet.snn.backend import Backend
 from spikedet.snn.layers import Readout, SpikingConv
 from spikedet.snn.native.backend import NativeBackend
 from spikedet.snn.network import Node, SpikingNetwork
+from spikedet.snn.operations import MaxPool
 
 FLOAT = 4
 FIRING_RATE = 0.15
@@ -45,8 +46,10 @@ def estimate_bytes(backend: Backend, image_hw: tuple[int, int], batch: int, chun
 
 
 def _states(network: SpikingNetwork, shapes: Shapes, batch: int) -> int:
-    """Potentials, signed counts, and the potential of a constant input with the copies made on the way to it."""
-    total = 0
+    """Potentials, signed counts, the potential of a constant input with the copies made on the way to it, and what
+    max-pooling remembers (2 bytes natively, taken as 4)."""
+    pooled = [node for node in network.nodes if isinstance(node.module, MaxPool)]
+    total = sum(FLOAT * batch * (math.prod(shapes[n.inputs[0]]) + math.prod(shapes[n.name])) for n in pooled)
     for node, layer in network.spiking():
         copies = 1 + (layer.neuron == "signed") + 3 * network.is_constant(node.inputs[0])
         total += FLOAT * batch * math.prod(shapes[node.name]) * copies
