@@ -104,7 +104,7 @@ def spiking(out: Path, network: NetworkSettings, settings: dict[str, Any]) -> Pa
                 out=str(copied.parent),
             )
         )
-    settings = {"seed": network.seed, **settings, **network.calibrate}
+    settings = {"seed": network.seed, "resume": True, **settings, **network.calibrate}
     config = CalibrateConfig(checkpoint=str(copied), out=str(folder), **settings)
     last = folder / ("fine.safetensors" if config.fine else "coarse.safetensors")
     if network.calibrated and network.method == "two-stage" and not last.exists():

@@ -224,6 +224,7 @@ class CalibrateConfig(Checked):
         surrogate_width: width of the rectangular surrogate, in units of theta.
         precision: of the convolutions in training steps; held-out errors and the spikes kept are always fp32.
         memory_budget_gb: cached spike trains above this go to disk.
+        resume: go on with the layer that an interrupted calibration of the same network was in.
         seed: of the draw and the crops.
         out: output folder; empty is the checkpoint's folder.
     """
@@ -246,6 +247,7 @@ class CalibrateConfig(Checked):
     surrogate_width: float = 1.0
     precision: Precision = "fp32"
     memory_budget_gb: float = 4.0
+    resume: bool = False
     seed: int = 0
     out: str = ""
 
@@ -269,6 +271,7 @@ class ConvertConfig(Checked):
         dry_run: only say, layer by layer, what would become of the model (a checkpoint, a model YAML or an
             ultralytics .pt file), and which layers cannot spike.
         activation: of a model YAML or .pt file in a dry run, as in training.
+        resume: in Stage I and II, go on where they were interrupted.
         finetune: run Stage I first.
         finetune_epochs: epochs of Stage I.
         calibrate: run Stage II afterwards.
@@ -290,6 +293,7 @@ class ConvertConfig(Checked):
     theta_images: int = 32
     dry_run: bool = False
     activation: Activation = ""
+    resume: bool = False
     finetune: bool = False
     finetune_epochs: int = 30
     calibrate: bool = False

@@ -52,6 +52,7 @@ def convert(config: ConvertConfig) -> list[Path]:
             T=_time_steps(config, read_meta(source).T),
             theta_images=config.theta_images,
             epochs=config.finetune_epochs,
+            resume=config.resume,
             seed=config.seed,
             out=str(out),
         )
@@ -97,6 +98,7 @@ def convert(config: ConvertConfig) -> list[Path]:
             skip_bad=config.skip_bad,
             images=config.images,
             epochs=config.epochs,
+            resume=config.resume,
             seed=config.seed,
             out=str(out),
         )

@@ -13,9 +13,11 @@ from torch import Tensor, nn
 from spikedet.calibration.coarse import coarse_calibrate_
 from spikedet.calibration.estimate import estimate, probe_batch
 from spikedet.calibration.fine import fine_calibrate_
+from spikedet.calibration.finished import FinishedLayers, calibration_key
 from spikedet.calibration.observer import Indices, Observer
+from spikedet.calibration.report import LayerReport
 from spikedet.calibration.store import ByteStore
-from spikedet.checkpoint import CheckpointMeta
+from spikedet.checkpoint import CheckpointMeta, file_sha256, load_checkpoint
 from spikedet.config import CalibrateConfig
 from spikedet.conversion import load_spiking, save_spiking
 from spikedet.data import load_dataset
@@ -27,24 +29,6 @@ from spikedet.snn.operations import SpikeOp
 
 MAX_LEVELS = 255
 """Levels of a QC activation are cached in one byte."""
-
-
-@dataclasses.dataclass(frozen=True)
-class LayerReport:
-    """What calibration did to one layer: mean squared errors in squared activation units (read-outs: logits)."""
-
-    layer: str
-    coarse_before: float
-    fine_before: float | None
-    fine_after: float | None
-    epochs: int
-    seconds: float
-
-    def __str__(self) -> str:
-        text = f"{self.layer:<18} MSE {self.coarse_before:.3e} as copied"
-        if self.fine_before is not None:
-            text += f"; held out {self.fine_before:.3e} after coarse -> {self.fine_after:.3e} after fine"
-        return f"{text}  ({self.epochs} epochs, {self.seconds:.1f} s)"
 
 
 def calibrate(config: CalibrateConfig) -> list[Path]:
@@ -63,16 +47,36 @@ def calibrate(config: CalibrateConfig) -> list[Path]:
     images = to_input([drawn.read_image(i) for i in range(len(drawn))], meta.image_size)
     print(f"Stage II on {len(drawn)} pictures of {drawn.split}: {estimate(network, images, config)}", flush=True)
     out = Path(config.out) if config.out else source.parent
+    key = calibration_key(file_sha256(source), config, drawn)
     written = []
-    for fine in (False, True) if config.fine else (False,):
-        made, reports = calibrate_network(network, images, config, fine=fine)
-        stage = "fine" if fine else "coarse"
-        written.append(save_spiking(out / f"{stage}.safetensors", made, _child(meta, source, stage, config, reports)))
+    for stage in ("coarse", "fine") if config.fine else ("coarse",):
+        path = out / f"{stage}.safetensors"
+        if not (config.resume and _is_result(path, key)):
+            finished = FinishedLayers(out / f"{stage}-state.safetensors", key, resume=config.resume)
+            if len(finished):
+                print(f"resumed after {len(finished)} layers of the {stage} calibration", flush=True)
+            made, reports = calibrate_network(network, images, config, fine=stage == "fine", finished=finished)
+            save_spiking(path, made, _child(meta, source, stage, config, reports, key))
+            finished.remove()
+        written.append(path)
     return written
 
 
+def _is_result(path: Path, key: str) -> bool:
+    """Whether a whole checkpoint is there that this very calibration has made."""
+    try:
+        return load_checkpoint(path)[1].notes.get("calibration") == key
+    except CheckpointError:
+        return False
+
+
 def calibrate_network(
-    network: SpikingNetwork, images: Tensor, config: CalibrateConfig, *, fine: bool
+    network: SpikingNetwork,
+    images: Tensor,
+    config: CalibrateConfig,
+    *,
+    fine: bool,
+    finished: FinishedLayers | None = None,
 ) -> tuple[SpikingNetwork, list[LayerReport]]:
     """A calibrated copy of ``network`` and what was done to each layer.
 
@@ -81,18 +85,26 @@ def calibrate_network(
         images: ``[n, 3, H, W]`` calibration pictures; the last fifth is held out for early stopping.
         config: see ``CalibrateConfig``.
         fine: also the fine calibration of every layer, after its coarse one.
+        finished: layers that are done already, and where those to come are kept.
     """
+    finished = FinishedLayers() if finished is None else finished
     made = copy.deepcopy(network)
     reports: list[LayerReport] = []
     if config.potential_per == "neuron":
         _expand_potentials_(made, (images.shape[-2], images.shape[-1]))
-    for _ in range(config.passes):
-        made, reports = _one_pass(network, made, images, config, fine)
+    for number in range(config.passes):
+        made, reports = _one_pass(network, made, images, config, fine, finished, number)
     return made, reports
 
 
 def _one_pass(
-    reference: SpikingNetwork, start: SpikingNetwork, images: Tensor, config: CalibrateConfig, fine: bool
+    reference: SpikingNetwork,
+    start: SpikingNetwork,
+    images: Tensor,
+    config: CalibrateConfig,
+    fine: bool,
+    finished: FinishedLayers,
+    number: int,
 ) -> tuple[SpikingNetwork, list[LayerReport]]:
     """Every layer once, from ``start``; the targets are those of ``reference``, with its copied weights."""
     made = copy.deepcopy(start)
@@ -111,18 +123,22 @@ def _one_pass(
             spiking = isinstance(node.module, SpikingConv)
             if spiking:
                 observer.observe(node, _slices(everything, size))
-            before = coarse_calibrate_(observer, node, _slices(everything, size))
-            fine_before, fine_after, epochs = None, None, 0
-            if fine:
-                fine_before, fine_after, epochs = fine_calibrate_(observer, node, training, held_out, config)
+            report = finished.take(node.module, f"{number}/{node.name}")
+            if report is None:
+                before = coarse_calibrate_(observer, node, _slices(everything, size))
+                fine_before, fine_after, epochs = None, None, 0
+                if fine:
+                    fine_before, fine_after, epochs = fine_calibrate_(observer, node, training, held_out, config)
+                seconds = time.perf_counter() - started
+                report = LayerReport(node.name, before, fine_before, fine_after, epochs, seconds)
+                finished.add(node.module, f"{number}/{node.name}", report)
+                if fine:
+                    print(report, flush=True)
             if spiking:
                 observer.record(node, _slices(everything, size))
             else:
                 observer.release(node)
-            seconds = time.perf_counter() - started
-            reports.append(LayerReport(node.name, before, fine_before, fine_after, epochs, seconds))
-            if fine:
-                print(reports[-1], flush=True)
+            reports.append(report)
     finally:
         store.close()
     return made, reports
@@ -142,12 +158,12 @@ def _slices(indices: list[int], size: int) -> Iterator[Indices]:
 
 
 def _child(
-    meta: CheckpointMeta, source: Path, stage: str, config: CalibrateConfig, reports: list[LayerReport]
+    meta: CheckpointMeta, source: Path, stage: str, config: CalibrateConfig, reports: list[LayerReport], key: str
 ) -> CheckpointMeta:
     return meta.child(
         source,
         stage=stage,
         config={**meta.config, "calibrate": dataclasses.asdict(config)},
-        notes={"layers": [dataclasses.asdict(r) for r in reports]},
+        notes={"layers": [dataclasses.asdict(r) for r in reports], "calibration": key},
         seed=config.seed,
     )

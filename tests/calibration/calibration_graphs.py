@@ -13,7 +13,8 @@ from spikedet.calibration.observer import Observer
 from spikedet.calibration.store import ByteStore
 from spikedet.config import CalibrateConfig
 from spikedet.snn import IMAGE, Node, Readout, SpikingConv, SpikingNetwork, fire
-from spikedet.snn.layers import Add, AvgPool, Concat, SpikeOp, Upsample, broadcast
+from spikedet.snn.layers import broadcast
+from spikedet.snn.operations import Add, AvgPool, Concat, SpikeOp, Upsample
 
 PLENTY = 2.0**30
 

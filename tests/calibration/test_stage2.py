@@ -310,3 +310,66 @@ def test_one_potential_per_neuron(tmp_path: Path) -> None:
     layers = list(network.spiking())
     assert all(layer.u0.shape == shapes[node.name] for node, layer in layers)
     assert any(layer.u0.flatten(1).std(1).max() > 0 for _, layer in layers)
+
+
+# --- interruptions --------------------------------------------------------------------------------------------------
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("after", [0, 1, 4, 9])
+@pytest.mark.parametrize("passes", [1, 2])
+def test_an_interrupted_calibration_goes_on_at_its_layer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int, passes: int
+) -> None:
+    """What it writes is the same, bit by bit, and no finished layer is calibrated again."""
+    whole = [load_checkpoint(path)[0] for path in run(tmp_path / "whole", passes=passes)]
+    calibrated: list[str] = []
+    plain = stage2.fine_calibrate_
+
+    def until(limit: int) -> None:
+        def counted(observer: Any, node: Any, *rest: Any) -> Any:
+            if len(calibrated) == limit:
+                raise Killed
+            result = plain(observer, node, *rest)
+            calibrated.append(node.name)
+            return result
+
+        monkeypatch.setattr(stage2, "fine_calibrate_", counted)
+
+    until(after)
+    with pytest.raises(Killed):
+        run(tmp_path / "cut", passes=passes)
+    until(1000)
+    resumed = [load_checkpoint(path)[0] for path in run(tmp_path / "cut", passes=passes, resume=True)]
+    assert all(same(a, b) for a, b in zip(whole, resumed, strict=True))
+    network, _ = load_spiking(chain()["copied"])
+    layers = [node.name for node in network.nodes if isinstance(node.module, (SpikingConv, Readout))]
+    assert calibrated == layers * passes
+    assert sorted(path.name for path in (tmp_path / "cut").iterdir()) == ["coarse.safetensors", "fine.safetensors"]
+
+
+def test_what_is_done_is_not_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = run(tmp_path)
+    before = fingerprint(tmp_path)
+    monkeypatch.setattr(stage2, "calibrate_network", None)
+    assert run(tmp_path, resume=True) == first
+    assert fingerprint(tmp_path) == before
+
+
+@pytest.mark.parametrize("changes", [{"seed": 1}, {"images": 5}, {"epochs": 2}, {"train_weights": False}])
+def test_layers_of_another_calibration_are_not_taken(tmp_path: Path, changes: dict[str, Any]) -> None:
+    run(tmp_path / "a")
+    resumed = run(tmp_path / "a", resume=True, **changes)[-1]
+    fresh = run(tmp_path / "b", **changes)[-1]
+    assert same(load_checkpoint(resumed)[0], load_checkpoint(fresh)[0])
+
+
+@pytest.mark.parametrize("content", [b"", b"no state", None])
+def test_a_state_that_is_not_whole_is_none(tmp_path: Path, calibrated: Path, content: bytes | None) -> None:
+    state = tmp_path / "fine-state.safetensors"
+    state.write_bytes((calibrated / "fine.safetensors").read_bytes() if content is None else content)
+    assert same(load_checkpoint(run(tmp_path, resume=True)[-1])[0], load_checkpoint(calibrated / "fine.safetensors")[0])
+    assert not state.exists()

@@ -1,0 +1,86 @@
+"""The layers of a calibration that are done, on disk, so that an interrupted one goes on at the layer it was in.
+
+Every layer is calibrated from seeds of its own, so what is left comes out bit by bit as if nothing had happened.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from spikedet.calibration.report import LayerReport
+from spikedet.config import CalibrateConfig
+from spikedet.data import DetectionDataset
+from spikedet.files import atomic_path
+
+_KEY = "spikedet-calibration"
+_NOT_MATTERING = frozenset({"checkpoint", "data", "split", "skip_bad", "out", "resume", "memory_budget_gb"})
+
+
+def calibration_key(network_sha256: str, config: CalibrateConfig, pictures: DetectionDataset) -> str:
+    """Changes with the network, the pictures and every setting that changes the result."""
+    settings = {k: v for k, v in dataclasses.asdict(config).items() if k not in _NOT_MATTERING}
+    images = [[s.image_id, *s.image_hw, s.image_path.stat().st_size] for s in pictures.samples]
+    return hashlib.sha256(json.dumps([network_sha256, settings, images], sort_keys=True).encode()).hexdigest()
+
+
+class FinishedLayers:
+    """Tensors and reports of the layers that are done, by pass and name.
+
+    Args:
+        path: the file; None keeps nothing.
+        key: what the calibration is of; a file with another key is not used.
+        resume: begin with what is in the file.
+    """
+
+    def __init__(self, path: Path | None = None, key: str = "", *, resume: bool = False) -> None:
+        self.path, self.key = path, key
+        self._tensors: dict[str, Tensor] = {}
+        self._reports: dict[str, LayerReport] = {}
+        if path is not None and resume:
+            self._read(path)
+
+    def __len__(self) -> int:
+        return len(self._reports)
+
+    def take(self, module: nn.Module, name: str) -> LayerReport | None:
+        """Load a finished layer's tensors into it, in place; None if it is not finished."""
+        report = self._reports.get(name)
+        if report is not None:
+            prefix = f"{name}/"
+            found = {key.removeprefix(prefix): v for key, v in self._tensors.items() if key.startswith(prefix)}
+            module.load_state_dict(found)
+        return report
+
+    def add(self, module: nn.Module, name: str, report: LayerReport) -> None:
+        """Write a layer that has just been finished beside the others, in one step."""
+        if self.path is None:
+            return
+        self._reports[name] = report
+        self._tensors |= {f"{name}/{key}": value.detach().clone() for key, value in module.state_dict().items()}
+        reports = {name: dataclasses.asdict(report) for name, report in self._reports.items()}
+        with atomic_path(self.path) as temporary:
+            save_file(self._tensors, temporary, metadata={_KEY: json.dumps({"key": self.key, "reports": reports})})
+
+    def remove(self) -> None:
+        """The calibration is through."""
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)
+
+    def _read(self, path: Path) -> None:
+        try:
+            with safe_open(path, framework="pt") as file:
+                header = json.loads((file.metadata() or {})[_KEY])
+                if header["key"] != self.key:
+                    return
+                reports = {name: LayerReport(**report) for name, report in header["reports"].items()}
+                self._tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+                self._reports = reports
+        except (SafetensorError, OSError, KeyError, ValueError, TypeError):
+            return  # no file, or none of ours: from the beginning

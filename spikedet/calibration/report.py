@@ -1,0 +1,23 @@
+"""What calibration did to each layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class LayerReport:
+    """What calibration did to one layer: mean squared errors in squared activation units (read-outs: logits)."""
+
+    layer: str
+    coarse_before: float
+    fine_before: float | None
+    fine_after: float | None
+    epochs: int
+    seconds: float
+
+    def __str__(self) -> str:
+        text = f"{self.layer:<18} MSE {self.coarse_before:.3e} as copied"
+        if self.fine_before is not None:
+            text += f"; held out {self.fine_before:.3e} after coarse -> {self.fine_after:.3e} after fine"
+        return f"{text}  ({self.epochs} epochs, {self.seconds:.1f} s)"
