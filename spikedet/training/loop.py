@@ -26,6 +26,7 @@ from spikedet.environment import pick_device, seed_everything
 from spikedet.errors import TrainingError
 from spikedet.evaluation.measures import measure
 from spikedet.evaluation.predict import predict_dataset
+from spikedet.files import write_text
 from spikedet.models import ClipDetector
 from spikedet.progress import make_progress
 from spikedet.training.dataset import AugmentedDataset
@@ -79,7 +80,8 @@ class TrainingLoop(DetectionTrainer):
         self.callbacks: dict[str, list[Any]] = defaultdict(list)
         self.progress = make_progress()
         self.callbacks["on_train_epoch_start"] = [
-            lambda loop: loop.progress.reset(loop.bar, total=len(loop.train_loader))
+            lambda loop: loop.progress.reset(loop.bar, total=len(loop.train_loader)),
+            lambda loop: seed_epoch(loop.train_loader, config.seed, loop.epoch),
         ]
         self.callbacks["on_train_batch_end"] = [lambda loop: loop.progress.advance(loop.bar)]
         self.bar = self.progress.add_task("batches")
@@ -187,6 +189,7 @@ class TrainingLoop(DetectionTrainer):
         self.best_fitness = facts["best_fitness"]
         self.stopper.best_fitness, self.stopper.best_epoch = facts["stopper"]
         self.start_epoch = facts["epoch"] + 1
+        forget_epochs(self.csv, self.start_epoch)
         print(f"resumed after epoch {self.start_epoch} of {self.epochs}", flush=True)
 
     def _handle_nan_recovery(self, epoch: int) -> bool:
@@ -205,6 +208,28 @@ class TrainingLoop(DetectionTrainer):
             self.train()
         if not finite(self.ema.ema.state_dict()):
             raise TrainingError(f"{self.out}: the averaged network is no longer finite; try a lower --lr")
+
+
+def seed_epoch(loader: Any, seed: int, epoch: int) -> None:
+    """Everything random of one epoch, so that an interrupted run goes on as it would have gone on.
+
+    With loading processes of their own, the order of the pictures is not among it: they have drawn it ahead.
+    """
+    seed_everything(seed + 1 + epoch)
+    loader.generator.manual_seed(seed + 1 + epoch)
+    if loader.num_workers == 0:
+        loader.reset()  # the sampler may be in the middle of a permutation
+    for transform in getattr(loader.dataset.transforms, "transforms", []):
+        if callable(reseed := getattr(getattr(transform, "transform", None), "set_random_seed", None)):
+            reseed(seed + 1 + epoch)
+
+
+def forget_epochs(log: Path, done: int) -> None:
+    """Drop the lines of a log that come after ``done`` epochs: their state was not saved."""
+    if log.exists():
+        head, *lines = log.read_text(encoding="utf-8").splitlines()
+        kept = [line for line in lines if int(line.split(",")[0]) <= done]
+        write_text(log, "\n".join([head, *kept]) + "\n")
 
 
 def state_path(config: LoopConfig, name: str) -> Path:

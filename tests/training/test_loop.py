@@ -269,6 +269,29 @@ def test_resuming_keeps_the_log(tmp_path: Path) -> None:
     assert epochs_logged(tmp_path / "out") == [1, 2]
 
 
+@pytest.mark.parametrize("cut", [1, 2])
+def test_an_interrupted_run_ends_as_if_nothing_had_happened(tmp_path: Path, cut: int) -> None:
+    """Bit by bit, with mosaic, albumentations and its closing; the state is that of a run stopped after ``cut``."""
+    whole = train(config(tmp_path, epochs=3, out=str(tmp_path / "whole")))
+    with pytest.MonkeyPatch.context() as patch:
+        poison(patch, cut)
+        with pytest.raises(TrainingError):
+            train(config(tmp_path, epochs=3))
+    resumed = train(config(tmp_path, epochs=3, resume=True))
+    assert same(load_checkpoint(resumed)[0], load_checkpoint(whole)[0])
+    states = [load_state(path.with_name("ann-state.safetensors")) for path in (resumed, whole)]
+    assert same(states[0][0]["model"], states[1][0]["model"])
+
+
+def test_an_epoch_that_was_logged_but_not_saved_is_forgotten(tmp_path: Path) -> None:
+    train(config(tmp_path, epochs=1))
+    log = tmp_path / "out" / "ann-log.csv"
+    text = log.read_text()
+    log.write_text(text + text.splitlines()[1].replace("1,", "2,", 1) + "\n")
+    train(config(tmp_path, epochs=2, resume=True))
+    assert epochs_logged(tmp_path / "out") == [1, 2]
+
+
 def test_resuming_a_finished_run_changes_nothing(tmp_path: Path) -> None:
     train(config(tmp_path, epochs=1))
     before = load_checkpoint(tmp_path / "out" / "ann.safetensors")[0]
