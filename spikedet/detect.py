@@ -6,14 +6,14 @@ from collections import Counter
 from pathlib import Path
 
 from spikedet.config import DetectConfig, parse_time_steps
-from spikedet.data.images import read_image
+from spikedet.data.images import PICTURE_SUFFIXES, read_image
 from spikedet.detector import SpikingDetector
 from spikedet.errors import ConfigError, DataError
 from spikedet.files import write_json
 from spikedet.progress import track
 from spikedet.visualization import beside, draw_detections, save_picture
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
+SUFFIXES = frozenset(PICTURE_SUFFIXES)
 
 
 def detect(config: DetectConfig) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,6 +42,31 @@ def atomic_path(path: Path) -> Iterator[Path]:
         raise SpikedetError(f"{path}: writing failed ({reason}); nothing was changed") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside ``path``; on success it becomes ``path`` in one step, on failure it is removed.
+
+    Raises:
+        SpikedetError: if ``path`` exists and is not an empty folder, or the folder cannot be written.
+    """
+    path = Path(path)
+    try:
+        if os.path.lexists(path) and (not path.is_dir() or any(path.iterdir())):
+            raise SpikedetError(f"{path}: there is something already; name a new folder or an empty one")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))
+    except OSError as error:
+        raise SpikedetError(f"{path}: cannot write here ({error.strerror}); choose another output folder") from error
+    try:
+        yield temporary
+        temporary.chmod(0o755)
+        os.rename(temporary, path)
+    except OSError as error:
+        raise SpikedetError(f"{path}: writing failed ({error.strerror or error}); nothing was left behind") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> Path:

@@ -34,12 +34,17 @@ def yaml_file(folder: Path, text: str) -> str:
     return str(path)
 
 
+VALUES = {"to": "voc"}
+"""Where any text will not do."""
+
+
 def least(kind: type, positional: str | None) -> list[str]:
     """The shortest command line."""
     words = []
     for field in dataclasses.fields(kind):
         if field.default is dataclasses.MISSING:
-            words += ["given"] if field.name == positional else [f"--{field.name}", "given"]
+            value = VALUES.get(field.name, "given")
+            words += [value] if field.name == positional else [f"--{field.name}", value]
     return words
 
 
@@ -78,7 +83,7 @@ def test_a_field_declared_anew_is_explained_anew() -> None:
 def test_defaults_are_the_dataclass_s(name: str, kind: Any, positional: str | None) -> None:
     made = parse_config(kind, name, positional, least(kind, positional))
     given = {
-        field.name: ("given",) if field.name == "checkpoints" else "given"
+        field.name: ("given",) if field.name == "checkpoints" else VALUES.get(field.name, "given")
         for field in dataclasses.fields(kind)
         if field.default is dataclasses.MISSING
     }

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from spikedet.errors import SpikedetError
-from spikedet.files import atomic_path, write_json, write_text
+from spikedet.files import atomic_folder, atomic_path, write_json, write_text
 
 
 def only(folder: Path) -> list[str]:
@@ -93,3 +93,26 @@ def test_json_keeps_order_and_refuses_nan(tmp_path: Path) -> None:
         write_json(path, {"a": float("nan")})
     assert json.loads(path.read_text())["a"] == "x"
     assert only(tmp_path) == ["a.json"]
+
+
+# --- folders --------------------------------------------------------------------------------------------------------
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), atomic_folder(tmp_path / "new") as folder:
+        (folder / "a.txt").write_text("half")
+        raise RuntimeError
+    assert only(tmp_path) == []
+    with atomic_folder(tmp_path / "new") as folder:
+        (folder / "a.txt").write_text("whole")
+        assert not (tmp_path / "new").exists()
+    assert only(tmp_path) == ["new"] and only(tmp_path / "new") == ["a.txt"]
+
+
+def test_an_empty_folder_is_taken_and_a_full_one_is_not(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with atomic_folder(tmp_path / "empty") as folder:
+        (folder / "a.txt").write_text("text")
+    with pytest.raises(SpikedetError, match="there is something already"), atomic_folder(tmp_path / "empty"):
+        pass
+    assert only(tmp_path / "empty") == ["a.txt"]

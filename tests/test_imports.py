@@ -30,6 +30,7 @@ LAYERS: list[set[str]] = [
         "arguments",
         "cli",
         "convert",
+        "data_check",
         "detect",
         "detector",
         "evaluate",

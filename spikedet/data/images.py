@@ -15,6 +15,9 @@ from spikedet.errors import DataError
 MAX_PIXELS = 100_000_000
 """Pictures above this many pixels are refused: a guard against decompression bombs."""
 
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+"""File endings taken for pictures where a folder is searched, in lower case; the earlier wins."""
+
 _EXIF_ORIENTATION = 0x0112
 _TRANSPOSING = frozenset({5, 6, 7, 8})
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error)

@@ -1,22 +1,31 @@
-"""From what the user names (``synthetic``, a YAML file, a folder) to a dataset."""
+"""From what the user names (``synthetic``, a folder, a YAML or JSON file) to a dataset."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from spikedet.data.coco import coco_file, coco_folder
+from spikedet.data.coco_files import annotation_files
 from spikedet.data.dataset import DetectionDataset
+from spikedet.data.layout import Layout, shown
+from spikedet.data.reading import load_split
 from spikedet.data.scenes import SYNTHETIC_CLASS_NAMES
 from spikedet.data.synthetic import SyntheticConfig, write_synthetic
-from spikedet.data.voc import load_voc
-from spikedet.data.voc_splits import LAYOUT_HELP
+from spikedet.data.voc import VocLayout
+from spikedet.data.voc_splits import LAYOUT_HELP, is_voc
+from spikedet.data.yolo import YoloLayout
+from spikedet.data.yolo_yaml import YAML_NAMES, is_yolo, parse_yolo, read_mapping
 from spikedet.errors import ConfigError, DataError
 
+CACHE_ROOT = Path("runs/data")
+ALL_LAYOUTS_HELP = (
+    f"{LAYOUT_HELP} (VOC), one with data.yaml (YOLO), or one with annotations/instances_train.json and the like (COCO)"
+)
 _YAML_KEYS = ("data", "names")
+_YAML_HELP = "the key 'data' and optionally 'names', or a YOLO dataset's with 'train', 'val' and 'names'"
 
 
 def load_dataset(
@@ -24,34 +33,57 @@ def load_dataset(
     split: str,
     class_names: Sequence[str] | None = None,
     strict: bool = False,
-    cache_root: Path = Path("runs/data"),
+    skip_bad: bool = False,
+    cache_root: Path = CACHE_ROOT,
 ) -> DetectionDataset:
     """Load a split of a dataset; the dataset's own folder is never written to.
 
     Args:
-        data: ``"synthetic"``, optionally with settings (``"synthetic:train=64,val=16,seed=3"``; keys train, val,
-            test, size in pixels, seed); a ``.yaml`` file with the keys ``data`` (folder, relative to the file) and
-            optionally ``names``; or a VOC folder.
-        split: as ``load_voc`` takes it.
-        class_names: the classes in label order; None takes the YAML's ``names`` or those of the annotations.
-        strict: as ``load_voc`` takes it.
+        data: as ``find_layout`` takes it.
+        split: ``train``, or several parts as ``train+val``; the parts of a VOC devkit may name a year
+            (``VOC2007/train``). A COCO JSON file is its own split.
+        class_names: the classes in label order; None takes the YAML's ``names``, the categories of COCO (by ascending
+            id) or the names that VOC annotations use.
+        strict: raise at the first box without area or partly outside its picture, instead of repairing and counting.
+        skip_bad: leave out pictures that cannot be read or whose annotation is broken, instead of raising at the first;
+            every picture is decoded once to find them.
         cache_root: where synthetic data is written once and reused.
 
     Raises:
         ConfigError: a setting or YAML key is unknown or invalid.
-        DataError: the path is missing, or as ``load_voc``.
+        DataError: the path or split is missing, an annotation or a picture is missing or broken (the message names it),
+            or a class is unknown.
+    """
+    layout, names = find_layout(data, cache_root)
+    return load_split(layout, split, names if class_names is None else class_names, strict, skip_bad)
+
+
+def find_layout(data: str | Path, cache_root: Path = CACHE_ROOT) -> tuple[Layout, Sequence[str] | None]:
+    """The dataset that the user names and, where they set them, its class names in label order.
+
+    Args:
+        data: ``"synthetic"``, optionally with settings (``"synthetic:train=64,val=16,seed=3"``; keys train, val,
+            test, size in pixels, seed); a folder in VOC, YOLO or COCO layout (the first that fits, in this order); the
+            ``data.yaml`` of a YOLO dataset; a COCO ``.json`` file; or a ``.yaml`` file with the keys ``data`` (folder,
+            relative to the file) and optionally ``names``.
+        cache_root: as ``load_dataset`` takes it.
+
+    Raises:
+        ConfigError: a setting or YAML key is unknown or invalid.
+        DataError: there is nothing, or nothing of a layout we know.
     """
     name, _, settings = str(data).partition(":")
     if name == "synthetic":
-        root = _write_cached(parse_synthetic(settings), Path(cache_root))
-        return load_voc(root, split, SYNTHETIC_CLASS_NAMES if class_names is None else class_names, strict)
+        return VocLayout(_write_cached(parse_synthetic(settings), Path(cache_root))), SYNTHETIC_CLASS_NAMES
     path = _expanded(str(data))
+    if path.is_dir():
+        return _folder_layout(path), None
+    if path.suffix.lower() == ".json":
+        return coco_file(path), None
     if path.suffix.lower() in (".yaml", ".yml"):
-        path, names = _read_yaml(path)
-        class_names = names if class_names is None else class_names
-    if not path.is_dir():
-        raise DataError(f"{path}: no such dataset; {LAYOUT_HELP}, a .yaml file that names one, or 'synthetic'")
-    return load_voc(path, split, class_names, strict)
+        content = read_mapping(path, _YAML_HELP)
+        return (YoloLayout(parse_yolo(path, content)), None) if is_yolo(content) else _short_form(path, content)
+    raise DataError(_nothing_at(path))
 
 
 def parse_synthetic(settings: str) -> SyntheticConfig:
@@ -82,23 +114,34 @@ def _write_cached(config: SyntheticConfig, cache_root: Path) -> Path:
     )
 
 
-def _read_yaml(path: Path) -> tuple[Path, list[str] | None]:
-    """The folder and the class names that a dataset YAML gives."""
-    if not path.is_file():
-        raise DataError(f"{path}: no such file; expected a YAML file with the key 'data' and optionally 'names'")
-    try:
-        content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path}: not readable as YAML ({' '.join(str(error).split())})") from error
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path}: expected a mapping with the key 'data' and optionally 'names'")
+def _folder_layout(folder: Path) -> Layout:
+    if is_voc(folder):
+        return VocLayout(folder)
+    for file in (folder / name for name in YAML_NAMES):
+        if file.is_file() and is_yolo(content := read_mapping(file, _YAML_HELP)):
+            return YoloLayout(parse_yolo(file, content))
+    if annotation_files(folder):
+        return coco_folder(folder)
+    raise DataError(f"{folder}: not a dataset of a layout we know; {ALL_LAYOUTS_HELP}")
+
+
+def _short_form(path: Path, content: Mapping[str, Any]) -> tuple[Layout, Sequence[str] | None]:
+    """The folder and the class names that a YAML of our own short form gives."""
     unknown = [str(key) for key in content if key not in _YAML_KEYS]
     if unknown:
         raise ConfigError(f"{path}: unknown key {unknown[0]!r}; known: {', '.join(_YAML_KEYS)}")
-    folder = content.get("data")
-    if not isinstance(folder, str) or not folder.strip():
-        raise ConfigError(f"{path}: 'data' must be the path of a VOC folder, got {folder!r}")
-    return path.parent / _expanded(folder), _checked_names(path, content.get("names"))
+    written = content.get("data")
+    if not isinstance(written, str) or not written.strip():
+        raise ConfigError(f"{path}: 'data' must be the path of a dataset's folder, got {shown(written)}")
+    folder = path.parent / _expanded(written)
+    names = _checked_names(path, content.get("names"))
+    if not folder.is_dir():
+        raise DataError(_nothing_at(folder))
+    return _folder_layout(folder), names
+
+
+def _nothing_at(path: Path) -> str:
+    return f"{path}: no such dataset; {ALL_LAYOUTS_HELP}, a .yaml file that names one, or 'synthetic'"
 
 
 def _checked_names(path: Path, names: object) -> list[str] | None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import re
 import xml.etree.ElementTree as ET
-from dataclasses import dataclass
 from pathlib import Path
 
+from spikedet.data.layout import WrittenObject
 from spikedet.errors import DataError
 
 MAX_ANNOTATION_BYTES = 10_000_000
@@ -20,16 +20,12 @@ _KNOWN_ENCODING = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class VocObject:
-    """One annotated object as written: ``corners`` are VOC's xmin, ymin, xmax, ymax (1-based, inclusive)."""
+def read_annotation(path: Path) -> list[WrittenObject]:
+    """The objects of a VOC file; their numbers are xmin, ymin, xmax, ymax (1-based, inclusive).
 
-    name: str
-    corners: tuple[float, float, float, float]
-    difficult: bool
-
-
-def read_annotation(path: Path) -> list[VocObject]:
+    Raises:
+        DataError: the file is missing, not XML that can be trusted, or an object is not whole.
+    """
     try:
         root = ET.fromstring(_safe_xml_text(path))
     except (ET.ParseError, ValueError) as error:
@@ -66,7 +62,7 @@ def _safe_xml_text(path: Path) -> str:
     return text
 
 
-def _read_object(path: Path, number: int, element: ET.Element) -> VocObject:
+def _read_object(path: Path, number: int, element: ET.Element) -> WrittenObject:
     name = (element.findtext("name") or "").strip()
     if not name:
         raise DataError(f"{path}: object {number} has no <name>; add its class")
@@ -78,7 +74,7 @@ def _read_object(path: Path, number: int, element: ET.Element) -> VocObject:
     if difficult not in _DIFFICULT:
         raise DataError(f"{where} has <difficult>{difficult[:40]}</difficult>; expected 0 or 1")
     xmin, ymin, xmax, ymax = (_read_number(where, box, field) for field in _CORNERS)
-    return VocObject(name, (xmin, ymin, xmax, ymax), _DIFFICULT[difficult])
+    return WrittenObject(f"object {number}", name, (xmin, ymin, xmax, ymax), _DIFFICULT[difficult])
 
 
 def _read_number(where: str, box: ET.Element, field: str) -> float:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import os
+import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+from spikedet.data.images import PICTURE_SUFFIXES
+from spikedet.data.layout import Entry, broken_entry, folder_name, split_parts, unique_entries
+from spikedet.data.voc_annotation import read_annotation
 from spikedet.errors import DataError
 
 VOC_CLASS_NAMES: tuple[str, ...] = (
@@ -19,60 +22,72 @@ LAYOUT_HELP = (
     "expected a folder with Annotations/, JPEGImages/ and ImageSets/Main/, or a VOCdevkit folder of such folders"
 )
 
-_PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
 _YEAR_PARTS = ("Annotations", "JPEGImages", "ImageSets/Main")
+_PER_CLASS = re.compile(rf"({'|'.join(VOC_CLASS_NAMES)})_(train|val|trainval|test)")
 
 
-@dataclass(frozen=True)
-class VocEntry:
-    """One image of a split: where its picture and annotation lie."""
-
-    image_id: str
-    picture: Path
-    annotation: Path
-
-
-def split_entries(root: Path, split: str) -> list[VocEntry]:
+def split_entries(root: Path, split: str) -> tuple[Entry, ...]:
     """Every image of the split, once, in the order of the split files."""
-    entries: dict[str, VocEntry] = {}
+    entries = []
     for year, split_file in _split_files(root, split):
-        pictures = _files_by_stem(year / "JPEGImages", _PICTURE_SUFFIXES)
+        pictures = _files_by_stem(year / "JPEGImages", PICTURE_SUFFIXES)
         annotations = _files_by_stem(year / "Annotations", (".xml",))
         for name in _read_ids(split_file):
-            image_id = f"{folder_name(year)}/{name}"
-            annotation = _find(annotations, name, year / "Annotations" / f"{name}.xml", "annotation", split_file)
-            picture = _find(pictures, name, year / "JPEGImages" / f"{name}.jpg", "picture", split_file)
-            entries.setdefault(image_id, VocEntry(image_id, picture, annotation))
-    return list(entries.values())
+            entries.append(_entry(year, split_file, name, pictures, annotations))
+    return unique_entries(entries)
+
+
+def _entry(year: Path, split_file: Path, name: str, pictures: dict[str, Path], annotations: dict[str, Path]) -> Entry:
+    image_id = f"{folder_name(year)}/{name}"
+    if ".." in name or "/" in name or "\\" in name:
+        reason = f"{split_file}: id {name!r} is a path; expected a file name without folder or suffix"
+        return broken_entry(image_id, None, split_file, reason)
+    annotation, picture = _find(annotations, name), _find(pictures, name)
+    hint = f"add it, or remove {name!r} from {split_file}"
+    if annotation is None:
+        missing = year / "Annotations" / f"{name}.xml"
+        return broken_entry(image_id, picture, missing, f"{missing}: annotation not found; {hint}")
+    if picture is None:
+        missing = year / "JPEGImages" / f"{name}.jpg"
+        return broken_entry(image_id, None, annotation, f"{missing}: picture not found; {hint}")
+    return Entry(image_id, picture, annotation, partial(read_annotation, annotation))
 
 
 def _split_files(root: Path, split: str) -> list[tuple[Path, Path]]:
     """``(year folder, split file)`` for each part of the split and each year that has it."""
-    available = {year: _files_by_stem(year / "ImageSets/Main", (".txt",)) for year in year_folders(root)}
+    available = _available(root)
     chosen = []
-    for part in split.split("+"):
-        year_name, _, name = part.strip().rpartition("/")
+    for part in split_parts(split):
+        year_name, _, name = part.rpartition("/")
         found = [
             (year, files[name])
             for year, files in available.items()
             if name in files and year_name in ("", folder_name(year))
         ]
         if not found:
-            listing = ", ".join(_split_names(available)) or "none"
-            raise DataError(f"{root}: no split {part.strip()!r}; available: {listing}")
+            listing = ", ".join(_shown_splits(available)) or "none"
+            raise DataError(f"{root}: no split {part!r}; available: {listing}")
         chosen += found
     return chosen
 
 
-def _split_names(available: dict[Path, dict[str, Path]]) -> list[str]:
-    """Splits a user may name; the per-class lists of the devkit (``cat_train``) are left out."""
-    per_class = tuple(f"{name}_" for name in VOC_CLASS_NAMES)
+def split_names(root: Path) -> set[str]:
+    """Splits of any year; the per-class lists of the devkit (``cat_train``) are left out."""
+    names = {path.stem for files in _available(root).values() for path in files.values()}
+    return {name for name in names if not _PER_CLASS.fullmatch(name)}
+
+
+def _available(root: Path) -> dict[Path, dict[str, Path]]:
+    return {year: _files_by_stem(year / "ImageSets/Main", (".txt",)) for year in year_folders(root)}
+
+
+def _shown_splits(available: dict[Path, dict[str, Path]]) -> list[str]:
     names = {
         f"{folder_name(year)}/{path.stem}" if len(available) > 1 else path.stem
         for year, files in available.items()
         for path in files.values()
     }
-    return sorted(name for name in names if not name.rpartition("/")[2].startswith(per_class))
+    return sorted(name for name in names if not _PER_CLASS.fullmatch(name.rpartition("/")[2]))
 
 
 def year_folders(root: Path) -> list[Path]:
@@ -86,16 +101,17 @@ def year_folders(root: Path) -> list[Path]:
     return years
 
 
+def is_voc(root: Path) -> bool:
+    """Whether a folder is a year folder or has one."""
+    return is_year_folder(root) or any(is_year_folder(folder) for folder in _listing(root))
+
+
 def is_year_folder(folder: Path) -> bool:
     return all((folder / part).is_dir() for part in _YEAR_PARTS)
 
 
-def folder_name(folder: Path) -> str:
-    return Path(os.path.abspath(folder)).name
-
-
 def _read_ids(split_file: Path) -> Iterator[str]:
-    """The first field of every line: a plain file stem. A flag column (``000005  1``) is ignored."""
+    """The first field of every line, as it stands there. A flag column (``000005  1``) is ignored."""
     try:
         lines = split_file.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -103,10 +119,7 @@ def _read_ids(split_file: Path) -> Iterator[str]:
     names = [line.split()[0] for line in lines if line.strip()]
     if not names:
         raise DataError(f"{split_file}: the split is empty; expected one image id per line")
-    for name in names:
-        if ".." in name or "/" in name or "\\" in name:
-            raise DataError(f"{split_file}: id {name!r} is a path; expected a file name without folder or suffix")
-        yield name
+    yield from names
 
 
 def _files_by_stem(folder: Path, suffixes: Sequence[str]) -> dict[str, Path]:
@@ -124,8 +137,5 @@ def _listing(folder: Path) -> list[Path]:
         raise DataError(f"{folder}: the folder cannot be read ({error.strerror}); check its permissions") from error
 
 
-def _find(files: dict[str, Path], name: str, expected: Path, kind: str, split_file: Path) -> Path:
-    path = files.get(name) or files.get(name.lower())
-    if path is None:
-        raise DataError(f"{expected}: {kind} not found; add it, or remove {name!r} from {split_file}")
-    return path
+def _find(files: dict[str, Path], name: str) -> Path | None:
+    return files.get(name) or files.get(name.lower())

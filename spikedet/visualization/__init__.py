@@ -2,6 +2,7 @@
 
 from spikedet.visualization.ablations import plot_ap_by_class, plot_ap_by_images, plot_parts
 from spikedet.visualization.curves import plot_ap_by_t
+from spikedet.visualization.data_plot import plot_data
 from spikedet.visualization.draw import beside, draw_detections, save_picture
 from spikedet.visualization.training import plot_training
 
@@ -11,6 +12,7 @@ __all__ = [
     "plot_ap_by_class",
     "plot_ap_by_images",
     "plot_ap_by_t",
+    "plot_data",
     "plot_parts",
     "plot_training",
     "save_picture",

@@ -1,0 +1,55 @@
+"""Annotated boxes made to fit their picture, and the count of those that did not."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from spikedet.data.dataset import BoxIssues
+from spikedet.data.layout import Box
+from spikedet.errors import DataError
+
+TOLERATED_PX = 1
+"""At most this far outside is no problem: tools that count from 0 write it into VOC files, others round."""
+
+
+def fit_box(edges: Box, image_hw: tuple[int, int], written: Box) -> tuple[Box | None, str]:
+    """Pixel edges clipped to the picture, in float32: ``(box or None where no area is left, problem or "")``.
+
+    Args:
+        edges: x0, y0, x1, y1.
+        image_hw: height and width in pixels.
+        written: the numbers that the annotation has, for the problem's text.
+    """
+    height, width = image_hw
+    numbers = ", ".join(f"{number:g}" for number in written)
+    if edges[2] <= edges[0] or edges[3] <= edges[1]:
+        return None, f"has no area: {numbers}"
+    limits = (width, height, width, height)
+    inside = [min(max(edge, 0.0), limit) for edge, limit in zip(edges, limits, strict=True)]
+    x0, y0, x1, y1 = (float(np.float32(edge)) for edge in inside)
+    if x1 <= x0 or y1 <= y0:
+        return None, f"has no area within the {width} x {height} picture: {numbers}"
+    outside = max(abs(edge - kept) for edge, kept in zip(edges, inside, strict=True)) > TOLERATED_PX
+    return (x0, y0, x1, y1), f"reaches outside the {width} x {height} picture: {numbers}" if outside else ""
+
+
+class IssueTally:
+    """Counts box problems while a split is read; raises at the first where ``strict``."""
+
+    def __init__(self, strict: bool) -> None:
+        self._strict = strict
+        self._dropped = 0
+        self._clipped = 0
+        self._examples: list[str] = []
+
+    def add(self, text: str, *, dropped: bool) -> None:
+        """Note a problem. Raises DataError where ``strict``."""
+        if self._strict:
+            raise DataError(f"{text}; correct the annotation, or load without strict")
+        self._dropped += dropped
+        self._clipped += not dropped
+        self._examples.append(text)
+
+    def issues(self) -> BoxIssues:
+        """What was noted, every text among the examples."""
+        return BoxIssues(self._dropped, self._clipped, tuple(self._examples))

@@ -1,0 +1,157 @@
+"""What every layout comes down to: splits of pictures, each with its objects as some file has them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn, Protocol
+
+from spikedet.config import LayoutName
+from spikedet.errors import DataError
+
+Box = tuple[float, float, float, float]
+USUAL_SPLITS = ("train", "val", "trainval", "test")
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenObject:
+    """One annotated object as written.
+
+    Attributes:
+        place: where in its file it stands, for example ``"object 3"`` or ``"line 2"``.
+        name: its class.
+        numbers: the four finite numbers of its box, in the layout's own order and unit.
+        difficult: neither trained on nor judged.
+    """
+
+    place: str
+    name: str
+    numbers: Box
+    difficult: bool = False
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One picture of a split; nothing of it is read yet.
+
+    Attributes:
+        image_id: unique within the dataset.
+        picture: the picture's file; None where there is none to look at.
+        annotation: the file that errors about its objects name.
+        read: gives the objects. Raises DataError where the annotation cannot be used.
+    """
+
+    image_id: str
+    picture: Path | None
+    annotation: Path
+    read: Callable[[], Sequence[WrittenObject]]
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The pictures of a split, each once.
+
+    Attributes:
+        split: as results show it.
+        entries: in the order of the split's files.
+        choose_names: the classes in label order, from the class names that the annotations use.
+        edges: an object's numbers and its picture's height and width to pixel edges x0, y0, x1, y1, which may leave
+            the picture; x1 <= x0 or y1 <= y0 where the box has no area.
+    """
+
+    split: str
+    entries: tuple[Entry, ...]
+    choose_names: Callable[[set[str]], tuple[str, ...]]
+    edges: Callable[[Box, tuple[int, int]], Box]
+
+
+class Layout(Protocol):
+    """A dataset on disk in one of the layouts."""
+
+    @property
+    def kind(self) -> LayoutName:
+        """Which layout it is."""
+
+    @property
+    def root(self) -> Path:
+        """The folder that holds everything; nothing is ever written to it."""
+
+    @property
+    def name(self) -> str:
+        """What tables call the dataset."""
+
+    def splits(self) -> list[str]:
+        """Every split that there is, without those that only part another by class."""
+
+    def listing(self, split: str) -> Listing:
+        """The pictures of a split (``+``-joined parts). Raises DataError where it or a file of it is not there."""
+
+
+def broken_entry(image_id: str, picture: Path | None, annotation: Path, reason: str) -> Entry:
+    """An entry that cannot be used: whoever reads it gets a DataError with this reason."""
+
+    def refuse() -> NoReturn:
+        raise DataError(reason)
+
+    return Entry(image_id, picture, annotation, refuse)
+
+
+def unique_entries(entries: Iterable[Entry]) -> tuple[Entry, ...]:
+    """The entries, the first of each image id."""
+    first: dict[str, Entry] = {}
+    for entry in entries:
+        first.setdefault(entry.image_id, entry)
+    return tuple(first.values())
+
+
+def folder_name(folder: Path) -> str:
+    """The last part of a folder's path, also where that is written as ``.``; links are not followed."""
+    return Path(os.path.abspath(folder)).name
+
+
+def split_parts(split: str) -> list[str]:
+    """``"train+val"`` -> ["train", "val"]."""
+    return [part.strip() for part in split.split("+")]
+
+
+def in_usual_order(splits: Iterable[str]) -> list[str]:
+    """Train, val, trainval, test, then others by name."""
+    rank = {name: index for index, name in enumerate(USUAL_SPLITS)}
+    return sorted(set(splits), key=lambda name: (rank.get(name, len(rank)), name))
+
+
+def checked_class_names(where: str, names: Iterable[object]) -> tuple[str, ...]:
+    """Class names without surrounding blanks.
+
+    Raises:
+        DataError: there is none, one is not printable text, or one is there twice.
+    """
+    checked = []
+    for name in names:
+        if not isinstance(name, str) or not name.strip() or not name.strip().isprintable():
+            raise DataError(f"{where}: expected a class name, got {shown(name)}; quote names such as 'no' or '1'")
+        checked.append(name.strip())
+    twice = next((name for index, name in enumerate(checked) if name in checked[:index]), None)
+    if twice is not None:
+        raise DataError(f"{where}: the class name {shown(twice)} is there twice; give each class one name")
+    if not checked:
+        raise DataError(f"{where}: no class names; give at least one")
+    return tuple(checked)
+
+
+def check_same_names(root: Path, first: str, names: Sequence[str], other: str, others: Sequence[str]) -> None:
+    """Raise DataError unless two splits have the same classes in the same order."""
+    if tuple(names) != tuple(others):
+        odd = sorted(set(names) ^ set(others))
+        what = f"only one has {shown(odd[0])}" if odd else "their order differs"
+        raise DataError(f"{root}: splits {first!r} and {other!r} have different classes ({what}); make them alike")
+
+
+def shown(value: object) -> str:
+    """A value from a file as an error may show it: short, printable, and of a nested one only its type."""
+    if isinstance(value, str | int | float | None):
+        text = repr(value) if not isinstance(value, int) or abs(value) < 10**18 else "a huge number"
+        return text if len(text) <= 80 else f"{text[:77]}..."
+    return f"a {type(value).__name__}"

@@ -1,0 +1,234 @@
+"""From a layout's listing to samples: annotations parsed, boxes fitted, broken pictures refused or left out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from spikedet.data.boxes import IssueTally, fit_box
+from spikedet.data.dataset import BoxIssues, DetectionDataset, Sample
+from spikedet.data.images import image_hw, read_image
+from spikedet.data.layout import Entry, Layout, Listing, WrittenObject, check_same_names
+from spikedet.errors import DataError
+from spikedet.progress import track
+
+MAX_EXAMPLES = 5
+
+Value = TypeVar("Value")
+_Read = tuple[Entry, Sequence[WrittenObject] | DataError]
+_Sizes = Mapping[Path, tuple[int, int] | DataError]
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What is to become of what is wrong.
+
+    Attributes:
+        strict: a box without area or partly outside its picture breaks its annotation; else it is repaired and counted.
+        skip_bad: broken pictures and annotations are left out; else the first one raises.
+        skip_unknown: an annotation with an unknown class is a broken one; else it raises, as it is rather the given
+            names that are wrong.
+    """
+
+    strict: bool = False
+    skip_bad: bool = False
+    skip_unknown: bool = False
+
+
+@dataclass(frozen=True)
+class SplitContent:
+    """What was read of one split.
+
+    Attributes:
+        samples: the pictures that can be used.
+        issues: boxes dropped and clipped, every one among the examples.
+        bad: why pictures were left out, a reason for every broken file.
+        left_out: how many entries of the split are not among the samples.
+    """
+
+    samples: tuple[Sample, ...]
+    issues: BoxIssues
+    bad: tuple[str, ...]
+    left_out: int
+
+
+def load_split(
+    layout: Layout, split: str, class_names: Sequence[str] | None = None, strict: bool = False, skip_bad: bool = False
+) -> DetectionDataset:
+    """One split of a layout as a dataset; boxes that were repaired and pictures left out are a logged line each.
+
+    Args:
+        layout: where it lies.
+        split: ``+``-joined parts; a picture named by several is taken once.
+        class_names: the classes in label order; None takes those of the layout.
+        strict: raise at the first box without area or partly outside its picture, instead of repairing and counting.
+        skip_bad: leave out pictures that cannot be read or whose annotation is broken (with ``strict``: or has such a
+            box). Every picture is decoded once to find them; otherwise only headers are read.
+
+    Raises:
+        DataError: a split or its files are missing or invalid, a class is unknown, or (without ``skip_bad``) a picture
+            or annotation is broken.
+    """
+    known = None if class_names is None else _checked_names(layout.root, class_names)
+    listing = layout.listing(split)
+    names, contents = read_splits(layout.root, {split: listing}, known, Rules(strict, skip_bad))
+    content = contents[split]
+    if not names:
+        raise DataError(f"{layout.root}: split {split!r} has no object to learn the classes from; give the class names")
+    log_content(layout.root, listing.split, content)
+    issues = replace(content.issues, examples=content.issues.examples[:MAX_EXAMPLES])
+    return DetectionDataset(layout.name, listing.split, names, content.samples, issues)
+
+
+def log_content(root: Path, split: str, content: SplitContent) -> None:
+    """Say once what was repaired and what was left out.
+
+    Raises:
+        DataError: nothing was left.
+    """
+    if content.bad and not content.samples:
+        raise DataError(f"{root}: split {split!r} has no picture that can be used; first: {content.bad[0]}")
+    log, issues = logging.getLogger("spikedet"), content.issues
+    if content.left_out:
+        total = content.left_out + len(content.samples)
+        log.warning("%s, split %s: %d of %d left out; first: %s", root, split, content.left_out, total, content.bad[0])
+    if issues.examples:
+        log.warning(
+            "%s, split %s: %d boxes without area dropped, %d boxes clipped to their picture; first: %s",
+            root,
+            split,
+            issues.dropped,
+            issues.clipped,
+            issues.examples[0],
+        )
+
+
+def read_splits(
+    root: Path,
+    listings: Mapping[str, Listing],
+    class_names: Sequence[str] | None = None,
+    rules: Rules = Rules(),
+) -> tuple[tuple[str, ...], dict[str, SplitContent]]:
+    """Class names and contents of splits; a picture in several splits is decoded once.
+
+    Args:
+        root: the dataset's folder, for errors.
+        listings: by split.
+        class_names: as ``load_split`` takes it; where it is None, the names are () if there are none to be found.
+        rules: see ``Rules``.
+
+    Raises:
+        DataError: as ``load_split``, or the splits have different classes.
+    """
+    written = {
+        split: [(entry, _attempt(entry.read, rules.skip_bad)) for entry in listing.entries]
+        for split, listing in listings.items()
+    }
+    names = tuple(class_names) if class_names is not None else _common_names(root, listings, written)
+    sizes = _picture_sizes((entry.picture for found in written.values() for entry, _ in found), rules.skip_bad)
+    return names, {split: _content(listing, written[split], sizes, names, rules) for split, listing in listings.items()}
+
+
+def _content(
+    listing: Listing, written: Sequence[_Read], sizes: _Sizes, names: Sequence[str], rules: Rules
+) -> SplitContent:
+    tally, samples, bad = IssueTally(rules.strict), [], []
+    label_of = {name: label for label, name in enumerate(names)}
+    for entry, objects in written:
+        size = sizes[entry.picture] if entry.picture is not None else None
+        labels = None
+        if not isinstance(objects, DataError):
+            labels = _attempt(partial(_labels, entry, objects, label_of), rules.skip_unknown)
+            if not isinstance(labels, DataError) and isinstance(size, tuple):
+                made = _attempt(partial(_sample, entry, objects, labels, size, listing, tally), rules.skip_bad)
+                if isinstance(made, Sample):
+                    samples.append(made)
+                    continue
+                labels = made
+        bad += [str(reason) for reason in (objects, labels, size) if isinstance(reason, DataError)]
+    left_out = len(written) - len(samples)
+    return SplitContent(tuple(samples), tally.issues(), tuple(dict.fromkeys(bad)), left_out)
+
+
+def _sample(
+    entry: Entry,
+    objects: Sequence[WrittenObject],
+    labels: Sequence[int],
+    size_hw: tuple[int, int],
+    listing: Listing,
+    tally: IssueTally,
+) -> Sample:
+    assert entry.picture is not None
+    kept = []
+    for item, label in zip(objects, labels, strict=True):
+        box, problem = fit_box(listing.edges(item.numbers, size_hw), size_hw, item.numbers)
+        if problem:
+            tally.add(f"{entry.annotation}: {item.place} ({item.name}) {problem}", dropped=box is None)
+        if box is not None:
+            kept.append((box, label, item.difficult))
+    return Sample(
+        entry.image_id,
+        entry.picture,
+        size_hw,
+        np.array([box for box, _, _ in kept], np.float32).reshape(-1, 4),
+        np.array([label for _, label, _ in kept], np.int64),
+        np.array([difficult for _, _, difficult in kept], np.bool_),
+    )
+
+
+def _labels(entry: Entry, objects: Sequence[WrittenObject], label_of: Mapping[str, int]) -> list[int]:
+    for item in objects:
+        if item.name not in label_of:
+            known = ", ".join(label_of)
+            raise DataError(
+                f"{entry.annotation}: {item.place} has the unknown class {item.name[:80]!r}; known: {known}"
+            )
+    return [label_of[item.name] for item in objects]
+
+
+def _attempt(action: Callable[[], Value], skip_bad: bool) -> Value | DataError:
+    """What ``action`` gives; its DataError too where bad pictures are skipped."""
+    try:
+        return action()
+    except DataError as error:
+        if not skip_bad:
+            raise
+        return error
+
+
+def _picture_sizes(pictures: Iterable[Path | None], skip_bad: bool) -> _Sizes:
+    """Height and width of every picture, from its header; where bad ones are skipped, it is decoded."""
+    unique = [picture for picture in dict.fromkeys(pictures) if picture is not None]
+    if not skip_bad:
+        return {picture: image_hw(picture) for picture in unique}
+    return {picture: _attempt(partial(_decoded_hw, picture), True) for picture in track(unique, "decoding pictures")}
+
+
+def _decoded_hw(picture: Path) -> tuple[int, int]:
+    height, width = read_image(picture).shape[:2]
+    return height, width
+
+
+def _checked_names(root: Path, class_names: Sequence[str]) -> tuple[str, ...]:
+    names = tuple(class_names)
+    if not names or len(set(names)) != len(names):
+        raise DataError(f"{root}: class names must be given once each, got {list(names)}")
+    return names
+
+
+def _common_names(
+    root: Path, listings: Mapping[str, Listing], written: Mapping[str, Sequence[_Read]]
+) -> tuple[str, ...]:
+    found = [objects for pairs in written.values() for _, objects in pairs if not isinstance(objects, DataError)]
+    used = {item.name for objects in found for item in objects}
+    chosen = {split: listing.choose_names(used) for split, listing in listings.items()}
+    first, *others = chosen
+    for split in others:
+        check_same_names(root, first, chosen[first], split, chosen[split])
+    return chosen[first]

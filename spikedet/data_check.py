@@ -1,0 +1,148 @@
+"""``spikedet data check``: every annotation read, every picture decoded; what is wrong, and what there is."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from spikedet.config import DataCheckConfig
+from spikedet.data.convert import refuse_within
+from spikedet.data.layout import Layout, Listing
+from spikedet.data.reading import MAX_EXAMPLES, Rules, SplitContent, read_splits
+from spikedet.data.sources import find_layout
+from spikedet.data.statistics import SplitStatistics, sides_px, split_statistics
+from spikedet.errors import DataError
+from spikedet.files import write_json
+from spikedet.visualization import plot_data
+
+
+@dataclasses.dataclass(frozen=True)
+class DataReport:
+    """What a check found.
+
+    Attributes:
+        data: as the user named it.
+        layout: ``voc``, ``yolo`` or ``coco``.
+        class_names: in label order.
+        splits: numbers of every split that could be read.
+        dropped, clipped: by split, boxes without area and boxes that leave their picture.
+        issues: those boxes, each once.
+        bad: what cannot be used, a sentence for each file, each once.
+    """
+
+    data: str
+    layout: str
+    class_names: tuple[str, ...]
+    splits: dict[str, SplitStatistics]
+    dropped: dict[str, int]
+    clipped: dict[str, int]
+    issues: tuple[str, ...]
+    bad: tuple[str, ...]
+
+
+def check(config: DataCheckConfig) -> DataReport:
+    """Check a dataset, print what there is, and write ``report.json`` and ``data.png``.
+
+    Raises:
+        DataError: something is broken; raised at the end, when everything is printed and written.
+    """
+    layout, known = find_layout(config.data)
+    out = Path(config.out)
+    refuse_within(out, layout.root)
+    listings, broken = _listings(layout, [config.split] if config.split else layout.splits())
+    class_names, contents = _read(layout.root, listings, known, config.strict, broken)
+    report = _report(config.data, layout, class_names, contents, broken)
+    print(report_text(report), flush=True)
+    write_json(out / "report.json", dataclasses.asdict(report))
+    counts = {split: found.objects_by_class for split, found in report.splits.items()}
+    plot_data(counts, {split: sides_px(content.samples) for split, content in contents.items()}, out / "data.png")
+    print(f"written: {out / 'report.json'}, {out / 'data.png'}", flush=True)
+    if report.bad:
+        raise DataError(f"{config.data}: {_bad_files(report)}, listed above and in {out / 'report.json'}")
+    return report
+
+
+def report_text(report: DataReport) -> str:
+    """The report as a person reads it: bad files, repaired boxes, and a table with a column for each split."""
+    lines = [f"bad: {reason}" for reason in report.bad]
+    lines += [f"repaired: {text}" for text in report.issues[:MAX_EXAMPLES]]
+    if len(report.issues) > MAX_EXAMPLES:
+        lines.append(f"repaired: {len(report.issues) - MAX_EXAMPLES} more boxes, all in report.json")
+    found = f"{report.layout} layout, {len(report.class_names)} classes, {_bad_files(report)}"
+    lines.append(f"{report.data}: {found}")
+    return "\n".join([*lines, *_table(_rows(report))])
+
+
+def _bad_files(report: DataReport) -> str:
+    return f"{len(report.bad)} bad file{'s' * (len(report.bad) != 1)}"
+
+
+def _listings(layout: Layout, splits: Sequence[str]) -> tuple[dict[str, Listing], list[str]]:
+    """The splits that can be listed, and why the others cannot."""
+    listings, broken = {}, []
+    for split in splits:
+        try:
+            listings[split] = layout.listing(split)
+        except DataError as error:
+            broken.append(str(error))
+    return listings, broken
+
+
+def _read(
+    root: Path, listings: Mapping[str, Listing], known: Sequence[str] | None, strict: bool, broken: list[str]
+) -> tuple[tuple[str, ...], dict[str, SplitContent]]:
+    """Class names and contents. Where the splits differ in their classes, that is added to ``broken``."""
+    if not listings:
+        return tuple(known or ()), {}
+    rules = Rules(strict, skip_bad=True, skip_unknown=True)
+    try:
+        return read_splits(root, listings, known, rules)
+    except DataError as error:
+        broken.append(str(error))
+    every = dict.fromkeys(name for listing in listings.values() for name in listing.choose_names(set()))
+    return read_splits(root, listings, tuple(every), rules)
+
+
+def _report(
+    data: str, layout: Layout, class_names: tuple[str, ...], contents: Mapping[str, SplitContent], broken: Sequence[str]
+) -> DataReport:
+    bad = [*broken, *(reason for content in contents.values() for reason in content.bad)]
+    issues = [text for content in contents.values() for text in content.issues.examples]
+    return DataReport(
+        data=data,
+        layout=layout.kind,
+        class_names=class_names,
+        splits={split: split_statistics(content.samples, class_names) for split, content in contents.items()},
+        dropped={split: content.issues.dropped for split, content in contents.items()},
+        clipped={split: content.issues.clipped for split, content in contents.items()},
+        issues=tuple(dict.fromkeys(issues)),
+        bad=tuple(dict.fromkeys(bad)),
+    )
+
+
+def _rows(report: DataReport) -> list[list[Any]]:
+    """Name and one value for each split."""
+    found = report.splits
+    rows: list[list[Any]] = [["", *found], ["pictures", *(s.pictures for s in found.values())]]
+    rows.append(["without objects", *(s.without_objects for s in found.values())])
+    rows.append(["objects", *(sum(s.objects_by_class.values()) for s in found.values())])
+    rows += [[f"  {name}", *(s.objects_by_class[name] for s in found.values())] for name in report.class_names]
+    for name in ("difficult", "small", "medium", "large"):
+        rows.append([name, *(getattr(s, name) for s in found.values())])
+    rows.append(["median side, px", *(s.median_side_px for s in found.values())])
+    rows.append(["boxes dropped", *report.dropped.values()])
+    rows.append(["boxes clipped", *report.clipped.values()])
+    return rows
+
+
+def _table(rows: Sequence[Sequence[Any]]) -> list[str]:
+    """Aligned columns, the first to the left."""
+    texts = [["-" if value is None else str(value) for value in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
+    firsts, *others = widths
+    return [
+        "  ".join([row[0].ljust(firsts), *(text.rjust(width) for text, width in zip(row[1:], others, strict=True))])
+        for row in texts
+    ]

@@ -1,0 +1,78 @@
+"""Objects by class and the sizes of their boxes, split by split, as a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from spikedet.data.statistics import LARGE_SIDE_PX, SMALL_SIDE_PX
+from spikedet.files import atomic_path
+from spikedet.visualization.curves import OKABE_ITO
+
+SIDE_BINS = 40
+
+
+def plot_data(
+    counts: Mapping[str, Mapping[str, int]], sides_px: Mapping[str, npt.NDArray[np.float64]], path: Path
+) -> Path:
+    """Draw class counts (left) and a histogram of box sides (right) and write a PNG in one step.
+
+    Args:
+        counts: by split, objects by class name; every split has the same classes.
+        sides_px: by split, ``[objects]`` square roots of the box areas, pixels.
+        path: the picture.
+
+    Returns:
+        The path.
+
+    Raises:
+        SpikedetError: if it cannot be written.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    classes = max((len(by_class) for by_class in counts.values()), default=0)
+    figure = Figure(figsize=(11, max(4.5, 1 + 0.25 * classes)), layout="constrained")
+    FigureCanvasAgg(figure)
+    count_axes, side_axes = figure.subplots(1, 2)
+    colours = [OKABE_ITO[index % len(OKABE_ITO)] for index in range(len(counts))]
+    _draw_counts(count_axes, counts, colours)
+    _draw_sides(side_axes, sides_px, colours)
+    with atomic_path(Path(path)) as temporary:
+        figure.savefig(temporary, format="png", dpi=120)
+    return Path(path)
+
+
+def _draw_counts(axes: Any, counts: Mapping[str, Mapping[str, int]], colours: Sequence[str]) -> None:
+    """One group of horizontal bars for each class, the first class on top."""
+    height = 0.8 / max(len(counts), 1)
+    names = list(next(iter(counts.values()), {}))
+    for index, (split, by_class) in enumerate(counts.items()):
+        rows = np.arange(len(names)) - 0.4 + height * (index + 0.5)
+        axes.barh(rows, list(by_class.values()), height, color=colours[index], label=split)
+    axes.set_yticks(range(len(names)), names, fontsize="small")
+    axes.set(xlabel="objects", ylim=(len(names) - 0.5, -0.5) if names else (0, 1))
+    axes.grid(axis="x", alpha=0.3)
+    if counts:
+        axes.legend(fontsize="small")
+
+
+def _draw_sides(axes: Any, sides_px: Mapping[str, npt.NDArray[np.float64]], colours: Sequence[str]) -> None:
+    """Fractions of each split's objects over the side, on a logarithmic scale."""
+    largest = max((float(sides.max()) for sides in sides_px.values() if len(sides)), default=1.0)
+    smallest = min((float(sides.min()) for sides in sides_px.values() if len(sides)), default=1.0)
+    bins = np.geomspace(smallest, max(largest, smallest * 1.01) * (1 + 1e-9), SIDE_BINS + 1)
+    for (split, sides), colour in zip(sides_px.items(), colours, strict=True):
+        if len(sides):
+            weights = np.full(len(sides), 100 / len(sides))
+            axes.hist(sides, bins, weights=weights, histtype="step", color=colour, linewidth=1.5, label=split)
+    for side in (SMALL_SIDE_PX, LARGE_SIDE_PX):
+        axes.axvline(side, color="0.5", linestyle="--", linewidth=1)
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.set(xlabel="side of the box (square root of its area), px", ylabel="objects, %")
+    axes.grid(alpha=0.3)

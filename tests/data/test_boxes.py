@@ -1,0 +1,65 @@
+"""Boxes within their picture, which is 40 wide and 30 high."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spikedet.data.boxes import IssueTally, fit_box
+from spikedet.data.dataset import BoxIssues
+from spikedet.errors import DataError
+
+HW = (30, 40)
+WRITTEN = (1.0, 2.0, 3.0, 4.5)
+
+
+@pytest.mark.parametrize(
+    ("edges", "box", "problem"),
+    [
+        ((0, 0, 40, 30), (0, 0, 40, 30), ""),
+        ((-1, 0, 41, 30), (0, 0, 40, 30), ""),
+        ((-1.5, 0, 40, 30), (0, 0, 40, 30), "reaches outside the 40 x 30 picture: 1, 2, 3, 4.5"),
+        ((5, 5, float("inf"), 9), (5, 5, 40, 9), "reaches outside"),
+        ((5, 5, 5, 9), None, "has no area: 1, 2, 3, 4.5"),
+        ((5, 9, 6, 5), None, "has no area"),
+        ((40, 0, 50, 9), None, "has no area within the 40 x 30 picture: 1, 2, 3, 4.5"),
+        ((7, 7, 7 + 1e-12, 8), None, "has no area within"),  # none is left in float32
+    ],
+)
+def test_edges_are_clipped(edges: tuple[float, ...], box: tuple[float, ...] | None, problem: str) -> None:
+    fitted, text = fit_box(edges, HW, WRITTEN)
+    assert fitted == box
+    assert text.startswith(problem) if problem else text == ""
+
+
+finite = st.floats(allow_nan=False)
+
+
+@given(st.tuples(finite, finite, finite, finite))
+def test_what_is_kept_lies_within_the_picture(edges: tuple[float, float, float, float]) -> None:
+    box, problem = fit_box(edges, HW, WRITTEN)
+    if box is None:
+        assert problem
+        return
+    x0, y0, x1, y1 = box
+    assert 0 <= x0 < x1 <= 40
+    assert 0 <= y0 < y1 <= 30
+    assert np.array(box, np.float32).tolist() == list(box)
+
+
+def test_no_issues() -> None:
+    assert IssueTally(strict=True).issues() == BoxIssues()
+
+
+def test_issues_are_counted_and_all_kept() -> None:
+    tally = IssueTally(strict=False)
+    for index in range(7):
+        tally.add(f"box {index}", dropped=index < 2)
+    assert tally.issues() == BoxIssues(2, 5, tuple(f"box {index}" for index in range(7)))
+
+
+def test_strict_raises() -> None:
+    with pytest.raises(DataError, match=r"^a\.xml: object 1 has no area; correct the annotation, or load without"):
+        IssueTally(strict=True).add("a.xml: object 1 has no area", dropped=True)

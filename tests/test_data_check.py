@@ -1,0 +1,82 @@
+"""``spikedet data check``: what it finds, prints and writes, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from tiny_detector import fingerprint, pictures
+
+from spikedet.cli import main
+from spikedet.config import DataCheckConfig
+from spikedet.data_check import check
+from spikedet.errors import DataError
+
+sys.path.append(str(Path(__file__).parent / "data"))
+
+from layout_writers import coco_annotation, coco_content, write_coco, write_yolo
+from voc_writer import annotation_xml, object_xml, write_year
+
+CAT = object_xml("cat", (1, 1, 10, 20))
+
+
+def run(data: Path, out: Path, **more: str | bool) -> None:
+    check(DataCheckConfig(data=str(data), out=str(out), **more))  # type: ignore[arg-type]
+
+
+def test_a_whole_dataset(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = fingerprint(pictures())
+    run(pictures(), tmp_path / "out")
+    assert fingerprint(pictures()) == before
+    shown = capsys.readouterr().out
+    assert "voc layout, 4 classes, 0 bad files" in shown
+    report = json.loads((tmp_path / "out/report.json").read_text())
+    assert {split: found["pictures"] for split, found in report["splits"].items()} == {"train": 8, "val": 4, "test": 4}
+    with Image.open(tmp_path / "out/data.png") as image:
+        assert image.format == "PNG"
+
+
+def test_every_bad_file_is_listed_once_and_then_it_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = write_year(
+        tmp_path / "mydata",
+        {"a": annotation_xml(CAT), "b": "<annotation>", "c": annotation_xml(CAT), "d": annotation_xml(CAT)},
+        {"train": "a\nb\nc", "val": "c\nd"},
+    )
+    (folder / "JPEGImages/c.jpg").write_bytes(b"no picture")
+    with pytest.raises(DataError, match=r"mydata: 2 bad files, listed above and in .*report\.json"):
+        run(folder, tmp_path / "out")
+    lines = capsys.readouterr().out.splitlines()
+    bad = [line for line in lines if line.startswith("bad: ")]
+    assert len(bad) == 2
+    assert any("b.xml" in line for line in bad) and any("c.jpg" in line for line in bad)
+    report = json.loads((tmp_path / "out/report.json").read_text())
+    assert [report["splits"][split]["pictures"] for split in ("train", "val")] == [1, 1]
+    assert main(["data", "check", str(folder), "--out", str(tmp_path / "out")]) == 1
+    assert "2 bad files" in capsys.readouterr().err
+
+
+def test_one_split_alone(tmp_path: Path) -> None:
+    run(pictures(), tmp_path, split="val")
+    assert list(json.loads((tmp_path / "report.json").read_text())["splits"]) == ["val"]
+
+
+def test_yolo_and_coco(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    yolo = write_yolo(tmp_path / "yolo", {"a": "0 0.5 0.5 0.2 0.2\n", "b": "7 0.5 0.5 0.2 0.2\n"})
+    with pytest.raises(DataError, match="1 bad file"):
+        run(yolo, tmp_path / "out")
+    assert "b.txt" in capsys.readouterr().out
+    content = coco_content([coco_annotation(1, 1, [1, 1, 5, 5]), coco_annotation(2, 9, [1, 1, 5, 5])])
+    coco = write_coco(tmp_path / "coco", content)
+    with pytest.raises(DataError, match="1 bad file"):
+        run(coco, tmp_path / "out")
+    assert "annotation 2" in capsys.readouterr().out
+
+
+def test_nothing_is_written_into_the_data(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="lies within the dataset"):
+        run(pictures(), pictures() / "out")
+    with pytest.raises(DataError, match="no such dataset"):
+        run(tmp_path / "none", tmp_path / "out")
