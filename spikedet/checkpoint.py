@@ -25,6 +25,8 @@ from spikedet.errors import CheckpointError, ConfigError
 from spikedet.files import atomic_path
 
 FORMAT = 1
+LIMITS = {"image_size": (1, 8192), "T": (1, 32767), "delay": (0, 1000), "seed": (0, 2**63)}
+"""Beyond them a file is damaged rather than ambitious; counts of spikes are kept in 16 bits."""
 _KEY = "spikedet"
 
 
@@ -171,10 +173,27 @@ def _problem(meta: CheckpointMeta) -> str | None:
         return f"unknown neuron {meta.neuron!r}; expected one of {', '.join(get_args(Neuron))}"
     if meta.max_pool not in get_args(MaxPoolRule):
         return f"unknown max_pool {meta.max_pool!r}; expected one of {', '.join(get_args(MaxPoolRule))}"
-    for name, least in (("image_size", 1), ("T", 1), ("delay", 0)):
+    for name, (least, most) in LIMITS.items():
         value = getattr(meta, name)
-        if not (isinstance(value, int) and value >= least) and not (name == "T" and value is None):
-            return f"{name} must be a whole number of at least {least}, got {value!r}"
+        if not (type(value) is int and least <= value <= most) and not (name == "T" and value is None):
+            return f"{name} must be a whole number from {least} to {most}, got {value!r}"
+    if not meta.class_names or not all(isinstance(name, str) for name in meta.class_names):
+        return f"class_names must be names, got {meta.class_names!r}"
+    if any(
+        not isinstance(getattr(meta, name), dict) for name in ("architecture", "data", "config", "notes", "versions")
+    ):
+        return "architecture, data, config, notes and versions must be mappings"
+    if any(not isinstance(settings, dict) for settings in meta.config.values()):
+        return "every stage's settings must be a mapping"
+    if any(not isinstance(meta.data.get(name, ""), str) for name in ("data", "split")):
+        return "data and split must be texts"
+    if not isinstance(meta.model, str) or not isinstance(meta.finetuned, bool):
+        return "model must be a text and finetuned true or false"
+    link = meta.parent
+    if link is not None and not (isinstance(link, dict) and {"file", "sha256", "stage"} <= link.keys()):
+        return f"parent must name a file, its sha256 and its stage, got {link!r}"
+    if link is not None and not all(isinstance(value, str) for value in link.values()):
+        return "parent must hold texts"
     return None
 
 

@@ -6,6 +6,7 @@ Ultralytics passes ``activation:`` to eval and looks modules up by name.
 from __future__ import annotations
 
 import copy
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,9 @@ ALLOWED_MODULES = frozenset(
 )
 ALLOWED_ACTIVATION = re.compile(r"(torch\.)?nn\.(ReLU\(\)|LeakyReLU\((0?\.\d{1,6})?\))")
 ACTIVATIONS = {"clip": "torch.nn.ReLU()", "leaky": "torch.nn.LeakyReLU(0.1)"}
+LARGEST = {"nc": 100_000, "reg_max": 256, "depth_multiple": 16, "width_multiple": 16}
+LARGEST |= {"repeats": 100, "channels": 4096, "kernel": 64}
+"""Larger numbers are mistakes that would fill the memory before anything could say so."""
 _ALLOWED_WORDS = frozenset({"nc", "nearest", "None"})
 _ALLOWED_KEYS = frozenset(
     {"nc", "activation", "depth_multiple", "width_multiple", "scales", "scale", "reg_max", "backbone", "head"}
@@ -101,9 +105,9 @@ def check_architecture(architecture: Any, source: str) -> None:
     if problem := _scale_problem(architecture.get("scales", {}), architecture.get("scale")):
         raise ConfigError(f"{source}: {problem}")
     for key in ("nc", "reg_max", "depth_multiple", "width_multiple"):
-        value = architecture.get(key, 1)
-        if not _is_number(value) or value <= 0:
-            raise ConfigError(f"{source}: {key} must be a positive number, got {value!r}")
+        value, most = architecture.get(key, 1), LARGEST[key]
+        if not _is_number(value) or not 0 < value <= most:
+            raise ConfigError(f"{source}: {key} must be a positive number, at most {most}, got {value!r}")
     if not all(isinstance(architecture[part], list) and architecture[part] for part in ("backbone", "head")):
         raise ConfigError(f"{source}: backbone and head must be lists of layers")
     rows = [*architecture["backbone"], *architecture["head"]]
@@ -117,7 +121,10 @@ def check_architecture(architecture: Any, source: str) -> None:
 def _scale_problem(scales: Any, scale: Any) -> str | None:
     """What is wrong with the scales of a model family, if anything."""
     if not isinstance(scales, dict) or not all(
-        isinstance(name, str) and isinstance(numbers, list) and len(numbers) == 3 and all(map(_is_number, numbers))
+        isinstance(name, str)
+        and isinstance(numbers, list)
+        and len(numbers) == 3
+        and all(_is_number(x) and 0 < x <= 10_000 for x in numbers)
         for name, numbers in scales.items()
     ):
         return f"scales must give three numbers (depth, width, largest width) for each letter, got {scales!r}"
@@ -136,8 +143,8 @@ def layer_problem(row: Any, index: int) -> str | None:
     listed = origins if isinstance(origins, list) and origins else [origins]
     if not all(isinstance(o, int) and not isinstance(o, bool) and -max(index, 1) <= o < index for o in listed):
         return f"reads from {origins!r}; expected earlier layers by index, or -1"
-    if not isinstance(repeats, int) or repeats < 1:
-        return f"is repeated {repeats!r} times; expected a whole number"
+    if not isinstance(repeats, int) or isinstance(repeats, bool) or not 1 <= repeats <= LARGEST["repeats"]:
+        return f"is repeated {repeats!r} times; expected a whole number, at most {LARGEST['repeats']}"
     if isinstance(origins, list) != (module in ("Concat", "Detect")):
         return f"reads from {origins!r}; only Concat and Detect read from a list of layers"
     flat = list(arguments)
@@ -147,8 +154,13 @@ def layer_problem(row: Any, index: int) -> str | None:
             flat.extend(argument)
         elif isinstance(argument, dict) or (isinstance(argument, str) and argument not in _ALLOWED_WORDS):
             return f"has the argument {argument!r}, which is not allowed"
+        elif _is_number(argument) and not 0 <= argument <= LARGEST["channels"]:
+            return f"has the argument {argument!r}; expected numbers from 0 to {LARGEST['channels']}"
+    sizes = [value for value in arguments[1:] if _is_number(value)] if module.endswith(("Conv", "Upsample")) else []
+    if any(value > LARGEST["kernel"] for value in [*sizes[:3], *sizes[4:]]):  # the fourth is the number of groups
+        return f"has the arguments {arguments}; expected kernels, strides and factors up to {LARGEST['kernel']}"
     return None
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
