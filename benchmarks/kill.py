@@ -24,7 +24,7 @@ from pathlib import Path
 
 import torch
 import yaml
-from readme_tables import ROOT
+from readme_tables import ROOT, kill_table
 
 from spikedet.checkpoint import load_checkpoint
 from spikedet.evaluation import read_results
@@ -145,16 +145,6 @@ def same(a: object, b: object) -> bool:
     return torch.equal(a, b) if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor) else a == b
 
 
-def table(outcomes: Sequence[Outcome]) -> str:
-    """One line for each verb."""
-    lines = ["| verb | runs | kills | alone, s | lost work per kill, s | identical |", f"| --- |{' ---: |' * 5}"]
-    for o in outcomes:
-        lines.append(
-            f"| {o.verb} | {o.runs} | {o.kills} | {o.alone_s:.1f} | {o.lost_s:.1f} | {o.identical} of {o.runs} |"
-        )
-    return "\n".join(lines)
-
-
 def main() -> None:
     """Parse the flags and kill."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -167,7 +157,7 @@ def main() -> None:
         prepare(Path(name))
         share = -(-arguments.kills // len(COMMANDS))
         outcomes = [killed(Path(name), verb, share, chance) for verb in COMMANDS]
-    print(table(outcomes))
+    print(kill_table([asdict(outcome) for outcome in outcomes]))
     if arguments.publish:
         rows = [asdict(outcome) for outcome in outcomes]
         print(

@@ -19,7 +19,7 @@ from spikedet.evaluation import ResultRow, markdown_table, read_results
 from spikedet.files import write_json, write_text
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = (ROOT / "README.md", ROOT / "docs" / "simulator.md")
+PAGES = (ROOT / "README.md", ROOT / "docs" / "simulator.md", ROOT / "docs" / "pipeline.md")
 MARK = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 SHOWN = ("copied", "fine")
 HEAD = (
@@ -133,6 +133,15 @@ def _spread(values: list[float]) -> str:
     return f"{statistics.fmean(values):.1f}{deviation}" if values else "-"
 
 
+def kill_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """What kills did to each verb."""
+    lines = ["| verb | runs | kills | alone, s | lost work per kill, s | identical |", f"| --- |{' ---: |' * 5}"]
+    for row in rows:
+        cells = [row["verb"], row["runs"], row["kills"], f"{row['alone_s']:.1f}", f"{row['lost_s']:.1f}"]
+        lines.append(f"| {' | '.join(map(str, cells))} | {row['identical']} of {row['runs']} |")
+    return "\n".join(lines)
+
+
 SPEED_HEAD = ("simulator", "px", "batch", "T", "ms", "x ANN", "x bound", "peak MiB")
 
 
@@ -164,6 +173,8 @@ def published_table(name: str) -> str:
     path = ROOT / "docs" / "results" / f"{name}.json"
     if not path.exists():
         return ""
+    if name == "kill":
+        return kill_table(json.loads(path.read_text(encoding="utf-8"))["rows"])
     if name == "simulator":
         return speed_table(json.loads(path.read_text(encoding="utf-8")), whole=form == "whole")
     return {"": table, "pivot": pivot, "seeds": seeds_table}[form](read_results(path)[1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import importlib.metadata
 import os
@@ -12,6 +13,9 @@ from typing import Any
 
 from spikedet.arguments import parse_config
 from spikedet.errors import SpikedetError
+
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM})
+"""What libraries may meet while they write logs of their own."""
 
 
 @dataclass(frozen=True)
@@ -64,9 +68,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SpikedetError as error:
         print(f"spikedet {name}: {error}", file=sys.stderr)
         return 1
+    except MemoryError:
+        print(f"spikedet {name}: not enough memory; try a smaller --batch or fewer pictures", file=sys.stderr)
+        return 1
     except BrokenPipeError:  # whoever read our output has gone, as head does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        advice = "make room, or choose another --out; --resume goes on"
+        print(f"spikedet {name}: {where}{error.strerror}; {advice}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print(f"\nspikedet {name}: interrupted; what was written is whole", file=sys.stderr)
         return 130

@@ -51,6 +51,45 @@ def test_every_verb_names_a_function_of_its_configuration(name: str) -> None:
     assert made.__annotations__["config"] == VERBS[name].config
 
 
+@pytest.mark.parametrize(
+    ("error", "status", "sentence"),
+    [
+        (
+            OSError(28, "No space left on device", "/full/log.csv"),
+            1,
+            "/full/log.csv: No space left on device; make room",
+        ),
+        (PermissionError(13, "Permission denied"), 1, "Permission denied; make room, or choose another --out"),
+        (MemoryError(), 1, "not enough memory; try a smaller --batch"),
+        (KeyboardInterrupt(), 130, "interrupted; what was written is whole"),
+    ],
+)
+def test_what_the_machine_refuses_is_one_sentence(
+    error: BaseException,
+    status: int,
+    sentence: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "run", refuse)
+    assert main(["train"]) == status
+    printed = capsys.readouterr()
+    assert sentence in printed.err and len(printed.err.strip().splitlines()) == 1
+    assert printed.out == ""
+
+
+def test_other_errors_of_the_system_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(cli, "run", refuse)
+    with pytest.raises(OSError, match="Input/output"):
+        main(["train"])
+
+
 def test_an_unknown_verb(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["fly", "--help"]) == 2
     printed = capsys.readouterr()
