@@ -290,33 +290,55 @@ STRUCTURED = {".json": _json, ".yaml": _yaml, ".safetensors": _safetensors, ".xm
 
 def fuzz(cases: int, seed: int, home: Path) -> Findings:
     """Run that many cases in this process; ``home`` is an empty folder."""
-    logging.getLogger("spikedet").setLevel(logging.ERROR)
     chance, watch, findings = random.Random(seed), Watch(), Findings()
     seeds(home / "whole")
-    signal.signal(signal.SIGALRM, _too_long)
     every = targets(home / "whole")
-    for number in range(cases):
-        target = every[number % len(every)]
-        case, out = home / "case", home / "out"
-        shutil.copytree(home / "whole", case)
-        out.mkdir()
-        file = case / target.file
-        file.write_bytes(mutated(file.read_bytes(), file.suffix, chance))
-        before, started = fingerprint(case), time.monotonic()
-        tempfile.tempdir = str(out)  # what calibration keeps for a while is kept there
+    with few_words():
+        for number in range(cases):
+            target = every[number % len(every)]
+            case, out = home / "case", home / "out"
+            shutil.copytree(home / "whole", case)
+            out.mkdir()
+            file = case / target.file
+            file.write_bytes(mutated(file.read_bytes(), file.suffix, chance))
+            outcome, wrong, seconds = watched(target, case, out, watch)
+            findings.slowest_s = max(findings.slowest_s, seconds)
+            findings.outcomes.setdefault(target.name, Counter())[outcome.split(":")[0]] += 1
+            findings.faults += [f"case {number}, {target.name}: {fault}" for fault in wrong]
+            shutil.rmtree(case)
+            shutil.rmtree(out)
+    return findings
+
+
+def watched(target: Target, case: Path, out: Path, watch: Watch) -> tuple[str, list[str], float]:
+    """One case: its outcome, what must not have been, and its seconds."""
+    before, started = fingerprint(case), time.monotonic()
+    tempfile.tempdir = str(out)  # what calibration keeps for a while is kept there
+    try:
         with watch.looking(out) as seen, little_memory():
             signal.setitimer(signal.ITIMER_REAL, LIMIT_S)
             outcome = attempt(target, case, out)
-            signal.setitimer(signal.ITIMER_REAL, 0)
-        tempfile.tempdir, seconds = None, time.monotonic() - started
-        findings.slowest_s = max(findings.slowest_s, seconds)
-        findings.outcomes.setdefault(target.name, Counter())[outcome.split(":")[0]] += 1
-        wrong = [*seen, *(["the input was changed"] if fingerprint(case) != before else [])]
-        wrong += [outcome] if ":" in outcome else []
-        findings.faults += [f"case {number}, {target.name}: {fault}" for fault in wrong]
-        shutil.rmtree(case)
-        shutil.rmtree(out)
-    return findings
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        tempfile.tempdir = None
+    seconds = time.monotonic() - started
+    wrong = [*seen, *(["the input was changed"] if fingerprint(case) != before else [])]
+    wrong += [outcome] if ":" in outcome else []
+    wrong += [f"{seconds:.1f} s"] if seconds > LIMIT_S else []
+    return outcome, wrong, seconds
+
+
+@contextmanager
+def few_words() -> Iterator[None]:
+    """No warnings in the log; an alarm raises."""
+    logger = logging.getLogger("spikedet")
+    level, handler = logger.level, signal.signal(signal.SIGALRM, _too_long)
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        signal.signal(signal.SIGALRM, handler)
 
 
 def _too_long(*_: object) -> None:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -75,7 +75,6 @@ class TrainingLoop(DetectionTrainer):
         self.csv = log_path(config, name)
         if not config.resume:
             self.csv.unlink(missing_ok=True)
-        torch.set_flush_denormal(True)  # denormal gradients are many times slower on a CPU and change nothing
         torch.set_num_threads(threads)  # ultralytics leaves one core unused on a CPU
         self.callbacks: dict[str, list[Any]] = defaultdict(list)
         self.progress = make_progress()
@@ -204,10 +203,20 @@ class TrainingLoop(DetectionTrainer):
 
     def run(self) -> None:
         """Train until the last epoch, early stopping or an error."""
-        with self.progress:
+        with self.progress, _flushed_denormals():
             self.train()
         if not finite(self.ema.ema.state_dict()):
             raise TrainingError(f"{self.out}: the averaged network is no longer finite; try a lower --lr")
+
+
+@contextmanager
+def _flushed_denormals() -> Iterator[None]:
+    """Denormal gradients are many times slower on a CPU and change nothing."""
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
 
 
 def seed_epoch(loader: Any, seed: int, epoch: int) -> None:
