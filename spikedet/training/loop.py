@@ -16,6 +16,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.utils.torch_utils import ModelEMA
@@ -23,7 +24,7 @@ from ultralytics.utils.torch_utils import ModelEMA
 from spikedet.config import LoopConfig
 from spikedet.data import DetectionDataset
 from spikedet.environment import pick_device, seed_everything
-from spikedet.errors import TrainingError
+from spikedet.errors import CheckpointError, TrainingError
 from spikedet.evaluation.measures import measure
 from spikedet.evaluation.predict import predict_dataset
 from spikedet.files import write_text
@@ -179,12 +180,18 @@ class TrainingLoop(DetectionTrainer):
         """Go on after the last finished epoch, if asked to and if there is one."""
         if not self.config.resume or not self.state.exists():
             return
-        modules, optimizer, facts = load_state(self.state)
-        self.model.load_state_dict(modules["model"])
-        self.ema = ModelEMA(self.model)
-        self.ema.ema.load_state_dict(modules["ema"])
+        modules, optimizer, facts = load_progress(self.state)
+        try:
+            self.model.load_state_dict(modules["model"])
+            self.ema = ModelEMA(self.model)
+            self.ema.ema.load_state_dict(modules["ema"])
+            self.optimizer.load_state_dict(optimizer)
+        except (RuntimeError, KeyError, ValueError, TypeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise CheckpointError(
+                f"{self.state}: not a state of this training ({reason}); train without --resume"
+            ) from error
         self.ema.updates = facts["updates"]
-        self.optimizer.load_state_dict(optimizer)
         self.best_fitness = facts["best_fitness"]
         self.stopper.best_fitness, self.stopper.best_epoch = facts["stopper"]
         self.start_epoch = facts["epoch"] + 1
@@ -254,7 +261,23 @@ def log_path(config: LoopConfig, name: str) -> Path:
 def finished(config: LoopConfig, name: str) -> bool:
     """True if a resumed run has nothing left to do."""
     state = state_path(config, name)
-    return config.resume and state.exists() and load_state(state)[2]["epoch"] + 1 >= config.epochs
+    return config.resume and state.exists() and load_progress(state)[2]["epoch"] + 1 >= config.epochs
+
+
+def load_progress(path: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any], dict[str, Any]]:
+    """``load_state`` with the facts of this loop. Raises CheckpointError where they are not whole."""
+    modules, optimizer, facts = load_state(path)
+    try:
+        first, second = facts["stopper"]
+        numbers = [first, second, facts["epoch"], facts["updates"], facts["best_fitness"] or 0.0]
+        whole = all(isinstance(number, (int, float)) for number in numbers) and type(facts["epoch"]) is int
+    except (TypeError, KeyError, ValueError):
+        whole = False
+    if not whole:
+        raise CheckpointError(
+            f"{path}: no training state to resume from (its facts are damaged); train without --resume"
+        )
+    return modules, optimizer, facts
 
 
 def _overrides(config: LoopConfig, image_size: int, device: torch.device) -> dict[str, Any]:

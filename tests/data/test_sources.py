@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from layout_writers import coco_annotation, coco_content, write_coco, write_yolo
 from voc_writer import annotation_xml, fingerprint, object_xml, write_year
 
 from spikedet.data import load_dataset
 from spikedet.data.scenes import SYNTHETIC_CLASS_NAMES
-from spikedet.data.sources import parse_synthetic
+from spikedet.data.sources import find_layout, parse_synthetic
 from spikedet.data.synthetic import SyntheticConfig
 from spikedet.errors import ConfigError, DataError
 
@@ -135,3 +136,36 @@ def test_missing_yaml_and_missing_folder_in_it(tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_text("data: gone\n")
     with pytest.raises(DataError, match="gone: no such dataset"):
         load_dataset(tmp_path / "x.yaml", "train")
+
+
+# --- which layout it is ---------------------------------------------------------------------------------------------
+
+
+def test_the_first_layout_that_fits(tmp_path: Path) -> None:
+    """VOC, then YOLO, then COCO; naming the file itself chooses another."""
+    coco = write_coco(tmp_path, coco_content())
+    assert find_layout(tmp_path)[0].kind == "coco"
+    yolo = write_yolo(tmp_path, {"a": ""})
+    assert find_layout(tmp_path)[0].kind == "yolo"
+    write_year(tmp_path / "VOC2007", {"a": CAT})
+    assert find_layout(tmp_path)[0].kind == "voc"
+    assert [find_layout(path)[0].kind for path in (yolo, coco)] == ["yolo", "coco"]
+
+
+def test_a_folder_of_no_layout(tmp_path: Path) -> None:
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "data.yaml").write_text("data: elsewhere\n")
+    with pytest.raises(DataError, match=r"not a dataset of a layout we know; .*\(VOC\).*data\.yaml \(YOLO\).*\(COCO\)"):
+        load_dataset(tmp_path, "train")
+
+
+@pytest.mark.parametrize("layout", ["yolo", "coco"])
+def test_the_short_form_names_a_folder_of_any_layout(tmp_path: Path, layout: str) -> None:
+    if layout == "yolo":
+        write_yolo(tmp_path / "mine", {"a": "1 .5 .5 1 1"})
+    else:
+        write_coco(tmp_path / "mine", coco_content([coco_annotation(1, 1, [1, 2, 3, 4], 7)]))
+    assert load_dataset(tmp_path / "mine", "train").samples[0].labels.tolist() == [1]
+    (tmp_path / "mine.yaml").write_text("data: mine\nnames: [dog, cat]\n")
+    dataset = load_dataset(tmp_path / "mine.yaml", "train")
+    assert (dataset.class_names, dataset.samples[0].labels.tolist()) == (("dog", "cat"), [0])

@@ -15,12 +15,12 @@ from torch import Tensor
 from spikedet.checkpoint import load_checkpoint, read_meta
 from spikedet.config import TrainConfig
 from spikedet.data import DetectionDataset, load_dataset
-from spikedet.errors import TrainingError
+from spikedet.errors import CheckpointError, TrainingError
 from spikedet.evaluation.predict import predict_dataset
 from spikedet.models import ClipDetector, activations, load_ann
 from spikedet.training import train
 from spikedet.training.loop import TrainingLoop
-from spikedet.training.state import load_state
+from spikedet.training.state import load_state, save_state
 
 SHORT: dict[str, Any] = {
     "image_size": IMAGE_SIZE,
@@ -290,6 +290,28 @@ def test_an_epoch_that_was_logged_but_not_saved_is_forgotten(tmp_path: Path) -> 
     log.write_text(text + text.splitlines()[1].replace("1,", "2,", 1) + "\n")
     train(config(tmp_path, epochs=2, resume=True))
     assert epochs_logged(tmp_path / "out") == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "facts", [3, {}, {"epoch": "1"}, {"epoch": 0, "updates": 1, "best_fitness": None, "stopper": 4}]
+)
+def test_a_state_with_damaged_facts_is_refused(tmp_path: Path, facts: Any) -> None:
+    train(config(tmp_path, epochs=1))
+    state = tmp_path / "out" / "ann-state.safetensors"
+    modules, optimizer, _ = load_state(state)
+    save_state(state, modules, optimizer, facts)
+    with pytest.raises(CheckpointError, match=r"ann-state\.safetensors: no training state .* train without --resume"):
+        train(config(tmp_path, epochs=2, resume=True))
+
+
+def test_a_state_of_another_network_is_refused(tmp_path: Path) -> None:
+    train(config(tmp_path, epochs=1))
+    state = tmp_path / "out" / "ann-state.safetensors"
+    modules, optimizer, facts = load_state(state)
+    modules["model"].popitem()
+    save_state(state, modules, optimizer, facts)
+    with pytest.raises(CheckpointError, match="not a state of this training"):
+        train(config(tmp_path, epochs=2, resume=True))
 
 
 def test_resuming_a_finished_run_changes_nothing(tmp_path: Path) -> None:
