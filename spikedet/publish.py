@@ -6,14 +6,13 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from spikedet import config as configs
 from spikedet.checkpoint import CheckpointMeta, load_checkpoint, save_checkpoint
-from spikedet.config import EvaluateConfig, PublishConfig
+from spikedet.config import CalibrateConfig, EvaluateConfig, FinetuneConfig, PublishConfig, TrainConfig
 from spikedet.evaluate import evaluate
 from spikedet.evaluation import markdown_table
 from spikedet.files import write_text
 
-STAGE_CONFIGS = {"train": "TrainConfig", "finetune": "FinetuneConfig", "calibrate": "CalibrateConfig"}
+STAGE_CONFIGS = {"train": TrainConfig, "finetune": FinetuneConfig, "calibrate": CalibrateConfig}
 LICENCE = (
     "AGPL-3.0-or-later, as spikedet and ultralytics, whose code made them; the training pictures have their own terms."
 )
@@ -98,7 +97,7 @@ def changed_settings(meta: CheckpointMeta, stage: str) -> str:
     """The settings of a stage that differ from their defaults, as flags; empty if the stage did not run."""
     if stage not in meta.config:
         return ""
-    defaults = {f.name: f.default for f in dataclasses.fields(getattr(configs, STAGE_CONFIGS[stage]))}
+    defaults = {f.name: f.default for f in dataclasses.fields(STAGE_CONFIGS[stage])}
     hidden = {"out", "checkpoint", "data", "split", "resume", "teacher"}
     changed = {k: v for k, v in meta.config[stage].items() if k not in hidden and v != defaults.get(k)}
     return " ".join(f"--{key.replace('_', '-')} {value}" for key, value in changed.items()) or "defaults"

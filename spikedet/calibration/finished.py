@@ -26,8 +26,8 @@ _NOT_MATTERING = frozenset({"checkpoint", "data", "split", "skip_bad", "out", "r
 def calibration_key(network_sha256: str, config: CalibrateConfig, pictures: DetectionDataset) -> str:
     """Changes with the network, the pictures and every setting that changes the result."""
     settings = {k: v for k, v in dataclasses.asdict(config).items() if k not in _NOT_MATTERING}
-    images = [[s.image_id, *s.image_hw, s.image_path.stat().st_size] for s in pictures.samples]
-    return hashlib.sha256(json.dumps([network_sha256, settings, images], sort_keys=True).encode()).hexdigest()
+    text = json.dumps([network_sha256, settings, pictures.picture_facts()], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 class FinishedLayers:

@@ -7,6 +7,7 @@ being calibrated, whose layers already done feed the ones to come. Both keep onl
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 
 import numpy as np
 import numpy.typing as npt
@@ -16,12 +17,12 @@ from torch import Tensor
 from spikedet.calibration.store import ByteStore
 from spikedet.snn import IMAGE, Node, Readout, SpikingConv, SpikingNetwork
 from spikedet.snn.layers import broadcast
-from spikedet.snn.native.backend import why_unsupported
+from spikedet.snn.native.backend import supported_channels
 from spikedet.snn.native.layers import PackedConv
-from spikedet.snn.native.library import available
+from spikedet.snn.native.library import NativeUnavailable, available
 from spikedet.snn.network import layer_activation
 from spikedet.snn.operations import SpikeOp
-from spikedet.snn.packed_operations import combine, network_channels
+from spikedet.snn.packed_operations import combine
 from spikedet.snn.packing import Channels, layer_channels, pack, unpack
 
 Indices = Sequence[int]
@@ -46,8 +47,9 @@ class Observer:
         self._pending = _spiking_readers(network)
         self.channels: dict[str, Channels] | None = None
         """What the bits of each train mean, where layers run on bits; None where they run on dense trains."""
-        if available() and why_unsupported(network) is None:
-            self.channels = network_channels(network)
+        if available():
+            with suppress(NativeUnavailable):
+                self.channels = supported_channels(network)
 
     # --- what a layer reads --------------------------------------------------------------------------------------
 
@@ -89,9 +91,8 @@ class Observer:
             joined: Tensor = node.module([self.activation(source, indices).unsqueeze(0) for source in node.inputs])
             return joined[0]
         assert isinstance(node.module, SpikingConv)
-        levels = torch.from_numpy(np.asarray(self.store[f"levels {name}"][list(indices)])).float() - self._lowest(
-            node.module
-        )
+        stored = np.asarray(self.store[f"levels {name}"][list(indices)])
+        levels = torch.from_numpy(stored).float() - self._lowest(node.module)
         return levels * broadcast(node.module.theta) / self.T
 
     def _lowest(self, layer: SpikingConv) -> int:

@@ -59,6 +59,10 @@ class DetectionDataset:
         """RGB ``[H, W, 3]`` uint8, EXIF rotation applied. Raises DataError for a broken picture."""
         return read_image(self.samples[index].image_path)
 
+    def picture_facts(self) -> list[list[str | int]]:
+        """Id, height, width and bytes of every picture: what changes when the pictures are others."""
+        return [[s.image_id, *s.image_hw, s.image_path.stat().st_size] for s in self.samples]
+
     def subset(self, indices: Sequence[int], split: str | None = None) -> DetectionDataset:
         """The samples at these indices, in this order."""
         return replace(self, samples=tuple(self.samples[i] for i in indices), split=split or self.split)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -147,6 +148,17 @@ def check_same_names(root: Path, first: str, names: Sequence[str], other: str, o
         odd = sorted(set(names) ^ set(others))
         what = f"only one has {shown(odd[0])}" if odd else "their order differs"
         raise DataError(f"{root}: splits {first!r} and {other!r} have different classes ({what}); make them alike")
+
+
+def finite_number(text: str, complaint: str) -> float:
+    """The number that a text is. Raises DataError with this complaint where it is none, or not finite."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise DataError(complaint)
+    return value
 
 
 def shown(value: object) -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
-from spikedet.data.layout import WrittenObject
+from spikedet.data.layout import WrittenObject, finite_number
 from spikedet.errors import DataError
 
 MAX_ANNOTATION_BYTES = 10_000_000
@@ -81,10 +80,4 @@ def _read_number(where: str, box: ET.Element, field: str) -> float:
     text = box.findtext(field)
     if text is None:
         raise DataError(f"{where} has no <{field}> in its <bndbox>; add it")
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise DataError(f"{where} has <{field}>{text.strip()[:40]}</{field}>; expected a finite number")
-    return value
+    return finite_number(text, f"{where} has <{field}>{text.strip()[:40]}</{field}>; expected a finite number")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from spikedet.data.layout import Box, WrittenObject, shown
+from spikedet.data.layout import Box, WrittenObject, finite_number, shown
 from spikedet.errors import DataError
 
 MAX_LABEL_BYTES = 10_000_000
@@ -50,7 +49,7 @@ def _read_line(where: str, number: int, line: str, class_names: Sequence[str]) -
     if len(words) != 5:
         kind = ", perhaps a segmentation polygon" if len(words) > 6 else ""
         raise DataError(f"{where} has {len(words)} values{kind}; {_EXPECTED}")
-    label, *fractions = (_number(where, word) for word in words)
+    label, *fractions = (finite_number(word, f"{where} has {shown(word)}; expected a finite number") for word in words)
     if label not in range(len(class_names)):
         last = len(class_names) - 1
         raise DataError(f"{where} has class {words[0]}; expected a whole number from 0 to {last}, as 'names' has them")
@@ -59,13 +58,3 @@ def _read_line(where: str, number: int, line: str, class_names: Sequence[str]) -
             raise DataError(f"{where} has {word}; expected fractions of the picture, 0 to 1, not pixels")
     cx, cy, w, h = fractions
     return WrittenObject(f"line {number}", class_names[int(label)], (cx, cy, w, h))
-
-
-def _number(where: str, word: str) -> float:
-    try:
-        value = float(word)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise DataError(f"{where} has {shown(word)}; expected a finite number")
-    return value

@@ -39,8 +39,7 @@ class Predicted:
 
 def archive_key(dataset: DetectionDataset, **facts: Any) -> str:
     """A name that changes with the pictures and with every fact about how they were judged, 16 hex digits."""
-    pictures = [[s.image_id, *s.image_hw, s.image_path.stat().st_size] for s in dataset.samples]
-    text = json.dumps([dataset.split, pictures, facts], sort_keys=True)
+    text = json.dumps([dataset.split, dataset.picture_facts(), facts], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

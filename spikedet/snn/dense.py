@@ -57,13 +57,14 @@ class TorchBackend(Backend):
 
     def _pooled_units(self) -> dict[str, Tensor]:
         """What a spike is worth ``[1, 1, C, 1, 1]`` where max-pooling counts them, by node."""
-        channels, units = network_channels(self.network), {}
-        for node in self.network.nodes:
-            if isinstance(node.module, MaxPool) and node.inputs[0] in channels:
-                unit = channels[node.inputs[0]].unit
-                if unit is not None:
-                    units[node.name] = unit.where(unit > 0, 1.0).view(1, 1, -1, 1, 1).to(self.device)
-        return units
+        pooled = [node for node in self.network.nodes if isinstance(node.module, MaxPool)]
+        channels = network_channels(self.network) if pooled else {}
+        units = {node.name: channels[node.inputs[0]].unit for node in pooled if node.inputs[0] in channels}
+        return {
+            name: unit.where(unit > 0, 1.0).view(1, 1, -1, 1, 1).to(self.device)
+            for name, unit in units.items()
+            if unit is not None
+        }
 
     def _prepared(self, layer: SpikingConv) -> tuple[Tensor, Tensor] | None:
         """Weights and bias converted once; None where the layer's own are used."""
@@ -135,8 +136,9 @@ class TorchBackend(Backend):
         """Counts spikes instead of adding up what they are worth, so that nothing is rounded."""
         unit = self._units.get(node.name)
         counts = piece.float() if unit is None else (piece.float() / unit).round()
-        state = memory.setdefault("state", module.initial_state(counts))
-        pooled = module.advance(counts, state)
+        if not memory:
+            memory["state"] = module.initial_state(counts)
+        pooled = module.advance(counts, memory["state"])
         return (pooled if unit is None else pooled * unit).to(self.dtype)
 
     def constant_piece(self, x: Tensor, steps: int) -> Tensor:

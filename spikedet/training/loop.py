@@ -235,9 +235,6 @@ def seed_epoch(loader: Any, seed: int, epoch: int) -> None:
     loader.generator.manual_seed(seed + 1 + epoch)
     if loader.num_workers == 0:
         loader.reset()  # the sampler may be in the middle of a permutation
-    for transform in getattr(loader.dataset.transforms, "transforms", []):
-        if callable(reseed := getattr(getattr(transform, "transform", None), "set_random_seed", None)):
-            reseed(seed + 1 + epoch)
 
 
 def forget_epochs(log: Path, done: int) -> None:

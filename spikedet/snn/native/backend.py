@@ -16,6 +16,7 @@ from spikedet.snn.native.library import NativeUnavailable, library
 from spikedet.snn.network import Node, SpikingNetwork
 from spikedet.snn.operations import SpikeOp
 from spikedet.snn.packed_operations import combine, network_channels, why_not
+from spikedet.snn.packing import Channels
 
 CHUNK = 20
 """Maps simulated together, steps times pictures. A neuron that fires does so again: the more steps, the more often its
@@ -40,9 +41,7 @@ class NativeBackend(Backend):
         ways = "event-driven" + (" or dense 8-bit" if dense and mode == "fast" else "")
         about = f"{ways}, {'float32' if mode == 'exact' else 'int8'} weights, compiled for this processor"
         super().__init__(network, about)
-        if reason := why_unsupported(network):
-            raise NativeUnavailable(reason)
-        self.channels = network_channels(network)
+        self.channels = supported_channels(network)
         self.layers = {
             node.name: PackedConv(layer, self.channels.get(node.inputs[0]), mode) for node, layer in network.spiking()
         }
@@ -95,22 +94,35 @@ class NativeBackend(Backend):
         return logits
 
 
-def why_unsupported(network: SpikingNetwork) -> str | None:
-    """What of a network has no form on packed spikes; None if all of it has."""
+def supported_channels(network: SpikingNetwork) -> dict[str, Channels]:
+    """What the bits of every train mean, by node.
+
+    Raises:
+        NativeUnavailable: something of the network has no form on packed spikes.
+    """
     if any(p.device.type != "cpu" for p in network.parameters()):
-        return "the network's weights are not on the CPU"
+        raise NativeUnavailable("the network's weights are not on the CPU")
     if any(p.dtype != torch.float32 for p in network.parameters()):
-        return "the network's weights are not float32"
+        raise NativeUnavailable("the network's weights are not float32")
     for node in network.nodes:
         if isinstance(node.module, Readout) and network.is_constant(node.inputs[0]):
-            return f"{node.name} reads a constant"
+            raise NativeUnavailable(f"{node.name} reads a constant")
         constant = [network.is_constant(name) for name in node.inputs]
         if isinstance(node.module, SpikeOp) and any(constant) and not all(constant):
-            return f"{node.name} joins spikes and a constant"
+            raise NativeUnavailable(f"{node.name} joins spikes and a constant")
     channels = network_channels(network)
     for node in network.nodes:
         if isinstance(node.module, SpikeOp) and node.name in channels:
             reason = why_not(node.module, [channels[name] for name in node.inputs])
             if reason:
-                return f"{node.name}: {reason}"
+                raise NativeUnavailable(f"{node.name}: {reason}")
+    return channels
+
+
+def why_unsupported(network: SpikingNetwork) -> str | None:
+    """What of a network has no form on packed spikes; None if all of it has."""
+    try:
+        supported_channels(network)
+    except NativeUnavailable as error:
+        return str(error)
     return None
