@@ -1,4 +1,8 @@
-"""Settings of every test: one thread, and no deadline for hypothesis on a machine that others use too."""
+"""Settings of every test: one thread; hypothesis without a deadline, as others use the machine too.
+
+The suite gives the same verdict twice: hypothesis draws the same cases each time. New ones are looked for with
+``pytest --hypothesis-profile=search``.
+"""
 
 from __future__ import annotations
 
@@ -8,5 +12,6 @@ from hypothesis import settings
 import spikedet  # noqa: F401 - silences ultralytics, so it must come before any test imports that
 
 torch.set_num_threads(1)
-settings.register_profile("spikedet", deadline=None, max_examples=40)
+settings.register_profile("spikedet", deadline=None, max_examples=40, derandomize=True)
+settings.register_profile("search", deadline=None, max_examples=500)
 settings.load_profile("spikedet")

@@ -9,7 +9,8 @@ With a slope (LeakyReLU, equation 22) negative values count too:
     sigma_theta(x) = clip(LeakyReLU(x), -theta, theta)
     g(x) = -theta clip(floor(-slope (x T / theta + 1/2)) / T, 0, 1)     for x < 0
 
-which is what an asymmetric neuron with u[0] = theta / 2 fires.
+and (T - 1) / T in place of 1 where -slope (x / theta + 1/2) < 1: which is what an asymmetric neuron with
+u[0] = theta / 2 fires, once a step at most and from the other side.
 theta = exp(log_theta) is positive by construction. Source: Wang et al., "Towards High-accuracy and Low-latency Spiking
 Neural Networks with Two-Stage Optimization", equations 10 to 15.
 """
@@ -41,8 +42,9 @@ class _QuantizeClip(torch.autograd.Function):
         scaled = x.float() * scale
         rounded = torch.floor(scaled + 0.5)
         if slope:
-            below = -torch.floor(-slope * (scaled + 0.5)).clamp_min_(0)
-            rounded = torch.where(scaled < 0, below, rounded)
+            most = torch.floor(-slope * (scaled / T + 0.5)).add_(T - 1)
+            below = torch.floor(-slope * (scaled + 0.5)).minimum(most).clamp_min_(0)
+            rounded = torch.where(scaled < 0, -below, rounded)
             scaled = torch.where(scaled < 0, slope * scaled, scaled)
         if kept is not None:
             rounded = torch.where(kept, scaled, rounded)

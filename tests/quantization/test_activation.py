@@ -74,7 +74,12 @@ def leaky_definition(x: Fraction, theta: Fraction, T: int) -> Fraction:
     """As ``definition`` from 0 up; below, minus the spikes of an asymmetric neuron, in exact arithmetic."""
     if x >= 0:
         return definition(x, theta, T)
-    return -theta * Fraction(min(max(math.floor(-Fraction(SLOPE) * (x * T / theta + Fraction(1, 2))), 0), T), T)
+    spikes, u = 0, theta / 2
+    for _ in range(T):
+        u += x
+        if u <= -theta / Fraction(SLOPE):
+            spikes, u = spikes + 1, u + theta / Fraction(SLOPE)
+    return -theta * Fraction(spikes, T)
 
 
 @given(xs=st.lists(st.integers(-1024, 400).map(lambda n: Fraction(n, 64)), min_size=1, max_size=8),
