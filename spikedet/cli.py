@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from spikedet.arguments import parse_config
-from spikedet.errors import SpikedetError
+from spikedet.errors import ConfigError, SpikedetError
 
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM})
 """What libraries may meet while they write logs of their own."""
@@ -20,22 +20,30 @@ NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errn
 
 @dataclass(frozen=True)
 class Verb:
-    """A command: the function ``module:name`` it calls, the configuration it takes, and its argument without a flag."""
+    """A command: the function ``module:name`` it calls, the configuration it takes, and its argument without a flag.
+
+    One that is ``shared`` may run in several processes under torchrun.
+    """
 
     function: str
     config: str
     summary: str
     positional: str | None = None
+    shared: bool = False
 
 
 VERBS = {
-    "train": Verb("spikedet.training:train", "TrainConfig", "train a source ANN with clip activations"),
-    "finetune": Verb("spikedet.training:finetune", "FinetuneConfig", "Stage I: QC fine-tuning", "checkpoint"),
+    "train": Verb("spikedet.training:train", "TrainConfig", "train a source ANN with clip activations", shared=True),
+    "finetune": Verb(
+        "spikedet.training:finetune", "FinetuneConfig", "Stage I: QC fine-tuning", "checkpoint", shared=True
+    ),
     "convert": Verb(
         "spikedet.convert:convert", "ConvertConfig", "ANN to SNN; --finetune and --calibrate for the rest", "checkpoint"
     ),
-    "calibrate": Verb("spikedet.calibration:calibrate", "CalibrateConfig", "Stage II: calibration", "checkpoint"),
-    "evaluate": Verb("spikedet.evaluate:evaluate", "EvaluateConfig", "AP by time step", "checkpoints"),
+    "calibrate": Verb(
+        "spikedet.calibration:calibrate", "CalibrateConfig", "Stage II: calibration", "checkpoint", shared=True
+    ),
+    "evaluate": Verb("spikedet.evaluate:evaluate", "EvaluateConfig", "AP by time step", "checkpoints", shared=True),
     "detect": Verb("spikedet.detect:detect", "DetectConfig", "boxes on pictures", "source"),
     "publish": Verb(
         "spikedet.publish:publish", "PublishConfig", "float16 weights and a model card, to give away", "checkpoint"
@@ -88,12 +96,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(name: str, arguments: list[str]) -> Any:
-    """Parse a verb's configuration and call its function."""
+    """Parse a verb's configuration and call its function, together with the other processes of a torchrun."""
     verb = VERBS[name]
     config = getattr(importlib.import_module("spikedet.config"), verb.config)
     parsed = parse_config(config, name, verb.positional, arguments)
+    processes = importlib.import_module("spikedet.distributed")  # torch is slow to import: not for --help
+    if processes.started_by_torchrun() and not verb.shared:
+        shared = ", ".join(known for known, other in VERBS.items() if other.shared)
+        raise ConfigError(f"this command is one process; under torchrun run one of {shared}")
     module, function = verb.function.split(":")
-    return getattr(importlib.import_module(module), function)(parsed)
+    with processes.joined():
+        return getattr(importlib.import_module(module), function)(parsed)
 
 
 def usage() -> str:

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+Arrays = dict[str, npt.NDArray[Any]]
+
 
 @dataclass(frozen=True)
 class Detections:
@@ -61,3 +63,22 @@ class Detections:
             }
             for box, score, label in zip(self.boxes_xyxy, self.scores, self.labels, strict=True)
         ]
+
+
+def to_arrays(found: Sequence[Detections]) -> Arrays:
+    """``boxes`` ``[M, 4]``, ``scores`` and ``labels`` ``[M]`` of all pictures, and ``counts`` ``[pictures]``."""
+    return {
+        "boxes": np.concatenate([np.zeros((0, 4), np.float32), *(d.boxes_xyxy for d in found)]),
+        "scores": np.concatenate([np.zeros(0, np.float32), *(d.scores for d in found)]),
+        "labels": np.concatenate([np.zeros(0, np.int64), *(d.labels for d in found)]),
+        "counts": np.array([len(d) for d in found], np.int64),
+    }
+
+
+def from_arrays(arrays: Arrays) -> list[Detections]:
+    """What ``to_arrays`` was given. Raises KeyError or ValueError if the arrays are not its."""
+    if not len(arrays["counts"]):
+        return []
+    ends = np.cumsum(arrays["counts"])[:-1]
+    parts = (np.split(arrays[name], ends) for name in ("boxes", "scores", "labels"))
+    return [Detections(*rows) for rows in zip(*parts, strict=True)]

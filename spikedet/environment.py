@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from spikedet.distributed import local_rank
 from spikedet.errors import ConfigError
 
 
@@ -23,9 +24,9 @@ def seed_everything(seed: int) -> None:
 
 
 def pick_device(name: str) -> torch.device:
-    """``"auto"`` is the first CUDA device where there is one, otherwise the CPU."""
+    """``"auto"`` is a CUDA device where there is one, each process its own; otherwise the CPU."""
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
+        name = f"cuda:{local_rank()}" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError as error:

@@ -17,6 +17,7 @@ from spikedet.checkpoint import CheckpointMeta, file_sha256, read_meta
 from spikedet.config import EvaluateConfig, SimulationConfig, Stage, parse_time_steps
 from spikedet.data import DetectionDataset, load_dataset
 from spikedet.detections import Detections
+from spikedet.distributed import first_says, gather_numbers, is_first
 from spikedet.environment import versions
 from spikedet.errors import ConfigError
 from spikedet.evaluation import APMeasures, ResultRow, markdown_table, measure, paired_bootstrap, write_results
@@ -59,8 +60,11 @@ class _SpikeMean:
         self.total[t] = self.total.get(t, 0.0) + float(spikes.sum())
         self.pictures[t] = self.pictures.get(t, 0) + len(spikes)
 
-    def mean(self, t: int) -> float:
-        return self.total[t] / self.pictures[t]
+    def means(self, steps: Sequence[int]) -> dict[int, float]:
+        """At the steps that were counted, over the pictures of all processes."""
+        counted = [number for t in steps for number in (self.total.get(t, 0.0), self.pictures.get(t, 0))]
+        sums = gather_numbers(counted).sum(0).reshape(-1, 2)
+        return {t: float(total / pictures) for t, (total, pictures) in zip(steps, sums, strict=True) if pictures}
 
 
 def evaluate(config: EvaluateConfig) -> list[ResultRow]:
@@ -68,6 +72,8 @@ def evaluate(config: EvaluateConfig) -> list[ResultRow]:
 
     The conversion loss of a row is the better of (source ANN, clip ANN with Stage I's weights), among the networks
     judged, minus the row, in points of AP50:95, with a paired bootstrap interval.
+
+    Under torchrun the pictures are shared out; the first process alone writes, and has rows to return.
 
     Raises:
         CheckpointError, DataError, ConfigError: see their messages.
@@ -100,6 +106,8 @@ def evaluate(config: EvaluateConfig) -> list[ResultRow]:
             for result in found:
                 spikes = f", {result.spikes_per_image:.3g} spikes a picture" if result.spikes_per_image else ""
                 print(f"{name}, t = {result.t or '-'}: AP50:95 {result.ap:.1f}{spikes}  ({path})", flush=True)
+    if not is_first():
+        return []
     rows = make_rows(judged, dataset, config)
     out = Path(config.out)
     meta = {
@@ -180,10 +188,13 @@ def judge(name: str, network: Network, digest: str, dataset: DetectionDataset, c
     kept = Path(config.detections or Path(config.out) / "detections") / f"{name}-{archive_key(dataset, **facts)}"
     kept = kept.with_suffix(".safetensors")
     predicted = load_predicted(kept, len(dataset)) if config.resume else None
-    if predicted is None:
+    if not first_says(predicted is not None):
         print(f"{name}: {network.describe(config.batch)}", flush=True)
         predicted = predict(name, network, dataset, steps, config.batch)
-        save_predicted(kept, predicted)
+        if is_first():
+            save_predicted(kept, predicted)
+    if predicted is None or not is_first():
+        return []
     results = []
     for t, detections in predicted.detections.items():
         shown = (network.meta.T if name == "qc" else None) if t == ANN_STEP else t
@@ -207,7 +218,7 @@ def predict(name: str, network: Network, dataset: DetectionDataset, steps: Seque
 
     label = f"{name} on {len(dataset)} pictures"
     found = predict_dataset(forward, dataset, network.meta.image_size, batch, lambda batches: track(batches, label))
-    return Predicted(found, {t: spikes.mean(t) for t in spikes.total})
+    return Predicted(found, spikes.means(sorted(found)))
 
 
 def calibration_facts(meta: CheckpointMeta) -> dict[str, Any]:

@@ -16,6 +16,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from spikedet.distributed import is_first
+
 Item = TypeVar("Item")
 
 
@@ -32,7 +34,8 @@ def make_byte_progress() -> Progress:
 def _progress(amount: ProgressColumn) -> Progress:
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), amount, TimeRemainingColumn())
-    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    shown = console.is_terminal and is_first()
+    return Progress(*columns, console=console, transient=True, disable=not shown)
 
 
 def track(items: Iterable[Item], label: str) -> Iterable[Item]:

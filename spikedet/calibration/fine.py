@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from spikedet.calibration.observer import Observer
 from spikedet.config import CalibrateConfig, Precision
+from spikedet.distributed import held_here, sum_, sum_gradients_
 from spikedet.snn import Node, SpikingConv
 from spikedet.snn.layers import Readout, broadcast
 from spikedet.snn.native.layers import PackedConv
@@ -118,9 +119,22 @@ def cropped_potential(module: SpikingConv, crop: Crop | None) -> Tensor:
 
 
 def fine_calibrate_(
-    observer: Observer, node: Node, training: list[int], held_out: list[int], config: CalibrateConfig
+    observer: Observer,
+    node: Node,
+    training: list[int],
+    held_out: list[int],
+    config: CalibrateConfig,
 ) -> tuple[float, float, int]:
     """Train one layer in place.
+
+    Every process sees the batches and windows that one process would see, and sums the loss over the pictures it holds.
+
+    Args:
+        observer: of the pictures that this process holds.
+        node: the layer.
+        training: numbers of the pictures to train on.
+        held_out: those that judge.
+        config: see ``CalibrateConfig``.
 
     Returns:
         Held-out mean squared error before and after, and the number of epochs run.
@@ -139,10 +153,13 @@ def fine_calibrate_(
     while done < config.epochs:
         done += 1
         for indices in _batches(training, config.batch, generator):
-            rates, targets = _trained_on(observer, node, indices, config, generator)
-            loss = F.mse_loss(rates, targets)
+            window = _window(observer, node, config.crop, generator)
             optimizer.zero_grad()
-            loss.backward()
+            if mine := held_here(indices):
+                rates, targets = _trained_on(observer, node, mine, window, config)
+                loss = F.mse_loss(rates, targets) * (len(mine) / len(indices))
+                loss.backward()
+            sum_gradients_(p for group in groups for p in group["params"])
             optimizer.step()
         schedule.step()
         error = _held_out_error(observer, node, held_out, config)
@@ -189,15 +206,32 @@ def _batches(indices: list[int], batch: int, generator: torch.Generator) -> Iter
         yield [indices[i] for i in order[start : start + batch]]
 
 
-def _trained_on(
-    observer: Observer, node: Node, indices: list[int], config: CalibrateConfig, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """Rates, differentiable, and targets of one batch on one random window."""
-    targets, crop, window, padding = _cut(observer, node, indices, config.crop, generator)
+@dataclass(frozen=True)
+class Window:
+    """A window of a layer's output, and what of its input it sees, with the padding that still needs."""
+
+    crop: Crop
+    inputs: tuple[slice, slice]
+    padding: tuple[int, int, int, int]
+
+
+def _window(observer: Observer, node: Node, side: int, generator: torch.Generator) -> Window:
+    """A random window of at most ``side`` places a side."""
     module = node.module
     assert isinstance(module, (SpikingConv, Readout))
-    x = F.pad(observer.train(node.inputs[0], indices, window), padding)
-    return layer_rate(module, x, observer.T, config, config.precision, crop), targets
+    crop = random_crop(observer.output_hw(node), side, generator)
+    return Window(crop, *receptive_field(crop, module, observer.map_hw(node.inputs[0])))
+
+
+def _trained_on(
+    observer: Observer, node: Node, held: list[int], window: Window, config: CalibrateConfig
+) -> tuple[Tensor, Tensor]:
+    """Rates, differentiable, and targets of some of the pictures held here on one window."""
+    module = node.module
+    assert isinstance(module, (SpikingConv, Readout))
+    targets = crop_output(observer.target(node, held), window.crop)
+    x = F.pad(observer.train(node.inputs[0], held, window.inputs), window.padding)
+    return layer_rate(module, x, observer.T, config, config.precision, window.crop), targets
 
 
 @torch.no_grad()
@@ -206,20 +240,22 @@ def _held_out_error(observer: Observer, node: Node, held_out: list[int], config:
     generator = torch.Generator().manual_seed(config.seed + 1)
     module, (source,) = node.module, node.inputs
     assert isinstance(module, (SpikingConv, Readout))
-    side = HELD_OUT_CROP * config.crop
-    squares, count = 0.0, 0
+    sums = torch.zeros(2, dtype=torch.float64)
     for start in range(0, len(held_out), config.batch):
-        indices = held_out[start : start + config.batch]
-        targets, crop, window, padding = _cut(observer, node, indices, side, generator)
+        window = _window(observer, node, HELD_OUT_CROP * config.crop, generator)
+        held = held_here(held_out[start : start + config.batch])
+        if not held:
+            continue
+        targets = crop_output(observer.target(node, held), window.crop)
         if observer.channels is not None and isinstance(module, SpikingConv) and source in observer.channels:
-            bits = F.pad(observer.bits(source, indices, window), (0, 0, *padding))
-            rates = _rate_of_bits(observer, module, observer.channels[source], bits, crop)
+            bits = F.pad(observer.bits(source, held, window.inputs), (0, 0, *window.padding))
+            rates = _rate_of_bits(observer, module, observer.channels[source], bits, window.crop)
         else:
-            x = F.pad(observer.train(source, indices, window), padding)
-            rates = layer_rate(module, x, observer.T, config, "fp32", crop)
-        squares += float((rates - targets).square().sum(dtype=torch.float64))
-        count += targets.numel()
-    return squares / max(count, 1)
+            x = F.pad(observer.train(source, held, window.inputs), window.padding)
+            rates = layer_rate(module, x, observer.T, config, "fp32", window.crop)
+        sums += torch.stack([(rates - targets).square().sum(dtype=torch.float64), sums.new_tensor(targets.numel())])
+    squares, count = sum_(sums).tolist()
+    return float(squares / max(count, 1))
 
 
 def _rate_of_bits(observer: Observer, layer: SpikingConv, inputs: Channels, bits: Tensor, crop: Crop) -> Tensor:
@@ -227,15 +263,3 @@ def _rate_of_bits(observer: Observer, layer: SpikingConv, inputs: Channels, bits
     packed = PackedConv(layer, inputs, "exact", padding=(0, 0), u0=cropped_potential(layer, crop))
     state = packed.state(bits.shape[1], (bits.shape[2], bits.shape[3]))
     return observer.rate(layer, packed.window(state, bits, observer.T))
-
-
-def _cut(
-    observer: Observer, node: Node, indices: list[int], side: int, generator: torch.Generator
-) -> tuple[Tensor, Crop, tuple[slice, slice], tuple[int, int, int, int]]:
-    """Targets on one random window of at most ``side`` places a side, the window, and what of the input it sees."""
-    module = node.module
-    assert isinstance(module, (SpikingConv, Readout))
-    targets = observer.target(node, indices)
-    crop = random_crop((targets.shape[-2], targets.shape[-1]), side, generator)
-    window, padding = receptive_field(crop, module, observer.map_hw(node.inputs[0]))
-    return crop_output(targets, crop), crop, window, padding

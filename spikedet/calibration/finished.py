@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from spikedet.calibration.report import LayerReport
 from spikedet.config import CalibrateConfig
 from spikedet.data import DetectionDataset
+from spikedet.distributed import is_first
 from spikedet.files import atomic_path
 
 _KEY = "spikedet-calibration"
@@ -60,7 +61,7 @@ class FinishedLayers:
 
     def add(self, module: nn.Module, name: str, report: LayerReport) -> None:
         """Write a layer that has just been finished beside the others, in one step."""
-        if self.path is None:
+        if self.path is None or not is_first():
             return
         self._reports[name] = report
         self._tensors |= {f"{name}/{key}": value.detach().clone() for key, value in module.state_dict().items()}

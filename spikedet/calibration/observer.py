@@ -123,6 +123,11 @@ class Observer:
         shape = tuple(self.activation(name, [0]).shape)
         return (shape[-2], shape[-1])
 
+    def output_hw(self, node: Node) -> tuple[int, int]:
+        """Height and width of the map that a layer answers with."""
+        shape = self.target(node, [0]).shape
+        return (shape[-2], shape[-1])
+
     # --- what a layer leaves behind ------------------------------------------------------------------------------
 
     @torch.no_grad()

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from spikedet.calibration.coarse import coarse_calibrate_
@@ -22,6 +23,7 @@ from spikedet.config import CalibrateConfig
 from spikedet.conversion import load_spiking, save_spiking
 from spikedet.data import load_dataset
 from spikedet.data.transforms import to_input
+from spikedet.distributed import barrier, copy_from_first_, first_says, is_first, own, size, sum_
 from spikedet.environment import seed_everything
 from spikedet.errors import CheckpointError, ConfigError
 from spikedet.snn import SpikingConv, SpikingNetwork
@@ -44,21 +46,26 @@ def calibrate(config: CalibrateConfig) -> list[Path]:
     data, split = meta.training_data(config.data, config.split)
     dataset = load_dataset(data, split, class_names=meta.class_names, skip_bad=config.skip_bad)
     drawn = dataset.draw(config.images, config.seed)
-    images = to_input([drawn.read_image(i) for i in range(len(drawn))], meta.image_size)
-    print(f"Stage II on {len(drawn)} pictures of {drawn.split}: {estimate(network, images, config)}", flush=True)
+    if len(drawn) < size():
+        raise ConfigError(f"{len(drawn)} calibration pictures for {size()} processes; use more --images")
+    images = to_input([drawn.read_image(i) for i in own(range(len(drawn)))], meta.image_size)
+    here = "" if size() == 1 else f", {len(images)} of them here"
+    print(f"Stage II on {len(drawn)} pictures of {drawn.split}{here}: {estimate(network, images, config)}", flush=True)
     out = Path(config.out) if config.out else source.parent
     key = calibration_key(file_sha256(source), config, drawn)
     written = []
     for stage in ("coarse", "fine") if config.fine else ("coarse",):
         path = out / f"{stage}.safetensors"
-        if not (config.resume and _is_result(path, key)):
+        if not first_says(config.resume and _is_result(path, key)):
             finished = FinishedLayers(out / f"{stage}-state.safetensors", key, resume=config.resume)
             if len(finished):
                 print(f"resumed after {len(finished)} layers of the {stage} calibration", flush=True)
             made, reports = calibrate_network(network, images, config, fine=stage == "fine", finished=finished)
-            save_spiking(path, made, _child(meta, source, stage, config, reports, key))
-            finished.remove()
+            if is_first():
+                save_spiking(path, made, _child(meta, source, stage, config, reports, key))
+                finished.remove()
         written.append(path)
+    barrier()
     return written
 
 
@@ -82,7 +89,8 @@ def calibrate_network(
 
     Args:
         network: with copied weights; left as it is.
-        images: ``[n, 3, H, W]`` calibration pictures; the last fifth is held out for early stopping.
+        images: ``[n, 3, H, W]``, the calibration pictures that this process holds (all of them without torchrun). The
+            last fifth of all is held out for early stopping.
         config: see ``CalibrateConfig``.
         fine: also the fine calibration of every layer, after its coarse one.
         finished: layers that are done already, and where those to come are kept.
@@ -108,10 +116,11 @@ def _one_pass(
 ) -> tuple[SpikingNetwork, list[LayerReport]]:
     """Every layer once, from ``start``; the targets are those of ``reference``, with its copied weights."""
     made = copy.deepcopy(start)
-    everything = list(range(len(images)))
+    everything = list(range(int(sum_(torch.tensor(len(images))))))
     held = len(everything) // 5
     training, held_out = everything[: len(everything) - held], everything[len(everything) - held :] or everything
-    size = probe_batch(reference, images)
+    here = list(range(len(images)))
+    batch = probe_batch(reference, images)
     store = ByteStore(config.memory_budget_gb * 2**30)
     reports = []
     try:
@@ -122,10 +131,10 @@ def _one_pass(
             started = time.perf_counter()
             spiking = isinstance(node.module, SpikingConv)
             if spiking:
-                observer.observe(node, _slices(everything, size))
+                observer.observe(node, _slices(here, batch))
             report = finished.take(node.module, f"{number}/{node.name}")
-            if report is None:
-                before = coarse_calibrate_(observer, node, _slices(everything, size))
+            if not first_says(report is not None):
+                before = coarse_calibrate_(observer, node, _slices(here, batch))
                 fine_before, fine_after, epochs = None, None, 0
                 if fine:
                     fine_before, fine_after, epochs = fine_calibrate_(observer, node, training, held_out, config)
@@ -134,11 +143,12 @@ def _one_pass(
                 finished.add(node.module, f"{number}/{node.name}", report)
                 if fine:
                     print(report, flush=True)
+            copy_from_first_(node.module.state_dict().values())
             if spiking:
-                observer.record(node, _slices(everything, size))
+                observer.record(node, _slices(here, batch))
             else:
                 observer.release(node)
-            reports.append(report)
+            reports += [report] if report else []
     finally:
         store.close()
     return made, reports

@@ -13,15 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from spikedet.data.dataset import DetectionDataset
-from spikedet.detections import Detections
+from spikedet.detections import Arrays, Detections, from_arrays, to_arrays
 from spikedet.files import atomic_path
 
-Arrays = dict[str, npt.NDArray[Any]]
+_NAMES = tuple(to_arrays([]))
 
 
 @dataclass(frozen=True)
@@ -47,10 +46,7 @@ def save_predicted(path: Path, predicted: Predicted) -> Path:
     """Write them atomically."""
     arrays: Arrays = {}
     for t, found in predicted.detections.items():
-        arrays[f"{t}.boxes"] = np.concatenate([np.zeros((0, 4), np.float32), *(d.boxes_xyxy for d in found)])
-        arrays[f"{t}.scores"] = np.concatenate([np.zeros(0, np.float32), *(d.scores for d in found)])
-        arrays[f"{t}.labels"] = np.concatenate([np.zeros(0, np.int64), *(d.labels for d in found)])
-        arrays[f"{t}.counts"] = np.array([len(d) for d in found], np.int64)
+        arrays |= {f"{t}.{name}": array for name, array in to_arrays(found).items()}
         if t in predicted.spikes:
             arrays[f"{t}.spikes"] = np.array([predicted.spikes[t]])
     with atomic_path(path) as temporary:
@@ -63,15 +59,9 @@ def load_predicted(path: Path, pictures: int) -> Predicted | None:
     try:
         arrays = load_file(path)
         steps = sorted(int(name.split(".")[0]) for name in arrays if name.endswith(".counts"))
-        detections = {t: _parted(arrays, t) for t in steps}
+        detections = {t: from_arrays({name: arrays[f"{t}.{name}"] for name in _NAMES}) for t in steps}
     except (OSError, SafetensorError, KeyError, ValueError):
         return None
     if not steps or any(len(found) != pictures for found in detections.values()):
         return None
     return Predicted(detections, {t: float(arrays[f"{t}.spikes"][0]) for t in steps if f"{t}.spikes" in arrays})
-
-
-def _parted(arrays: Arrays, t: int) -> list[Detections]:
-    ends = np.cumsum(arrays[f"{t}.counts"])[:-1]
-    parts = (np.split(arrays[f"{t}.{name}"], ends) for name in ("boxes", "scores", "labels"))
-    return [Detections(*rows) for rows in zip(*parts, strict=True)]

@@ -3,6 +3,9 @@
 Ultralytics gives mosaic, albumentations, EMA, warm-up, cosine schedule and the loss. Overridden here: the dataset (from
 memory), validation (our AP on a held-out slice of the training pictures), thresholds with a learning rate of their own,
 checkpoints and resume (never pickled), and every callback that would reach for the network.
+
+Under torchrun ultralytics shares out the pictures and torch averages the gradients, the thresholds' among them: every
+process has the same weights after every step. Batch normalization sees each process's own part of the batch.
 """
 
 from __future__ import annotations
@@ -17,14 +20,16 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils.tensorboard import SummaryWriter
 from ultralytics.models.yolo.detect import DetectionTrainer
-from ultralytics.utils.torch_utils import ModelEMA
+from ultralytics.utils.torch_utils import ModelEMA, unwrap_model
 
 from spikedet.config import LoopConfig
 from spikedet.data import DetectionDataset
+from spikedet.distributed import any_says, barrier, copy_from_first_, is_first, rank, size
 from spikedet.environment import pick_device, seed_everything
-from spikedet.errors import CheckpointError, TrainingError
+from spikedet.errors import CheckpointError, ConfigError, TrainingError
 from spikedet.evaluation.measures import measure
 from spikedet.evaluation.predict import predict_dataset
 from spikedet.files import write_text
@@ -34,6 +39,9 @@ from spikedet.training.dataset import AugmentedDataset
 from spikedet.training.state import finite, load_state, save_state
 
 METRICS = ("AP", "AP50", "AP75")
+
+_SEEDS_APART = 1_000_003
+"""Between the seeds of two processes, so that they draw different noise and mosaics."""
 
 Save = Callable[[ClipDetector, dict[str, float]], None]
 """Called with the averaged network and its held-out measures whenever it is the best so far."""
@@ -53,6 +61,7 @@ class TrainingLoop(DetectionTrainer):
     """
 
     best_fitness: float | None
+    metrics: dict[str, float]
 
     # The name must not end in "Trainer": ultralytics attaches its platform callbacks to classes called so.
 
@@ -74,7 +83,7 @@ class TrainingLoop(DetectionTrainer):
         with suppress(OSError):
             self.wdir.rmdir()  # ultralytics' folder for pickled checkpoints stays empty here
         self.csv = log_path(config, name)
-        if not config.resume:
+        if not config.resume and is_first():
             self.csv.unlink(missing_ok=True)
         torch.set_num_threads(threads)  # ultralytics leaves one core unused on a CPU
         self.callbacks: dict[str, list[Any]] = defaultdict(list)
@@ -88,9 +97,10 @@ class TrainingLoop(DetectionTrainer):
         self.args.workers = config.workers
         self.model = model.to(memory_format=torch.channels_last)  # a sixth faster on a CPU
         self.model.autocast = config.precision == "bf16"
-        self.batch_size = self.args.batch = min(config.batch, len(train))
+        self.metrics = {}
+        self.batch_size = self.args.batch = _batch(config, len(train))
         seed_everything(config.seed)
-        self.writer = SummaryWriter(str(self.out / "tensorboard" / name))
+        self.writer = SummaryWriter(str(self.out / "tensorboard" / name)) if is_first() else None
         self.started = time.monotonic()
 
     # --- data -----------------------------------------------------------------------------------------------------
@@ -106,6 +116,19 @@ class TrainingLoop(DetectionTrainer):
         return AugmentedDataset(
             source, image_size=self.args.imgsz, hyp=self.args, augment=mode == "train", batch=batch or 1
         )
+
+    def _build_train_pipeline(self) -> None:
+        """Ultralytics' loaders, for this process's part of the batch, and the network wrapped for several processes.
+
+        Ultralytics itself wraps networks on CUDA devices only.
+        """
+        self.world_size = size()
+        super()._build_train_pipeline()
+        if size() > 1:
+            devices = [self.device] if self.device.type == "cuda" else None
+            self.model = DistributedDataParallel(
+                self.model, device_ids=devices, find_unused_parameters=True, broadcast_buffers=False
+            )
 
     # --- optimizer --------------------------------------------------------------------------------------------------
 
@@ -138,6 +161,7 @@ class TrainingLoop(DetectionTrainer):
             last = {name: value for name, value in self.metrics.items() if name.startswith("held_out/")}
             return last, float(self.epoch) if not len(held_out) else (self.fitness or 0.0)
         network = self.ema.ema.eval()
+        copy_from_first_(network.buffers())
         found = predict_dataset(lambda x: {0: network(x.to(self.device))[0]}, held_out, self.args.imgsz)
         measures = measure(held_out, found[0])
         values = {f"held_out/{name}": float(getattr(measures, name) or 0.0) for name in METRICS}
@@ -148,8 +172,9 @@ class TrainingLoop(DetectionTrainer):
     def save_metrics(self, metrics: dict[str, float]) -> None:
         """One line in the log, the same to TensorBoard and one line for the person watching."""
         super().save_metrics(metrics)
-        for name, value in metrics.items():
-            self.writer.add_scalar(name, float(value), self.epoch + 1)
+        if self.writer is not None:
+            for name, value in metrics.items():
+                self.writer.add_scalar(name, float(value), self.epoch + 1)
         loss = sum(float(v) for k, v in metrics.items() if k.startswith("train/"))
         shown = "  ".join(f"{name} {metrics.get(f'held_out/{name}', 0.0):.1f}" for name in METRICS)
         elapsed = time.monotonic() - self.started
@@ -171,8 +196,9 @@ class TrainingLoop(DetectionTrainer):
             "best_fitness": self.best_fitness,
             "updates": self.ema.updates,
             "stopper": [self.stopper.best_fitness, self.stopper.best_epoch],
+            "held_out": {k: v for k, v in self.metrics.items() if k.startswith("held_out/")},
         }
-        modules = {"model": self.model.state_dict(), "ema": averaged.state_dict()}
+        modules = {"model": unwrap_model(self.model).state_dict(), "ema": averaged.state_dict()}
         save_state(self.state, modules, self.optimizer.state_dict(), facts)
         return True
 
@@ -182,7 +208,7 @@ class TrainingLoop(DetectionTrainer):
             return
         modules, optimizer, facts = load_progress(self.state)
         try:
-            self.model.load_state_dict(modules["model"])
+            unwrap_model(self.model).load_state_dict(modules["model"])
             self.ema = ModelEMA(self.model)
             self.ema.ema.load_state_dict(modules["ema"])
             self.optimizer.load_state_dict(optimizer)
@@ -194,19 +220,23 @@ class TrainingLoop(DetectionTrainer):
         self.ema.updates = facts["updates"]
         self.best_fitness = facts["best_fitness"]
         self.stopper.best_fitness, self.stopper.best_epoch = facts["stopper"]
+        self.metrics = self.metrics | facts.get("held_out", {})
         self.start_epoch = facts["epoch"] + 1
-        forget_epochs(self.csv, self.start_epoch)
+        barrier()  # everyone has read
+        if is_first():
+            forget_epochs(self.csv, self.start_epoch)
         print(f"resumed after epoch {self.start_epoch} of {self.epochs}", flush=True)
 
     def _handle_nan_recovery(self, epoch: int) -> bool:
-        if self.loss is None or bool(torch.isfinite(self.loss).all()):
+        if not any_says(self.loss is not None and not bool(torch.isfinite(self.loss).all())):
             return False
         best = f"the last good network is in {self.out}" if self.best_fitness is not None else "nothing was saved yet"
         raise TrainingError(f"epoch {epoch + 1}: the loss is no longer finite; {best}. Try a lower --lr.")
 
     def final_eval(self) -> None:
         """Nothing: the best network was judged when it was saved."""
-        self.writer.close()
+        if self.writer is not None:
+            self.writer.close()
 
     def run(self) -> None:
         """Train until the last epoch, early stopping or an error."""
@@ -231,8 +261,9 @@ def seed_epoch(loader: Any, seed: int, epoch: int) -> None:
 
     With loading processes of their own, the order of the pictures is not among it: they have drawn it ahead.
     """
-    seed_everything(seed + 1 + epoch)
-    loader.generator.manual_seed(seed + 1 + epoch)
+    own_seed = seed + 1 + epoch + rank() * _SEEDS_APART
+    seed_everything(own_seed)
+    loader.generator.manual_seed(own_seed)
     if loader.num_workers == 0:
         loader.reset()  # the sampler may be in the middle of a permutation
 
@@ -277,13 +308,21 @@ def load_progress(path: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, A
     return modules, optimizer, facts
 
 
+def _batch(config: LoopConfig, pictures: int) -> int:
+    """Pictures of all processes together in one step. Raises ConfigError if they cannot be shared out."""
+    batch = min(config.batch, pictures)
+    if batch % size():
+        raise ConfigError(f"--batch {batch} cannot be shared by {size()} processes; it is the sum over all of them")
+    return batch
+
+
 def _overrides(config: LoopConfig, image_size: int, device: torch.device) -> dict[str, Any]:
     return {
         "task": "detect",
         "mode": "train",
         "model": "spikedet.yaml",
         "data": "spikedet",
-        "device": "cpu" if device.type == "cpu" else str(device.index or 0),
+        "device": "cpu" if device.type == "cpu" else str(device.index or 0),  # each process names its own
         "save_dir": str(config.out),
         "exist_ok": True,
         "epochs": config.epochs,

@@ -8,6 +8,7 @@ from pathlib import Path
 from spikedet.checkpoint import CheckpointMeta, save_checkpoint
 from spikedet.config import FinetuneConfig, LoopConfig, TrainConfig
 from spikedet.data import DetectionDataset, load_dataset
+from spikedet.distributed import barrier, first_says, is_first
 from spikedet.environment import seed_everything
 from spikedet.errors import ConfigError
 from spikedet.models import (
@@ -97,7 +98,7 @@ def _teacher(path: Path, student: CheckpointMeta) -> ClipDetector:
 
 def _run(model: ClipDetector, dataset: DetectionDataset, config: LoopConfig, meta: CheckpointMeta) -> Path:
     path = Path(config.out) / f"{meta.stage}.safetensors"
-    if finished(config, meta.stage) and path.exists():
+    if first_says(finished(config, meta.stage) and path.exists()):
         print(f"{path}: already trained to epoch {config.epochs}", flush=True)
         return path
     rest, held_out = dataset.hold_out(config.held_out, config.seed)
@@ -108,7 +109,9 @@ def _run(model: ClipDetector, dataset: DetectionDataset, config: LoopConfig, met
         save_checkpoint(path, clip.state_dict(), dataclasses.replace(meta, notes={"held_out": measures}))
 
     TrainingLoop(model, rest, held_out, config, meta.image_size, save, meta.stage).run()
-    plot_training(log_path(config, meta.stage), path.with_name(f"{meta.stage}-training.png"))
+    if is_first():
+        plot_training(log_path(config, meta.stage), path.with_name(f"{meta.stage}-training.png"))
+    barrier()
     return path
 
 
