@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from experiment import Experiment, NetworkSettings, load_experiment
+from experiment import SOURCE, Experiment, NetworkSettings, load_experiment
 from readme_tables import ROOT, publish, versus_paper
 
 from spikedet.calibration import calibrate
@@ -35,7 +35,8 @@ PLOTS = {"t": plot_ap_by_t, "images": plot_ap_by_images, "class": plot_ap_by_cla
 
 def run(experiment: Experiment, data: str, out: Path) -> Path:
     """Every step of an experiment; returns the path of its ``results.json``."""
-    train(TrainConfig(data=data, out=str(out / "source"), resume=True, **experiment.train))
+    for name, settings in experiment.sources.items():
+        train(TrainConfig(data=data, out=str(out / name), resume=True, **{**experiment.train, **settings}))
     for name, settings in experiment.finetune.items():
         stage1(out, name, **settings)
     rows: dict[str, ResultRow] = {}
@@ -43,7 +44,7 @@ def run(experiment: Experiment, data: str, out: Path) -> Path:
     listed: dict[str, list[str]] = {}  # the pictures of rows that are not judged on the whole split
     todo, started, made = len(experiment.networks), time.monotonic(), 0
     for number, network in enumerate(experiment.networks, 1):
-        folder = spiking(out, network, experiment.calibrate)
+        folder = spiking(out, network, experiment)
         results, fresh = judge(folder, out / "results", experiment, data, network)
         made += fresh
         meta, found = read_results(results)
@@ -82,17 +83,17 @@ def judge(folder: Path, into: Path, experiment: Experiment, data: str, network: 
     return results, True
 
 
-def stage1(out: Path, name: str, *, after: str | None = None, **settings: Any) -> Path:
-    """One Stage I, from the source or after another one."""
-    start = out / after / "qc.safetensors" if after else out / "source" / "ann.safetensors"
+def stage1(out: Path, name: str, *, source: str = SOURCE, after: str | None = None, **settings: Any) -> Path:
+    """One Stage I, from a source or after another one."""
+    start = out / after / "qc.safetensors" if after else out / source / "ann.safetensors"
     return finetune(FinetuneConfig(checkpoint=str(start), out=str(out / name), resume=True, **settings))
 
 
-def spiking(out: Path, network: NetworkSettings, settings: dict[str, Any]) -> Path:
+def spiking(out: Path, network: NetworkSettings, experiment: Experiment) -> Path:
     """The folder of one network, converted and calibrated unless it is there already."""
     folder, copied = out / network.folder, out / network.converted / "copied.safetensors"
     if not copied.exists():
-        stage = "ann" if network.stage1 == "source" else "qc"
+        stage = "ann" if network.stage1 in experiment.sources else "qc"
         convert(
             ConvertConfig(
                 checkpoint=str(out / network.stage1 / f"{stage}.safetensors"),
@@ -104,7 +105,7 @@ def spiking(out: Path, network: NetworkSettings, settings: dict[str, Any]) -> Pa
                 out=str(copied.parent),
             )
         )
-    settings = {"seed": network.seed, "resume": True, **settings, **network.calibrate}
+    settings = {"seed": network.seed, "resume": True, **experiment.calibrate, **network.calibrate}
     config = CalibrateConfig(checkpoint=str(copied), out=str(folder), **settings)
     last = folder / ("fine.safetensors" if config.fine else "coarse.safetensors")
     if network.calibrated and network.method == "two-stage" and not last.exists():

@@ -1,4 +1,4 @@
-"""What the YAML of an experiment says: one source, its Stage I runs, and the networks made from them."""
+"""What the YAML of an experiment says: sources, their Stage I runs, and the networks made from them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ import yaml
 from spikedet.config import Method, Neuron
 from spikedet.errors import ConfigError
 
+SOURCE = "source"
+
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkSettings:
     """One spiking network.
 
     Attributes:
-        stage1: name of the Stage I it is made from; ``source`` is none.
+        stage1: name of the Stage I it is made from, or of a source that had none.
         T, method, neuron, delay: as in ``ConvertConfig``.
         calibrated: also Stage II.
         calibrate: settings of Stage II that differ from the experiment's.
@@ -59,8 +61,9 @@ class Experiment:
         name: of the published files.
         split: that is judged.
         limit: judge only the first pictures; 0 is all of them.
-        train: the source.
-        finetune: Stage I runs by name; ``after`` names the one that a run starts from.
+        train: the sources.
+        sources: what sets each of them apart, by name; one that is called ``source`` unless they are named.
+        finetune: Stage I runs by name; ``source`` names the source that a run starts from, ``after`` another run.
         calibrate: Stage II.
         networks: what is judged.
         plot: which picture shows it, a key of ``PLOTS`` in accuracy.py.
@@ -73,6 +76,7 @@ class Experiment:
     finetune: dict[str, dict[str, Any]]
     calibrate: dict[str, Any]
     networks: tuple[NetworkSettings, ...]
+    sources: dict[str, dict[str, Any]] = field(default_factory=lambda: {SOURCE: {}})
     limit: int = 0
     plot: str = "t"
     paper: tuple[dict[str, Any], ...] = ()

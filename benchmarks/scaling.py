@@ -1,0 +1,116 @@
+#!/usr/bin/env python3
+"""The same commands in one process and in several under torchrun: seconds, and what came out.
+
+    python benchmarks/scaling.py [--processes 1,2] [--data synthetic] [--epochs 10] [--out runs/scaling] [--publish]
+
+The threads of this machine are shared out, so that every row has the same cores. All calibrations and evaluations work
+on the network that the first training made; trainings differ by what batch normalization sees and by their noise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import torch
+from subjects import child_environment
+
+from spikedet.checkpoint import load_checkpoint
+from spikedet.environment import versions
+from spikedet.evaluation import read_results
+from spikedet.files import write_json
+
+HEAD = "| command | processes x threads | seconds | times the first row's speed | result |"
+RULE = "| --- | ---: | ---: | ---: | --- |"
+
+
+def run(processes: int, arguments: list[str]) -> float:
+    """Seconds of one command."""
+    threads = max(1, torch.get_num_threads() // processes)
+    command = ["-m", "spikedet", *arguments]
+    if processes > 1:
+        command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), *command]
+    environment = child_environment(threads)
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [os.getcwd(), environment.get("PYTHONPATH")]))
+    started = time.perf_counter()
+    subprocess.run([sys.executable, *command], check=True, env=environment, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - started
+
+
+def apart(first: Path, second: Path) -> float:
+    """Largest difference of two checkpoints' tensors."""
+    one, two = load_checkpoint(first)[0], load_checkpoint(second)[0]
+    return max(float((one[name].float() - two[name].float()).abs().max()) for name in one)
+
+
+def judge(folder: Path, stage: str) -> str:
+    """AP50:95 of a stage in a folder's table, at its last time step."""
+    rows = [row for row in read_results(folder / "results.json")[1] if row.stage == stage]
+    return f"AP50:95 {rows[-1].AP or 0.0:.1f}"
+
+
+def main() -> None:
+    """One row per command and number of processes."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--processes", default="1,2")
+    parser.add_argument("--data", default="synthetic")
+    parser.add_argument("--model", default="tiny-yolo-nano")
+    parser.add_argument("--image-size", default="160")
+    parser.add_argument("--split", default="test", help="what evaluate judges")
+    parser.add_argument("--epochs", default="10")
+    parser.add_argument("--images", default="32", help="calibration pictures")
+    parser.add_argument("--out", default="runs/scaling")
+    parser.add_argument("--publish", action="store_true", help="write docs/results/scaling.json")
+    arguments = parser.parse_args()
+    out = Path(arguments.out)
+    counts = [int(count) for count in arguments.processes.split(",")]
+    source = out / f"train-{counts[0]}"
+    train = ["train", "--model", arguments.model, "--data", arguments.data, "--image-size", arguments.image_size]
+    train += ["--epochs", arguments.epochs, "--batch", "16", "--lr", "2e-3", "--validate-every", "5"]
+    calibrate = ["calibrate", str(source / "copied.safetensors"), "--images", arguments.images, "--epochs", "5"]
+    rows = []
+
+    def measure(name: str, processes: int, command: list[str]) -> Path:
+        folder = out / f"{name}-{processes}"
+        seconds = run(processes, [*command, "--out", str(folder)])
+        rows.append({"command": name, "processes": processes, "seconds": round(seconds, 1)})
+        return folder
+
+    evaluate = ["--split", arguments.split, "--draws", "20"]
+    for processes in counts:
+        folder = measure("train", processes, train)
+        run(1, ["evaluate", str(folder / "ann.safetensors"), *evaluate, "--out", str(folder)])
+        rows[-1]["result"] = judge(folder, "ann")
+    run(1, ["convert", str(source / "ann.safetensors"), "--T", "8"])
+    for processes in counts:
+        folder = measure("calibrate", processes, calibrate)
+        difference = apart(out / f"calibrate-{counts[0]}" / "fine.safetensors", folder / "fine.safetensors")
+        rows[-1]["result"] = f"largest difference of a tensor {difference:.1g}"
+    calibrated = out / f"calibrate-{counts[0]}" / "fine.safetensors"
+    for processes in counts:
+        folder = measure("evaluate", processes, ["evaluate", str(calibrated), *evaluate, "--t", "2,4,8"])
+        rows[-1]["result"] = judge(folder, "fine")
+    print(f"\n{HEAD}\n{RULE}")
+    for row in rows:
+        first = next(other for other in rows if other["command"] == row["command"])
+        row["threads"] = max(1, torch.get_num_threads() // int(str(row["processes"])))
+        row["speedup"] = round(float(str(first["seconds"])) / float(str(row["seconds"])), 2)
+        shown = (
+            row["command"],
+            f"{row['processes']} x {row['threads']}",
+            row["seconds"],
+            row["speedup"],
+            row["result"],
+        )
+        print("| " + " | ".join(map(str, shown)) + " |")
+    if arguments.publish:
+        settings = {k: v for k, v in vars(arguments).items() if k not in ("out", "publish")}
+        write_json(Path("docs/results/scaling.json"), {"versions": versions(), "settings": settings, "rows": rows})
+
+
+if __name__ == "__main__":
+    main()
