@@ -1,0 +1,96 @@
+"""What an operation costs: tables of constants, from a YAML file, with their source."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from spikedet.errors import ConfigError
+from spikedet.resources import resource_folder
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryTraffic:
+    """A model of memory traffic: how often a word of memory is read or written, each operand once, nothing reused.
+
+    Attributes:
+        source: where the numbers are from.
+        access_pj: energy of one access, picojoules.
+        per_mac, per_output: accesses of a dense convolution, for a MAC and for a value it computes.
+        per_sop, per_neuron_step, per_spike: accesses of spiking layers.
+    """
+
+    source: str
+    access_pj: float
+    per_mac: float
+    per_output: float
+    per_sop: float
+    per_neuron_step: float
+    per_spike: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnergyConstants:
+    """Energy of operations.
+
+    Attributes:
+        name: for tables.
+        source: where the numbers are from.
+        mac_pj: a multiplication and an addition, picojoules.
+        ac_pj: an addition, picojoules.
+        memory: model of the memory traffic, if there is one.
+    """
+
+    name: str
+    source: str
+    mac_pj: float
+    ac_pj: float
+    memory: MemoryTraffic | None = None
+
+
+def load_constants(name: str) -> EnergyConstants:
+    """A table by its name under configs/energy, or by the path of a YAML file.
+
+    Raises:
+        ConfigError: there is none, or it is not a whole one.
+    """
+    path = _find(name)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: not a valid YAML file ({error})") from error
+    memory = content.get("memory") if isinstance(content, dict) else None
+    if memory is not None:
+        content = {**content, "memory": _made(MemoryTraffic, memory, f"{path}: memory")}
+    return _made(EnergyConstants, content, str(path))  # type: ignore[no-any-return]
+
+
+def _find(name: str) -> Path:
+    folder = resource_folder("configs") / "energy"
+    path = Path(name) if name.endswith((".yaml", ".yml")) else folder / f"{name}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(found.stem for found in folder.glob("*.yaml")))
+        raise ConfigError(f"energy constants {name!r} not found; expected one of {known}, or the path of a YAML file")
+    return path
+
+
+def _made(kind: type[Any], content: Any, where: str) -> Any:
+    """A dataclass from a mapping with its fields, all of them there and of their kind."""
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    if not isinstance(content, dict):
+        raise ConfigError(f"{where}: expected a mapping with {', '.join(fields)}")
+    if unknown := sorted(map(str, content.keys() - fields.keys())):
+        raise ConfigError(f"{where}: unknown key {unknown[0]!r}; known keys are {', '.join(fields)}")
+    for name, field in fields.items():
+        value = content.get(name)
+        if value is None and field.default is None:
+            continue
+        if field.type == "float" and (isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0):
+            raise ConfigError(f"{where}: {name} must be a number, zero or more, got {value!r}")
+        if field.type == "str" and not isinstance(value, str):
+            raise ConfigError(f"{where}: {name} must be a text, got {value!r}")
+    return kind(**content)
