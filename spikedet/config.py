@@ -386,6 +386,27 @@ class DetectConfig(SimulationConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
+class DemoConfig(SimulationConfig):
+    """Detections growing with time, live: a web page, or a window with --window.
+
+    Attributes:
+        weights: spikedet checkpoints or names of shipped ones, separated by commas; the last one is the one to show.
+        webcam_weights: the network of the webcam tab; empty is that of the other tabs.
+        confidence: lowest score drawn.
+        iou: overlap above which non-maximum suppression drops the weaker box.
+        host: address to listen on; 0.0.0.0 lets others in.
+        port: of the web page.
+    """
+
+    weights: str = DEFAULT_WEIGHTS
+    webcam_weights: str = ""
+    confidence: float = 0.25
+    iou: float = 0.7
+    host: str = "127.0.0.1"
+    port: int = 7860
+
+
+@dataclass(frozen=True, kw_only=True)
 class SynthesizeConfig(Checked):
     """The built-in synthetic set, written as a VOC-layout folder.
 
