@@ -31,6 +31,7 @@ LAYERS: list[set[str]] = [
         "cli",
         "convert",
         "data_check",
+        "demo",
         "detect",
         "detector",
         "evaluate",

@@ -1,4 +1,7 @@
-"""The networks that a page shows side by side: the chosen ones after those that they came from, ANN first."""
+"""The networks that a page shows side by side: the chosen ones after those that they came from, ANN first.
+
+Of several fine-tunings the last one is shown, and its clip ANN only where the source itself is not there.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,12 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from spikedet.checkpoint import CheckpointMeta
 from spikedet.config import SimulationConfig
 from spikedet.detector import SpikingDetector
 from spikedet.evaluate import variants, with_parents
 from spikedet.evaluation.results import network_title
+from spikedet.networks import Network
 from spikedet.resources import find_weights
 
 
@@ -34,10 +39,17 @@ def load_family(weights: Sequence[str], how: SimulationConfig) -> list[Member]:
     Raises:
         CheckpointError: a checkpoint cannot be used.
     """
-    members = []
+    found: dict[str, Network] = {}
     for path in with_parents([find_weights(name) for name in weights]):
         for _, network in variants(path, how):
             meta = network.meta
-            title = network_title(meta.stage, meta.finetuned)
-            members.append(Member(title if meta.stage == "ann" else f"{title}, T = {meta.T}", SpikingDetector(network)))
-    return members
+            if meta.spiking:
+                found[str(path)] = network
+            elif meta.stage == "qc" or not (meta.finetuned and "ann" in found):
+                found[meta.stage] = network
+    return [Member(_title(network.meta), SpikingDetector(network)) for network in found.values()]
+
+
+def _title(meta: CheckpointMeta) -> str:
+    title = network_title(meta.stage, meta.finetuned)
+    return title if meta.stage == "ann" else f"{title}, T = {meta.T}"

@@ -100,9 +100,9 @@ def _picture_tab(gr: Any, page: Any, members: list[Member], config: DemoConfig) 
 def _webcam_tab(gr: Any, member: Member) -> None:
     T = member.detector.T or 1
     with gr.Row():
-        gr.Slider(1, T, T, step=1, label="t", elem_id="webcam-t")
-        gr.Slider(0.05, 0.95, 0.25, step=0.05, label="confidence", elem_id="webcam-confidence")
-        gr.Slider(0, 8, 0, step=1, label="early exit", elem_id="webcam-stable")
+        gr.Slider(1, T, T, step=1, label="t", interactive=True, elem_id="webcam-t")
+        gr.Slider(0.05, 0.95, 0.25, step=0.05, label="confidence", interactive=True, elem_id="webcam-confidence")
+        gr.Slider(0, 8, 0, step=1, label="early exit", interactive=True, elem_id="webcam-stable")
     look_at = make_look(member)
 
     def look(request: Any) -> dict[str, Any]:

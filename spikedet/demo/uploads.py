@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from spikedet.data.images import read_image
 from spikedet.errors import DataError
@@ -31,16 +32,26 @@ def uploaded_picture(path: str | Path | None) -> npt.NDArray[np.uint8]:
     if path is None:
         raise DataError("no picture yet: upload one or choose a sample")
     path = Path(path)
-    try:
-        with Image.open(path) as opened:
-            if getattr(opened, "is_animated", False):
-                raise DataError(f"{path.name}: an animation, not one picture; upload it as a video (MP4, WebM, AVI)")
-            if max(opened.size) > MAX_SIDE:
-                width, height = opened.size
-                raise DataError(f"{path.name}: {width} x {height} pixels; a side may have {MAX_SIDE}. Make it smaller")
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, ImportError, Image.DecompressionBombError):
-        pass  # read_image says what is wrong with it
+    if refusal := _refusal(path):
+        raise DataError(f"{path.name}: {refusal}")
     try:
         return read_image(path)
     except DataError as error:
         raise DataError(str(error).replace(f"{path.parent}/", "")) from error
+
+
+def _refusal(path: Path) -> str:
+    """Why a picture that could be read is not taken; "" if it is, or if read_image will say what is wrong with it."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            opened = Image.open(path)
+    except (OSError, ValueError, SyntaxError, ImportError, Image.DecompressionBombError):
+        return ""
+    with opened:
+        width, height = opened.size
+        if getattr(opened, "is_animated", False):
+            return "an animation, not one picture; upload it as a video (MP4, WebM, AVI)"
+        if max(width, height) > MAX_SIDE:
+            return f"{width} x {height} pixels; a side may have {MAX_SIDE}. Make it smaller"
+    return ""
