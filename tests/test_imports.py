@@ -34,6 +34,7 @@ LAYERS: list[set[str]] = [
         "detect",
         "detector",
         "evaluate",
+        "lineage",
         "networks",
         "publish",
         "quickstart",
