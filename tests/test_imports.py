@@ -35,6 +35,7 @@ LAYERS: list[set[str]] = [
         "detect",
         "detector",
         "evaluate",
+        "lineage",
         "networks",
         "publish",
         "quickstart",

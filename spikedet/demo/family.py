@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from spikedet.checkpoint import CheckpointMeta
 from spikedet.config import SimulationConfig
 from spikedet.detector import SpikingDetector
-from spikedet.evaluate import variants, with_parents
-from spikedet.evaluation.results import network_title
+from spikedet.evaluation.results import network_name
+from spikedet.lineage import variants, with_parents
 from spikedet.networks import Network
 from spikedet.resources import find_weights
 
@@ -51,5 +51,5 @@ def load_family(weights: Sequence[str], how: SimulationConfig) -> list[Member]:
 
 
 def _title(meta: CheckpointMeta) -> str:
-    title = network_title(meta.stage, meta.finetuned)
+    title = network_name(meta.stage, meta.finetuned)
     return title if meta.stage == "ann" else f"{title}, T = {meta.T}"

@@ -17,7 +17,7 @@ from spikedet.demo.table import table_markdown
 from spikedet.demo.uploads import MAX_UPLOAD, uploaded_picture
 from spikedet.demo.webcam import make_look, webcam_html
 from spikedet.errors import ConfigError, SpikedetError
-from spikedet.resources import find_weights
+from spikedet.resources import find_weights, sample_pictures
 from spikedet.visualization import plot_ap_by_t
 
 if TYPE_CHECKING:
@@ -134,13 +134,6 @@ def sentences(gr: Any) -> Iterator[None]:
         yield
     except SpikedetError as error:
         raise gr.Error(str(error), print_exception=False) from None
-
-
-def sample_pictures() -> list[Path]:
-    """The sample pictures that ultralytics ships."""
-    from ultralytics.utils import ASSETS
-
-    return sorted(Path(ASSETS).glob("*.jpg"))
 
 
 def asset(name: str) -> str:

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spikedet.demo.family import Member
+from spikedet.detector import Answer
 from spikedet.errors import DataError, SpikedetError
 from spikedet.visualization.draw import OKABE_ITO
 
@@ -66,15 +67,23 @@ def parse_request(request: Any, T: int) -> tuple[npt.NDArray[np.uint8], int, flo
 def answer(
     member: Member, frame_rgb: npt.NDArray[np.uint8], t: int, confidence: float, stable_steps: int
 ) -> dict[str, Any]:
-    """Boxes of one frame after t steps, or earlier where they have stopped changing."""
+    """Boxes of one frame after t steps, or earlier where they have stopped changing, and what they cost."""
     detector = member.detector
-    steps = list(range(1, t + 1)) if stable_steps else [t]
     with member.lock:
-        *_, (last, found) = detector.stream(
+        steps = list(range(1, t + 1)) if stable_steps else [t]
+        *_, last = detector.answers(
             frame_rgb, steps if detector.meta.spiking else None, confidence=confidence, stable_steps=stable_steps
         )
+    found = last.detections
     boxes = [
         {"label": int(label), "text": f"{detector.class_names[label]} {score:.2f}", "box_xyxy": [float(v) for v in box]}
         for box, score, label in zip(found.boxes_xyxy, found.scores, found.labels, strict=True)
     ]
-    return {"boxes": boxes, "words": f"t = {last}"}
+    return {"boxes": boxes, "words": in_words(last)}
+
+
+def in_words(answer: Answer) -> str:
+    """What an answer took."""
+    if answer.spikes is None or answer.firing_rate is None:
+        return "a network without time"
+    return f"t = {answer.t}, firing rate {answer.firing_rate:.1%}, {answer.spikes:,} spikes"

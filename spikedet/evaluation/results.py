@@ -102,7 +102,7 @@ class ResultRow:
     @property
     def network(self) -> str:
         """What a table calls it, for example ``SNN + coarse + fine``."""
-        return network_title(self.stage, self.finetuned)
+        return network_name(self.stage, self.finetuned)
 
     @property
     def stage1(self) -> str:
@@ -116,8 +116,8 @@ class ResultRow:
         return self.t is not None and self.t != self.T
 
 
-def network_title(stage: str, finetuned: bool) -> str:
-    """What tables and pages call a network."""
+def network_name(stage: str, finetuned: bool) -> str:
+    """What tables and pictures call a network of this stage, that has been through Stage I or not."""
     if stage == "ann":
         return "clip ANN after Stage I" if finetuned else "ANN"
     names = {"qc": "QC-ANN", "copied": "SNN, weights copied", "coarse": "SNN + coarse"}
