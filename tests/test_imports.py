@@ -39,6 +39,7 @@ LAYERS: list[set[str]] = [
         "networks",
         "publish",
         "quickstart",
+        "report",
         "synthesize",
         "__init__",
         "__main__",
