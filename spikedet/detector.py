@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +15,28 @@ from spikedet.data.images import read_image
 from spikedet.data.transforms import to_input
 from spikedet.detections import Detections
 from spikedet.models.postprocess import to_detections
-from spikedet.networks import Network, load_network, require_steps
+from spikedet.networks import Network, Prediction, load_network, require_steps
 from spikedet.resources import find_weights
 from spikedet.stability import Stability
 
 Image = npt.NDArray[np.uint8] | str | Path
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a detector says of one picture at one time step.
+
+    Attributes:
+        t: steps that were read out; 0 for a network without time.
+        detections: in pixels of the picture.
+        spikes: of all layers in the first t steps of their windows; None without time.
+        firing_rate: spikes per neuron and step; None without time.
+    """
+
+    t: int
+    detections: Detections
+    spikes: int | None = None
+    firing_rate: float | None = None
 
 
 class SpikingDetector:
@@ -32,6 +50,7 @@ class SpikingDetector:
 
     def __init__(self, network: Network) -> None:
         self._network = network
+        self._neurons = network.neurons()
 
     @classmethod
     def load(cls, path: str | Path = DEFAULT_WEIGHTS, how: SimulationConfig | None = None) -> SpikingDetector:
@@ -83,7 +102,7 @@ class SpikingDetector:
             DataError: the picture cannot be read.
             ConfigError: a time step beyond the network's T.
         """
-        return dict(self._detections(image, [] if t is None else _as_steps(t), confidence, iou, None))
+        return {answer.t: answer.detections for answer in self.answers(image, t, confidence=confidence, iou=iou)}
 
     def stream(
         self,
@@ -110,21 +129,50 @@ class SpikingDetector:
             DataError, ConfigError: as when called.
         """
         requested = ([] if t is None else _as_steps(t)) or list(range(1, (self.T or 0) + 1))
-        found = self._detections(image, requested, confidence, iou, 1)
-        return _until_stable(found, Stability(stable_steps))
+        found = self._answers(image, requested, confidence, iou, 1)
+        return ((answer.t, answer.detections) for answer in _until_stable(found, Stability(stable_steps)))
 
-    def _detections(
+    def answers(
+        self,
+        image: Image,
+        t: int | Sequence[int] | None = None,
+        *,
+        confidence: float = 0.25,
+        iou: float = 0.7,
+        stable_steps: int = 0,
+    ) -> Iterator[Answer]:
+        """As when called, with what the network spent on each answer; ``stable_steps`` as in ``stream``.
+
+        Without ``stable_steps`` the steps are simulated together; with it the last answer alone comes.
+
+        Raises:
+            DataError, ConfigError: as when called.
+        """
+        requested = [] if t is None else _as_steps(t)
+        if not stable_steps:
+            return self._answers(image, requested, confidence, iou, None)
+        requested = requested or list(range(1, (self.T or 0) + 1))
+        *_, last = _until_stable(self._answers(image, requested, confidence, iou, 1), Stability(stable_steps))
+        return iter([last])
+
+    def _answers(
         self, image: Image, requested: Sequence[int], confidence: float, iou: float, chunk: int | None
-    ) -> Iterator[tuple[int, Detections]]:
+    ) -> Iterator[Answer]:
         pixels = read_image(Path(image)) if isinstance(image, (str, Path)) else image
         steps = require_steps(self._network, requested)
         size = self.meta.image_size
         image_hw = (int(pixels.shape[0]), int(pixels.shape[1]))
         stream = self._network.stream(to_input([pixels], size), steps, chunk=chunk)
         return (
-            (step, to_detections(prediction.decoded, size, [image_hw], confidence, iou)[0])
+            self._answer(step, to_detections(prediction.decoded, size, [image_hw], confidence, iou)[0], prediction)
             for step, prediction in stream
         )
+
+    def _answer(self, t: int, found: Detections, prediction: Prediction) -> Answer:
+        if prediction.spikes is None or self._neurons is None:
+            return Answer(t, found)
+        spikes = int(prediction.spikes[0])
+        return Answer(t, found, spikes, spikes / (t * self._neurons))
 
 
 def _as_steps(t: int | Sequence[int]) -> list[int]:
@@ -132,8 +180,8 @@ def _as_steps(t: int | Sequence[int]) -> list[int]:
     return [int(step) for step in np.atleast_1d(np.asarray(t))]
 
 
-def _until_stable(found: Iterator[tuple[int, Detections]], stability: Stability) -> Iterator[tuple[int, Detections]]:
-    for step, detections in found:
-        yield step, detections
-        if stability.reached(detections):
+def _until_stable(found: Iterator[Answer], stability: Stability) -> Iterator[Answer]:
+    for answer in found:
+        yield answer
+        if stability.reached(answer.detections):
             return

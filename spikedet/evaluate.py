@@ -6,7 +6,7 @@ import dataclasses
 import shlex
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
@@ -14,7 +14,7 @@ from typing import Any, get_args
 from torch import Tensor
 
 from spikedet.checkpoint import CheckpointMeta, file_sha256, read_meta
-from spikedet.config import EvaluateConfig, SimulationConfig, Stage, parse_time_steps
+from spikedet.config import EvaluateConfig, Stage, parse_time_steps
 from spikedet.data import DetectionDataset, load_dataset
 from spikedet.detections import Detections
 from spikedet.distributed import first_says, gather_numbers, is_first
@@ -24,8 +24,8 @@ from spikedet.evaluation import APMeasures, ResultRow, markdown_table, measure, 
 from spikedet.evaluation.archive import Predicted, archive_key, load_predicted, save_predicted
 from spikedet.evaluation.predict import predict_dataset
 from spikedet.files import write_text
-from spikedet.models import load_ann
-from spikedet.networks import ANN_STEP, AnnNetwork, Network, load_network
+from spikedet.lineage import lineage, require_same_classes, variants, with_parents
+from spikedet.networks import ANN_STEP, Network
 from spikedet.progress import track
 from spikedet.visualization import plot_ap_by_t
 
@@ -78,14 +78,50 @@ def evaluate(config: EvaluateConfig) -> list[ResultRow]:
     Raises:
         CheckpointError, DataError, ConfigError: see their messages.
     """
+    evaluation = judge_all(config)
+    if not is_first():
+        return []
+    judged, dataset, digests = evaluation.judged, evaluation.dataset, evaluation.digests
+    rows = make_rows(judged, dataset, config)
+    out = Path(config.out)
+    meta = {
+        "versions": versions(),
+        "command": shlex.join(["spikedet", *sys.argv[1:]]),
+        "config": dataclasses.asdict(config),
+        "seed": config.seed,
+        "checkpoints": {path.name if len(digests) == 1 else str(path): digest for path, digest in digests.items()},
+    }
+    if config.limit:
+        meta["pictures"] = [sample.image_id for sample in dataset.samples]
+    write_results(out / "results.json", meta, rows)
+    table = markdown_table(rows)
+    write_text(out / "table.md", table)
+    plot_ap_by_t(rows, out / "ap_by_t.png")
+    print(table, flush=True)
+    return rows
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All networks of an evaluation, judged.
+
+    Attributes:
+        dataset: the pictures.
+        digests: of the checkpoints, in the order they were judged.
+        judged: one for each network and time step; in the first process alone under torchrun.
+    """
+
+    dataset: DetectionDataset
+    digests: dict[Path, str]
+    judged: list[Judged]
+
+
+def judge_all(config: EvaluateConfig) -> Evaluation:
+    """Every network that the checkpoints stand for, at every time step. Raises as ``evaluate``."""
     asked = expand(config.checkpoints)
     paths = with_parents(asked)
     first = read_meta(asked[0])
-    for path in paths:
-        if read_meta(path).class_names != first.class_names:
-            raise ConfigError(
-                f"{path}: its classes are not those of {asked[0]}; evaluate networks of one task together"
-            )
+    require_same_classes(paths, asked[0], "evaluate")
     dataset = load_dataset(
         first.training_data(config.data, config.split)[0],
         config.split,
@@ -106,25 +142,7 @@ def evaluate(config: EvaluateConfig) -> list[ResultRow]:
             for result in found:
                 spikes = f", {result.spikes_per_image:.3g} spikes a picture" if result.spikes_per_image else ""
                 print(f"{name}, t = {result.t or '-'}: AP50:95 {result.ap:.1f}{spikes}  ({path})", flush=True)
-    if not is_first():
-        return []
-    rows = make_rows(judged, dataset, config)
-    out = Path(config.out)
-    meta = {
-        "versions": versions(),
-        "command": shlex.join(["spikedet", *sys.argv[1:]]),
-        "config": dataclasses.asdict(config),
-        "seed": config.seed,
-        "checkpoints": {path.name if len(paths) == 1 else str(path): digest for path, digest in digests.items()},
-    }
-    if config.limit:
-        meta["pictures"] = [sample.image_id for sample in dataset.samples]
-    write_results(out / "results.json", meta, rows)
-    table = markdown_table(rows)
-    write_text(out / "table.md", table)
-    plot_ap_by_t(rows, out / "ap_by_t.png")
-    print(table, flush=True)
-    return rows
+    return Evaluation(dataset, digests, judged)
 
 
 def expand(checkpoints: Sequence[str]) -> list[Path]:
@@ -139,44 +157,6 @@ def expand(checkpoints: Sequence[str]) -> list[Path]:
     if not found:
         raise ConfigError("say which checkpoints to evaluate: files or folders")
     return found
-
-
-def with_parents(paths: Sequence[Path]) -> list[Path]:
-    """Each checkpoint after the checkpoints it came from, as far as those are still where they were, unchanged."""
-    ordered: dict[str, Path] = {}
-
-    def visit(path: Path) -> None:
-        digest = file_sha256(path) if path.is_file() else str(path)
-        if digest in ordered:
-            return
-        parent = read_meta(path).parent
-        if parent and Path(parent["file"]).is_file() and file_sha256(Path(parent["file"])) == parent["sha256"]:
-            visit(Path(parent["file"]))
-        ordered.setdefault(digest, path)
-
-    for path in paths:
-        visit(path)
-    return list(ordered.values())
-
-
-def lineage(digest: str, parents: Mapping[str, str | None]) -> set[str]:
-    """A checkpoint's digest and those of the checkpoints it came from, by ``digest -> parent's digest``."""
-    found: set[str] = set()
-    current: str | None = digest
-    while current is not None and current not in found:
-        found.add(current)
-        current = parents.get(current)
-    return found
-
-
-def variants(path: Path, how: SimulationConfig) -> list[tuple[str, Network]]:
-    """The networks that one checkpoint stands for: a QC checkpoint is a clip ANN and a QC-ANN."""
-    meta = read_meta(path)
-    named: list[tuple[str, Network]] = [(meta.stage, load_network(path, how))]
-    if meta.stage == "qc":
-        model, meta = load_ann(path)
-        named.insert(0, ("ann", AnnNetwork(model, dataclasses.replace(meta, stage="ann"), device=how.device)))
-    return named
 
 
 def judge(name: str, network: Network, digest: str, dataset: DetectionDataset, config: EvaluateConfig) -> list[Judged]:

@@ -60,6 +60,9 @@ class Network(Protocol):
     def latency(self, t: int) -> int | None:
         """L of a read-out after t steps, None without time."""
 
+    def neurons(self) -> int | None:
+        """Spiking neurons of all layers; None where nothing spikes."""
+
     def describe(self, batch: int) -> str:
         """What computes it, and for a spiking network why, and the memory that this many pictures will take."""
 
@@ -87,6 +90,9 @@ class AnnNetwork:
         return dict(self.stream(images, steps))
 
     def latency(self, t: int) -> int | None:
+        return None
+
+    def neurons(self) -> int | None:
         return None
 
 
@@ -123,6 +129,9 @@ class SnnNetwork:
 
     def latency(self, t: int) -> int | None:
         return self.network.latency(t)
+
+    def neurons(self) -> int | None:
+        return self.network.neuron_count((self.meta.image_size, self.meta.image_size))
 
 
 def load_network(path: str | Path, how: SimulationConfig | None = None) -> Network:

@@ -16,13 +16,13 @@ from PIL import Image
 from tiny_detector import T, chain, fingerprint, pictures, write_ann
 
 from spikedet.checkpoint import CheckpointMeta, file_sha256, load_checkpoint, read_meta, save_checkpoint
-from spikedet.config import ConvertConfig, EvaluateConfig, SimulationConfig
+from spikedet.config import ConvertConfig, EvaluateConfig
 from spikedet.convert import convert
 from spikedet.data import DetectionDataset, load_dataset
 from spikedet.data.dataset import Sample
 from spikedet.detections import Detections
 from spikedet.errors import CheckpointError, ConfigError, DataError
-from spikedet.evaluate import Judged, evaluate, expand, lineage, make_rows, variants, with_parents
+from spikedet.evaluate import Judged, evaluate, expand, make_rows
 from spikedet.evaluation import ResultRow, markdown_table, measure, read_results
 from spikedet.evaluation.predict import predict_dataset
 from spikedet.evaluation.results import REQUIRED_KEYS
@@ -58,59 +58,9 @@ def test_nothing_to_judge(
         expand(checkpoints)
 
 
-@pytest.mark.parametrize(
-    ("given", "expected"),
-    [
-        (["ann"], ["ann"]),
-        (["qc"], ["ann", "qc"]),
-        (["fine"], ["ann", "qc", "copied", "fine"]),
-        (["fine", "coarse"], ["ann", "qc", "copied", "fine", "coarse"]),
-        (["fine", "ann", "fine"], ["ann", "qc", "copied", "fine"]),
-    ],
-)
-def test_parents_come_first_and_once(given: list[str], expected: list[str]) -> None:
-    assert with_parents([chain()[stage] for stage in given]) == [chain()[stage] for stage in expected]
-
-
-def test_a_copy_of_a_file_is_the_same_network(tmp_path: Path) -> None:
-    copy = Path(shutil.copy(chain()["ann"], tmp_path / "copy.safetensors"))
-    assert with_parents([copy, chain()["qc"]]) == [copy, chain()["qc"]]
-
-
-def test_parents_that_are_gone_or_changed_are_left_out(tmp_path: Path) -> None:
-    source = write_ann(tmp_path / "ann.safetensors")
-    (copied,) = convert(ConvertConfig(checkpoint=str(source), T=2))
-    assert with_parents([copied]) == [source, copied]
-    write_ann(source, seed=1)
-    assert with_parents([copied]) == [copied]
-    source.unlink()
-    assert with_parents([copied]) == [copied]
-
-
 def test_a_missing_checkpoint_is_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"none\.safetensors: no such checkpoint"):
         evaluate(config(tmp_path, tmp_path / "none.safetensors"))
-
-
-@pytest.mark.parametrize(
-    ("digest", "expected"), [("a", "a"), ("c", "abc"), ("x", "x"), ("l", "lm"), ("z", "zy"), ("d", "dabc")]
-)
-def test_lineage(digest: str, expected: str) -> None:
-    """a -> b -> c -> d; l and m name each other; z's parent is none of the networks judged."""
-    parents = {"a": None, "b": "a", "c": "b", "d": "c", "l": "m", "m": "l", "z": "y"}
-    assert lineage(digest, parents) == set(expected)
-
-
-def test_a_qc_checkpoint_is_two_networks() -> None:
-    named = {
-        stage: [(name, network.meta.stage) for name, network in variants(chain()[stage], SimulationConfig())]
-        for stage in STAGES
-    }
-    assert named == {
-        "ann": [("ann", "ann")],
-        "qc": [("ann", "ann"), ("qc", "qc")],
-        **{stage: [(stage, stage)] for stage in ("copied", "coarse", "fine")},
-    }
 
 
 # --- the conversion loss --------------------------------------------------------------------------------------------

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from spikedet.data.layout import Box, WrittenObject, checked_class_names, shown
+from spikedet.data.layout import Box, WrittenObject, checked_class_names, plain_number, shown
 from spikedet.errors import DataError
 
 _LISTS = ("images", "annotations", "categories")
@@ -65,6 +65,23 @@ def coco_edges(numbers: Box, image_hw: tuple[int, int]) -> Box:
     """x, y, width, height to pixel edges x0, y0, x1, y1."""
     x, y, width, height = numbers
     return x, y, x + width, y + height
+
+
+def coco_box(edges: Sequence[float]) -> dict[str, Any]:
+    """Pixel edges x0, y0, x1, y1 as ``bbox`` and ``area``, to be written."""
+    x, y = plain_number(edges[0]), plain_number(edges[1])
+    width, height = plain_number(edges[2] - edges[0]), plain_number(edges[3] - edges[1])
+    return {"bbox": [x, y, width, height], "area": plain_number(width * height)}
+
+
+def category_id(label: int) -> int:
+    """The id that a class is written with; they begin at 1, as COCO's own do."""
+    return label + 1
+
+
+def coco_categories(class_names: Sequence[str]) -> list[dict[str, Any]]:
+    """``categories`` of these classes, to be written."""
+    return [{"id": category_id(label), "name": name} for label, name in enumerate(class_names)]
 
 
 def _read_json(path: Path) -> dict[str, list[Any]]:

@@ -161,6 +161,12 @@ def finite_number(text: str, complaint: str) -> float:
     return value
 
 
+def plain_number(value: float) -> int | float:
+    """As it is written: a whole number without a point, any other to a millionth of a pixel."""
+    rounded = round(value, 6)
+    return int(rounded) if rounded == int(rounded) else rounded
+
+
 def shown(value: object) -> str:
     """A value from a file as an error may show it: short, printable, and of a nested one only its type."""
     if isinstance(value, str | int | float | None):

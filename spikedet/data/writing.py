@@ -15,7 +15,10 @@ from typing import Any
 import yaml
 
 from spikedet.config import LayoutName
+from spikedet.data.coco_json import category_id, coco_box, coco_categories
 from spikedet.data.dataset import Sample
+from spikedet.data.layout import plain_number
+from spikedet.data.yolo_labels import yolo_line
 from spikedet.data.yolo_yaml import MORE_SPLITS, SPLIT_KEYS
 
 PICTURE_FOLDERS: dict[LayoutName, str] = {"voc": "JPEGImages", "yolo": "images", "coco": "images"}
@@ -74,7 +77,7 @@ def _voc_tree(item: NamedSample, class_names: Sequence[str]) -> tuple[ET.Element
         ET.SubElement(size, name).text = str(value)
     slivers = 0
     for box, label, difficult in _objects(item.sample):
-        x0, y0, x1, y1 = (_plain(value) for value in (box[0] + 1, box[1] + 1, box[2], box[3]))
+        x0, y0, x1, y1 = (plain_number(value) for value in (box[0] + 1, box[1] + 1, box[2], box[3]))
         if x1 <= x0 or y1 <= y0:
             slivers += 1
             continue
@@ -91,14 +94,12 @@ def _write_yolo(folder: Path, splits: Splits, class_names: Sequence[str]) -> str
     (folder / "labels").mkdir()
     left_out = 0
     for item in _each_once(splits):
-        height, width = item.sample.image_hw
         lines = []
-        for (x0, y0, x1, y1), label, difficult in _objects(item.sample):
+        for edges, label, difficult in _objects(item.sample):
             if difficult:
                 left_out += 1
                 continue
-            fractions = ((x0 + x1) / 2 / width, (y0 + y1) / 2 / height, (x1 - x0) / width, (y1 - y0) / height)
-            lines.append(f"{label} {' '.join(f'{value:.9f}' for value in fractions)}")
+            lines.append(yolo_line(label, edges, item.sample.image_hw))
         _write_lines(folder / "labels" / f"{item.stem}.txt", lines)
     for split, items in splits.items():
         _write_lines(folder / f"{split}.txt", [f"./images/{item.file_name}" for item in items])
@@ -112,7 +113,6 @@ def _write_yolo(folder: Path, splits: Splits, class_names: Sequence[str]) -> str
 def _write_coco(folder: Path, splits: Splits, class_names: Sequence[str]) -> str:
     """Ids begin at 1, because pycocotools reads a match with annotation 0 as no match."""
     (folder / "annotations").mkdir()
-    categories = [{"id": label + 1, "name": name} for label, name in enumerate(class_names)]
     for split, items in splits.items():
         images: list[dict[str, Any]] = []
         annotations: list[dict[str, Any]] = []
@@ -120,18 +120,12 @@ def _write_coco(folder: Path, splits: Splits, class_names: Sequence[str]) -> str
             height, width = item.sample.image_hw
             images.append({"id": number, "file_name": item.file_name, "width": width, "height": height})
             for box, label, difficult in _objects(item.sample):
-                identity = {"id": len(annotations) + 1, "image_id": number, "category_id": label + 1}
-                annotations.append(identity | _coco_box(box) | {"iscrowd": int(difficult)})
-        content = {"images": images, "annotations": annotations, "categories": categories}
+                identity = {"id": len(annotations) + 1, "image_id": number, "category_id": category_id(label)}
+                annotations.append(identity | coco_box(box) | {"segmentation": [], "iscrowd": int(difficult)})
+        content = {"images": images, "annotations": annotations, "categories": coco_categories(class_names)}
         text = json.dumps(content, allow_nan=False) + "\n"
         (folder / "annotations" / f"instances_{split}.json").write_text(text, "utf-8")
     return ""
-
-
-def _coco_box(box: Sequence[float]) -> dict[str, Any]:
-    x, y = _plain(box[0]), _plain(box[1])
-    width, height = _plain(box[2] - box[0]), _plain(box[3] - box[1])
-    return {"bbox": [x, y, width, height], "area": _plain(width * height), "segmentation": []}
 
 
 def _each_once(splits: Splits) -> list[NamedSample]:
@@ -142,12 +136,6 @@ def _objects(sample: Sample) -> list[tuple[list[float], int, bool]]:
     """``(edges x0, y0, x1, y1, label, difficult)`` of each object."""
     boxes: list[list[float]] = sample.boxes_xyxy.astype(float).tolist()
     return list(zip(boxes, sample.labels.tolist(), sample.difficult.tolist(), strict=True))
-
-
-def _plain(value: float) -> int | float:
-    """A whole number without a point, any other to a millionth of a pixel."""
-    rounded = round(value, 6)
-    return int(rounded) if rounded == int(rounded) else rounded
 
 
 def _write_lines(path: Path, lines: Sequence[str]) -> None:

@@ -44,6 +44,14 @@ def yolo_edges(numbers: Box, image_hw: tuple[int, int]) -> Box:
     return (cx - w / 2) * width, (cy - h / 2) * height, (cx + w / 2) * width, (cy + h / 2) * height
 
 
+def yolo_line(label: int, edges: Sequence[float], image_hw: tuple[int, int]) -> str:
+    """Pixel edges x0, y0, x1, y1 of a class as a line ``class cx cy w h``; ``yolo_edges`` gives them back."""
+    height, width = image_hw
+    x0, y0, x1, y1 = edges
+    fractions = ((x0 + x1) / 2 / width, (y0 + y1) / 2 / height, (x1 - x0) / width, (y1 - y0) / height)
+    return f"{label} {' '.join(f'{value:.9f}' for value in fractions)}"
+
+
 def _read_line(where: str, number: int, line: str, class_names: Sequence[str]) -> WrittenObject:
     words = line.split()
     if len(words) != 5:

@@ -102,10 +102,7 @@ class ResultRow:
     @property
     def network(self) -> str:
         """What a table calls it, for example ``SNN + coarse + fine``."""
-        if self.stage == "ann":
-            return "clip ANN after Stage I" if self.finetuned else "ANN"
-        names = {"qc": "QC-ANN", "copied": "SNN, weights copied", "coarse": "SNN + coarse"}
-        return names.get(self.stage, "SNN + coarse + fine")
+        return network_name(self.stage, self.finetuned)
 
     @property
     def stage1(self) -> str:
@@ -117,6 +114,14 @@ class ResultRow:
     def read_early(self) -> bool:
         """True where fewer steps are read than the network was converted for."""
         return self.t is not None and self.t != self.T
+
+
+def network_name(stage: str, finetuned: bool) -> str:
+    """What tables and pictures call a network of this stage, that has been through Stage I or not."""
+    if stage == "ann":
+        return "clip ANN after Stage I" if finetuned else "ANN"
+    names = {"qc": "QC-ANN", "copied": "SNN, weights copied", "coarse": "SNN + coarse"}
+    return names.get(stage, "SNN + coarse + fine")
 
 
 OPTIONAL_KEYS = ("per_class", "stage1_T", "calibration_images", "calibrated")

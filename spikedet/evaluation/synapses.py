@@ -5,12 +5,12 @@ every output place that sees i. Along one axis these are
 
     m(i) = #{(o, k) : o stride - padding + k dilation = i,   0 <= o < outputs,   0 <= k < kernel},
 
-the same for every channel, so a convolution's fan-out is (C_out / groups) m_y(y) m_x(x). Between a layer and its readers
-a spike is copied (upsampling, a window of average pooling that it lies in more than once, several readers), moved
-(concatenation, padding) or left out (a slice that does not hold its channel); these operations are linear, so the
-fan-out before one is the transpose of the operation, applied to the fan-out behind it. Adding two trains joins no spikes:
-each stays an event of its own. Max-pooling answers with spikes of its own, whose fan-out begins there; what it reads
-costs comparisons and no weight.
+the same for every channel, so a convolution's fan-out is (C_out / groups) m_y(y) m_x(x). Between a layer and its
+readers a spike is copied (upsampling, a window of average pooling that it lies in more than once, several readers),
+moved (concatenation, padding) or left out (a slice that does not hold its channel); these operations are linear, so
+the fan-out before one is the transpose of the operation, applied to the fan-out behind it. Adding two trains joins no
+spikes: each stays an event of its own. Max-pooling answers with spikes of its own, whose fan-out begins there; what
+it reads costs comparisons and no weight.
 """
 
 from __future__ import annotations

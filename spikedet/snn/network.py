@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -90,6 +91,11 @@ class SpikingNetwork(nn.Module):
                 made = node.module([torch.empty(1, 1, *found[name], device="meta") for name in node.inputs])
                 found[node.name] = (made.shape[2], made.shape[3], made.shape[4])
         return found
+
+    def neuron_count(self, image_hw: tuple[int, int]) -> int:
+        """Neurons of all layers for pictures of this height and width."""
+        shapes = self.shapes(image_hw)
+        return sum(math.prod(shapes[node.name]) for node, _ in self.spiking())
 
     def is_constant(self, name: str) -> bool:
         """True if this node's output does not change over time: the image, and linear operations on it alone."""

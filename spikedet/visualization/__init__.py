@@ -3,12 +3,13 @@
 from spikedet.visualization.ablations import plot_ap_by_class, plot_ap_by_images, plot_parts
 from spikedet.visualization.curves import plot_ap_by_t
 from spikedet.visualization.data_plot import plot_data
-from spikedet.visualization.draw import beside, draw_detections, save_picture
+from spikedet.visualization.draw import beside, draw_detections, draw_lines, save_picture
 from spikedet.visualization.training import plot_training
 
 __all__ = [
     "beside",
     "draw_detections",
+    "draw_lines",
     "plot_ap_by_class",
     "plot_ap_by_images",
     "plot_ap_by_t",

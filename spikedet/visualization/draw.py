@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import supervision as sv
@@ -13,36 +15,117 @@ from PIL import Image
 from spikedet.detections import Detections
 from spikedet.files import atomic_path
 
+Picture = npt.NDArray[np.uint8]
+
 OKABE_ITO = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#999999")
+TEXT_ON = ("#000000", "#000000", "#000000", "#000000", "#FFFFFF", "#000000", "#000000", "#000000")
+"""The colour of text on each of them, black or white, whichever can be read."""
+
+LEAST_TEXT_SCALE = 0.4
+"""Letters of about 10 pixels; below it they cannot be read, however small the picture."""
+
+
+@dataclass(frozen=True)
+class DrawingSizes:
+    """Sizes that can be read on a picture of some size, from 160 pixels to 4K.
+
+    Attributes:
+        line_px: thickness of a box's line.
+        text_scale: OpenCV's; letters of about 27 pixels at 1.
+        text_px: thickness of letters' lines.
+        padding_px: around a text.
+    """
+
+    line_px: int
+    text_scale: float
+    text_px: int
+    padding_px: int
+
+    @classmethod
+    def of(cls, resolution_wh: tuple[int, int]) -> DrawingSizes:
+        """In proportion to the shorter side."""
+        scale = max(LEAST_TEXT_SCALE, sv.calculate_optimal_text_scale(resolution_wh))
+        return cls(
+            line_px=max(1, round(min(resolution_wh) / 360)),
+            text_scale=scale,
+            text_px=max(1, round(1.5 * scale)),
+            padding_px=max(1, round(6 * scale)),
+        )
 
 
 def draw_detections(
-    image_rgb: npt.NDArray[np.uint8], detections: Detections, class_names: Sequence[str]
-) -> npt.NDArray[np.uint8]:
-    """A copy of the picture ``[H, W, 3]`` with boxes, class names and scores, sized to the picture."""
-    resolution_wh = (image_rgb.shape[1], image_rgb.shape[0])
-    thickness = max(1, sv.calculate_optimal_line_thickness(resolution_wh))
-    scale = max(0.3, sv.calculate_optimal_text_scale(resolution_wh))
-    palette = sv.ColorPalette.from_hex(list(OKABE_ITO))
+    image_rgb: Picture, detections: Detections, class_names: Sequence[str], track_ids: Sequence[int | None] = ()
+) -> Picture:
+    """A copy of the picture ``[H, W, 3]`` with boxes, class names and scores, sized to the picture.
+
+    Labels stay inside the picture and make room for each other. ``track_ids``, where given, are shown as ``#12``, one
+    for each box; None is not shown.
+    """
+    sizes = DrawingSizes.of(_resolution_wh(image_rgb))
+    palette, text_palette = (sv.ColorPalette.from_hex(list(colours)) for colours in (OKABE_ITO, TEXT_ON))
     found = sv.Detections(
         xyxy=detections.boxes_xyxy.astype(float), confidence=detections.scores, class_id=detections.labels.astype(int)
     )
-    labels = [f"{class_names[i]} {s:.2f}" for i, s in zip(detections.labels, detections.scores, strict=True)]
     canvas = np.ascontiguousarray(image_rgb[..., ::-1])
-    canvas = sv.BoxAnnotator(palette, thickness=thickness).annotate(canvas, found)
-    text = sv.LabelAnnotator(palette, text_color=sv.Color.BLACK, text_scale=scale, text_padding=max(1, thickness * 2))
-    canvas = text.annotate(canvas, found, labels=labels)
+    canvas = sv.BoxAnnotator(palette, thickness=sizes.line_px).annotate(canvas, found)
+    text = sv.LabelAnnotator(
+        palette,
+        text_color=text_palette,
+        text_scale=sizes.text_scale,
+        text_thickness=sizes.text_px,
+        text_padding=sizes.padding_px,
+        smart_position=True,
+    )
+    canvas = text.annotate(canvas, found, labels=_labels(detections, class_names, track_ids))
     return np.ascontiguousarray(canvas[..., ::-1])
 
 
-def beside(pictures: Sequence[npt.NDArray[np.uint8]]) -> npt.NDArray[np.uint8]:
+def _labels(detections: Detections, class_names: Sequence[str], track_ids: Sequence[int | None]) -> list[str]:
+    ids = track_ids or [None] * len(detections)
+    rows = zip(detections.labels, detections.scores, ids, strict=True)
+    return [class_names[label] + ("" if i is None else f" #{i}") + f" {score:.2f}" for label, score, i in rows]
+
+
+def draw_lines(image_rgb: Picture, lines: Sequence[str]) -> Picture:
+    """A copy of the picture with lines of text in its upper left corner, white on black."""
+    sizes = DrawingSizes.of(_resolution_wh(image_rgb))
+    canvas = np.ascontiguousarray(image_rgb[..., ::-1])
+    top = 0
+    for line in lines:
+        width, height = text_wh(line, sizes)
+        middle = sv.Point(x=width // 2, y=top + height // 2)
+        canvas = sv.draw_text(
+            canvas,
+            line,
+            middle,
+            sv.Color.WHITE,
+            text_scale=sizes.text_scale,
+            text_thickness=sizes.text_px,
+            text_padding=sizes.padding_px,
+            background_color=sv.Color.BLACK,
+        )
+        top += height
+    return np.ascontiguousarray(canvas[..., ::-1])
+
+
+def text_wh(text: str, sizes: DrawingSizes) -> tuple[int, int]:
+    """Width and height in pixels of one line of text with its padding."""
+    (width, height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, sizes.text_scale, sizes.text_px)
+    return int(width) + 2 * sizes.padding_px, int(height) + 2 * sizes.padding_px
+
+
+def _resolution_wh(image_rgb: Picture) -> tuple[int, int]:
+    return int(image_rgb.shape[1]), int(image_rgb.shape[0])
+
+
+def beside(pictures: Sequence[Picture]) -> Picture:
     """Pictures of one height side by side, separated by a white line."""
     gap = np.full((pictures[0].shape[0], 4, 3), 255, np.uint8)
     parts = [part for picture in pictures for part in (picture, gap)]
     return np.concatenate(parts[:-1], axis=1)
 
 
-def save_picture(path: Path, image_rgb: npt.NDArray[np.uint8]) -> Path:
+def save_picture(path: Path, image_rgb: Picture) -> Path:
     """Write a picture atomically; the file's suffix chooses the format."""
     with atomic_path(path) as temporary:
         Image.fromarray(image_rgb).save(temporary)

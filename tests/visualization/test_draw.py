@@ -10,8 +10,8 @@ import pytest
 
 from spikedet.data.images import read_image
 from spikedet.detections import Detections
-from spikedet.visualization import beside, draw_detections, save_picture
-from spikedet.visualization.draw import OKABE_ITO
+from spikedet.visualization import beside, draw_detections, draw_lines, save_picture
+from spikedet.visualization.draw import OKABE_ITO, TEXT_ON, DrawingSizes, text_wh
 
 NAMES = tuple(f"class {i}" for i in range(20))
 
@@ -76,3 +76,82 @@ def test_the_suffix_chooses_the_format(tmp_path: Path, suffix: str) -> None:
     path = save_picture(tmp_path / "new" / f"a{suffix}", image)
     assert [file.name for file in path.parent.iterdir()] == [path.name]
     assert np.array_equal(read_image(path), image) == (suffix == ".png")
+
+
+# --- sizes that can be read -----------------------------------------------------------------------------------------
+
+
+def painted(image: npt.NDArray[np.uint8], code: str) -> npt.NDArray[np.bool_]:
+    """Where a picture has a colour."""
+    return np.asarray((image == [int(code[i : i + 2], 16) for i in (1, 3, 5)]).all(2))
+
+
+@pytest.mark.parametrize(("width", "height"), [(160, 120), (160, 160), (640, 480), (1920, 1080), (3840, 2160)])
+def test_letters_are_a_fiftieth_of_the_picture_or_ten_pixels(width: int, height: int) -> None:
+    sizes = DrawingSizes.of((width, height))
+    letters = text_wh("person", sizes)[1] - 2 * sizes.padding_px
+    assert 10 <= letters <= max(16, height / 25)
+    assert letters >= height / 50
+    assert 1 <= sizes.line_px <= max(1, height / 200)
+    assert text_wh("diningtable 0.85", sizes)[0] <= width
+
+
+def test_lines_are_thicker_on_larger_pictures() -> None:
+    lines = [DrawingSizes.of(size).line_px for size in ((160, 160), (640, 640), (1920, 1080), (3840, 2160))]
+    assert lines == sorted(set(lines))
+
+
+@pytest.mark.parametrize(("width", "height"), [(160, 120), (3840, 2160)])
+@pytest.mark.parametrize("place", [(0.0, 0.0), (0.9, 0.0), (0.9, 0.9), (0.0, 0.9)])
+def test_a_label_stays_inside_the_picture(width: int, height: int, place: tuple[float, float]) -> None:
+    """Its whole area is there: in a corner as much is painted as in the middle."""
+    sizes = DrawingSizes.of((width, height))
+    wide, high = text_wh("class 0 0.50", sizes)
+
+    def area(x: float, y: float) -> int:
+        box = [x * width, y * height, (x + 0.1) * width, (y + 0.1) * height]
+        drawn = draw_detections(grey(height, width), found(box), NAMES)
+        return int((drawn != 128).any(2).sum())
+
+    assert area(*place) >= 0.95 * wide * high
+
+
+def test_labels_make_room_for_each_other() -> None:
+    boxes = found([10, 20, 50, 40], [12, 22, 52, 42])
+    both = Detections(boxes.boxes_xyxy, boxes.scores, np.array([0, 1]))
+    drawn = draw_detections(grey(), both, NAMES)
+    wide, high = text_wh("class 0 0.50", DrawingSizes.of((120, 100)))
+    for code in OKABE_ITO[:2]:
+        assert painted(drawn, code).sum() > 0.5 * wide * high
+
+
+def test_track_ids_are_shown_where_there_are_some() -> None:
+    two = found([10, 60, 50, 90], [60, 60, 100, 90])
+    without = draw_detections(grey(), two, NAMES)
+    assert np.array_equal(draw_detections(grey(), two, NAMES, [None, None]), without)
+    assert not np.array_equal(draw_detections(grey(), two, NAMES, [None, 7]), without)
+
+
+def luminance(code: str) -> float:
+    """WCAG's relative luminance."""
+    channels = [int(code[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
+
+
+@pytest.mark.parametrize(("colour", "text"), zip(OKABE_ITO, TEXT_ON, strict=True))
+def test_text_has_contrast(colour: str, text: str) -> None:
+    """4.5 is what WCAG 2 asks for."""
+    dark, light = sorted((luminance(colour), luminance(text)))
+    assert (light + 0.05) / (dark + 0.05) >= 4.5
+
+
+@pytest.mark.parametrize(("height", "width"), [(120, 160), (1080, 1920)])
+def test_lines_of_text(height: int, width: int) -> None:
+    image = grey(height, width)
+    assert np.array_equal(draw_lines(image, []), image)
+    drawn = draw_lines(image, ["t = 4", "12 fps"])
+    assert np.array_equal(image, grey(height, width))
+    changed = (drawn != 128).any(2)
+    assert changed[0, 0] and not changed[height // 2 :].any()
+    assert drawn.max() > 200 and drawn.min() == 0

@@ -1,0 +1,60 @@
+"""The networks that a checkpoint came from, and the networks that one checkpoint stands for."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from spikedet.checkpoint import file_sha256, read_meta
+from spikedet.config import SimulationConfig
+from spikedet.errors import ConfigError
+from spikedet.models import load_ann
+from spikedet.networks import AnnNetwork, Network, load_network
+
+
+def with_parents(paths: Sequence[Path]) -> list[Path]:
+    """Each checkpoint after the checkpoints it came from, as far as those are still where they were, unchanged."""
+    ordered: dict[str, Path] = {}
+
+    def visit(path: Path) -> None:
+        digest = file_sha256(path) if path.is_file() else str(path)
+        if digest in ordered:
+            return
+        parent = read_meta(path).parent
+        if parent and Path(parent["file"]).is_file() and file_sha256(Path(parent["file"])) == parent["sha256"]:
+            visit(Path(parent["file"]))
+        ordered.setdefault(digest, path)
+
+    for path in paths:
+        visit(path)
+    return list(ordered.values())
+
+
+def lineage(digest: str, parents: Mapping[str, str | None]) -> set[str]:
+    """A checkpoint's digest and those of the checkpoints it came from, by ``digest -> parent's digest``."""
+    found: set[str] = set()
+    current: str | None = digest
+    while current is not None and current not in found:
+        found.add(current)
+        current = parents.get(current)
+    return found
+
+
+def require_same_classes(paths: Sequence[Path], reference: Path, what: str) -> tuple[str, ...]:
+    """The class names of the reference; a ConfigError naming the first of the checkpoints that has others."""
+    names = read_meta(reference).class_names
+    for path in paths:
+        if read_meta(path).class_names != names:
+            raise ConfigError(f"{path}: its classes are not those of {reference}; {what} networks of one task together")
+    return names
+
+
+def variants(path: Path, how: SimulationConfig) -> list[tuple[str, Network]]:
+    """The networks that one checkpoint stands for: a QC checkpoint is a clip ANN and a QC-ANN."""
+    meta = read_meta(path)
+    named: list[tuple[str, Network]] = [(meta.stage, load_network(path, how))]
+    if meta.stage == "qc":
+        model, meta = load_ann(path)
+        named.insert(0, ("ann", AnnNetwork(model, dataclasses.replace(meta, stage="ann"), device=how.device)))
+    return named

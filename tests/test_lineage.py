@@ -1,0 +1,78 @@
+"""The networks a checkpoint came from, and those that it stands for."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from pathlib import Path
+
+import pytest
+from tiny_detector import chain, write_ann
+
+from spikedet.checkpoint import load_checkpoint, save_checkpoint
+from spikedet.config import ConvertConfig, SimulationConfig
+from spikedet.convert import convert
+from spikedet.errors import ConfigError
+from spikedet.lineage import lineage, require_same_classes, variants, with_parents
+
+STAGES = ("ann", "qc", "copied", "coarse", "fine")
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (["ann"], ["ann"]),
+        (["qc"], ["ann", "qc"]),
+        (["fine"], ["ann", "qc", "copied", "fine"]),
+        (["fine", "coarse"], ["ann", "qc", "copied", "fine", "coarse"]),
+        (["fine", "ann", "fine"], ["ann", "qc", "copied", "fine"]),
+    ],
+)
+def test_parents_come_first_and_once(given: list[str], expected: list[str]) -> None:
+    assert with_parents([chain()[stage] for stage in given]) == [chain()[stage] for stage in expected]
+
+
+def test_a_copy_of_a_file_is_the_same_network(tmp_path: Path) -> None:
+    copy = Path(shutil.copy(chain()["ann"], tmp_path / "copy.safetensors"))
+    assert with_parents([copy, chain()["qc"]]) == [copy, chain()["qc"]]
+
+
+def test_parents_that_are_gone_or_changed_are_left_out(tmp_path: Path) -> None:
+    source = write_ann(tmp_path / "ann.safetensors")
+    (copied,) = convert(ConvertConfig(checkpoint=str(source), T=2))
+    assert with_parents([copied]) == [source, copied]
+    write_ann(source, seed=1)
+    assert with_parents([copied]) == [copied]
+    source.unlink()
+    assert with_parents([copied]) == [copied]
+
+
+@pytest.mark.parametrize(
+    ("digest", "expected"), [("a", "a"), ("c", "abc"), ("x", "x"), ("l", "lm"), ("z", "zy"), ("d", "dabc")]
+)
+def test_lineage(digest: str, expected: str) -> None:
+    """a -> b -> c -> d; l and m name each other; z's parent is none of the networks judged."""
+    parents = {"a": None, "b": "a", "c": "b", "d": "c", "l": "m", "m": "l", "z": "y"}
+    assert lineage(digest, parents) == set(expected)
+
+
+def test_a_qc_checkpoint_is_two_networks() -> None:
+    named = {
+        stage: [(name, network.meta.stage) for name, network in variants(chain()[stage], SimulationConfig())]
+        for stage in STAGES
+    }
+    assert named == {
+        "ann": [("ann", "ann")],
+        "qc": [("ann", "ann"), ("qc", "qc")],
+        **{stage: [(stage, stage)] for stage in ("copied", "coarse", "fine")},
+    }
+
+
+def test_networks_of_other_classes_are_named(tmp_path: Path) -> None:
+    tensors, meta = load_checkpoint(chain()["ann"])
+    other = save_checkpoint(
+        tmp_path / "other.safetensors", tensors, dataclasses.replace(meta, class_names=tuple("abcd"))
+    )
+    assert require_same_classes([chain()["fine"]], chain()["ann"], "draw") == meta.class_names
+    with pytest.raises(ConfigError, match=r"other.safetensors: its classes are not those of .*; draw networks of one"):
+        require_same_classes([chain()["fine"], other], chain()["ann"], "draw")
