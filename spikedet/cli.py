@@ -44,6 +44,7 @@ VERBS = {
         "spikedet.calibration:calibrate", "CalibrateConfig", "Stage II: calibration", "checkpoint", shared=True
     ),
     "evaluate": Verb("spikedet.evaluate:evaluate", "EvaluateConfig", "AP by time step", "checkpoints", shared=True),
+    "energy": Verb("spikedet.energy:energy", "EnergyConfig", "operations counted, and energy", "checkpoints"),
     "detect": Verb("spikedet.detect:detect", "DetectConfig", "boxes on pictures", "source"),
     "report": Verb("spikedet.report:report", "ReportConfig", "one HTML file about an evaluation", "run"),
     "demo": Verb("spikedet.demo:demo", "DemoConfig", "a web page: pictures, video and webcam, growing with t"),

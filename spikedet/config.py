@@ -359,6 +359,44 @@ class EvaluateConfig(SimulationConfig):
     out: str = "runs/evaluate"
 
 
+@dataclass(frozen=True, kw_only=True)
+class EnergyConfig(SimulationConfig):
+    """Synaptic operations, counted spike by spike, and energy for a picture; MACs and energy of the ANNs beside them.
+
+    Attributes:
+        checkpoints: files or folders, as in evaluate; of an ANN or a QC-ANN alone the MACs are counted.
+        data: pictures that spikes are counted on; empty takes the first checkpoint's data.
+        split: of the data.
+        t: time steps to read out, for example "2,4,8"; empty reads each network at its own T.
+        limit: count on the first pictures of the split only; 0 is all.
+        batch: pictures simulated together.
+        constants: energy of an operation of the float networks: a table under configs/energy, or a YAML file like them.
+        quantized: the same for the quantized ANN, and for spiking networks with weights of its kind.
+        image_every_step: count the convolution of the image in every time step, not once, as it is computed.
+        memory_traffic: add the tables' model of memory traffic.
+        results: results.json of an evaluation, or its folder, for the AP of the networks; empty looks for one in OUT,
+            then for NAME.json beside each checkpoint.
+        strict: refuse bad boxes.
+        skip_bad: leave out broken pictures and annotations; as in training.
+        out: folder for energy.json, energy.md and the plots; that of an evaluation puts them into its report.
+    """
+
+    checkpoints: tuple[str, ...]
+    data: str = ""
+    split: str = "val"
+    t: str | int = ""
+    limit: int = 0
+    batch: int = 4
+    constants: str = "45nm_float"
+    quantized: str = "45nm_int8"
+    image_every_step: bool = False
+    memory_traffic: bool = False
+    results: str = ""
+    strict: bool = False
+    skip_bad: bool = False
+    out: str = "runs/energy"
+
+
 DEFAULT_WEIGHTS = "tiny-yolo-voc-t8"
 """The shipped network that detects where none is named: 20 VOC classes, T = 8."""
 

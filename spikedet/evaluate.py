@@ -201,8 +201,23 @@ def predict(name: str, network: Network, dataset: DetectionDataset, steps: Seque
     return Predicted(found, spikes.means(sorted(found)))
 
 
-def calibration_facts(meta: CheckpointMeta) -> dict[str, Any]:
-    """How Stage II made a network, as fields of its row."""
+def made_by(meta: CheckpointMeta, stage: str) -> dict[str, Any]:
+    """What a network is and how it was made, as fields of its row; a QC checkpoint's clip ANN is of stage ``ann``."""
+    return {
+        "method": meta.config.get("convert", {}).get("method", "two-stage"),
+        "model": meta.model,
+        "stage": stage,
+        "finetuned": meta.finetuned,
+        "neuron": meta.neuron if meta.spiking else None,
+        "delay": meta.delay if meta.spiking else None,
+        "T": meta.T if stage != "ann" else None,
+        "seed": meta.seed,
+        "stage1_T": meta.config.get("finetune", {}).get("T"),
+        **_calibration(meta),
+    }
+
+
+def _calibration(meta: CheckpointMeta) -> dict[str, Any]:
     settings = meta.config.get("calibrate", {})
     if meta.stage not in ("coarse", "fine") or not settings:
         return {}
@@ -222,27 +237,17 @@ def make_rows(judged: Sequence[Judged], dataset: DetectionDataset, config: Evalu
         reference = max(anns, key=lambda other: other.ap, default=None)
         if reference is not None and j.network != "ann" and j.measures.AP is not None:
             loss, interval = paired_bootstrap(dataset, reference.detections, j.detections, config.draws, config.seed)
-        spiking = j.meta.spiking
         rows.append(
             ResultRow(
-                method=j.meta.config.get("convert", {}).get("method", "two-stage"),
-                model=j.meta.model,
-                stage=j.network,
-                finetuned=j.meta.finetuned,
-                neuron=j.meta.neuron if spiking else None,
-                delay=j.meta.delay if spiking else None,
-                T=j.meta.T if j.network != "ann" else None,
+                **made_by(j.meta, j.network),
                 t=j.t,
                 L=j.latency,
                 spikes_per_image=j.spikes_per_image,
                 data=Path(dataset.name).name,
                 split=dataset.split,
                 images=len(dataset),
-                seed=j.meta.seed,
                 loss=loss,
                 loss_ci95=interval,
-                stage1_T=j.meta.config.get("finetune", {}).get("T"),
-                **calibration_facts(j.meta),
                 **vars(j.measures),
             )
         )

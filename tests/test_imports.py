@@ -34,6 +34,7 @@ LAYERS: list[set[str]] = [
         "demo",
         "detect",
         "detector",
+        "energy",
         "evaluate",
         "lineage",
         "networks",

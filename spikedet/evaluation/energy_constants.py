@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
@@ -15,7 +16,7 @@ from spikedet.resources import resource_folder
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryTraffic:
-    """A model of memory traffic: how often a word of memory is read or written, each operand once, nothing reused.
+    """A model of memory traffic: how often a word of memory is read or written; nothing is ever reused.
 
     Attributes:
         source: where the numbers are from.
@@ -52,8 +53,15 @@ class EnergyConstants:
     memory: MemoryTraffic | None = None
 
 
-def load_constants(name: str) -> EnergyConstants:
+Table = TypeVar("Table", MemoryTraffic, EnergyConstants)
+
+
+def load_constants(name: str, *, memory_traffic: bool = False) -> EnergyConstants:
     """A table by its name under configs/energy, or by the path of a YAML file.
+
+    Args:
+        name: of the table.
+        memory_traffic: it has to have a model of the memory traffic.
 
     Raises:
         ConfigError: there is none, or it is not a whole one.
@@ -66,7 +74,11 @@ def load_constants(name: str) -> EnergyConstants:
     memory = content.get("memory") if isinstance(content, dict) else None
     if memory is not None:
         content = {**content, "memory": _made(MemoryTraffic, memory, f"{path}: memory")}
-    return _made(EnergyConstants, content, str(path))  # type: ignore[no-any-return]
+    elif memory_traffic:
+        raise ConfigError(
+            f"{path}: it has no model of memory traffic; add memory: to it, or leave out --memory-traffic"
+        )
+    return _made(EnergyConstants, content, str(path))
 
 
 def _find(name: str) -> Path:
@@ -78,7 +90,7 @@ def _find(name: str) -> Path:
     return path
 
 
-def _made(kind: type[Any], content: Any, where: str) -> Any:
+def _made(kind: type[Table], content: Any, where: str) -> Table:
     """A dataclass from a mapping with its fields, all of them there and of their kind."""
     fields = {field.name: field for field in dataclasses.fields(kind)}
     if not isinstance(content, dict):
@@ -87,10 +99,12 @@ def _made(kind: type[Any], content: Any, where: str) -> Any:
         raise ConfigError(f"{where}: unknown key {unknown[0]!r}; known keys are {', '.join(fields)}")
     for name, field in fields.items():
         value = content.get(name)
-        if value is None and field.default is None:
-            continue
-        if field.type == "float" and (isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0):
+        if field.type == "float" and not _is_price(value):
             raise ConfigError(f"{where}: {name} must be a number, zero or more, got {value!r}")
-        if field.type == "str" and not isinstance(value, str):
+        if field.type == "str" and (not isinstance(value, str) or not value):
             raise ConfigError(f"{where}: {name} must be a text, got {value!r}")
     return kind(**content)
+
+
+def _is_price(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0 and math.isfinite(value)

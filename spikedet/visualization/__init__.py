@@ -1,9 +1,10 @@
-"""Pictures with boxes, AP against t and against what made it, and training curves."""
+"""Pictures with boxes, AP against t and against what made it, energy, and training curves."""
 
 from spikedet.visualization.ablations import plot_ap_by_class, plot_ap_by_images, plot_parts
 from spikedet.visualization.curves import plot_ap_by_t
 from spikedet.visualization.data_plot import plot_data
 from spikedet.visualization.draw import beside, draw_detections, draw_lines, save_picture
+from spikedet.visualization.energy_plots import plot_energy
 from spikedet.visualization.training import plot_training
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "plot_ap_by_images",
     "plot_ap_by_t",
     "plot_data",
+    "plot_energy",
     "plot_parts",
     "plot_training",
     "save_picture",

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from spikedet.evaluation.results import ResultRow
-from spikedet.visualization.curves import MARKERS, OKABE_ITO, ann_levels, ap_axes
+from spikedet.visualization.curves import ann_levels, ap_axes
+from spikedet.visualization.figure import MARKERS, OKABE_ITO
 
 Point = tuple[int, float]
 

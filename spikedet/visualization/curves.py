@@ -9,10 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from spikedet.evaluation.results import ResultRow
-from spikedet.files import atomic_path
+from spikedet.visualization.figure import MARKERS, OKABE_ITO, new_axes
 
-OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # its yellow is too pale
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 FULL_WINDOW = "t = T"
 ORIGIN = ("method", "model", "data", "split", "seed")
 
@@ -46,19 +44,10 @@ def plot_ap_by_t(rows: Sequence[ResultRow], path: Path) -> Path:
 @contextmanager
 def ap_axes(path: Path, width: float = 8) -> Iterator[Any]:
     """Axes with AP50:95 upwards, to draw on; then a legend and a PNG at 150 dpi, written in one step."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, 5), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    axes.set_ylabel("AP50:95 (%)")
-    axes.grid(alpha=0.3)
-    yield axes
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(fontsize="small")
-    with atomic_path(Path(path)) as temporary:
-        figure.savefig(temporary, format="png", dpi=150)
+    with new_axes(path, width=width) as axes:
+        axes.set_ylabel("AP50:95 (%)")
+        axes.grid(alpha=0.3)
+        yield axes
 
 
 def ann_levels(rows: Sequence[ResultRow]) -> list[tuple[str, float]]:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from spikedet.data.statistics import LARGE_SIDE_PX, SMALL_SIDE_PX
 from spikedet.files import atomic_path
-from spikedet.visualization.curves import OKABE_ITO
+from spikedet.visualization.figure import OKABE_ITO
 
 SIDE_BINS = 40
 

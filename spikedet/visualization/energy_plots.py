@@ -1,57 +1,102 @@
-"""Energy as pictures: AP against energy, and what each layer does in each step."""
+"""Energy as pictures: energy by time step, AP against energy, and what each layer does in each step."""
 
 from __future__ import annotations
 
-from itertools import cycle
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from spikedet.evaluation.energy import EnergyRow
-from spikedet.evaluation.energy_report import EnergyReport
-from spikedet.visualization.curves import MARKERS, OKABE_ITO
-from spikedet.visualization.figure import name_layers, new_figure
+from spikedet.evaluation.energy_meter import LayerCost
+from spikedet.evaluation.energy_report import EnergyReport, EnergyRow
+from spikedet.visualization.figure import MARKERS, OKABE_ITO, new_axes
+
+SHADES = 8
+"""Most groups of time steps that a bar is divided into."""
 
 
 def plot_energy(report: EnergyReport, folder: Path) -> list[Path]:
-    """Every picture of a report, as PNGs in a folder; returns their paths."""
-    paths = [plot_ap_by_energy(report, folder / "ap_by_energy.png")]
-    return [*paths, plot_operations_by_layer(report, folder / "operations_by_layer.png")]
+    """Every picture of a report, PNGs in a folder; returns their paths. There is one by layer if something spikes."""
+    paths = [plot_by_step(report, folder / "energy.png")]
+    return [*paths, *([plot_by_layer(report, folder / "energy_by_layer.png")] if report.networks else [])]
 
 
-def plot_ap_by_energy(report: EnergyReport, path: Path) -> Path:
-    """AP50:95 (percent) against energy for a picture (mJ, logarithmic); networks without an AP stand at 0."""
-    series: dict[str, list[EnergyRow]] = {}
-    for row in report.rows:
-        series.setdefault(f"{row.network}, {row.constants}", []).append(row)
-    with new_figure(path) as axes:
-        axes.set_xscale("log")
-        for (label, rows), marker, colour in zip(series.items(), cycle(MARKERS), cycle(OKABE_ITO)):
-            joules, aps = [row.joules * 1e3 for row in rows], [row.AP or 0.0 for row in rows]
-            axes.errorbar(
-                joules, aps, xerr=[row.joules_std * 1e3 for row in rows], marker=marker, color=colour, label=label
-            )
-            for row, x, y in zip(rows, joules, aps, strict=True):
-                if row.t is not None:
-                    axes.annotate(f"t = {row.t}", (x, y), fontsize="x-small", xytext=(3, 3), textcoords="offset points")
-        axes.set(xlabel="energy for a picture, mJ", ylabel="AP50:95 (%)")
-        axes.grid(alpha=0.3)
+def plot_by_step(report: EnergyReport, path: Path) -> Path:
+    """Left energy (mJ a picture) against t, ANNs as horizontals; right AP50:95 against energy, where AP is known."""
+    from matplotlib.ticker import LogLocator
+
+    drawn = lines(report.rows)
+    with new_axes(path, columns=2, width=13, height=5 + 0.2 * len(drawn), legend="") as (left, right):
+        for index, (label, rows) in enumerate(drawn.items()):
+            colour = OKABE_ITO[index % len(OKABE_ITO)]
+            marker = MARKERS[(index + index // len(OKABE_ITO)) % len(MARKERS)]  # no colour has one marker twice
+            joules = [row.joules * 1e3 for row in rows]
+            if rows[0].t is None:
+                left.axhline(joules[0], linestyle="--", linewidth=1.2, color=colour)
+            else:
+                deviations = [row.spent.joules_std * 1e3 for row in rows if row.spent]
+                left.errorbar([row.t for row in rows], joules, deviations, marker=marker, markersize=4, color=colour)
+            known = [row for row in rows if row.AP is not None]
+            _plot_ap(right, known, {"marker": marker, "markersize": 5, "color": colour, "label": label})
+        left.set(xlabel="t, steps read out", ylabel="energy for a picture, mJ", yscale="log")
+        right.set(xlabel="energy for a picture, mJ", ylabel="AP50:95 (%)", xscale="log")
+        for axis in (left.yaxis, right.xaxis):
+            axis.set_minor_locator(LogLocator(subs=(2, 5)))
+            axis.set_major_formatter("{x:g}")
+            axis.set_minor_formatter("{x:g}")
+        left.grid(alpha=0.3)
+        right.grid(alpha=0.3)
+        if not any(row.AP is not None for row in report.rows):
+            right.text(0.5, 0.5, "AP is not known", transform=right.transAxes, ha="center")
+        right.figure.legend(loc="outside lower center", ncols=2, fontsize="small")
     return path
 
 
-def plot_operations_by_layer(report: EnergyReport, path: Path) -> Path:
-    """Operations (millions) of each layer: the ANN's MACs, and the SOPs of the spiking network, step on step."""
-    networks = len(report.layers)
-    with new_figure(path, max(networks, 1), width=max(8, 7 * networks), height=5.5) as drawn:
-        for axes, (name, layers) in zip(np.atleast_1d(drawn), report.layers.items(), strict=False):
-            places, below = np.arange(len(layers)), np.zeros(len(layers))
-            axes.bar(places - 0.2, [x.macs / 1e6 for x in layers], 0.38, color="0.75", label="MACs of the ANN")
-            axes.bar(places + 0.2, [x.constant_macs / 1e6 for x in layers], 0.38, color="0.4", label="MACs of the SNN")
-            sops = np.array([x.sops for x in layers]).T / 1e6
-            for step, (row, shade) in enumerate(zip(sops, np.linspace(0.25, 1.0, max(len(sops), 1)), strict=True), 1):
-                label = f"SOPs, step {step}" if step in (1, len(sops)) else None
-                axes.bar(places + 0.2, row, 0.38, below, color=OKABE_ITO[1], alpha=shade, label=label)
-                below = below + row
-            axes.set(title=name, ylabel="operations for a picture, millions")
-            name_layers(axes, [layer.layer for layer in layers])
+def lines(rows: Sequence[EnergyRow]) -> dict[str, list[EnergyRow]]:
+    """Rows that one line goes through, by its label, by rising t; a network that is read early has its own line."""
+    several = len({(row.model, row.image_size) for row in rows}) > 1
+    early = {(row.network, row.T) for row in rows if row.t != row.T}
+    found: dict[str, list[EnergyRow]] = {}
+    for row in rows:
+        parts = [row.network, *([f"T = {row.T}"] if row.T and (row.network, row.T) in early else []), row.constants]
+        parts += [f"{row.model} at {row.image_size} px"] if several else []
+        found.setdefault(", ".join(parts), []).append(row)
+    return {label: sorted(line, key=lambda row: row.t or 0) for label, line in found.items()}
+
+
+def _plot_ap(axes: Any, rows: Sequence[EnergyRow], how: dict[str, Any]) -> None:
+    """One line of AP against energy; without rows it is in the legend alone."""
+    joules, aps = [row.joules * 1e3 for row in rows], [row.AP for row in rows]
+    axes.plot(joules, aps, **how)
+    for row, x, y in zip(rows, joules, aps, strict=True):
+        if row.t is not None:
+            axes.annotate(f"t = {row.t}", (x, y), fontsize="x-small", xytext=(3, 3), textcoords="offset points")
+
+
+def plot_by_layer(report: EnergyReport, path: Path) -> Path:
+    """Operations (millions) of each layer, a panel for each spiking network: MACs of the ANN, MACs and SOPs of it."""
+    count = len(report.networks)
+    with new_axes(path, rows=count, width=10, height=4.5 * count, legend="x-small") as panels:
+        for axes, network in zip(np.atleast_1d(panels), report.networks, strict=True):
+            _plot_layers(axes, network.layers)
+            axes.set(title=network.network, ylabel="operations for a picture, millions")
+            axes.grid(axis="y", alpha=0.3)
     return path
+
+
+def _plot_layers(axes: Any, layers: Sequence[LayerCost]) -> None:
+    places = np.arange(len(layers))
+    below = np.array([layer.image_macs / 1e6 for layer in layers])
+    axes.bar(places - 0.2, [layer.macs / 1e6 for layer in layers], 0.38, color="0.75", label="MACs of the ANN")
+    axes.bar(places + 0.2, below, 0.38, color="0.4", label="MACs on the image")
+    sops = np.array([layer.sops for layer in layers]).T / 1e6
+    groups = np.array_split(np.arange(len(sops)), min(len(sops), SHADES))
+    for group, shade in zip(groups, np.linspace(0.3, 1.0, len(groups)), strict=True):
+        first, last = group[0] + 1, group[-1] + 1
+        label = f"SOPs, step {first}" if first == last else f"SOPs, steps {first} to {last}"
+        height = sops[group].sum(0)
+        axes.bar(places + 0.2, height, 0.38, below, color=OKABE_ITO[1], alpha=shade, label=label)
+        below = below + height
+    axes.set_xticks(places, [layer.layer for layer in layers], rotation=90, fontsize="x-small")
+    axes.set_xlim(-0.6, len(layers) - 0.4)

@@ -1,4 +1,4 @@
-"""A figure that is drawn on and then written as a PNG in one step."""
+"""A figure that is drawn on and then written as a PNG in one step; pyplot stays unused."""
 
 from __future__ import annotations
 
@@ -9,10 +9,21 @@ from typing import Any
 
 from spikedet.files import atomic_path
 
+OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # its yellow is too pale
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+
 
 @contextmanager
-def new_figure(path: Path, columns: int = 1, *, width: float = 8, height: float = 5) -> Iterator[Any]:
-    """Axes side by side (one, or an array of ``columns``), inches; a legend wherever something has a label.
+def new_axes(
+    path: Path, rows: int = 1, columns: int = 1, *, width: float = 8, height: float = 5, legend: str = "small"
+) -> Iterator[Any]:
+    """Axes (one, or an array of them) to draw on; then a legend where something has a label, and a PNG at 150 dpi.
+
+    Args:
+        path: the file.
+        rows, columns: of axes.
+        width, height: of the whole, inches.
+        legend: font size; empty draws none.
 
     Raises:
         SpikedetError: if the picture cannot be written.
@@ -22,17 +33,9 @@ def new_figure(path: Path, columns: int = 1, *, width: float = 8, height: float 
 
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(1, columns)
-    yield axes
-    for each in figure.axes:
-        if each.get_legend_handles_labels()[0]:
-            each.legend(fontsize="x-small")
+    yield figure.subplots(rows, columns)
+    for axes in figure.axes:
+        if legend and axes.get_legend_handles_labels()[0]:
+            axes.legend(fontsize=legend)
     with atomic_path(Path(path)) as temporary:
-        figure.savefig(temporary, format="png", dpi=130)
-
-
-def name_layers(axes: Any, names: list[str]) -> None:
-    """Layers along the horizontal axis."""
-    axes.set_xticks(range(len(names)), names, rotation=90, fontsize="x-small")
-    axes.set_xlim(-0.6, len(names) - 0.4)
-    axes.grid(axis="y", alpha=0.3)
+        figure.savefig(temporary, format="png", dpi=150)

@@ -1,0 +1,178 @@
+"""Energy of spiking networks for a picture, measured operation by operation, beside that of the ANNs they came from."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from spikedet.checkpoint import file_sha256, read_meta
+from spikedet.config import EnergyConfig, parse_time_steps
+from spikedet.conversion import to_spiking
+from spikedet.data import DetectionDataset, load_dataset
+from spikedet.data.transforms import to_input
+from spikedet.environment import versions
+from spikedet.errors import ConfigError
+from spikedet.evaluate import expand, made_by
+from spikedet.evaluation import ResultRow, read_results
+from spikedet.evaluation.energy import Pricing, Totals
+from spikedet.evaluation.energy_constants import load_constants
+from spikedet.evaluation.energy_meter import EnergyMeter
+from spikedet.evaluation.energy_report import EnergyReport, NetworkCost
+from spikedet.evaluation.energy_rows import Measured, energy_rows
+from spikedet.evaluation.energy_tables import WITH_MEMORY, WITHOUT_MEMORY, energy_markdown, energy_table
+from spikedet.evaluation.synaptic_operations import OperationCounter, layer_synapses
+from spikedet.files import write_json, write_text
+from spikedet.lineage import require_same_classes
+from spikedet.models import load_ann
+from spikedet.networks import SnnNetwork, load_network
+from spikedet.progress import track
+from spikedet.report import find_results
+from spikedet.snn import simulate
+from spikedet.visualization import plot_energy
+
+
+def energy(config: EnergyConfig) -> EnergyReport:
+    """Count the operations of checkpoints; writes ``energy.json``, ``energy.md`` and two plots into ``config.out``.
+
+    Pictures are simulated batch by batch and forgotten; what is kept does not grow with their number.
+
+    Raises:
+        CheckpointError, ConfigError, ConversionError, DataError: see their messages.
+    """
+    float_pricing, quantized_pricing = (pricing(name, config) for name in (config.constants, config.quantized))
+    paths = expand(config.checkpoints)
+    require_same_classes(paths, paths[0], "measure")
+    rows, source = find_rows(config, paths)
+    dataset = pictures(config, paths)
+    rows, source = rows_on(rows, source, dataset)
+    measured = [
+        found
+        for path in paths
+        if (found := measure(path, config, (float_pricing, quantized_pricing), dataset)) is not None
+    ]
+    if not measured:
+        raise ConfigError(f"--t {config.t} lies beyond the T of every network; choose smaller time steps")
+    report = EnergyReport(
+        data=Path(dataset.name).name if dataset else "",
+        split=dataset.split if dataset else "",
+        images=len(dataset) if dataset else 0,
+        ap_source=source,
+        constants=(float_pricing.constants, quantized_pricing.constants),
+        memory_traffic=config.memory_traffic,
+        image_every_step=config.image_every_step,
+        rows=tuple(energy_rows(measured, float_pricing, quantized_pricing, rows)),
+        networks=tuple(
+            NetworkCost(network=f"{one.name}, T = {one.facts['T']}", layers=one.meter.layer_costs())
+            for one in measured
+            if one.meter is not None
+        ),
+        meta={
+            "versions": versions(),
+            "command": shlex.join(["spikedet", *sys.argv[1:]]),
+            "config": dataclasses.asdict(config),
+            "checkpoints": {str(path): file_sha256(path) for path in paths},
+        },
+    )
+    out = Path(config.out)
+    write_json(out / "energy.json", dataclasses.asdict(report))
+    write_text(out / "energy.md", energy_markdown(report))
+    plot_energy(report, out)
+    print(energy_table(report), flush=True)
+    print(f"\n{WITH_MEMORY if config.memory_traffic else WITHOUT_MEMORY}\nMore in {out / 'energy.md'}.", flush=True)
+    return report
+
+
+def pricing(name: str, config: EnergyConfig) -> Pricing:
+    """By a table of constants and the settings. Raises ConfigError if there is no such table."""
+    table = load_constants(name, memory_traffic=config.memory_traffic)
+    return Pricing(table, config.memory_traffic, config.image_every_step)
+
+
+def find_rows(config: EnergyConfig, paths: Sequence[Path]) -> tuple[list[ResultRow], str]:
+    """Rows with AP and their files' names: of the evaluation named, that in the output folder, or beside the weights.
+
+    Raises:
+        ConfigError, DataError: there is no evaluation where one was named, or a file is none.
+    """
+    if config.results:
+        files = [find_results(Path(config.results))]
+    else:
+        files = [path for path in [Path(config.out) / "results.json"] if path.is_file()]
+        files = files or [beside for path in paths if (beside := path.with_suffix(".json")).is_file()]
+    return [row for file in files for row in read_results(file)[1]], ", ".join(file.name for file in files)
+
+
+def pictures(config: EnergyConfig, paths: Sequence[Path]) -> DetectionDataset | None:
+    """What spikes are counted on; None if nothing spikes."""
+    metas = [read_meta(path) for path in paths]
+    if not any(meta.spiking for meta in metas):
+        return None
+    dataset = load_dataset(
+        metas[0].training_data(config.data, config.split)[0],
+        config.split,
+        class_names=metas[0].class_names,
+        strict=config.strict,
+        skip_bad=config.skip_bad,
+    )
+    return dataset.subset(range(min(config.limit, len(dataset)))) if config.limit else dataset
+
+
+def rows_on(rows: list[ResultRow], source: str, dataset: DetectionDataset | None) -> tuple[list[ResultRow], str]:
+    """The rows judged on the dataset's split (on one and the same, if there is no dataset), and where they are from.
+
+    AP on other pictures than the spikes would mislead, so such rows are left out, with a word.
+    """
+    judged = dict.fromkeys((row.data, row.split) for row in rows)
+    wanted = (Path(dataset.name).name, dataset.split) if dataset else next(iter(judged), ("", ""))
+    kept = [row for row in rows if (row.data, row.split) == wanted]
+    if not kept or (dataset is None and len(judged) > 1):
+        others = " and ".join(" ".join(pair) for pair in judged)
+        if others:
+            print(f"{source}: its AP is on {others}; AP is left out (--results names another evaluation)", flush=True)
+        return [], ""
+    return kept, f"{source}, on all {kept[0].images} pictures of {' '.join(wanted)}"
+
+
+def measure(
+    path: Path, config: EnergyConfig, pricings: Sequence[Pricing], dataset: DetectionDataset | None
+) -> Measured | None:
+    """One checkpoint; None if no time step that was asked for lies within its T."""
+    meta = read_meta(path)
+    image_hw = (meta.image_size, meta.image_size)
+    if not meta.spiking or dataset is None:
+        model, meta = load_ann(path)
+        layers = layer_synapses(to_spiking(model, meta.T or 1, max_pool=meta.max_pool), image_hw)
+        return Measured(made_by(meta, meta.stage), meta.image_size, Totals.of(layers))
+    network = load_network(path, config)
+    assert isinstance(network, SnnNetwork)
+    steps = sorted(network.steps(parse_time_steps(config.t)))
+    if not steps:
+        print(f"{path}: left out, its T = {meta.T} is below every time step of --t {config.t}", flush=True)
+        return None
+    print(f"{path}: {network.describe(config.batch)}", flush=True)
+    layers = layer_synapses(network.network, image_hw)
+    meter = EnergyMeter(layers, steps, pricings)
+    watch(network, meter, dataset, config)
+    latencies = {t: network.network.latency(t) for t in steps}
+    return Measured(made_by(meta, meta.stage), meta.image_size, meter.totals, meter, latencies)
+
+
+@torch.no_grad()
+def watch(network: SnnNetwork, meter: EnergyMeter, dataset: DetectionDataset, config: EnergyConfig) -> None:
+    """Run a network on every picture, counting."""
+    size, last = network.meta.image_size, meter.steps[-1]
+    counter = OperationCounter(network.network, network.backend, (size, size), last)
+    label = f"operations on {len(dataset)} pictures"
+    for start in track(range(0, len(dataset), config.batch), label):
+        indices = range(start, min(start + config.batch, len(dataset)))
+        images = to_input([dataset.read_image(i) for i in indices], size)
+        counter.begin(len(images))
+        how = {"T": network.network.T, "chunk": config.chunk or None, "backend": network.backend, "watch": counter}
+        for _ in simulate(network.network, images, [last], **how):  # type: ignore[arg-type]
+            pass
+        meter.add(counter)

@@ -1,0 +1,108 @@
+"""Rows of an energy report: every ANN, quantized ANN and spiking network, at every read-out, under every pricing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from spikedet.evaluation.energy import Pricing, Totals
+from spikedet.evaluation.energy_meter import EnergyMeter
+from spikedet.evaluation.energy_report import EnergyRow
+from spikedet.evaluation.results import ResultRow, network_name
+from spikedet.evaluation.row_search import ann_rows, find_row
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One checkpoint.
+
+    Attributes:
+        facts: what it is and how it was made, as fields of a ``ResultRow``.
+        image_size: side of its square input, pixels.
+        totals: what its network is made of.
+        meter: what its network did, if it spikes.
+        latencies: L by time step read out.
+    """
+
+    facts: Mapping[str, Any]
+    image_size: int
+    totals: Totals
+    meter: EnergyMeter | None = None
+    latencies: Mapping[int, int] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """What tables call it."""
+        neuron, delay, T, levels = (self.facts[name] for name in ("neuron", "delay", "T", "stage1_T"))
+        parts = [network_name(self.facts["stage"], self.facts["finetuned"]), *([neuron] if neuron else [])]
+        parts += [f"delay {delay}"] if delay else []
+        return ", ".join([*parts, *([f"Stage I T = {levels}"] if levels not in (None, T) else [])])
+
+
+def energy_rows(
+    measured: Sequence[Measured], float_pricing: Pricing, quantized_pricing: Pricing, judged: Sequence[ResultRow]
+) -> list[EnergyRow]:
+    """ANNs and quantized ANNs once for each architecture and input size, then its spiking networks.
+
+    Args:
+        measured: the checkpoints.
+        float_pricing: of the float ANN, and of spiking networks.
+        quantized_pricing: of the quantized ANN, and of spiking networks with weights of its kind.
+        judged: rows of an evaluation on the same data and split, for AP.
+    """
+    groups: dict[tuple[str, int, Totals], list[Measured]] = {}
+    for one in measured:
+        groups.setdefault((one.facts["model"], one.image_size, one.totals), []).append(one)
+    pricings = (float_pricing, quantized_pricing)
+    return [EnergyRow(**row) for members in groups.values() for row in _rows(members, pricings, judged)]
+
+
+def _rows(
+    members: Sequence[Measured], pricings: tuple[Pricing, Pricing], judged: Sequence[ResultRow]
+) -> Iterator[dict[str, Any]]:
+    """The fields of each row of one architecture."""
+    first, (whole, small) = members[0], (pricing.ann_joules(members[0].totals) for pricing in pricings)
+    for row in _unpriced(members, pricings, judged):
+        ratios = {"ratio": _over(row["joules"], whole), "ratio_quantized": _over(row["joules"], small)}
+        yield {"model": first.facts["model"], "image_size": first.image_size, **row, **ratios}
+
+
+def _unpriced(
+    members: Sequence[Measured], pricings: tuple[Pricing, Pricing], judged: Sequence[ResultRow]
+) -> Iterator[dict[str, Any]]:
+    """The same without what relates a row to others."""
+    model, totals = members[0].facts["model"], members[0].totals
+    levels = {one.facts["stage1_T"] for one in members}
+    for pricing, stage, unknown in zip(pricings, ("ann", "qc"), ("ANN", "quantized ANN"), strict=True):
+        same = {"constants": pricing.constants.name, "macs": totals.macs, "joules": pricing.ann_joules(totals)}
+        found = ann_rows(judged, model, levels, stage)
+        yield from ({"network": name, "T": T, **same, **_ap(row)} for (name, T), row in found.items())
+        if not found:
+            yield {"network": unknown, **same}
+    for pricing in pricings:
+        for one in members:
+            for t, L in one.latencies.items():
+                assert one.meter is not None
+                spent = one.meter.spent(t, pricing)
+                row = find_row(judged, {**one.facts, "t": t})
+                yield {
+                    "network": one.name,
+                    "constants": pricing.constants.name,
+                    "T": one.facts["T"],
+                    "t": t,
+                    "L": L,
+                    "macs": totals.image_macs * (t if pricing.image_every_step else 1),
+                    "spent": spent,
+                    "joules": spent.joules,
+                    **_ap(row),
+                }
+
+
+def _ap(row: ResultRow | None) -> dict[str, Any]:
+    return {} if row is None else {"AP": row.AP, "loss": row.loss, "loss_ci95": row.loss_ci95}
+
+
+def _over(part: float, whole: float) -> float:
+    """0 where the constants make everything free."""
+    return part / whole if whole else 0.0
