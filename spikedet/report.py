@@ -122,12 +122,21 @@ def _picture(dataset: DetectionDataset, index: int, ann: Judged | None, snn: Jud
     return picture_figure(beside(drawn), f"{name}: AP50:95 {score:.1f}; {left} the SNN at t = {snn.t}")
 
 
+WRITTEN_BESIDE = {
+    "energy": ("Energy", {"": "Energy by time step, and AP against energy", "_by_layer": "Operations by layer"}),
+    "explain": ("Error by layer", {}),
+}
+"""What other commands write into an evaluation's folder: the Markdown file's stem, its title, captions of its plots."""
+
+
 def _written_beside(folder: Path) -> list[Section]:
-    """What other commands have written into the folder: Markdown, with the plots of the same name."""
+    """Markdown files of other commands, below the plots of the same name."""
     sections = []
-    for name, title in (("energy", "Energy"), ("explain", "Error by layer")):
-        text = folder / f"{name}.md"
-        if text.is_file():
-            plots = "".join(file_figure(plot) for plot in sorted(folder.glob(f"{name}*.png")))
-            sections.append(Section(title, markdown_html(text.read_text(encoding="utf-8")) + plots))
+    for name, (title, captions) in WRITTEN_BESIDE.items():
+        path = folder / f"{name}.md"
+        if path.is_file():
+            plots = sorted(folder.glob(f"{name}*.png"))
+            figures = [file_figure(plot, captions.get(plot.stem.removeprefix(name), "")) for plot in plots]
+            text = path.read_text(encoding="utf-8").removeprefix(f"# {title}\n")  # the section says so already
+            sections.append(Section(title, "".join(figures) + markdown_html(text)))
     return sections

@@ -73,16 +73,16 @@ def _ap(row: EnergyRow) -> str:
 
 
 def _operations(row: EnergyRow) -> str:
-    return f"{row.macs / 1e9:.4f}" if row.spent is None else _spread(row.spent.sops, row.spent.sops_std, 1e-9, 4)
+    return f"{row.macs / 1e9:.4g}" if row.spent is None else _spread(row.spent.sops / 1e9, row.spent.sops_std / 1e9)
 
 
 def _joules(row: EnergyRow) -> str:
-    return _spread(row.joules, None if row.spent is None else row.spent.joules_std, 1e3, 4)
+    return _spread(1e3 * row.joules, None if row.spent is None else 1e3 * row.spent.joules_std)
 
 
 def _ratio(row: EnergyRow) -> str:
     deviation = None if row.spent is None or not row.joules else row.ratio * row.spent.joules_std / row.joules
-    return _spread(row.ratio, deviation, 100, 2)
+    return _spread(100 * row.ratio, None if deviation is None else 100 * deviation)
 
 
 METRICS = {"AP50:95 (loss)": _ap, "GSOP (ANN: GMAC)": _operations, "mJ": _joules, "of the ANN, %": _ratio}
@@ -110,9 +110,9 @@ def _numbers(row: EnergyRow, image_every_step: bool) -> list[str]:
     spent, sops, rate, other = row.spent, "-", "-", "-"
     if spent is not None:
         sops, rate = _operations(row), f"{100 * spent.firing_rate:.1f}"
-        other = f"{1e3 * (spent.joules_image_once if image_every_step else spent.joules_image_every_step):.4f}"
-    quantized = f"{100 * row.ratio_quantized:.1f}"
-    return [*steps, ap, loss, f"{row.macs / 1e9:.4f}", sops, rate, _joules(row), _ratio(row), quantized, other]
+        other = f"{1e3 * (spent.joules_image_once if image_every_step else spent.joules_image_every_step):.4g}"
+    quantized = f"{100 * row.ratio_quantized:.4g}"
+    return [*steps, ap, loss, f"{row.macs / 1e9:.4g}", sops, rate, _joules(row), _ratio(row), quantized, other]
 
 
 SHOWN_STEPS = 8
@@ -140,6 +140,6 @@ def markdown(lines: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _spread(mean: float, deviation: float | None, unit: float, decimals: int) -> str:
-    shown = f"{mean * unit:.{decimals}f}"
-    return shown if deviation is None else f"{shown} ± {deviation * unit:.{decimals}f}"
+def _spread(mean: float, deviation: float | None) -> str:
+    """Four significant digits, two of the deviation."""
+    return f"{mean:.4g}" if deviation is None else f"{mean:.4g} ± {deviation:.2g}"

@@ -1,0 +1,160 @@
+"""Joules by hand, moments against numpy, the meter's sums, and tables of constants."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spikedet.errors import ConfigError
+from spikedet.evaluation.energy import Pricing, Totals
+from spikedet.evaluation.energy_constants import EnergyConstants, MemoryTraffic, load_constants
+from spikedet.evaluation.energy_meter import EnergyMeter
+from spikedet.evaluation.moments import Moments
+from spikedet.evaluation.synaptic_operations import LayerSynapses, OperationCounter
+
+TRAFFIC = MemoryTraffic(
+    source="made up", access_pj=5, per_mac=2, per_output=1, per_sop=3, per_neuron_step=2, per_spike=2
+)
+CONSTANTS = EnergyConstants(name="float", source="made up", mac_pj=4.6, ac_pj=0.9, memory=TRAFFIC)
+LAYERS = [  # an image layer, a hidden layer, a read-out
+    LayerSynapses("stem", neurons=10, outputs=10, macs=100, met=90, constant_macs=100),
+    LayerSynapses("hidden", neurons=20, outputs=20, macs=1000, met=800, constant_macs=0),
+    LayerSynapses("out", neurons=0, outputs=5, macs=50, met=50, constant_macs=0),
+]
+TOTALS = Totals(macs=1150, image_macs=100, outputs=35, neurons=30)
+
+
+def test_totals_are_sums_over_layers() -> None:
+    assert Totals.of(LAYERS) == TOTALS
+    assert Totals.of([]) == Totals(macs=0, image_macs=0, outputs=0, neurons=0)
+
+
+def test_an_ann_costs_its_macs() -> None:
+    assert Pricing(CONSTANTS).ann_joules(TOTALS) == pytest.approx(1150 * 4.6e-12, rel=1e-15)
+
+
+def test_an_snn_costs_its_sops_and_the_macs_on_the_image_once() -> None:
+    sops, spikes = torch.tensor([0.0, 200.0]), torch.tensor([0.0, 40.0])
+    once = Pricing(CONSTANTS).snn_joules(TOTALS, 4, sops, spikes)
+    every = Pricing(CONSTANTS, image_every_step=True).snn_joules(TOTALS, 4, sops, spikes)
+    assert once.tolist() == pytest.approx([460e-12, (460 + 180) * 1e-12])
+    assert every.tolist() == pytest.approx([1840e-12, (1840 + 180) * 1e-12])
+
+
+def test_memory_traffic_counts_every_access() -> None:
+    pricing = Pricing(CONSTANTS, memory_traffic=True)
+    assert pricing.ann_joules(TOTALS) == pytest.approx((1150 * 4.6 + 5 * (2 * 1150 + 35)) * 1e-12)
+    found = pricing.snn_joules(TOTALS, 4, torch.tensor([200.0]), torch.tensor([40.0]))
+    accesses = 2 * 100 + 3 * 200 + 2 * 30 * 4 + 2 * 40
+    assert found.item() == pytest.approx((460 + 180 + 5 * accesses) * 1e-12)
+
+
+@given(st.integers(1, 10**12), st.integers(0, 10**12), st.integers(1, 500))
+def test_the_image_in_every_step_never_costs_less(macs: int, sops: int, t: int) -> None:
+    totals, counted = Totals(macs, macs, 0, 0), torch.tensor([float(sops)], dtype=torch.float64)
+    once, every = (
+        Pricing(CONSTANTS, image_every_step=x).snn_joules(totals, t, counted, counted) for x in (False, True)
+    )
+    assert every.item() - once.item() == pytest.approx((t - 1) * macs * 4.6e-12, abs=1e-9 * every.item())
+
+
+# --- over pictures --------------------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.lists(st.floats(0, 1e9), min_size=1, max_size=5), min_size=1, max_size=6))
+def test_moments_of_batches_are_those_of_all_pictures(batches: list[list[float]]) -> None:
+    moments = Moments()
+    for batch in batches:
+        moments.add(torch.tensor([batch, [0.0] * len(batch)], dtype=torch.float64))
+    values = np.array([value for batch in batches for value in batch])
+    assert moments.count == len(values)
+    assert moments.mean.tolist() == pytest.approx([values.mean(), 0], rel=1e-12)
+    deviation = values.std(ddof=1) if len(values) > 1 else 0.0
+    # Relative to the numbers themselves, not to their spread: that is what float64 can keep.
+    assert moments.std.tolist() == pytest.approx([deviation, 0], rel=1e-9, abs=1e-12 * values.max(initial=1))
+
+
+def test_one_picture_deviates_by_nothing() -> None:
+    moments = Moments()
+    moments.add(torch.tensor([3.0]))
+    assert (moments.mean.item(), moments.std.item()) == (3, 0)
+
+
+class Seen(OperationCounter):
+    """What a counter holds after a batch."""
+
+    def __init__(self, sops: list[list[list[float]]], spikes: list[list[list[float]]]) -> None:
+        self.sops, self.spikes = (torch.tensor(x, dtype=torch.float64) for x in (sops, spikes))
+
+
+def test_a_meter_by_hand() -> None:
+    """Two steps, three pictures in two batches; SOPs of the hidden layer and the read-out, spikes of the first two."""
+    meter = EnergyMeter(LAYERS, [1, 2], [Pricing(CONSTANTS)])
+    meter.add(Seen([[[0, 0], [0, 0]], [[10, 30], [50, 50]], [[0, 0], [0, 20]]],
+                   [[[1, 3], [5, 5]], [[0, 0], [0, 2]], [[0, 0], [0, 0]]]))  # fmt: skip
+    meter.add(Seen([[[0], [0]], [[20], [0]], [[0], [10]]], [[[2], [0]], [[0], [1]], [[0], [0]]]))
+    first, second = (meter.spent(t, Pricing(CONSTANTS)) for t in (1, 2))
+    assert (first.sops, first.sops_std, first.spikes) == pytest.approx((20, 10, 2))
+    assert first.firing_rate == pytest.approx(2 / 30)
+    assert first.joules == pytest.approx((460 + 0.9 * 20) * 1e-12)
+    assert first.joules_std == pytest.approx(9e-12)
+    assert first.joules_image_every_step == first.joules_image_once == pytest.approx(first.joules)
+    assert second.sops == pytest.approx((60 + 100 + 30) / 3) and second.spikes == pytest.approx((6 + 10 + 3) / 3)
+    assert second.joules_image_every_step - second.joules_image_once == pytest.approx(460e-12)
+    stem, hidden, out = meter.layer_costs()
+    assert stem.sops == (0, 0) and stem.spikes == pytest.approx((2, 10 / 3)) and stem.image_macs == 100
+    assert hidden.sops == pytest.approx((20, 100 / 3)) and hidden.macs_inside == 800
+    assert out.sops == pytest.approx((0, 10)) and out.spikes == (0, 0)
+
+
+# --- tables of constants --------------------------------------------------------------------------------------------
+
+
+def test_the_tables_that_ship() -> None:
+    assert (load_constants("45nm_float").mac_pj, load_constants("45nm_float").ac_pj) == (4.6, 0.9)
+    assert (load_constants("45nm_int8").mac_pj, load_constants("45nm_int8").ac_pj) == (0.23, 0.03)
+    assert (load_constants("45nm_int8_sum32").mac_pj, load_constants("45nm_int8_sum32").ac_pj) == (0.3, 0.1)
+    assert all("ISSCC 2014" in load_constants(name).source for name in ("45nm_float", "45nm_int8", "45nm_int8_sum32"))
+
+
+def test_a_table_of_ones_own(tmp_path: Path) -> None:
+    path = tmp_path / "chip.yaml"
+    path.write_text("name: chip\nsource: its data sheet\nmac_pj: 1\nac_pj: 0.077\n", "utf-8")
+    assert load_constants(str(path)) == EnergyConstants(name="chip", source="its data sheet", mac_pj=1, ac_pj=0.077)
+    with pytest.raises(ConfigError, match=r"chip.yaml: it has no model of memory traffic; add memory: to it"):
+        load_constants(str(path), memory_traffic=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("name: a\nsource: b\nmac_pj: 1\n", "ac_pj must be a number, zero or more, got None"),
+        ("name: a\nsource: b\nmac_pj: 1\nac_pj: -1\n", "ac_pj must be a number, zero or more, got -1"),
+        ("name: a\nsource: b\nmac_pj: .inf\nac_pj: 1\n", "mac_pj must be a number, zero or more, got inf"),
+        ("name: a\nsource: b\nmac_pj: .nan\nac_pj: 1\n", "mac_pj must be a number"),
+        ("name: a\nsource: b\nmac_pj: yes\nac_pj: 1\n", "mac_pj must be a number"),
+        ("name: a\nmac_pj: 1\nac_pj: 1\n", "source must be a text"),
+        ("name: a\nsource: b\nmac_pj: 1\nac_pj: 1\npJ: 3\n", "unknown key 'pJ'; known keys are name"),
+        ("name: a\nsource: b\nmac_pj: 1\nac_pj: 1\nmemory: {access_pj: 1}\n", "memory: source must be a text"),
+        ("name: a\nsource: b\nmac_pj: 1\nac_pj: 1\nmemory: 3\n", "memory: expected a mapping"),
+        ("- 1\n", "expected a mapping with name"),
+        ("", "expected a mapping with name"),
+        ("a: [", "not a valid YAML file"),
+    ],
+)
+def test_tables_that_are_not_whole(text: str, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "table.yaml"
+    path.write_text(text, "utf-8")
+    with pytest.raises(ConfigError, match=said) as raised:
+        load_constants(str(path))
+    assert str(raised.value).startswith(str(path))
+
+
+def test_a_table_that_is_not_there() -> None:
+    with pytest.raises(ConfigError, match=r"'7nm' not found; expected one of 45nm_float, 45nm_int8, .* or the path"):
+        load_constants("7nm")

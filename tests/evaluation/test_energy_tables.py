@@ -1,0 +1,195 @@
+"""Rows, tables and plots of an energy report, from figures made up."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from spikedet.evaluation import ResultRow
+from spikedet.evaluation.energy import Pricing, Totals
+from spikedet.evaluation.energy_constants import load_constants
+from spikedet.evaluation.energy_meter import EnergyMeter
+from spikedet.evaluation.energy_report import EnergyReport, NetworkCost
+from spikedet.evaluation.energy_rows import Measured, energy_rows
+from spikedet.evaluation.energy_tables import energy_markdown, energy_table, layer_table, short_table
+from spikedet.evaluation.row_search import ann_rows, find_row
+from spikedet.evaluation.synaptic_operations import LayerSynapses, OperationCounter
+from spikedet.visualization.energy_plots import lines, plot_energy
+
+FLOAT, INT = (Pricing(load_constants(name)) for name in ("45nm_float", "45nm_int8"))
+LAYERS = [
+    LayerSynapses("stem", neurons=1000, outputs=1000, macs=10**6, met=9 * 10**5, constant_macs=10**6),
+    LayerSynapses("out", neurons=0, outputs=10, macs=10**8, met=10**8, constant_macs=0),
+]
+SOURCE = ResultRow(model="tiny", stage="ann", finetuned=False, data="d", split="val", images=9, seed=0, AP=60.0)
+CLIP = replace(SOURCE, finetuned=True, stage1_T=4, AP=59.0)
+QC = replace(CLIP, stage="qc", T=4, AP=58.0, loss=2.0, loss_ci95=(1.0, 3.0))
+FINE = replace(QC, stage="fine", neuron="if", delay=0, t=4, L=4, AP=57.0, loss=3.0, calibrated="W")
+FACTS = {
+    **{name: getattr(FINE, name) for name in ("method", "model", "stage", "finetuned", "neuron", "delay", "T", "seed")},
+    **{name: getattr(FINE, name) for name in ("stage1_T", "calibration_images", "calibrated")},
+}
+
+
+class Seen(OperationCounter):
+    def __init__(self, sops: float, steps: int) -> None:
+        self.sops, self.spikes = torch.zeros(2, steps, 2), torch.zeros(2, steps, 2)
+        self.sops[1], self.spikes[0] = torch.tensor([sops, 3 * sops]), 100
+
+
+def measured(T: int = 4, t: tuple[int, ...] = (4,), **facts: object) -> Measured:
+    """10 MSOPs a step on average."""
+    meter = EnergyMeter(LAYERS, t, [FLOAT, INT])
+    meter.add(Seen(5e6, max(t)))
+    return Measured({**FACTS, "T": T, **facts}, 64, meter.totals, meter, {step: step for step in t})
+
+
+def made(networks: list[Measured], judged: list[ResultRow], **how: object) -> EnergyReport:
+    return EnergyReport(
+        data="d", split="val", images=2 if any(one.meter for one in networks) else 0, ap_source="results.json",
+        constants=(FLOAT.constants, INT.constants), memory_traffic=False, image_every_step=False,
+        rows=tuple(energy_rows(networks, FLOAT, INT, judged)),
+        networks=tuple(NetworkCost(network=x.name, layers=x.meter.layer_costs()) for x in networks if x.meter),
+    )  # fmt: skip
+
+
+# --- which row belongs to which network -----------------------------------------------------------------------------
+
+
+def test_a_row_is_found_by_what_it_says() -> None:
+    rows = [SOURCE, CLIP, QC, FINE]
+    assert find_row(rows, {**FACTS, "t": 4}) is FINE
+    assert find_row(rows, {**FACTS, "t": 2}) is None
+    assert find_row([], FACTS) is None
+    assert find_row([replace(FINE, calibrated=None)], {**FACTS, "t": 4}) is not None  # the file need not say it
+
+
+def test_a_row_that_could_be_two_networks_is_none() -> None:
+    other = replace(FINE, stage1_T=None, AP=10.0)
+    assert find_row([FINE, other], {**FACTS, "t": 4}) is None
+    assert find_row([FINE, replace(other, AP=FINE.AP)], {**FACTS, "t": 4}) is FINE
+
+
+def test_anns_are_the_source_and_those_of_the_stages_measured() -> None:
+    other = replace(CLIP, stage1_T=8)
+    assert list(ann_rows([SOURCE, CLIP, other, QC], "tiny", {4}, "ann").values()) == [SOURCE, CLIP]
+    assert list(ann_rows([SOURCE, CLIP, QC], "tiny", {4}, "qc").values()) == [QC]
+    assert ann_rows([SOURCE], "nano", {4}, "ann") == {}
+
+
+# --- rows -----------------------------------------------------------------------------------------------------------
+
+
+def test_rows_side_by_side() -> None:
+    rows = energy_rows([measured()], FLOAT, INT, [SOURCE, CLIP, QC, FINE])
+    assert [row.network for row in rows] == [
+        "ANN", "clip ANN after Stage I", "QC-ANN", "SNN + coarse + fine, if", "SNN + coarse + fine, if",
+    ]  # fmt: skip
+    assert [row.AP for row in rows] == [60, 59, 58, 57, 57]
+    ann, _, quantized, snn, small = rows
+    assert (ann.joules, ann.ratio, ann.macs) == (pytest.approx(101e6 * 4.6e-12), 1, 101_000_000)
+    assert quantized.ratio == pytest.approx(0.05) and quantized.ratio_quantized == 1
+    assert snn.joules == pytest.approx((1e6 * 4.6 + 40e6 * 0.9) * 1e-12) and snn.macs == 10**6
+    assert snn.ratio == pytest.approx(snn.joules / ann.joules)
+    assert small.constants == "45 nm, int8" and small.joules == pytest.approx((1e6 * 0.23 + 40e6 * 0.03) * 1e-12)
+    assert small.ratio_quantized == pytest.approx(small.joules / quantized.joules)
+
+
+def test_without_an_evaluation_the_anns_are_there() -> None:
+    rows = energy_rows([Measured({**FACTS, "stage": "ann"}, 64, Totals.of(LAYERS))], FLOAT, INT, [])
+    assert [(row.network, row.AP, row.spent) for row in rows] == [("ANN", None, None), ("quantized ANN", None, None)]
+
+
+def test_two_input_sizes_are_two_networks() -> None:
+    rows = energy_rows([measured(), replace(measured(), image_size=96)], FLOAT, INT, [])
+    assert [row.image_size for row in rows] == [64] * 4 + [96] * 4
+
+
+# --- tables ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_table_by_time_step() -> None:
+    report = made([measured(), measured(8, (8, 2))], [SOURCE, QC, FINE])
+    assert short_table(report.rows).splitlines() == [
+        "| metric | network | ANN | T = 4 | T = 8, t = 2 | T = 8 |",
+        "| --- | --- | ---: | ---: | ---: | ---: |",
+        "| AP50:95 (loss) | SNN + coarse + fine, if | 60.0 | 57.0 (3.0) | - | - |",
+        "| AP50:95 (loss) | SNN + coarse + fine, if, Stage I T = 4 | 60.0 | - | - | - |",
+        "| GSOP (ANN: GMAC) | SNN + coarse + fine, if | 0.101 | 0.04 ± 0.028 | - | - |",
+        "| GSOP (ANN: GMAC) | SNN + coarse + fine, if, Stage I T = 4 | 0.101 | - | 0.02 ± 0.014 | 0.08 ± 0.057 |",
+        "| mJ | SNN + coarse + fine, if | 0.4646 | 0.0406 ± 0.025 | - | - |",
+        "| mJ | SNN + coarse + fine, if, Stage I T = 4 | 0.4646 | - | 0.0226 ± 0.013 | 0.0766 ± 0.051 |",
+        "| of the ANN, % | SNN + coarse + fine, if | 100 | 8.739 ± 5.5 | - | - |",
+        "| of the ANN, % | SNN + coarse + fine, if, Stage I T = 4 | 100 | - | 4.864 ± 2.7 | 16.49 ± 11 |",
+    ]
+
+
+def test_the_whole_table() -> None:
+    head, _, ann, quantized, snn, small = energy_table(made([measured()], [SOURCE, QC, FINE])).splitlines()
+    assert head.endswith("| of the quantized ANN, % | mJ, image in every step |") and "model" not in head
+    assert ann == "| ANN | 45 nm, float32 | - | - | - | 60.0 | - | 0.101 | - | - | 0.4646 | 100 | 2000 | - |"
+    assert quantized.startswith("| QC-ANN | 45 nm, int8 | 4 | - | - | 58.0 | 2.0 [1.0, 3.0] |")
+    assert snn == (
+        "| SNN + coarse + fine, if | 45 nm, float32 | 4 | 4 | 4 | 57.0 | 3.0 [1.0, 3.0] | 0.001 "
+        "| 0.04 ± 0.028 | 10.0 | 0.0406 ± 0.025 | 8.739 ± 5.5 | 174.8 | 0.0544 |"
+    )
+    assert "45 nm, int8" in small
+
+
+def test_the_image_in_every_step_is_said() -> None:
+    report = replace(made([measured()], []), image_every_step=True, memory_traffic=True)
+    text = energy_markdown(report)
+    assert "counted once for every step (--image-every-step)" in text and "mJ, image once |" in text
+    assert "Memory traffic is in these figures" in text and "5 pJ an access. Horowitz" in text
+
+
+def test_what_is_not_counted_is_said() -> None:
+    text = energy_markdown(made([measured()], [SOURCE]))
+    assert "tiny at 64 px on d val (2 pictures); per picture, mean ± standard deviation" in text
+    assert "Memory traffic is not in these figures" in text and "It is counted once, as the simulator" in text
+    assert "45 nm, float32: 4.6 pJ a MAC, 0.9 pJ a SOP. Horowitz, ISSCC 2014" in text
+    assert "## SNN + coarse + fine, if, by layer" in text
+
+
+def test_anns_alone_have_no_spiking_tables() -> None:
+    text = energy_markdown(made([Measured({**FACTS, "stage": "ann"}, 64, Totals.of(LAYERS))], []))
+    assert "by layer" not in text and "metric" not in text and "pictures" not in text and "| ANN |" in text
+
+
+def test_the_table_by_layer_shows_at_most_eight_steps() -> None:
+    layers = measured(20, (20,)).meter.layer_costs()  # type: ignore[union-attr]
+    head, _, stem, out = layer_table(layers).splitlines()
+    assert head.count("MSOP, step") == 8 and "step 1 |" in head and "step 20 |" in head
+    assert stem.startswith("| stem | 1,000 | 1.00 | 1.00 | 0.00 | 0.000 | 2,000 | 10.0 | 0.00 |")
+    assert out.startswith("| out | 0 | 100.00 | 0.00 | 200.00 | 2.000 | 0 | - | 10.00 |")
+    one = measured(1, (1,)).meter.layer_costs()  # type: ignore[union-attr]
+    assert layer_table(one).splitlines()[0].count("MSOP, step") == 1
+
+
+# --- plots ----------------------------------------------------------------------------------------------------------
+
+
+def test_lines_go_through_own_read_outs_and_through_early_ones() -> None:
+    report = made([measured(), measured(8, (8,), stage1_T=8), measured(20, (2, 20), stage1_T=20)], [])
+    found = {label: [row.t for row in rows] for label, rows in lines(report.rows).items()}
+    assert found["SNN + coarse + fine, if, 45 nm, float32"] == [4, 8]
+    assert found["SNN + coarse + fine, if, T = 20, 45 nm, float32"] == [2, 20]
+
+
+@pytest.mark.parametrize("judged", [[], [SOURCE, QC, FINE]], ids=["no AP", "AP"])
+def test_plots_are_pictures(judged: list[ResultRow], tmp_path: Path) -> None:
+    paths = plot_energy(made([measured(), measured(20, (2, 20))], judged), tmp_path)
+    assert [path.name for path in paths] == ["energy.png", "energy_by_layer.png"]
+    for path in paths:
+        with Image.open(path) as image:
+            assert image.format == "PNG" and image.width >= 1500
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["energy.png", "energy_by_layer.png"]
+
+
+def test_anns_alone_have_one_plot(tmp_path: Path) -> None:
+    report = made([Measured({**FACTS, "stage": "ann"}, 64, Totals.of(LAYERS))], [])
+    assert [path.name for path in plot_energy(report, tmp_path)] == ["energy.png"]
