@@ -1,0 +1,18 @@
+"""Frames from files, cameras and addresses, and videos written in one step."""
+
+from spikedet.video.latest import LatestFrame
+from spikedet.video.reading import VIDEO_SUFFIXES, Frame, FrameReader, Source, open_frames, parse_source
+from spikedet.video.writing import VIDEO_FORMATS, VideoWriter, video_writer
+
+__all__ = [
+    "VIDEO_FORMATS",
+    "VIDEO_SUFFIXES",
+    "Frame",
+    "FrameReader",
+    "LatestFrame",
+    "Source",
+    "VideoWriter",
+    "open_frames",
+    "parse_source",
+    "video_writer",
+]
