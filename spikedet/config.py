@@ -62,12 +62,13 @@ _POSITIVE = frozenset(
         "validate_every",
         "train",
         "side",
+        "port",
     }
 )
 _NOT_NEGATIVE = frozenset(
     {"warmup_epochs", "close_mosaic", "weight_decay", "theta_lr_factor", "delay", "patience", "limit", "theta_images"}
     | {"distill"}
-    | {"workers", "seed", "val", "test", "chunk", "stable_steps"}
+    | {"workers", "seed", "val", "test", "chunk", "stable_steps", "pictures"}
 )
 _FRACTIONS = frozenset(["held_out", "noise", "mosaic", "mixup", "confidence", "iou", "lr_final"])
 _CHOICES: dict[str, Any] = {
@@ -383,6 +384,42 @@ class DetectConfig(SimulationConfig):
     iou: float = 0.7
     stable_steps: int = 0
     out: str = "runs/detect"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportConfig(Checked):
+    """One self-contained HTML file about an evaluation.
+
+    Attributes:
+        run: folder that spikedet evaluate wrote.
+        pictures: how many of the best and of the worst pictures to show; 0 shows none.
+        out: the file; empty is report.html in that folder.
+    """
+
+    run: str
+    pictures: int = 4
+    out: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoConfig(SimulationConfig):
+    """Detections growing with time, live: a web page, or a window with --window.
+
+    Attributes:
+        weights: spikedet checkpoints or names of shipped ones, separated by commas; the last one is the one to show.
+        webcam_weights: the network of the webcam tab; empty is that of the other tabs.
+        confidence: lowest score drawn.
+        iou: overlap above which non-maximum suppression drops the weaker box.
+        host: address to listen on; 0.0.0.0 lets others in.
+        port: of the web page.
+    """
+
+    weights: str = DEFAULT_WEIGHTS
+    webcam_weights: str = ""
+    confidence: float = 0.25
+    iou: float = 0.7
+    host: str = "127.0.0.1"
+    port: int = 7860
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -78,6 +78,46 @@ def evaluate(config: EvaluateConfig) -> list[ResultRow]:
     Raises:
         CheckpointError, DataError, ConfigError: see their messages.
     """
+    evaluation = judge_all(config)
+    if not is_first():
+        return []
+    judged, dataset, digests = evaluation.judged, evaluation.dataset, evaluation.digests
+    rows = make_rows(judged, dataset, config)
+    out = Path(config.out)
+    meta = {
+        "versions": versions(),
+        "command": shlex.join(["spikedet", *sys.argv[1:]]),
+        "config": dataclasses.asdict(config),
+        "seed": config.seed,
+        "checkpoints": {path.name if len(digests) == 1 else str(path): digest for path, digest in digests.items()},
+    }
+    if config.limit:
+        meta["pictures"] = [sample.image_id for sample in dataset.samples]
+    write_results(out / "results.json", meta, rows)
+    table = markdown_table(rows)
+    write_text(out / "table.md", table)
+    plot_ap_by_t(rows, out / "ap_by_t.png")
+    print(table, flush=True)
+    return rows
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All networks of an evaluation, judged.
+
+    Attributes:
+        dataset: the pictures.
+        digests: of the checkpoints, in the order they were judged.
+        judged: one for each network and time step; in the first process alone under torchrun.
+    """
+
+    dataset: DetectionDataset
+    digests: dict[Path, str]
+    judged: list[Judged]
+
+
+def judge_all(config: EvaluateConfig) -> Evaluation:
+    """Every network that the checkpoints stand for, at every time step. Raises as ``evaluate``."""
     asked = expand(config.checkpoints)
     paths = with_parents(asked)
     first = read_meta(asked[0])
@@ -102,25 +142,7 @@ def evaluate(config: EvaluateConfig) -> list[ResultRow]:
             for result in found:
                 spikes = f", {result.spikes_per_image:.3g} spikes a picture" if result.spikes_per_image else ""
                 print(f"{name}, t = {result.t or '-'}: AP50:95 {result.ap:.1f}{spikes}  ({path})", flush=True)
-    if not is_first():
-        return []
-    rows = make_rows(judged, dataset, config)
-    out = Path(config.out)
-    meta = {
-        "versions": versions(),
-        "command": shlex.join(["spikedet", *sys.argv[1:]]),
-        "config": dataclasses.asdict(config),
-        "seed": config.seed,
-        "checkpoints": {path.name if len(paths) == 1 else str(path): digest for path, digest in digests.items()},
-    }
-    if config.limit:
-        meta["pictures"] = [sample.image_id for sample in dataset.samples]
-    write_results(out / "results.json", meta, rows)
-    table = markdown_table(rows)
-    write_text(out / "table.md", table)
-    plot_ap_by_t(rows, out / "ap_by_t.png")
-    print(table, flush=True)
-    return rows
+    return Evaluation(dataset, digests, judged)
 
 
 def expand(checkpoints: Sequence[str]) -> list[Path]:

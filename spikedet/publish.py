@@ -6,10 +6,11 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from spikedet.checkpoint import CheckpointMeta, load_checkpoint, save_checkpoint
+from spikedet.checkpoint import CheckpointMeta, file_sha256, load_checkpoint, save_checkpoint
 from spikedet.config import CalibrateConfig, EvaluateConfig, FinetuneConfig, PublishConfig, TrainConfig
+from spikedet.environment import versions
 from spikedet.evaluate import evaluate
-from spikedet.evaluation import markdown_table
+from spikedet.evaluation import markdown_table, write_results
 from spikedet.files import write_text
 
 STAGE_CONFIGS = {"train": TrainConfig, "finetune": FinetuneConfig, "calibrate": CalibrateConfig}
@@ -24,10 +25,12 @@ LIMITS = (
 
 
 def publish(config: PublishConfig) -> list[Path]:
-    """Write the weights and, beside them, ``NAME.md``; the card's AP is that of the file that was written.
+    """Write the weights and, beside them, a card ``NAME.md`` and its rows ``NAME.json``.
+
+    The AP is that of the file that was written.
 
     Returns:
-        The weights and the card.
+        The weights, the card and the rows.
 
     Raises:
         CheckpointError, DataError: see their messages.
@@ -38,9 +41,11 @@ def publish(config: PublishConfig) -> list[Path]:
     judged = EvaluateConfig(
         checkpoints=(str(weights),), data=config.data, split=config.split, t=config.t, out=config.results, resume=True
     )
-    table = markdown_table(evaluate(judged))
+    rows = evaluate(judged)
     size = weights.stat().st_size / 1e6
-    return [weights, write_text(out.with_suffix(".md"), card(out.stem, meta, table, size))]
+    text = card(out.stem, meta, markdown_table(rows), size)
+    facts = {"weights": weights.name, "sha256": file_sha256(weights), "versions": versions()}
+    return [weights, write_text(out.with_suffix(".md"), text), write_results(out.with_suffix(".json"), facts, rows)]
 
 
 def without_paths(meta: CheckpointMeta) -> CheckpointMeta:

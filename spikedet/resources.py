@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.resources import files
 from pathlib import Path
 
 from spikedet.errors import CheckpointError
@@ -13,6 +14,11 @@ def resource_folder(name: str) -> Path:
     """The folder ``configs`` or ``weights``, wherever spikedet runs from."""
     packaged = _PACKAGE / "_data" / name
     return packaged if packaged.is_dir() else _PACKAGE.parent / name
+
+
+def sample_pictures() -> list[Path]:
+    """The sample pictures that the ultralytics package ships: a bus and two people."""
+    return sorted(Path(str(files("ultralytics") / "assets")).glob("*.jpg"))
 
 
 def find_weights(name: str | Path) -> Path:

@@ -10,10 +10,11 @@ import torch
 from tiny_detector import T, chain, pictures
 
 from spikedet import resources
-from spikedet.checkpoint import load_checkpoint, read_meta
+from spikedet.checkpoint import file_sha256, load_checkpoint, read_meta
 from spikedet.config import FinetuneConfig, PublishConfig
 from spikedet.detector import SpikingDetector
 from spikedet.errors import CheckpointError
+from spikedet.evaluation import read_results
 from spikedet.publish import changed_settings, publish
 from spikedet.resources import find_weights
 
@@ -25,7 +26,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         checkpoint=str(chain()["fine"]), out=str(out / "net.safetensors"), data=str(pictures()), split="test",
         t="2,4", results=str(out / "results"),
     )  # fmt: skip
-    weights, card = publish(config)
+    weights, card, _ = publish(config)
     return weights, card
 
 
@@ -52,6 +53,12 @@ def test_the_card_says_what_it_is(published: tuple[Path, Path]) -> None:
     for said in ("# net", "T = 4", "64 px", "AGPL", "Limits", "circle", "train", "calibrate: ", "--images 6"):
         assert said in text, said
     assert "read out early at t < T" in text
+
+
+def test_the_rows_lie_beside_it(published: tuple[Path, Path]) -> None:
+    meta, rows = read_results(published[0].with_suffix(".json"))
+    assert meta["sha256"] == file_sha256(published[0])
+    assert [(row.stage, row.t) for row in rows] == [("fine", 2), ("fine", 4)]
 
 
 def test_settings_that_differ_from_their_defaults() -> None:

@@ -14,7 +14,10 @@ from spikedet.arguments import make_parser
 from spikedet.cli import VERBS
 
 ROOT = Path(__file__).resolve().parent.parent
-TEXTS = ["README.md", "docs/pipeline.md", "docs/simulator.md", "docs/CONTRIBUTING.md"]
+TEXTS = [
+    "README.md",
+    *(f"docs/{name}.md" for name in ("pipeline", "simulator", "scaling", "demo", "CONTRIBUTING")),
+]
 TOOLS = {
     "train_detector.py": "train",
     "finetune_detector.py": "finetune",

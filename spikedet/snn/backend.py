@@ -69,6 +69,20 @@ class Backend(ABC):
         """
 
     @abstractmethod
+    def potential(self, node: Node, layer: SpikingConv, state: Any) -> Tensor:
+        """Membrane potentials of a layer as they stand, ``[N, C, H, W]``, activation units; not to be changed."""
+
+    @abstractmethod
+    def place_counts(self, node: Node, piece: Tensor, groups: Tensor) -> Tensor:
+        """Spikes of either sign at every place, ``[G, K, N, H, W]`` whole numbers.
+
+        Args:
+            node: sends the train; a spiking layer or a max-pooling.
+            piece: of its train, ``K`` steps.
+            groups: ``[C]`` int64, the group 0 to G - 1 of every channel.
+        """
+
+    @abstractmethod
     def combine(self, node: Node, module: SpikeOp, pieces: list[Tensor], memory: dict[str, Any]) -> Tensor:
         """An operation on pieces of train; ``memory`` is the node's own in one simulation, empty at its first step."""
 

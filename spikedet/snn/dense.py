@@ -126,6 +126,15 @@ class TorchBackend(Backend):
             v.contiguous(), state.u, state.count, layer.theta, layer.lower, steps, silent, tail, self.dtype
         )
 
+    def potential(self, node: Node, layer: SpikingConv, state: _State) -> Tensor:
+        return state.neurons.u
+
+    def place_counts(self, node: Node, piece: Tensor, groups: Tensor) -> Tensor:
+        fired, count = piece != 0, int(groups.max()) + 1
+        groups = groups.to(fired.device)
+        parts = [fired] if count == 1 else [fired[:, :, groups == group] for group in range(count)]
+        return torch.stack([part.sum(2) for part in parts]).cpu()
+
     def combine(self, node: Node, module: SpikeOp, pieces: list[Tensor], memory: dict[str, Any]) -> Tensor:
         if isinstance(module, MaxPool):
             return self._pool(node, module, pieces[0], memory)

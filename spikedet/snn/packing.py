@@ -109,5 +109,26 @@ def unpack(bits: Tensor, theta: Tensor, *, negative: bool) -> Tensor:
     return train.movedim(-1, 2)
 
 
+def place_counts(bits: Tensor, channels: Channels, groups: Tensor) -> Tensor:
+    """Spikes at every place, ``[K, N, H, W, bytes]`` -> ``[G, K, N, H, W]``, by the group ``[C]`` of their channel."""
+    counts = []
+    for group in range(int(groups.max()) + 1):
+        kept = bits if not groups.any() else bits & _byte_mask(groups[channels.index] == group)
+        counts.append(_ones(kept).sum(-1))
+    return torch.stack(counts)
+
+
+def _byte_mask(chosen: Tensor) -> Tensor:
+    """Bool ``[P]`` of packed channels -> uint8 ``[bytes]``."""
+    return (chosen.view(-1, 8) * torch.tensor([1 << bit for bit in range(8)])).sum(1).to(torch.uint8)
+
+
+def _ones(bits: Tensor) -> Tensor:
+    """Number of bits set in every byte: pairs, then nibbles, then bytes."""
+    pairs = bits - ((bits >> 1) & 0x55)
+    nibbles = (pairs & 0x33) + ((pairs >> 2) & 0x33)
+    return (nibbles + (nibbles >> 4)) & 0x0F
+
+
 def _pair(value: int | tuple[int, ...]) -> tuple[int, int]:
     return (value, value) if isinstance(value, int) else (value[0], value[1])

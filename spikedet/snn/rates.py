@@ -8,6 +8,7 @@ from torch import Tensor
 from spikedet.snn.backend import Backend
 from spikedet.snn.choose import make_backend
 from spikedet.snn.network import Node, SpikingNetwork
+from spikedet.snn.operations import MaxPool
 from spikedet.snn.simulator import Simulation
 
 
@@ -25,6 +26,8 @@ def layer_rates(network: SpikingNetwork, images: Tensor, T: int, backend: Backen
     totals: dict[str, Tensor] = {}
 
     def add(node: Node, piece: Tensor) -> None:
+        if isinstance(node.module, MaxPool):
+            return
         totals[node.name] = backend.accumulate(totals.get(node.name), piece)
 
     run = Simulation(network, images, T, [T], backend, add)

@@ -22,7 +22,9 @@ from spikedet.snn.backend import Backend
 from spikedet.snn.dense import TorchBackend
 from spikedet.snn.layers import Readout, SpikingConv
 from spikedet.snn.network import IMAGE, Node, SpikingNetwork
-from spikedet.snn.operations import SpikeOp
+from spikedet.snn.operations import MaxPool, SpikeOp
+
+Watch = Callable[[Node, Tensor], None]
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ class Simulation:
         T: length of every layer's window.
         readouts: time steps t <= T to read out.
         backend: does the arithmetic, made for this network; dense float32 convolutions unless given.
-        watch: is shown every piece of train that a spiking layer sends, in the backend's own form.
+        watch: is shown every piece of train that a spiking layer or a max-pooling sends, in the backend's own form.
     """
 
     def __init__(
@@ -76,7 +78,7 @@ class Simulation:
         T: int,
         readouts: Iterable[int],
         backend: Backend | None = None,
-        watch: Callable[[Node, Tensor], None] | None = None,
+        watch: Watch | None = None,
     ) -> None:
         self.network, self.T, self.watch = network, T, watch
         self.backend = backend or TorchBackend(network)
@@ -134,7 +136,10 @@ class Simulation:
             return
         if isinstance(module, SpikeOp):
             pieces = [self._steps(name, begin, end) for name in node.inputs]
-            self._emit(node.name, self.backend.combine(node, module, pieces, self._memories[node.name]))
+            made = self.backend.combine(node, module, pieces, self._memories[node.name])
+            if self.watch is not None and isinstance(module, MaxPool):
+                self.watch(node, made)
+            self._emit(node.name, made)
         else:
             assert isinstance(module, Readout)
             self._read(node, module, self._steps(node.inputs[0], begin, end))
@@ -168,6 +173,10 @@ class Simulation:
                 total.maps[t] = self.backend.read(node, module, total.total, t)
             begin = stop
         total.steps += end
+
+    def potentials(self) -> dict[str, Tensor]:
+        """Membrane potentials of every spiking layer as they stand, ``[N, C, H, W]``: after the last step, û[T]."""
+        return {n.name: self.backend.potential(n, layer, self._states[n.name]) for n, layer in self.network.spiking()}
 
     # --- spike trains between nodes ------------------------------------------------------------------------------
 
@@ -220,6 +229,7 @@ def simulate(
     T: int | None = None,
     chunk: int | None = None,
     backend: Backend | None = None,
+    watch: Watch | None = None,
 ) -> Iterator[Readings]:
     """Run a network to its last read-out, yielding each as soon as it is there.
 
@@ -230,8 +240,9 @@ def simulate(
         T: window length; the largest read-out unless given (without firing delay a longer window changes nothing).
         chunk: global steps simulated together; the backend's own unless given.
         backend: see ``Simulation``.
+        watch: see ``Simulation``.
     """
     readouts = sorted(set(readouts))
-    run = Simulation(network, images, T or max(readouts, default=0), readouts, backend)
+    run = Simulation(network, images, T or max(readouts, default=0), readouts, backend, watch)
     while run.clock < run.end:
         yield from run.advance(chunk or run.backend.chunk(len(images)))

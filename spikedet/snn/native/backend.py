@@ -16,7 +16,7 @@ from spikedet.snn.native.library import NativeUnavailable, library
 from spikedet.snn.network import Node, SpikingNetwork
 from spikedet.snn.operations import SpikeOp
 from spikedet.snn.packed_operations import combine, network_channels, why_not
-from spikedet.snn.packing import Channels
+from spikedet.snn.packing import Channels, place_counts
 
 CHUNK = 20
 """Maps simulated together, steps times pictures. A neuron that fires does so again: the more steps, the more often its
@@ -68,6 +68,12 @@ class NativeBackend(Backend):
             *(ctypes.c_int64(spikes[0, 0].numel() if len(spikes) else 0), ctypes.c_void_p(counts.data_ptr())),
         )
         return spikes, counts.double()
+
+    def potential(self, node: Node, layer: SpikingConv, state: PackedState) -> Tensor:
+        return state.u.permute(0, 3, 1, 2)[:, : len(layer.theta)]
+
+    def place_counts(self, node: Node, piece: Tensor, groups: Tensor) -> Tensor:
+        return place_counts(piece, self.channels[node.name], groups)
 
     def combine(self, node: Node, module: SpikeOp, pieces: list[Tensor], memory: dict[str, Any]) -> Tensor:
         return combine(module, pieces, [self.channels[name] for name in node.inputs], memory)

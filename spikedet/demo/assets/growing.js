@@ -1,0 +1,14 @@
+// The slider over t: shows of every network the latest answer that is not after t. No round trip to the server.
+element.addEventListener("input", (event) => {
+  const slider = event.target;
+  if (!slider.matches(".clock input")) return;
+  const growing = slider.closest(".growing");
+  const t = JSON.parse(growing.dataset.steps)[Number(slider.value)];
+  growing.querySelector("output").value = t;
+  for (const figure of growing.querySelectorAll("figure")) {
+    const answers = [...figure.querySelectorAll("[data-t]")];
+    const known = answers.filter((answer) => Number(answer.dataset.t) <= t);
+    const shown = known.at(-1);
+    for (const answer of answers) answer.hidden = answer !== shown;
+  }
+});

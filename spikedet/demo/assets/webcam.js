@@ -1,0 +1,89 @@
+// The browser's camera through the network: one frame at a time, always the newest, so that lag cannot grow.
+const video = element.querySelector("video");
+const canvas = element.querySelector("canvas");
+const status = element.querySelector(".status");
+const button = element.querySelector("button");
+const colours = JSON.parse(element.querySelector(".webcam").dataset.colours);
+const side = Number(element.querySelector(".webcam").dataset.side);
+const work = document.createElement("canvas");
+let running = false;
+let recent = [];
+
+function say(text) { status.textContent = text; }
+
+function settings() {
+  const of = (id) => Number(document.querySelector(`#${id} input[type=number], #${id} input`).value);
+  return { t: of("webcam-t"), confidence: of("webcam-confidence"), stable_steps: of("webcam-stable") };
+}
+
+function draw(answer) {
+  const scale = Math.max(1, Math.round(640 / Math.max(work.width, work.height)));
+  canvas.width = work.width * scale;
+  canvas.height = work.height * scale;
+  const context = canvas.getContext("2d");
+  context.drawImage(work, 0, 0, canvas.width, canvas.height);
+  context.font = "15px sans-serif";
+  context.lineWidth = 3;
+  context.textBaseline = "top";
+  for (const { label, text, box_xyxy } of answer.boxes) {
+    const [x0, y0, x1, y1] = box_xyxy.map((value) => value * scale);
+    const colour = colours[label % colours.length];
+    context.strokeStyle = colour;
+    context.strokeRect(x0, y0, x1 - x0, y1 - y0);
+    const top = Math.max(0, y0 - 19);
+    const left = Math.max(0, Math.min(x0, canvas.width - context.measureText(text).width - 8));
+    context.fillStyle = colour;
+    context.fillRect(left, top, context.measureText(text).width + 8, 19);
+    context.fillStyle = "black";
+    context.fillText(text, left + 4, top + 2);
+  }
+}
+
+async function look() {
+  const grabbed = performance.now();
+  const ratio = side / Math.max(video.videoWidth, video.videoHeight);
+  work.width = Math.max(1, Math.round(video.videoWidth * ratio));
+  work.height = Math.max(1, Math.round(video.videoHeight * ratio));
+  work.getContext("2d").drawImage(video, 0, 0, work.width, work.height);
+  const answer = await server.look({ frame: work.toDataURL("image/jpeg", 0.85).split(",")[1], ...settings() });
+  if (answer.error) throw new Error(answer.error);
+  draw(answer);
+  const now = performance.now();
+  recent = [...recent.filter((time) => now - time < 2000), now];
+  const fps = recent.length > 1 ? ((recent.length - 1) * 1000) / (now - recent[0]) : 0;
+  Object.assign(element.dataset, { fps: fps.toFixed(2), lag: (now - grabbed).toFixed(0), boxes: answer.boxes.length });
+  say(`${fps.toFixed(1)} frames a second, ${(now - grabbed).toFixed(0)} ms behind; ${answer.words}`);
+}
+
+async function start() {
+  try {
+    if (!navigator.mediaDevices) throw new Error("the browser gives cameras to localhost and https pages only");
+    video.srcObject = await navigator.mediaDevices.getUserMedia({ video: { width: 640, height: 480 } });
+    await video.play();
+  } catch (error) {
+    say(`No camera: ${error.message}. Plug one in, allow it for this page, and start again.`);
+    return;
+  }
+  running = true;
+  button.textContent = "Stop";
+  for (const track of video.srcObject.getTracks()) track.onended = () => { running = false; say("The camera is gone."); };
+  while (running && element.isConnected) {
+    try {
+      await look();
+    } catch (error) {
+      say(`${error.message} Trying again.`);
+      await new Promise((resume) => setTimeout(resume, 1000));
+    }
+    await new Promise(requestAnimationFrame);
+  }
+  stop();
+}
+
+function stop() {
+  running = false;
+  for (const track of video.srcObject?.getTracks() ?? []) track.stop();
+  video.srcObject = null;
+  button.textContent = "Start";
+}
+
+button.addEventListener("click", () => (running ? stop() : start()));

@@ -1,0 +1,152 @@
+"""The web page: pictures with a slider over t, the browser's camera, video files, and the table of the weights."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spikedet.config import DemoConfig
+from spikedet.demo.family import Member, load_family
+from spikedet.demo.growing import as_html, look
+from spikedet.demo.table import table_markdown
+from spikedet.demo.uploads import MAX_UPLOAD, uploaded_picture
+from spikedet.demo.webcam import make_look, webcam_html
+from spikedet.errors import ConfigError, SpikedetError
+from spikedet.resources import find_weights, sample_pictures
+from spikedet.visualization import plot_ap_by_t
+
+if TYPE_CHECKING:
+    import gradio
+
+INTRODUCTION = (
+    "A spiking detector answers early and gets better as it listens: move **t** and watch its boxes grow. The networks "
+    "beside it are those that it came from."
+)
+
+
+def serve(config: DemoConfig) -> None:
+    """Build the page and serve it until Ctrl-C.
+
+    Raises:
+        ConfigError: gradio is not installed, or the port cannot be used.
+        CheckpointError: the weights cannot be used.
+    """
+    page = build(config)
+    try:
+        page.launch(
+            server_name=config.host,
+            server_port=config.port,
+            max_file_size=MAX_UPLOAD,
+            footer_links=[],
+            quiet=True,
+            prevent_thread_lock=True,
+        )
+    except OSError as error:
+        raise ConfigError(f"port {config.port} cannot be used ({error}); choose another --port") from error
+    print(f"spikedet demo: open http://{config.host}:{config.port} (Ctrl-C ends it)", flush=True)
+    page.block_thread()
+
+
+def build(config: DemoConfig) -> gradio.Blocks:
+    """The page, with its networks loaded. Raises as ``serve``."""
+    gr = import_gradio()
+    weights = [name for name in config.weights.split(",") if name]
+    members = load_family(weights, config)
+    webcam = load_family([config.webcam_weights], config)[-1] if config.webcam_weights else members[-1]
+    with gr.Blocks(title="spikedet", analytics_enabled=False, delete_cache=(600, 600)) as page:
+        gr.Markdown(f"# spikedet\n{INTRODUCTION}")
+        with gr.Tab("Picture"):
+            _picture_tab(gr, page, members, config)
+        with gr.Tab("Webcam"):
+            _webcam_tab(gr, webcam)
+        with gr.Tab("Table"):
+            _table_tab(gr, find_weights(weights[-1]))
+    return page
+
+
+def _picture_tab(gr: Any, page: Any, members: list[Member], config: DemoConfig) -> None:
+    samples = sample_pictures()
+    with gr.Row():
+        upload = gr.File(label="A picture", file_types=["image"], type="filepath", height=120, elem_id="picture-upload")
+        with gr.Column():
+            confidence = gr.Slider(0.05, 0.95, config.confidence, step=0.05, label="confidence", elem_id="confidence")
+            stable = gr.Slider(0, 8, 0, step=1, label="early exit: stop after this many equal answers (0: never)")
+    with gr.Row():
+        buttons = [gr.Button(path.stem, size="sm") for path in samples]
+    chosen = gr.State(str(samples[0]) if samples else None)
+    result = gr.HTML("", js_on_load=asset("growing.js"), css_template=asset("growing.css"), elem_id="growing")
+
+    def show(path: str | None, least: float, stable_steps: float) -> str:
+        with sentences(gr):
+            image = uploaded_picture(path)
+            return as_html(image, look(image, members, confidence=least, stable_steps=int(stable_steps)))
+        raise AssertionError("unreachable")
+
+    inputs = [chosen, confidence, stable]
+    show_now = {"fn": show, "inputs": inputs, "outputs": result, "concurrency_limit": 2}
+    upload.upload(lambda path: path, upload, chosen, queue=False).then(**show_now)
+    for button, path in zip(buttons, samples, strict=True):
+        button.click(lambda path=str(path): path, None, chosen, queue=False).then(**show_now)
+    for setting in (confidence, stable):
+        setting.release(**show_now)
+    page.load(**show_now)
+
+
+def _webcam_tab(gr: Any, member: Member) -> None:
+    T = member.detector.T or 1
+    with gr.Row():
+        gr.Slider(1, T, T, step=1, label="t", interactive=True, elem_id="webcam-t")
+        gr.Slider(0.05, 0.95, 0.25, step=0.05, label="confidence", interactive=True, elem_id="webcam-confidence")
+        gr.Slider(0, 8, 0, step=1, label="early exit", interactive=True, elem_id="webcam-stable")
+    look_at = make_look(member)
+
+    def look(request: Any) -> dict[str, Any]:
+        return look_at(request)
+
+    gr.HTML(
+        webcam_html(member.detector.meta.image_size),
+        js_on_load=asset("webcam.js"),
+        css_template=asset("webcam.css"),
+        server_functions=[look],
+        elem_id="webcam",
+    )
+
+
+def _table_tab(gr: Any, weights: Path) -> None:
+    text, rows = table_markdown(weights)
+    gr.Markdown(text, elem_id="table")
+    if rows:
+        with tempfile.TemporaryDirectory(prefix="spikedet-demo-") as folder:
+            plot = Path(folder) / "ap_by_t.png"
+            plot_ap_by_t(rows, plot)
+            gr.Image(str(plot), label="AP by time step", interactive=False)
+
+
+@contextmanager
+def sentences(gr: Any) -> Iterator[None]:
+    """Our errors as messages on the page instead of stack traces."""
+    try:
+        yield
+    except SpikedetError as error:
+        raise gr.Error(str(error), print_exception=False) from None
+
+
+def asset(name: str) -> str:
+    """A script or style sheet of the page."""
+    return files("spikedet.demo").joinpath("assets", name).read_text(encoding="utf-8")
+
+
+def import_gradio() -> Any:
+    """Gradio, its telemetry off. Raises ConfigError where it is not installed."""
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when it is imported
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    try:
+        import gradio
+    except ImportError as error:
+        raise ConfigError(f"the web page needs gradio ({error}); pip install 'spikedet[demo]'") from error
+    return gradio

@@ -1,0 +1,89 @@
+"""Frames of a browser's camera: one comes in, its boxes go back; nothing is kept between two of them."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import html
+import json
+import math
+from collections.abc import Callable
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from spikedet.demo.family import Member
+from spikedet.detector import Answer
+from spikedet.errors import DataError, SpikedetError
+from spikedet.visualization.draw import OKABE_ITO
+
+MAX_FRAME_BYTES = 4_000_000
+
+
+def webcam_html(image_size: int) -> str:
+    """The part of the page that assets/webcam.js brings to life."""
+    colours = html.escape(json.dumps(OKABE_ITO))
+    return (
+        f'<div class="webcam" data-side="{image_size}" data-colours="{colours}"><button type="button">Start</button>'
+        '<video playsinline muted></video><canvas></canvas><p class="status" role="status">The camera is off.</p></div>'
+    )
+
+
+def make_look(member: Member) -> Callable[[Any], dict[str, Any]]:
+    """The function that the page calls for every frame.
+
+    It answers ``{"boxes": [{"label", "text", "box_xyxy"}], "words"}``, or ``{"error"}`` with one sentence.
+    """
+
+    def look(request: Any) -> dict[str, Any]:
+        try:
+            frame, t, confidence, stable_steps = parse_request(request, member.detector.T or 1)
+            return answer(member, frame, t, confidence, stable_steps)
+        except SpikedetError as error:
+            return {"error": str(error)}
+
+    return look
+
+
+def parse_request(request: Any, T: int) -> tuple[npt.NDArray[np.uint8], int, float, int]:
+    """Frame (RGB), t, confidence and steps of the early exit. Raises DataError if they are none."""
+    try:
+        encoded = request["frame"]
+        numbers = [float(request[name]) for name in ("t", "confidence", "stable_steps")]
+        if len(encoded) > MAX_FRAME_BYTES or not all(map(math.isfinite, numbers)):
+            raise ValueError
+        raw = np.frombuffer(base64.b64decode(encoded, validate=True), np.uint8)
+        frame = cv2.imdecode(raw, cv2.IMREAD_COLOR) if len(raw) else None
+    except (KeyError, TypeError, ValueError, binascii.Error, cv2.error) as error:
+        raise DataError("not a frame: expected a JPEG picture with t, confidence and stable_steps") from error
+    if frame is None:
+        raise DataError("the frame is damaged")
+    t, confidence, stable_steps = numbers
+    return np.ascontiguousarray(frame[..., ::-1]), min(max(int(t), 1), T), confidence, max(int(stable_steps), 0)
+
+
+def answer(
+    member: Member, frame_rgb: npt.NDArray[np.uint8], t: int, confidence: float, stable_steps: int
+) -> dict[str, Any]:
+    """Boxes of one frame after t steps, or earlier where they have stopped changing, and what they cost."""
+    detector = member.detector
+    with member.lock:
+        steps = list(range(1, t + 1)) if stable_steps else [t]
+        *_, last = detector.answers(
+            frame_rgb, steps if detector.meta.spiking else None, confidence=confidence, stable_steps=stable_steps
+        )
+    found = last.detections
+    boxes = [
+        {"label": int(label), "text": f"{detector.class_names[label]} {score:.2f}", "box_xyxy": [float(v) for v in box]}
+        for box, score, label in zip(found.boxes_xyxy, found.scores, found.labels, strict=True)
+    ]
+    return {"boxes": boxes, "words": in_words(last)}
+
+
+def in_words(answer: Answer) -> str:
+    """What an answer took."""
+    if answer.spikes is None or answer.firing_rate is None:
+        return "a network without time"
+    return f"t = {answer.t}, firing rate {answer.firing_rate:.1%}, {answer.spikes:,} spikes"

@@ -1,0 +1,85 @@
+"""Frames that a browser sends: what comes back, and what is refused."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from tiny_detector import IMAGE_SIZE, T, chain
+
+from spikedet.config import SimulationConfig
+from spikedet.demo.family import Member, load_family
+from spikedet.demo.webcam import MAX_FRAME_BYTES, make_look, parse_request, webcam_html
+from spikedet.errors import DataError
+
+FRAME = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def member() -> Member:
+    return load_family([str(chain()["fine"])], SimulationConfig())[-1]
+
+
+def request(**changes: Any) -> dict[str, Any]:
+    encoded = base64.b64encode(cv2.imencode(".png", FRAME[..., ::-1])[1].tobytes()).decode()
+    return {"frame": encoded, "t": T, "confidence": 0.01, "stable_steps": 0, **changes}
+
+
+def test_boxes_are_the_detectors(member: Member) -> None:
+    answer = make_look(member)(request())
+    direct = member.detector(FRAME, T, confidence=0.01)[T]
+    assert [box["label"] for box in answer["boxes"]] == direct.labels.tolist()
+    assert np.allclose([box["box_xyxy"] for box in answer["boxes"]], direct.boxes_xyxy)
+    assert f"t = {T}" in answer["words"]
+    json.dumps(answer)  # what goes to the browser
+
+
+def test_an_early_exit_is_said(member: Member) -> None:
+    assert "t = 2" in make_look(member)(request(confidence=0.999, stable_steps=1))["words"]
+
+
+def test_a_network_without_time_answers_too() -> None:
+    ann = load_family([str(chain()["ann"])], SimulationConfig())[0]
+    assert "boxes" in make_look(ann)(request())
+
+
+@pytest.mark.parametrize(("asked", "got"), [(0, 1), (-3, 1), (2.7, 2), (99, T)])
+def test_t_lies_within_the_window(asked: float, got: int) -> None:
+    assert parse_request(request(t=asked), T)[1] == got
+
+
+def test_colours_are_not_swapped() -> None:
+    assert np.array_equal(parse_request(request(), T)[0], FRAME)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        None,
+        [],
+        "text",
+        {},
+        request(frame=None),
+        request(frame="not base64!"),
+        request(frame=""),
+        request(frame=base64.b64encode(b"no picture").decode()),
+        request(frame="A" * (MAX_FRAME_BYTES + 4)),
+        request(t="many"),
+        request(confidence=float("nan")),
+        request(stable_steps=None),
+    ],
+    ids=lambda broken: str(broken)[:30],
+)
+def test_what_is_no_frame_gets_a_sentence(member: Member, broken: Any) -> None:
+    with pytest.raises(DataError, match="frame"):
+        parse_request(broken, T)
+    assert list(make_look(member)(broken)) == ["error"]
+
+
+def test_the_page_knows_size_and_colours() -> None:
+    text = webcam_html(IMAGE_SIZE)
+    assert f'data-side="{IMAGE_SIZE}"' in text and "#E69F00" in text

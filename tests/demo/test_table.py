@@ -1,0 +1,43 @@
+"""Which results belong to weights."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from tiny_detector import chain, pictures
+
+from spikedet.config import EvaluateConfig
+from spikedet.demo.table import find_results, table_markdown
+from spikedet.errors import DataError
+from spikedet.evaluate import evaluate
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("results")
+    config = EvaluateConfig(checkpoints=(str(chain()["fine"]),), data=str(pictures()), split="test", out=str(out))
+    evaluate(config)
+    return out / "results.json"
+
+
+@pytest.mark.parametrize("place", ["net.json", "results/results.json", "results.json"])
+def test_results_beside_the_weights(tmp_path: Path, results: Path, place: str) -> None:
+    (tmp_path / place).parent.mkdir(exist_ok=True)
+    shutil.copy(results, tmp_path / place)
+    weights = tmp_path / "net.safetensors"
+    assert find_results(weights) == tmp_path / place
+    text, rows = table_markdown(weights)
+    assert "AP50:95" in text and [row.stage for row in rows][-1] == "fine"
+
+
+def test_without_results_the_page_says_how_to_make_them(tmp_path: Path) -> None:
+    text, rows = table_markdown(tmp_path / "net.safetensors")
+    assert rows == [] and "spikedet evaluate" in text and "net.safetensors" in text
+
+
+def test_damaged_results_are_named(tmp_path: Path) -> None:
+    (tmp_path / "net.json").write_text("{", "utf-8")
+    with pytest.raises(DataError, match=r"net\.json: not JSON"):
+        table_markdown(tmp_path / "net.safetensors")

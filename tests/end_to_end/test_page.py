@@ -1,0 +1,204 @@
+"""The web page in headless Chromium: a picture, the slider, a fake camera, broken uploads, two browsers."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+from tiny_detector import chain, pictures
+
+from spikedet.data import load_dataset
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+pytest.importorskip("gradio", reason="gradio is not installed")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-sync",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--use-fake-ui-for-media-stream",
+    "--use-fake-device-for-media-stream",
+)
+WAIT = 60_000
+"""Milliseconds; the machine may be busy."""
+
+TIMED_MOVE = """() => {
+  const slider = document.querySelector(".growing .clock input");
+  const start = performance.now();
+  slider.value = 1;
+  slider.dispatchEvent(new Event("input", { bubbles: true }));
+  return performance.now() - start;
+}"""
+
+
+@pytest.fixture(scope="module")
+def artefacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Screenshots of the last run are kept in ``runs/page-tests``, where the checkout is writable."""
+    folder = Path(__file__).resolve().parents[2] / "runs" / "page-tests"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return tmp_path_factory.mktemp("page-tests")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A running ``spikedet demo``."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    root = str(Path(__file__).resolve().parents[2])
+    environment = {**os.environ, "PYTHONPATH": root, "GRADIO_TEMP_DIR": str(tmp_path_factory.mktemp("gradio"))}
+    weights = ",".join([str(chain()["fine"])])
+    command = [sys.executable, "-m", "spikedet", "demo", "--weights", weights, "--port", str(port)]
+    server = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(600):
+            with contextlib.suppress(OSError):
+                urllib.request.urlopen(url, timeout=1).close()
+                break
+            assert server.poll() is None, server.communicate()[0]
+            time.sleep(0.1)
+        yield url
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Chromium whose camera plays synthetic pictures."""
+    camera = tmp_path_factory.mktemp("camera") / "camera.mjpeg"
+    dataset = load_dataset(str(pictures()), "train")
+    frames = [cv2.resize(dataset.read_image(i), (320, 240)) for i in range(4)]
+    camera.write_bytes(b"".join(cv2.imencode(".jpg", frame[..., ::-1])[1].tobytes() for frame in frames))
+    with sync_api.sync_playwright() as playwright:
+        started = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=[*FLAGS, f"--use-file-for-fake-video-capture={camera}"]
+        )
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def page(browser: Any, address: str) -> Iterator[Any]:
+    """The page, its sample picture shown, in a browser of its own; errors of its scripts fail the test."""
+    context = browser.new_context(viewport={"width": 1300, "height": 1000})
+    shown = context.new_page()
+    errors: list[str] = []
+    shown.on("pageerror", lambda error: errors.append(str(error)))
+    shown.goto(address, wait_until="domcontentloaded")
+    shown.wait_for_selector(".growing img", timeout=WAIT)
+    yield shown
+    context.close()
+    assert not errors, errors
+
+
+def move(page: Any, stop: int) -> None:
+    """The slider to its stop of this number."""
+    page.locator(".growing .clock input").evaluate(
+        "(slider, stop) => { slider.value = stop; slider.dispatchEvent(new Event('input', { bubbles: true })); }", stop
+    )
+
+
+def shown_steps(page: Any) -> list[int]:
+    """The time step that every network shows."""
+    visible = page.locator(".growing [data-t]:not([hidden])")
+    return [int(visible.nth(i).get_attribute("data-t")) for i in range(visible.count())]
+
+
+def upload(page: Any, path: Path) -> None:
+    page.locator("#picture-upload input[type=file]").set_input_files(str(path))
+
+
+def clear_upload(page: Any) -> None:
+    with contextlib.suppress(Exception):
+        page.locator(
+            "#picture-upload button[aria-label='Remove this file'], #picture-upload button[aria-label='Clear']"
+        ).first.click(timeout=2000)
+
+
+def test_the_sample_is_there_with_every_network(page: Any, artefacts: Path) -> None:
+    page.screenshot(path=artefacts / "picture.png")
+    titles = page.locator(".growing figcaption").all_inner_texts()
+    assert [title.rsplit(" ", 2)[0] for title in titles] == [
+        "ANN", "QC-ANN, T = 4", "SNN, weights copied, T = 4", "SNN + coarse + fine, T = 4",
+    ]  # fmt: skip
+    assert shown_steps(page) == [0, 0, 4, 4]
+
+
+def test_the_slider_changes_boxes_without_the_server(page: Any) -> None:
+    page.context.set_offline(True)  # nothing more comes from it
+    for stop, expected in ((0, [0, 0, 1, 1]), (2, [0, 0, 3, 3]), (3, [0, 0, 4, 4])):
+        move(page, stop)
+        assert shown_steps(page) == expected
+    spent = page.evaluate(TIMED_MOVE)
+    assert spent < 100  # milliseconds
+
+
+def test_an_uploaded_picture_takes_its_place(page: Any, tmp_path: Path) -> None:
+    before = page.locator(".growing img").first.get_attribute("src")
+    picture = Image.fromarray(np.full((80, 120, 3), 200, np.uint8))
+    picture.save(tmp_path / "grey.png")
+    upload(page, tmp_path / "grey.png")
+    page.wait_for_function("(old) => document.querySelector('.growing img').src !== old", arg=before, timeout=WAIT)
+    size = page.locator(".growing img").first.evaluate("(image) => [image.naturalWidth, image.naturalHeight]")
+    assert size == [120, 80]
+
+
+def test_broken_uploads_are_sentences_and_the_page_lives(page: Any, tmp_path: Path, artefacts: Path) -> None:
+    broken = {"empty.jpg": b"", "text.jpg": b"no picture", "cut.png": b"\x89PNG\r\n\x1a\n" + b"\0" * 40}
+    for name, content in broken.items():
+        (tmp_path / name).write_bytes(content)
+        upload(page, tmp_path / name)
+        page.wait_for_selector(f"text=/{name}: /", timeout=WAIT)
+        clear_upload(page)
+    page.screenshot(path=artefacts / "broken-upload.png")
+    page.get_by_role("button", name="zidane").click()
+    page.wait_for_selector(".growing img", timeout=WAIT)
+
+
+def test_the_camera_runs_in_two_browsers_at_once(page: Any, browser: Any, address: str, artefacts: Path) -> None:
+    other = browser.new_context()
+    second = other.new_page()
+    second.goto(address, wait_until="domcontentloaded")
+    for shown in (page, second):
+        shown.get_by_role("tab", name="Webcam").click()
+        shown.locator(".webcam button").click()
+    for shown in (page, second):
+        shown.wait_for_function(
+            "() => Number(document.querySelector('#webcam [data-fps], #webcam[data-fps]')?.dataset.fps) > 0",
+            timeout=WAIT,
+        )
+    second.locator("#webcam-t input[type=number]").fill("2")
+    second.wait_for_function(
+        "() => document.querySelector('.webcam .status').textContent.includes('t = 2')", timeout=WAIT
+    )
+    assert "t = 4" in page.locator(".webcam .status").inner_text()
+    page.screenshot(path=artefacts / "webcam.png")
+    other.close()
+
+
+def test_the_table_says_how_it_is_made(page: Any) -> None:
+    page.get_by_role("tab", name="Table").click()
+    page.wait_for_selector("#table >> text=/spikedet evaluate/", timeout=WAIT)

@@ -1,0 +1,221 @@
+"""Fan-outs and operation counts against convolutions with ones, in the other direction, and by hand."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+sys.path.append(str(Path(__file__).parent.parent / "snn"))
+
+from snn_reference import Reference, random_network, reference
+
+from spikedet.evaluation.synapses import constant_channels, dense_macs, fan_outs, met_weights
+from spikedet.evaluation.synaptic_operations import OperationCounter, layer_synapses
+from spikedet.snn import IMAGE, Node, Readout, SpikingConv, SpikingNetwork, make_backend, simulate
+from spikedet.snn.native.backend import why_unsupported
+from spikedet.snn.operations import AvgPool, Concat, MaxPool, Slice, Upsample
+
+
+def conv(cin: int, cout: int, k: int = 3, stride: int = 1, groups: int = 1, theta: float = 1.0) -> SpikingConv:
+    weight = torch.ones(cout, cin // groups, k, k)
+    step, pad = (stride, stride), (k // 2, k // 2)
+    return SpikingConv(weight, torch.zeros(cout), torch.full((cout,), theta), stride=step, padding=pad, groups=groups)
+
+
+def read(cin: int, cout: int = 1) -> Readout:
+    return Readout(torch.ones(cout, cin, 1, 1), torch.zeros(cout), stride=(1, 1), padding=(0, 0))
+
+
+def network(*nodes: Node) -> SpikingNetwork:
+    last = nodes[-1].name
+    return SpikingNetwork(list(nodes), [last], [last], torch.tensor([1.0]), 4)
+
+
+# --- fan-out by hand ------------------------------------------------------------------------------------------------
+
+
+def test_a_3x3_kernel_meets_less_at_borders() -> None:
+    met = met_weights(conv(3, 2), (3, 4))
+    assert met.tolist() == [[8, 12, 12, 8], [12, 18, 18, 12], [8, 12, 12, 8]]
+
+
+def test_a_stride_of_two_sees_places_differently() -> None:
+    """Outputs at 0, 2 (padding 1): rows -1..1 and 1..3, so row 1 is seen twice and row 3 once."""
+    met = met_weights(conv(1, 1, stride=2), (4, 4))
+    assert met[:, 0].tolist() == [1, 2, 1, 1]
+    assert met[1].tolist() == [2, 4, 2, 2]
+
+
+def test_places_that_a_stride_skips_cost_nothing() -> None:
+    assert met_weights(conv(1, 5, k=1, stride=2), (3, 3)).tolist() == [[5, 0, 5], [0, 0, 0], [5, 0, 5]]
+
+
+def test_a_spike_meets_the_weights_of_its_own_group() -> None:
+    assert met_weights(conv(4, 8, k=1, groups=4), (1, 1)).item() == 2
+
+
+@given(
+    st.tuples(st.integers(3, 9), st.integers(3, 9)),
+    *(st.integers(1, 3) for _ in range(2)),
+    st.integers(0, 2),
+    st.integers(1, 2),
+)
+def test_met_weights_are_the_gradient_of_a_convolution_with_ones(
+    hw: tuple[int, int], k: int, stride: int, padding: int, dilation: int
+) -> None:
+    if min(hw) + 2 * padding < dilation * (k - 1) + 1:
+        return
+    how = {"stride": (stride, stride), "padding": (padding, padding), "dilation": (dilation, dilation)}
+    layer = SpikingConv(torch.ones(4, 2, k, k), torch.zeros(4), torch.ones(4), groups=2, **how)  # type: ignore[arg-type]
+    x = torch.zeros(1, 4, *hw, requires_grad=True)
+    F.conv2d(x, layer.weight.detach(), None, groups=2, **how).sum().backward()  # type: ignore[arg-type]
+    assert x.grad is not None
+    assert torch.equal(x.grad[0], met_weights(layer, hw).float().expand(4, *hw))
+
+
+def test_joins_and_copies_by_hand() -> None:
+    """stem (2 ch) -> 2x up -> 1x1 conv of 3: a spike is four; and -> a slice of channel 1 -> 1x1 conv of 5."""
+    made = network(
+        Node("stem", (IMAGE,), conv(3, 2, k=1)),
+        Node("up", ("stem",), Upsample(2)),
+        Node("wide", ("up",), conv(2, 3, k=1)),
+        Node("half", ("stem",), Slice(1, 2)),
+        Node("deep", ("half",), conv(1, 5, k=1)),
+        Node("deep-up", ("deep",), Upsample(2)),
+        Node("joined", ("wide", "deep-up"), Concat()),
+        Node("pooled", ("joined",), AvgPool(nn.AvgPool2d(2))),
+        Node("out", ("pooled",), read(8, 7)),
+    )
+    found = fan_outs(made, (2, 2))
+    stem = found["stem"]
+    assert stem.readers == ("wide", "deep")
+    by_channel = stem.maps[:, stem.groups]
+    assert by_channel[0].tolist() == [[[12.0] * 2] * 2] * 2
+    assert by_channel[1].tolist() == [[[0.0] * 2] * 2, [[5.0] * 2] * 2]
+    assert found["wide"].maps.unique().tolist() == [7]
+    assert found["deep"].maps.unique().tolist() == [28]
+    assert stem.total.tolist() == [96, 20]
+
+
+def test_max_pooling_sends_spikes_of_its_own() -> None:
+    made = network(
+        Node("stem", (IMAGE,), conv(3, 2, k=1)),
+        Node("pool", ("stem",), MaxPool(nn.MaxPool2d(2))),
+        Node("out", ("pool",), read(2, 3)),
+    )
+    assert fan_outs(made, (4, 4)).keys() == {IMAGE, "pool"}
+    through = fan_outs(made, (4, 4), through_pools=True)
+    assert through["stem"].maps.unique().tolist() == [0.75]
+
+
+def test_what_the_layers_are_made_of() -> None:
+    made = network(
+        Node("stem", (IMAGE,), conv(3, 4, stride=2)),
+        Node("small", (IMAGE,), AvgPool(nn.AvgPool2d(2))),
+        Node("joined", ("stem", "small"), Concat()),
+        Node("next", ("joined",), conv(7, 4)),
+        Node("out", ("next",), read(4)),
+    )
+    assert constant_channels(made) == {"stem": 3, "next": 3, "out": 0}
+    stem, following, out = layer_synapses(made, (8, 8))
+    assert (stem.macs, stem.constant_macs, stem.neurons) == (4 * 3 * 9 * 16, 4 * 3 * 9 * 16, 64)
+    assert (following.macs, following.constant_macs) == (4 * 7 * 9 * 16, 4 * 3 * 9 * 16)
+    assert following.met == 4 * 7 * 100  # 10 weights on each axis of four places
+    assert (out.macs, out.met, out.neurons, out.outputs) == (64, 64, 0, 16)
+    assert dense_macs(read(4, 2), (2, 5, 3)) == 120
+
+
+# --- operations against brute force ---------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def brute_force(slow: Reference) -> dict[str, Tensor]:
+    """SOPs ``[T, N]`` of every reader: spikes, one by one, through the operations and a convolution with ones."""
+    counts: dict[str, Tensor] = {IMAGE: torch.zeros_like(slow.trains[IMAGE])}
+    found = {}
+    for node in slow.network.nodes:
+        module, inputs = node.module, [counts[name] for name in node.inputs]
+        if isinstance(module, (SpikingConv, Readout)):
+            ones = torch.ones_like(module.weight)
+            groups, dilation = getattr(module, "groups", 1), getattr(module, "dilation", 1)
+            steps = inputs[0].unbind()
+            made = [F.conv2d(x, ones, None, module.stride, module.padding, dilation, groups) for x in steps]
+            found[node.name] = torch.stack(made).double().sum((2, 3, 4))
+            if isinstance(module, SpikingConv):
+                counts[node.name] = slow.spikes[node.name].abs()
+        elif isinstance(module, MaxPool):
+            constant = slow.network.is_constant(node.name)  # no spikes, though it sends something
+            counts[node.name] = (slow.trains[node.name] != 0).float() * (not constant)
+        elif isinstance(module, AvgPool):
+            counts[node.name] = 4 * module(inputs)  # windows of 2 x 2
+        else:
+            counts[node.name] = module(inputs)
+    return found
+
+
+def counted(made: SpikingNetwork, images: Tensor, T: int, backend: str, chunk: int) -> OperationCounter:
+    used = make_backend(made, backend)  # type: ignore[arg-type]
+    counter = OperationCounter(made, used, images.shape[-2:], T)  # type: ignore[arg-type]
+    counter.begin(len(images))
+    list(simulate(made, images, [T], T=T, chunk=chunk, backend=used, watch=counter))
+    return counter
+
+
+@settings(max_examples=60)
+@given(
+    st.integers(0, 2**20),
+    st.integers(1, 5),
+    st.booleans(),
+    st.booleans(),
+    st.sampled_from([1, 3, 1000]),
+    st.sampled_from(["torch", "native"]),
+)
+def test_operations_are_those_of_brute_force(
+    seed: int, T: int, delays: bool, signed: bool, chunk: int, backend: str
+) -> None:
+    made, images = random_network(seed, delays=delays, signed=signed, more=("max", "slice", "pad"))
+    if backend == "native" and why_unsupported(made) is not None:
+        return
+    slow = reference(made, images, T)
+    counter, expected = counted(made, images, T, backend, chunk), brute_force(slow)
+    for row, name in enumerate(counter.layers):
+        assert torch.equal(counter.sops[row], expected[name]), name
+        if name in slow.spikes:
+            assert torch.equal(counter.spikes[row], slow.spikes[name].abs().double().sum((2, 3, 4))), name
+
+
+def test_if_everything_fires_the_operations_are_the_multiplications_without_padding() -> None:
+    made = network(
+        Node("stem", (IMAGE,), conv(3, 4, theta=1 / 64)),
+        Node("next", ("stem",), conv(4, 2, stride=2, theta=1 / 64)),
+        Node("out", ("next",), read(2, 3)),
+    )
+    counter = counted(made, torch.ones(1, 3, 6, 5), 2, "torch", 1)
+    met = [float(layer.met) for layer in layer_synapses(made, (6, 5))]
+    assert counter.sops[1:, :, 0].tolist() == [[met[1]] * 2, [met[2]] * 2]
+    assert counter.sops[0].sum() == 0  # the image is not spikes
+
+
+def test_a_silent_network_costs_nothing() -> None:
+    made = network(Node("stem", (IMAGE,), conv(3, 4)), Node("out", ("stem",), read(4)))
+    counter = counted(made, torch.zeros(2, 3, 4, 4), 3, "torch", 2)
+    assert counter.sops.sum() == counter.spikes.sum() == 0
+    assert counter.sops.shape == (2, 3, 2)
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_only_the_steps_asked_for_are_counted(steps: int) -> None:
+    made, images = random_network(3, delays=True, signed=True)
+    slow = brute_force(reference(made, images, 4))
+    used = make_backend(made, "torch")
+    counter = OperationCounter(made, used, images.shape[-2:], steps)  # type: ignore[arg-type]
+    counter.begin(2)
+    list(simulate(made, images, [4], T=4, backend=used, watch=counter))
+    assert all(torch.equal(counter.sops[row], slow[name][:steps]) for row, name in enumerate(counter.layers))
