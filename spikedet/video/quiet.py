@@ -13,7 +13,7 @@ import cv2
 def quiet_opencv() -> None:
     """Turn the logs of OpenCV and of its FFmpeg off. Idempotent; must run before the first video is opened."""
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    cv2.setLogLevel(0)
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 
 @contextmanager

@@ -21,6 +21,9 @@ VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpe
 """File endings taken for videos, in lower case."""
 
 SCHEMES = ("rtsp", "rtsps", "http", "https", "rtmp", "srt", "udp", "tcp")
+MOST_DIGITS = 3
+"""Of a camera's index; a longer number is a file's name."""
+
 OPEN_TIMEOUT_MS = 5000
 READ_TIMEOUT_MS = 5000
 USUAL_FPS = 25.0
@@ -83,7 +86,7 @@ class Capture(Protocol):
 
 def parse_source(text: str) -> Source:
     """A camera's index, an address (``rtsp://...``) or a file, by how it is written. Raises DataError."""
-    if text.isascii() and text.isdigit():
+    if text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS:
         return Source(text, "camera")
     scheme, found, _ = text.partition("://")
     if found and scheme.lower() in SCHEMES:
@@ -166,7 +169,9 @@ class FrameReader:
             return ""
         if self.count - self.frames_read <= max(2, MISSING_SHARE * self.count):
             return ""
-        return f"{self.source}: {self.frames_read} of {self.count} frames could be read; the file is truncated or damaged"
+        return (
+            f"{self.source}: {self.frames_read} of {self.count} frames could be read; the file is truncated or damaged"
+        )
 
     def read(self) -> Frame | None:
         """The next frame; None at the end, or when the source is lost."""
