@@ -44,7 +44,7 @@ VERBS = {
         "spikedet.calibration:calibrate", "CalibrateConfig", "Stage II: calibration", "checkpoint", shared=True
     ),
     "evaluate": Verb("spikedet.evaluate:evaluate", "EvaluateConfig", "AP by time step", "checkpoints", shared=True),
-    "detect": Verb("spikedet.detect:detect", "DetectConfig", "boxes on pictures", "source"),
+    "detect": Verb("spikedet.detect:detect", "DetectConfig", "boxes on pictures, videos and cameras", "source"),
     "report": Verb("spikedet.report:report", "ReportConfig", "one HTML file about an evaluation", "run"),
     "demo": Verb("spikedet.demo:demo", "DemoConfig", "a web page: pictures, video and webcam, growing with t"),
     "publish": Verb(

@@ -33,6 +33,8 @@ LAYERS: list[set[str]] = [
         "data_check",
         "demo",
         "detect",
+        "detection_inputs",
+        "detection_outputs",
         "detector",
         "evaluate",
         "lineage",

@@ -2,7 +2,7 @@
 
 from spikedet.video.latest import LatestFrame
 from spikedet.video.reading import VIDEO_SUFFIXES, Frame, FrameReader, Source, open_frames, parse_source
-from spikedet.video.tracking import ByteTracker, Tracker
+from spikedet.video.tracking import ByteTracker, Tracker, import_trackers
 from spikedet.video.writing import VIDEO_FORMATS, VideoWriter, video_writer
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "Source",
     "Tracker",
     "VideoWriter",
+    "import_trackers",
     "open_frames",
     "parse_source",
     "video_writer",

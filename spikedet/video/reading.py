@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from spikedet.data.images import MAX_PIXELS
 from spikedet.errors import DataError
 from spikedet.video.quiet import quiet_opencv
 
-VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".ts")
+VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".gif")
 """File endings taken for videos, in lower case."""
 
 SCHEMES = ("rtsp", "rtsps", "http", "https", "rtmp", "srt", "udp", "tcp")
@@ -49,7 +50,9 @@ class Source:
     kind: Literal["file", "camera", "address"]
 
     def __str__(self) -> str:
-        return f"camera {self.text}" if self.kind == "camera" else self.text
+        if self.kind == "file":
+            return self.text
+        return f"camera {self.text}" if self.kind == "camera" else re.sub("//[^/]*@", "//***@", self.text)
 
     @property
     def name(self) -> str:

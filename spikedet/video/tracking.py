@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import supervision as sv
@@ -24,6 +24,15 @@ class Tracker(Protocol):
         """Take the boxes of the next frame; the id of each, None for one that is not (yet) on a track."""
 
 
+def import_trackers() -> Any:
+    """The package ``trackers``. Raises ConfigError where it is not installed."""
+    try:
+        import trackers
+    except ImportError as error:
+        raise ConfigError(f"tracking needs the package trackers ({error}); pip install 'spikedet[track]'") from error
+    return trackers
+
+
 class ByteTracker:
     """ByteTrack (Zhang et al., 2022) of the package ``trackers``: strong boxes first, then weak ones.
 
@@ -38,11 +47,7 @@ class ByteTracker:
     least_score = LEAST_SCORE
 
     def __init__(self, fps: float, confidence: float) -> None:
-        try:
-            from trackers import ByteTrackTracker
-        except ImportError as error:
-            raise ConfigError(f"tracking needs trackers ({error}); pip install 'spikedet[track]'") from error
-        self._tracker = ByteTrackTracker(
+        self._tracker = import_trackers().ByteTrackTracker(
             frame_rate=fps, track_activation_threshold=confidence, high_conf_det_threshold=confidence
         )
 
