@@ -46,7 +46,9 @@ VERBS = {
     "evaluate": Verb("spikedet.evaluate:evaluate", "EvaluateConfig", "AP by time step", "checkpoints", shared=True),
     "detect": Verb("spikedet.detect:detect", "DetectConfig", "boxes on pictures, videos and cameras", "source"),
     "report": Verb("spikedet.report:report", "ReportConfig", "one HTML file about an evaluation", "run"),
-    "demo": Verb("spikedet.demo:demo", "DemoConfig", "a web page: pictures, video and webcam, growing with t"),
+    "demo": Verb(
+        "spikedet.demo:demo", "DemoConfig", "a web page: pictures, video and webcam, growing with t; or a window"
+    ),
     "publish": Verb(
         "spikedet.publish:publish", "PublishConfig", "float16 weights and a model card, to give away", "checkpoint"
     ),
