@@ -179,6 +179,8 @@ class FrameReader:
     def read(self) -> Frame | None:
         """The next frame; None at the end, or when the source is lost."""
         image, self._next = self._next, None
+        if image is None and self.live:
+            image = self._decode()
         if image is None:
             return None
         self.frames_read += 1
