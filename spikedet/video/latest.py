@@ -30,9 +30,15 @@ class LatestFrame:
         self._running = threading.Event()
         self._running.set()
         self.message = ""
-        self.ended = False
+        self._over = False
         self._thread = threading.Thread(target=self._work, name="spikedet-frames", daemon=True)
         self._thread.start()
+
+    @property
+    def ended(self) -> bool:
+        """Whether no frame will be handed out any more."""
+        with self._changed:
+            return self._over and self._newest is None
 
     def next(self, timeout_s: float | None = None) -> Frame | None:
         """The newest frame that was not handed out before, waited for; None at the end or after the time.
@@ -41,7 +47,7 @@ class LatestFrame:
             Exception: what the thread died of.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._newest is not None or self.ended, timeout_s)
+            self._changed.wait_for(lambda: self._newest is not None or self._over, timeout_s)
             frame, self._newest = self._newest, None
             if frame is None and self._failure is not None:
                 raise self._failure
@@ -77,7 +83,7 @@ class LatestFrame:
         except BaseException as error:
             self._failure = error
         with self._changed:
-            self.ended = True
+            self._over = True
             self._changed.notify_all()
 
     def _read_once(self) -> bool:

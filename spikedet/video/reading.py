@@ -172,9 +172,7 @@ class FrameReader:
             return ""
         if self.count - self.frames_read <= max(2, MISSING_SHARE * self.count):
             return ""
-        return (
-            f"{self.source}: {self.frames_read} of {self.count} frames could be read; the file is truncated or damaged"
-        )
+        return f"{self.source}: truncated or damaged; {self.frames_read} of {self.count} frames could be read"
 
     def read(self) -> Frame | None:
         """The next frame; None at the end, or when the source is lost."""
