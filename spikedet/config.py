@@ -387,6 +387,30 @@ class DetectConfig(SimulationConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
+class GrowConfig(SimulationConfig):
+    """Boxes growing with time on one picture: a strip and an animation, one row per network.
+
+    Attributes:
+        source: a picture.
+        weights: spikedet checkpoints or names of shipped ones, separated by commas; each is shown after those it came
+            from, as far as they are there.
+        t: time steps to show, for example "1,2,4,8"; empty is all of them, or 8 where they are many.
+        confidence: lowest score drawn.
+        iou: overlap above which non-maximum suppression drops the weaker box.
+        layer: also plot the spikes and membrane potentials of this layer of the last of the weights.
+        out: folder for strip.png, growing.gif and raster.png.
+    """
+
+    source: str
+    weights: str = DEFAULT_WEIGHTS
+    t: str | int = ""
+    confidence: float = 0.25
+    iou: float = 0.7
+    layer: str = ""
+    out: str = "runs/grow"
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReportConfig(Checked):
     """One self-contained HTML file about an evaluation.
 

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spikedet.config import DemoConfig
-from spikedet.demo.family import Member, load_family
-from spikedet.demo.growing import as_html, look
+from spikedet.demo.growing import as_html
 from spikedet.demo.table import table_markdown
 from spikedet.demo.uploads import MAX_UPLOAD, uploaded_picture
 from spikedet.demo.webcam import make_look, webcam_html
 from spikedet.errors import ConfigError, SpikedetError
+from spikedet.family import Member, load_family, look
 from spikedet.resources import find_weights, sample_pictures
 from spikedet.visualization import plot_ap_by_t
 

@@ -14,9 +14,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from spikedet.demo.family import Member
 from spikedet.detector import Answer
 from spikedet.errors import DataError, SpikedetError
+from spikedet.family import Member
 from spikedet.visualization.draw import OKABE_ITO
 
 MAX_FRAME_BYTES = 4_000_000

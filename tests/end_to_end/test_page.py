@@ -142,8 +142,11 @@ def test_the_sample_is_there_with_every_network(page: Any, artefacts: Path) -> N
     page.screenshot(path=artefacts / "picture.png")
     titles = page.locator(".growing figcaption").all_inner_texts()
     assert [title.rsplit(" ", 2)[0] for title in titles] == [
-        "ANN", "QC-ANN, T = 4", "SNN, weights copied, T = 4", "SNN + coarse + fine, T = 4",
-    ]  # fmt: skip
+        "ANN",
+        "QC-ANN, T = 4",
+        "SNN, weights copied, Stage I, T = 4",
+        "SNN + coarse + fine, Stage I, T = 4",
+    ]
     assert shown_steps(page) == [0, 0, 4, 4]
 
 
