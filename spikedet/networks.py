@@ -5,7 +5,7 @@ ANN, QC-ANN and spiking networks are judged and shown by the same code.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -119,10 +119,7 @@ class SnnNetwork:
         for reading in simulate(
             self.network, images, steps, T=self.network.T, chunk=chunk or self._chunk, backend=self.backend
         ):
-            boxes = [reading.maps[name] for name in self.network.box_readouts]
-            classes = [reading.maps[name] for name in self.network.class_readouts]
-            strides = self.network.strides.to(boxes[0].device)
-            yield reading.t, Prediction(decode_head(boxes, classes, strides), reading.spikes)
+            yield reading.t, Prediction(decode_maps(self.network, reading.maps), reading.spikes)
 
     def predict(self, images: Tensor, steps: Sequence[int]) -> dict[int, Prediction]:
         return dict(self.stream(images, steps))
@@ -132,6 +129,12 @@ class SnnNetwork:
 
     def neurons(self) -> int | None:
         return self.network.neuron_count((self.meta.image_size, self.meta.image_size))
+
+
+def decode_maps(network: SpikingNetwork, maps: Mapping[str, Tensor]) -> Tensor:
+    """Decoded predictions ``[N, 4 + classes, A]`` of a network's read-outs, by node name (other nodes may be there)."""
+    boxes, classes = ([maps[name] for name in names] for names in (network.box_readouts, network.class_readouts))
+    return decode_head(boxes, classes, network.strides.to(boxes[0].device))
 
 
 def load_network(path: str | Path, how: SimulationConfig | None = None) -> Network:

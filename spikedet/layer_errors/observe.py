@@ -16,7 +16,6 @@ from spikedet.layer_errors.sums import LayerSums
 from spikedet.snn import Backend, Node, Readout, Simulation, SpikingConv, SpikingNetwork
 from spikedet.snn.dense import float32
 from spikedet.snn.network import Means, ann_answer, mean_forward
-from spikedet.snn.operations import SpikeOp
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ class Family:
 
 
 def _layers(network: SpikingNetwork) -> list[tuple[str, int]]:
-    return [(node.name, len(node.module.bias)) for node in network.nodes if not isinstance(node.module, SpikeOp)]
+    return [(n.name, len(n.module.bias)) for n in network.nodes if isinstance(n.module, (SpikingConv, Readout))]
 
 
 @dataclass(frozen=True)

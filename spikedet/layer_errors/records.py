@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+ANN, CLIP_ANN, QC, SNN = "ANN", "clip ANN, Stage I", "QC-ANN", "SNN"
+"""Names of the networks of a chain."""
+ANNS = (ANN, CLIP_ANN)
+
 
 @dataclass(frozen=True, kw_only=True)
 class StepErrors:
@@ -117,7 +121,7 @@ class LayerErrors:
 
 @dataclass(frozen=True, kw_only=True)
 class ApPoint:
-    """AP50:95 and AP50 in percent of one network of the chain; t is None without time."""
+    """AP50:95 and AP50 in percent of one network of the chain, None where there is nothing to find; t of the SNN."""
 
     network: str
     t: int | None

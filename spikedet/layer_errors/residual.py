@@ -1,7 +1,7 @@
 """What the residual membrane potential cannot say (section IV, equation 9, figure 4).
 
-A neuron with soft reset answers its input exactly when its residual potential u[T] ends within [0, theta); of a signed or
-asymmetric neuron the lower end is 0 and -theta / slope. Outside, a spike more or less would have been right:
+A neuron with soft reset answers its input exactly when its residual potential u[T] ends within [0, theta); of an
+asymmetric neuron the lower end is -theta / slope. Outside, a spike more or less would have been right:
 
     u[T] >= theta and fewer than T spikes       under-firing, overflow (example 2)
     u[T] < 0 and a spike that could be missing  over-firing, negative residue (example 1)
@@ -18,9 +18,7 @@ from torch import Tensor
 from spikedet.quantization.activation import per_channel
 
 
-def residual_deviation(
-    potential: Tensor, spikes: Tensor, theta: Tensor, T: int, lower: Tensor | None = None
-) -> Tensor:
+def residual_deviation(potential: Tensor, spikes: Tensor, theta: Tensor, T: int, lower: Tensor | None = None) -> Tensor:
     """How far residual potentials lie outside the range that a neuron can represent, signed, in units of theta.
 
     Args:
@@ -31,8 +29,8 @@ def residual_deviation(
         lower: ``[C]``, the negative thresholds of asymmetric neurons, which also fire down to -T; else None.
 
     Returns:
-        ``[N, C, ...]``: negative below the range, positive above it; 0 within it, and where a neuron fires in every step
-        or is silent and cannot do better.
+        ``[N, C, ...]``: negative below the range, positive above it; 0 within it, and where a neuron that fires in
+        every step or is silent cannot do better.
     """
     limit = per_channel(theta, potential.ndim)
     low = torch.zeros_like(limit) if lower is None else per_channel(lower, potential.ndim)

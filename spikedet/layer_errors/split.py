@@ -1,7 +1,7 @@
 """The conversion error of a layer, split into what causes it (section IV), signed, neuron by neuron.
 
-With x the source ANN's pre-activation, x_qc the QC-ANN's, x_snn the SNN's mean input potential, r = theta n / T the rate
-of n spikes, sigma the (leaky) ReLU, clip its clipped form and g the QC activation with T levels (equation 12):
+With x the source ANN's pre-activation, x_qc the QC-ANN's, x_snn the SNN's mean input potential, r = theta n / T the
+rate of n spikes, sigma the (leaky) ReLU, clip its clipped form and g the QC activation with T levels (equation 12):
 
     CE = clip(x) - sigma(x)                 QE = g(x) - clip(x)
     propagated = g(x_snn) - g(x)            RPE = r - g(x_snn)
