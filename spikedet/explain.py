@@ -6,8 +6,8 @@ import dataclasses
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -18,20 +18,18 @@ from spikedet.config import ExplainConfig, parse_time_steps
 from spikedet.conversion import load_spiking, to_spiking
 from spikedet.data import DetectionDataset, load_dataset
 from spikedet.data.transforms import to_input
-from spikedet.detections import Detections
 from spikedet.environment import pick_device, versions
 from spikedet.errors import CheckpointError, ConfigError
-from spikedet.evaluation import measure
 from spikedet.files import write_json, write_text
 from spikedet.layer_errors.advice import advise
-from spikedet.layer_errors.injection import ALL_BUT, ONLY, inject, ranked_layers, variants
+from spikedet.layer_errors.injection import ranked_layers
+from spikedet.layer_errors.judged import Judged
 from spikedet.layer_errors.observe import Family, LayerObserver, ann_means, snn_means
-from spikedet.layer_errors.records import ANN, CLIP_ANN, QC, SNN, ApPoint, Explanation, LayerErrors, LayerRank, Ranking
+from spikedet.layer_errors.ranking import rank_layers
+from spikedet.layer_errors.records import ANN, CLIP_ANN, QC, SNN, ApPoint, Explanation, LayerErrors, Ranking
 from spikedet.layer_errors.text import explanation_markdown
 from spikedet.lineage import require_same_classes, with_parents
 from spikedet.models import load_ann
-from spikedet.models.postprocess import to_detections
-from spikedet.networks import decode_maps
 from spikedet.progress import track
 from spikedet.snn import Backend, SpikingNetwork, make_backend
 from spikedet.visualization.error_plots import plot_explanation
@@ -105,8 +103,9 @@ class Checkpoints:
     @property
     def against(self) -> str:
         """What errors are measured against, in words."""
-        stage1 = read_meta(self.source).stage == "qc"
-        return "the clip ANN with Stage I's weights" if stage1 else "the source ANN"
+        stage = read_meta(self.source).stage
+        names = {"ann": "the source ANN", "qc": "the clip ANN with Stage I's weights"}
+        return names.get(stage, f"the clip ANN with the weights of {self.source.name}")
 
 
 def find_checkpoints(config: ExplainConfig) -> Checkpoints:
@@ -116,10 +115,14 @@ def find_checkpoints(config: ExplainConfig) -> Checkpoints:
         raise CheckpointError(
             f"{snn}: not a converted network (stage {read_meta(snn).stage}); run spikedet convert first"
         )
-    stages = {read_meta(path).stage: path for path in with_parents([snn])}
+    stages = {read_meta(path).stage: path for path in with_parents([snn])}  # of equal ones the last
     qc = Path(config.qc) if config.qc else stages.get("copied", stages.get("qc"))
     if qc is None:
         raise ConfigError(f"{snn}: the network it was calibrated from is not where it was; name it with --qc")
+    if read_meta(qc).stage in ("coarse", "fine"):
+        raise ConfigError(
+            f"--qc {qc}: its weights are calibrated; name the copied.safetensors or qc.safetensors before"
+        )
     source = Path(config.source) if config.source else stages.get("qc", stages.get("ann"))
     if source is None:
         raise ConfigError(f"{snn}: the ANN it was made from is not where it was; name it with --source")
@@ -141,21 +144,6 @@ def time_steps(asked: str | int, T: int) -> list[int]:
     if steps and steps[-1] > T:
         raise ConfigError(f"the network was converted for T = {T}; --t must lie in 1..T, got {list(steps)}")
     return sorted({T, *(steps or (2**i for i in range(T.bit_length()) if 2**i < T))})
-
-
-@dataclass
-class _Detected:
-    """Detections of several networks on the same pictures, by a key."""
-
-    network: SpikingNetwork
-    dataset: DetectionDataset
-    image_size: int
-    found: dict[tuple[str, int | str | None], list[Detections]] = field(default_factory=dict)
-
-    def add(self, key: tuple[str, int | str | None], indices: Sequence[int], outputs: Mapping[str, Tensor]) -> None:
-        images_hw = [self.dataset.samples[i].image_hw for i in indices]
-        decoded = decode_maps(self.network, outputs)
-        self.found.setdefault(key, []).extend(to_detections(decoded, self.image_size, images_hw))
 
 
 class _Run:
@@ -188,44 +176,31 @@ class _Run:
     def observe(self) -> tuple[tuple[LayerErrors, ...], tuple[ApPoint, ...]]:
         """Errors of every layer, and the AP of the chain, in one pass over the pictures."""
         observer, T = LayerObserver(self.family), self.snn.T
-        detected = _Detected(self.snn, self.dataset, self.meta.image_size)
+        judged = Judged(self.snn, self.dataset, self.meta.image_size)
         for indices, images in self._batches(self.dataset, f"errors on {len(self.dataset)} pictures"):
             said = {name: ann_means(network, images, None) for name, network in self.anns.items()}
             started = time.perf_counter()
             qc = ann_means(self.family.qc, images, T)
-            detected.add((QC, None), indices, qc.outputs)
+            judged.add((QC, None), indices, qc.outputs)
             self._ann_seconds += (time.perf_counter() - started) / len(self.dataset)
             for name, means in said.items():
-                detected.add((name, None), indices, means.outputs)
+                judged.add((name, None), indices, means.outputs)
             source = next(means for name, means in reversed(said.items()) if self.anns[name] is self.family.source)
             for snn in snn_means(self.snn, images, self.steps, self.backend, self.config.chunk or None):
                 observer.add(source, qc, snn)
-                detected.add((SNN, snn.t), indices, snn.means.outputs)
-        keys = [*((name, None) for name in self.anns), (QC, None), *((SNN, t) for t in self.steps)]
-        measures = {key: measure(self.dataset, detected.found[key]) for key in keys}
-        chain = tuple(ApPoint(network=n, t=t, AP=m.AP, AP50=m.AP50) for (n, t), m in measures.items())
+                judged.add((SNN, snn.t), indices, snn.means.outputs)
+        measures = judged.measures()
+        order = [*((name, None) for name in self.anns), (QC, None), *((SNN, t) for t in self.steps)]
+        chain = tuple(ApPoint(network=n, t=t, AP=measures[n, t].AP, AP50=measures[n, t].AP50) for n, t in order)
         return observer.results(), chain
 
-    @torch.no_grad()
     def rank(self) -> Ranking | None:
-        """AP with the residual error of each layer alone, and with all but its; None without objects to find."""
+        """The layers by what their residual errors cost; an estimate is printed first."""
         dataset = self.dataset.subset(range(min(self.config.rank_images, len(self.dataset))))
-        layers, T = ranked_layers(self.snn), self.snn.T
-        about = 1.5 * len(layers) * len(dataset) * self._ann_seconds  # half of a network is known, on average
-        what = f"{len(layers)} layers on {len(dataset)} pictures"
+        count = len(ranked_layers(self.snn))
+        about = 1.5 * count * len(dataset) * self._ann_seconds  # of a variant half is known, on average
+        what = f"{count} layers on {len(dataset)} pictures"
         print(f"ranking {what}: about {about:.0f} s (--rank-images 0 leaves it out)", flush=True)
-        detected = _Detected(self.snn, dataset, self.meta.image_size)
-        for indices, images in self._batches(dataset, f"ranking on {len(dataset)} pictures"):
-            (snn,) = snn_means(self.snn, images, [T], self.backend, self.config.chunk or None)
-            detected.add(("all", None), indices, snn.means.outputs)
-            detected.add(("none", None), indices, inject(self.snn, images, T, {}).outputs)
-            for layer, kind, outputs in variants(self.snn, images, snn.means, T):
-                detected.add((layer, kind), indices, outputs)
-        aps = {key: measure(dataset, found).AP for key, found in detected.found.items()}
-        known = {key: ap for key, ap in aps.items() if ap is not None}
-        if len(known) < len(aps):
-            return None
-        none, everything = known["none", None], known["all", None]
-        ranks = [LayerRank(layer=layer, only=known[layer, ONLY], all_but=known[layer, ALL_BUT]) for layer in layers]
-        ranks.sort(key=lambda rank: rank.only - rank.all_but)
-        return Ranking(images=len(dataset), none=none, all=everything, layers=tuple(ranks))
+        batches = self._batches(dataset, f"ranking {what}")
+        chunk = self.config.chunk or None
+        return rank_layers(self.snn, self.backend, dataset, batches, self.meta.image_size, chunk)

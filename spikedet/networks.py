@@ -5,7 +5,7 @@ ANN, QC-ANN and spiking networks are judged and shown by the same code.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -19,7 +19,7 @@ from spikedet.conversion import load_spiking
 from spikedet.environment import pick_device
 from spikedet.errors import ConfigError
 from spikedet.models import ClipDetector, as_qc, load_ann
-from spikedet.models.postprocess import decode_head
+from spikedet.models.postprocess import decode_maps
 from spikedet.snn import SpikingNetwork, make_backend, simulate
 from spikedet.snn.memory import estimate_bytes
 
@@ -129,12 +129,6 @@ class SnnNetwork:
 
     def neurons(self) -> int | None:
         return self.network.neuron_count((self.meta.image_size, self.meta.image_size))
-
-
-def decode_maps(network: SpikingNetwork, maps: Mapping[str, Tensor]) -> Tensor:
-    """Decoded predictions ``[N, 4 + classes, A]`` of a network's read-outs, by node name (other nodes may be there)."""
-    boxes, classes = ([maps[name] for name in names] for names in (network.box_readouts, network.class_readouts))
-    return decode_head(boxes, classes, network.strides.to(boxes[0].device))
 
 
 def load_network(path: str | Path, how: SimulationConfig | None = None) -> Network:

@@ -6,6 +6,14 @@ from collections.abc import Iterator
 
 from spikedet.layer_errors.records import ANNS, QC, SNN, ApPoint, Explanation, LayerErrors
 
+WORDS = {
+    "clipping": "clipping",
+    "quantization": "quantization",
+    "propagated_qc": "what the QC-ANN's earlier layers have quantized and clipped",
+    "propagated_snn": "what the SNN's earlier layers have sent wrongly",
+    "under_firing": "under-firing",
+    "over_firing": "over-firing",
+}
 RPE = ("under_firing", "over_firing")
 WORTH_SAYING = 0.02
 """Residual error below this fraction of a layer's signal (mean squares) is left alone."""
@@ -76,9 +84,9 @@ def _residual_sentence(layer: LayerErrors) -> str:
     way, share, spikes = ("under", residual.fewer, "few") if under else ("over", residual.more, "many")
     part = 100 * last.relative(f"{way}_firing") / last.relative(*RPE)
     return (
-        f"layer {layer.layer}: residual error is {100 * last.relative(*RPE):.1f} % of its signal, {part:.0f} % of that by "
-        f"{way}-firing ({100 * share:.1f} % of its neurons fire too {spikes} spikes, {residual.spikes_mean:.1f} on average "
-        f"and up to {residual.spikes_max:.0f})"
+        f"layer {layer.layer}: residual error is {100 * last.relative(*RPE):.1f} % of its signal, {part:.0f} % of that "
+        f"by {way}-firing ({100 * share:.1f} % of its neurons fire too {spikes} spikes; those with residual error are "
+        f"{residual.spikes_mean:.1f} spikes off on average and up to {residual.spikes_max:.0f})"
     )
 
 
@@ -100,15 +108,11 @@ def _of_ranking(found: Explanation) -> Iterator[str]:
         return
     total, worst = ranking.none - ranking.all, ranking.layers[0]
     alone, without = ranking.none - worst.only, worst.all_but - ranking.all
-    if total >= POINTS and max(alone, without) > 0:
+    if worst.moved > 0:
         yield (
-            f"all residual errors together cost {total:.1f} points of AP50:95 on {ranking.images} pictures; layer "
-            f"{worst.layer} matters most: alone it costs {alone:.1f}, and without its own error {without:.1f} come back"
-        )
-    elif total <= -POINTS:
-        yield (
-            f"on {ranking.images} pictures the residual errors win {-total:.1f} points of AP50:95: the weights have "
-            "been adapted to them"
+            f"the residual error of layer {worst.layer} moves the answers most, {100 * worst.moved:.0f} % of what all "
+            f"together do; on {ranking.images} pictures all cost {total:.1f} points of AP50:95, it alone {alone:.1f}, "
+            f"and without it {without:.1f} come back"
         )
 
 
@@ -119,6 +123,7 @@ def _of_time(found: Explanation) -> Iterator[str]:
         if len(layer.steps) < 2 or good is layer.steps[0]:
             continue
         first, last = layer.steps[0], layer.last
+        term = max(first.shares, key=lambda name: first.shares[name])
         until = (
             f"reaches {good.cosine:.3f} at t = {good.t}"
             if good is not None
@@ -126,7 +131,7 @@ def _of_time(found: Explanation) -> Iterator[str]:
         )
         yield (
             f"read out early, layer {layer.layer} is the furthest from the QC-ANN: cosine {first.cosine:.3f} at "
-            f"t = {first.t}; it {until}"
+            f"t = {first.t}, where {100 * first.shares[term]:.0f} % of its error is {WORDS[term]}; it {until}"
         )
 
 

@@ -18,14 +18,17 @@ RESIDUAL = (
     "pictures; with a residual potential below 0 or at theta and above, silent and saturated ones included. Deviation: "
     "how far it lies outside what the neuron can represent, in theta. Spikes: too few or too many, of neurons with RPE."
 )
+STEPS = "Mean square of RPE, in % of the mean square of the source's activation: under-firing + over-firing."
 COSINE = "Cosine similarity of the SNN's rates and the QC-ANN's activations (logits in read-outs), by steps read out."
 THETA = (
     "Positive pre-activations of the QC-ANN in units of theta, by percent (4 stands for all above); neurons, in %, "
-    "above theta, that fire in every step or never, beside those whose QC activation is theta or 0; channels without a spike."
+    "above theta, that fire in every step or never, beside those whose QC activation is theta or 0; channels without "
+    "spikes."
 )
 RANK = (
-    "AP50:95 with the residual error of one layer alone, and of all but one. The network with none is the QC-ANN with "
-    "the SNN's weights, with all it is the SNN."
+    "The residual error of one layer alone: how far it moves the read-outs (mean square, in % of what all together "
+    "do), and AP50:95 with it alone and with all but it; on few pictures a point of AP is noise. The network with none "
+    "is the QC-ANN with the SNN's weights, with all it is the SNN."
 )
 
 
@@ -43,6 +46,7 @@ def explanation_markdown(found: Explanation) -> str:
         parts += [f"## Layers by cost, {found.ranking.images} pictures", RANK, ranking_table(found.ranking)]
     parts += [f"## Error at t = {found.T}", SPLIT, error_table(found.layers)]
     parts += ["## Residual potentials", RESIDUAL, residual_table(found.spiking)]
+    parts += ["## Residual error by step", STEPS, step_table(found.spiking)]
     parts += ["## Similarity by step", COSINE, cosine_table(found.layers)]
     parts += ["## Thresholds", THETA, theta_table(found.spiking)]
     return "\n\n".join(parts) + "\n"
@@ -60,9 +64,10 @@ def chain_table(chain: Sequence[ApPoint]) -> str:
 
 
 def ranking_table(ranking: Ranking) -> str:
-    lines = [["none", _ap(ranking.none), "-"]]
-    lines += [[rank.layer, _ap(rank.only), _ap(rank.all_but)] for rank in ranking.layers]
-    return table(("layer", "its error alone", "all but its error"), [*lines, ["all", _ap(ranking.all), "-"]])
+    lines = [["none", "0.0", _ap(ranking.none), "-"]]
+    lines += [[r.layer, _percent(r.moved), _ap(r.only), _ap(r.all_but)] for r in ranking.layers]
+    head = ("residual error of", "moves read-outs, %", "AP50:95, it alone", "AP50:95, all but it")
+    return table(head, [*lines, ["all", "100.0", _ap(ranking.all), "-"]])
 
 
 def error_table(layers: Sequence[LayerErrors]) -> str:
@@ -90,10 +95,21 @@ def residual_table(layers: Sequence[LayerErrors]) -> str:
     return table((*head, "spikes, mean", "max"), lines)
 
 
+def step_table(layers: Sequence[LayerErrors]) -> str:
+    lines = []
+    for layer in layers:
+        pairs = [(100 * s.relative("under_firing"), 100 * s.relative("over_firing")) for s in layer.steps]
+        lines.append([layer.layer, *(f"{under:.2f} + {over:.2f}" for under, over in pairs)])
+    return table(("layer", *_step_names(layers)), lines)
+
+
+def _step_names(layers: Sequence[LayerErrors]) -> list[str]:
+    return [f"t = {step.t}" for step in layers[0].steps] if layers else []
+
+
 def cosine_table(layers: Sequence[LayerErrors]) -> str:
-    steps = [step.t for step in layers[0].steps] if layers else []
     lines = [[layer.layer, *(f"{step.cosine:.4f}" for step in layer.steps)] for layer in layers]
-    return table(("layer", *(f"t = {t}" for t in steps)), lines)
+    return table(("layer", *_step_names(layers)), lines)
 
 
 def theta_table(layers: Sequence[LayerErrors]) -> str:
