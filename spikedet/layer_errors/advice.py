@@ -44,17 +44,22 @@ def chain_losses(chain: tuple[ApPoint, ...]) -> tuple[float | None, float | None
     )
 
 
+def _points(lost: float) -> str:
+    """``costs 1.5 points``, or ``wins`` them."""
+    return f"{'wins' if round(lost, 1) < 0 else 'costs'} {abs(lost):.1f} points"
+
+
 def _of_the_chain(found: Explanation) -> Iterator[str]:
     to_qc, to_snn = chain_losses(found.chain)
     if to_qc is not None and to_snn is not None and max(to_qc, to_snn) >= POINTS:
         larger = "quantization and clipping" if to_qc > to_snn else "residual error"
         yield (
-            f"ANN to QC-ANN costs {to_qc:.1f} points of AP50:95 and QC-ANN to SNN {to_snn:.1f} on these pictures: "
-            f"{larger} is the larger part"
+            f"ANN to QC-ANN {_points(to_qc)} and QC-ANN to SNN {_points(to_snn)} of AP50:95 on these pictures: {larger} "
+            "is the larger part"
         )
     if to_qc is not None and to_qc >= POINTS:
         more = "a longer one (--epochs), or a larger T" if found.finetuned else "spikedet finetune, or a larger T"
-        yield f"quantization and clipping at T = {found.T} cost {to_qc:.1f} points: Stage I is what helps, {more}"
+        yield f"against quantization and clipping at T = {found.T} Stage I helps: {more}"
 
 
 def _of_residuals(found: Explanation) -> Iterator[str]:
@@ -111,8 +116,8 @@ def _of_ranking(found: Explanation) -> Iterator[str]:
     if worst.moved > 0:
         yield (
             f"the residual error of layer {worst.layer} moves the answers most, {100 * worst.moved:.0f} % of what all "
-            f"together do; on {ranking.images} pictures all cost {total:.1f} points of AP50:95, it alone {alone:.1f}, "
-            f"and without it {without:.1f} come back"
+            f"together do; on {ranking.images} pictures all together {_points(total)} of AP50:95, it alone "
+            f"{_points(alone)}, as part of the whole {_points(without)}"
         )
 
 
