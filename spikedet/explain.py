@@ -203,4 +203,7 @@ class _Run:
         print(f"ranking {what}: about {about:.0f} s (--rank-images 0 leaves it out)", flush=True)
         batches = self._batches(dataset, f"ranking {what}")
         chunk = self.config.chunk or None
-        return rank_layers(self.snn, self.backend, dataset, batches, self.meta.image_size, chunk)
+        ranking = rank_layers(self.snn, self.backend, dataset, batches, self.meta.image_size, chunk)
+        if ranking is None:
+            print("there is no object to find on these pictures: layers cannot be ranked", flush=True)
+        return ranking

@@ -54,8 +54,8 @@ def _of_the_chain(found: Explanation) -> Iterator[str]:
     if to_qc is not None and to_snn is not None and max(to_qc, to_snn) >= POINTS:
         larger = "quantization and clipping" if to_qc > to_snn else "residual error"
         yield (
-            f"ANN to QC-ANN {_points(to_qc)} and QC-ANN to SNN {_points(to_snn)} of AP50:95 on these pictures: {larger} "
-            "is the larger part"
+            f"ANN to QC-ANN {_points(to_qc)} and QC-ANN to SNN {_points(to_snn)} of AP50:95 on these pictures: "
+            f"{larger} is the larger part"
         )
     if to_qc is not None and to_qc >= POINTS:
         more = "a longer one (--epochs), or a larger T" if found.finetuned else "spikedet finetune, or a larger T"

@@ -154,7 +154,9 @@ def test_cosine_of_silent_maps() -> None:
     assert pairs == pytest.approx([1, 0, 1, -1], abs=1e-12)
 
 
-@given(st.lists(EIGHTHS, min_size=4, max_size=4), st.lists(EIGHTHS, min_size=4, max_size=4), st.sampled_from([0.5, 4.0]))
+@given(
+    st.lists(EIGHTHS, min_size=4, max_size=4), st.lists(EIGHTHS, min_size=4, max_size=4), st.sampled_from([0.5, 4.0])
+)
 def test_cosine_does_not_see_scale(a: list[float], b: list[float], scale: float) -> None:
     first, second = maps(a), maps(b)
     found = cosine(first, second)

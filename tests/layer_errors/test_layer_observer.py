@@ -13,7 +13,7 @@ from spikedet.errors import ConfigError
 from spikedet.layer_errors.observe import Family, LayerObserver, ann_means, snn_means
 from spikedet.layer_errors.records import LayerErrors
 from spikedet.layer_errors.split import TERMS
-from spikedet.snn import make_backend, qc_forward
+from spikedet.snn import make_backend, qc_forward, simulate
 from spikedet.snn.dense import TorchBackend
 from spikedet.snn.layers import broadcast
 
@@ -53,6 +53,15 @@ def test_means_are_those_of_the_trains(how: dict[str, Any], backend: str) -> Non
             assert torch.equal(snn.means.outputs["max"], sent["max"][: snn.t].mean(0))
         assert all(torch.equal(found[-1].potentials[name], u) for name, u in potentials.items())
         assert found[0].potentials == {}
+
+
+@pytest.mark.parametrize("how", KINDS, ids=str)
+def test_read_outs_are_those_of_the_simulation(how: dict[str, Any]) -> None:
+    torch.manual_seed(6)
+    network, images = branching(**how), pictures()
+    expected = {reading.t: reading.maps for reading in simulate(network, images, [1, 2, 4], T=4)}
+    for snn in snn_means(network, images, [1, 2, 4], TorchBackend(network)):
+        assert all(torch.equal(snn.means.outputs[name], logits) for name, logits in expected[snn.t].items())
 
 
 @pytest.mark.parametrize("how", KINDS, ids=str)
