@@ -101,23 +101,24 @@ def _remedy(found: Explanation, *, too_few: bool) -> str:
         "coarse": "run the fine calibration too (spikedet calibrate --fine)",
         "fine": "calibrate with more --images or --passes 2",
     }[found.stage]
+    delay = "a longer --delay" if found.delay else "--delay"
     if too_few:
-        return f"{stage2}, which raises u[0] here, or give it time to catch up (a larger T or --delay)"
+        return f"{stage2}, which raises u[0] here, or give it time to catch up (a larger T or {delay})"
     taken_back = " or convert with --neuron signed, which takes spikes back," if found.neuron == "if" else ""
-    return f"{stage2},{taken_back} or let it wait before it fires (--delay)"
+    return f"{stage2},{taken_back} or let it wait before it fires ({delay})"
 
 
 def _of_ranking(found: Explanation) -> Iterator[str]:
     ranking = found.ranking
     if ranking is None or not ranking.layers:
         return
-    total, worst = ranking.none - ranking.all, ranking.layers[0]
-    alone, without = ranking.none - worst.only, worst.all_but - ranking.all
+    worst = ranking.layers[0]
+    everything, alone, others = (ap - ranking.none + 0.0 for ap in (ranking.all, worst.only, worst.all_but))
     if worst.moved > 0:
         yield (
             f"the residual error of layer {worst.layer} moves the answers most, {100 * worst.moved:.0f} % of what all "
-            f"together do; on {ranking.images} pictures all together {_points(total)} of AP50:95, it alone "
-            f"{_points(alone)}, as part of the whole {_points(without)}"
+            f"together do; on {ranking.images} pictures AP50:95 changes by {alone:+.1f} points with it alone, by "
+            f"{others:+.1f} with all others and by {everything:+.1f} with all"
         )
 
 

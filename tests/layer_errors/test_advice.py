@@ -39,6 +39,7 @@ def test_over_firing(neuron: str) -> None:
     (said,) = advise(explanation(worst, neuron=neuron))
     assert "100 % of that by over-firing (50.0 % of its neurons fire too many spikes" in said
     assert ("--neuron signed" in said) == (neuron == "if")
+    assert ("a longer --delay" in advise(explanation(worst, neuron=neuron, delay=2))[0]) and "longer" not in said
 
 
 def test_the_worst_layers_come_first_and_a_remedy_is_said_once() -> None:
@@ -92,8 +93,8 @@ def test_the_layer_that_moves_the_answers_most() -> None:
     )
     (said,) = advise(explanation(ranking=ranking(*ranks)))
     assert said == (
-        "the residual error of layer b moves the answers most, 60 % of what all together do; on 4 pictures all "
-        "together costs 5.0 points of AP50:95, it alone costs 2.0 points, as part of the whole wins 1.0 points"
+        "the residual error of layer b moves the answers most, 60 % of what all together do; on 4 pictures "
+        "AP50:95 changes by -2.0 points with it alone, by -6.0 with all others and by -5.0 with all"
     )
     still = LayerRank(layer="b", moved=0.0, only=50.0, all_but=50.0)
     assert "nothing to do" in advise(explanation(ranking=ranking(still)))[0]
