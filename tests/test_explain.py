@@ -76,8 +76,8 @@ def test_ap_is_that_of_evaluate(found: dict[str, Any], tmp_path: Path) -> None:
     )
     rows = {(row.stage, row.finetuned, row.t): row.AP for row in evaluate(config)}
     known = {(point["network"], point["t"]): point["AP"] for point in found["chain"]}
-    # At t = 1 many scores are equal, and the AP of those depends on the order of the pictures. BN is folded here and not
-    # there, which moves some pre-activations of the QC-ANN over a rounding boundary.
+    # At t = 1 many scores are equal, and the AP of those depends on the order of the pictures. BN is folded here and
+    # not there, which moves some pre-activations of the QC-ANN over a rounding boundary.
     assert known["ANN", None] == pytest.approx(rows["ann", False, None], abs=1e-6)
     assert known["clip ANN, Stage I", None] == pytest.approx(rows["ann", True, None], abs=1e-6)
     assert known["QC-ANN", None] == pytest.approx(rows["qc", True, T], rel=0.02)

@@ -1,13 +1,13 @@
 """What the residual membrane potential cannot say (section IV, equation 9, figure 4).
 
-A neuron with soft reset answers its input exactly when its residual potential u[T] ends within [0, theta); of an
-asymmetric neuron the lower end is -theta / slope. Outside, a spike more or less would have been right:
+An IF or signed IF neuron with u[0] = theta / 2 answers g of its mean input if its residual potential u[T] ends within
+[0, theta); of an asymmetric neuron the lower end is -theta / slope. Outside, a spike more or less would have been right:
 
     u[T] >= theta and fewer than T spikes       under-firing, overflow (example 2)
     u[T] < 0 and a spike that could be missing  over-firing, negative residue (example 1)
 
-A neuron that fires in every step, and one that is silent, cannot do better: those are clipped, which is not RPE. With
-u[0] = theta / 2 an IF neuron's rate differs from g at its mean input by clip(n + floor(u[T] / theta), 0, T) - n spikes.
+A neuron that fires in every step, and one that is silent, cannot do better: those are clipped, which is not RPE. So the
+rate differs from g by clip(n + floor(u[T] / theta), 0, T) - n spikes.
 """
 
 from __future__ import annotations

@@ -89,7 +89,7 @@ def plot_cosine(found: Explanation, path: Path) -> Path:
         for index, (t, marker, colour) in enumerate(zip(steps, cycle(MARKERS), cycle(OKABE_ITO))):
             values = [layer.steps[index].cosine for layer in found.layers]
             axes.plot(range(len(values)), values, marker=marker, markersize=4, color=colour, label=f"t = {t}")
-        axes.set(ylabel="cosine similarity, QC-ANN and SNN")
+        axes.set(ylabel="cosine similarity", title="QC-ANN's activations and SNN's rates by steps read out")
         name_layers(axes, [layer.layer for layer in found.layers])
     return path
 
@@ -106,7 +106,7 @@ def plot_thetas(found: Explanation, path: Path) -> Path:
         for percent, marker, colour in zip(uses[0].quantiles, MARKERS, OKABE_ITO[1:], strict=False):
             axes.plot([use.quantiles[percent] for use in uses], marker, color=colour, label=f"{percent} %")
         axes.axhline(1, color="black", linewidth=1, label="theta")
-        axes.set(ylabel="pre-activation of the QC-ANN / theta")
+        axes.set(ylabel="pre-activation / theta", title="Positive pre-activations of the QC-ANN against theta")
         name_layers(axes, [layer.layer for layer in found.spiking])
     return path
 

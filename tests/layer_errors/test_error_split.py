@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from hypothesis import given
@@ -99,6 +101,17 @@ def test_the_residual_potential_says_which_spikes_are_wrong(v: list[float], thet
     assert torch.all((deviation < 0) == (expected < count))
     if bool((u != theta).all()):
         assert torch.all((deviation > 0) == (expected > count))
+
+
+@given(st.lists(EIGHTHS, min_size=1, max_size=16), THETAS)
+def test_a_signed_neuron_too(v: list[float], theta: float) -> None:
+    T, limit = len(v), torch.tensor([theta], dtype=torch.float64)
+    u, count = torch.full((1, 1, 1, 1), theta / 2, dtype=torch.float64), torch.zeros(1, 1, 1, 1, dtype=torch.float64)
+    for current in v:
+        _, u, count = signed_if_step(torch.full_like(u, current), u, count, limit)
+    expected = math.floor(sum(v) / theta + 0.5)
+    within = min(max(expected, 0), T) - float(count)
+    assert within == min(max(float(count) + math.floor(float(u) / theta), 0), T) - float(count)
 
 
 @given(st.lists(EIGHTHS, min_size=1, max_size=8), THETAS, WINDOWS, st.sampled_from(["if", "signed", "asymmetric"]))
