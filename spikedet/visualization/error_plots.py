@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import cycle
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from spikedet.layer_errors.records import SNN, Explanation
 from spikedet.layer_errors.sums import PER_THETA
 from spikedet.visualization.curves import MARKERS, OKABE_ITO
 from spikedet.visualization.figure import name_layers, new_figure
+
+Plot = Callable[[Explanation, Path], Path]
 
 LABELS = {
     "clipping": "CE",
@@ -23,17 +26,27 @@ LABELS = {
 
 
 def plot_explanation(found: Explanation, folder: Path) -> list[Path]:
-    """Every picture, as ``explain-*.png`` in a folder; returns their paths in the order in which to read them."""
-    paths = [plot_chain(found, folder / "explain-1-ap.png")] if any(p.AP is not None for p in found.chain) else []
-    if found.ranking is not None:
-        paths.append(plot_ranking(found, folder / "explain-2-ranking.png"))
-    paths.append(plot_split(found, folder / "explain-3-split.png"))
-    if found.spiking:
-        paths.append(plot_residual(found, folder / "explain-4-residual.png"))
-    paths.append(plot_cosine(found, folder / "explain-5-cosine.png"))
-    if found.spiking:
-        paths.append(plot_thetas(found, folder / "explain-6-theta.png"))
-    return paths
+    """Every picture that there is something for, as ``explain-*.png`` in a folder.
+
+    A picture that an earlier explanation has left there and that this one has nothing for is removed.
+
+    Returns:
+        Their paths, in the order in which to read them.
+    """
+    judged = any(point.AP is not None for point in found.chain)
+    plots: list[tuple[str, Plot, bool]] = [
+        ("1-ap", plot_chain, judged),
+        ("2-ranking", plot_ranking, found.ranking is not None),
+        ("3-split", plot_split, True),
+        ("4-residual", plot_residual, bool(found.spiking)),
+        ("5-cosine", plot_cosine, True),
+        ("6-theta", plot_thetas, bool(found.spiking)),
+    ]
+    drawn = [plot(found, folder / f"explain-{name}.png") for name, plot, wanted in plots if wanted]
+    for name, _, wanted in plots:
+        if not wanted:
+            (folder / f"explain-{name}.png").unlink(missing_ok=True)
+    return drawn
 
 
 def plot_split(found: Explanation, path: Path) -> Path:

@@ -41,6 +41,14 @@ def test_pictures_are_written(found: Explanation, drawn: list[str], tmp_path: Pa
         assert image.imread(path).std() > 0.01
 
 
+def test_pictures_of_an_earlier_explanation_do_not_stay(tmp_path: Path) -> None:
+    plot_explanation(WHOLE, tmp_path)
+    other = tmp_path / "ap_by_t.png"
+    other.write_text("")
+    plot_explanation(explanation(), tmp_path)
+    assert not (tmp_path / "explain-2-ranking.png").exists() and other.exists()
+
+
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(SpikedetError, match="cannot write here"):
