@@ -68,7 +68,7 @@ _POSITIVE = frozenset(
 _NOT_NEGATIVE = frozenset(
     {"warmup_epochs", "close_mosaic", "weight_decay", "theta_lr_factor", "delay", "patience", "limit", "theta_images"}
     | {"distill"}
-    | {"workers", "seed", "val", "test", "chunk", "stable_steps", "pictures"}
+    | {"workers", "seed", "val", "test", "chunk", "stable_steps", "pictures", "rank_images"}
 )
 _FRACTIONS = frozenset(["held_out", "noise", "mosaic", "mixup", "confidence", "iou", "lr_final"])
 _CHOICES: dict[str, Any] = {
@@ -408,6 +408,41 @@ class GrowConfig(SimulationConfig):
     iou: float = 0.7
     layer: str = ""
     out: str = "runs/grow"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExplainConfig(SimulationConfig):
+    """The error of a converted network layer by layer, what it costs, and what to do about it.
+
+    Attributes:
+        checkpoint: a converted network.
+        qc: its QC-ANN, as the network with copied weights or as Stage I's; empty finds it through the checkpoint.
+        source: the ANN that errors are measured against; empty finds it through the checkpoint: the clip ANN with Stage
+            I's weights or, without Stage I, the source ANN.
+        data: empty takes the checkpoint's training data.
+        split: empty takes the checkpoint's training split.
+        skip_bad: leave out broken pictures and annotations; as in training.
+        images: pictures, drawn from the split.
+        t: time steps to look at, for example "1,2,4"; empty takes powers of two. T is always looked at.
+        batch: pictures simulated together.
+        rank_images: how many of the pictures rank the layers by AP with each one's residual error alone, and without;
+            0 leaves that out.
+        seed: of the draw.
+        out: folder for explain.json, explain.md and the plots; that of an evaluation puts them into its report.
+    """
+
+    checkpoint: str
+    qc: str = ""
+    source: str = ""
+    data: str = ""
+    split: str = ""
+    skip_bad: bool = False
+    images: int = 64
+    t: str | int = ""
+    batch: int = 2
+    rank_images: int = 16
+    seed: int = 0
+    out: str = "runs/explain"
 
 
 @dataclass(frozen=True, kw_only=True)

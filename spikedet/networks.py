@@ -19,7 +19,7 @@ from spikedet.conversion import load_spiking
 from spikedet.environment import pick_device
 from spikedet.errors import ConfigError
 from spikedet.models import ClipDetector, as_qc, load_ann
-from spikedet.models.postprocess import decode_head
+from spikedet.models.postprocess import decode_maps
 from spikedet.snn import SpikingNetwork, make_backend, simulate
 from spikedet.snn.memory import estimate_bytes
 
@@ -119,10 +119,7 @@ class SnnNetwork:
         for reading in simulate(
             self.network, images, steps, T=self.network.T, chunk=chunk or self._chunk, backend=self.backend
         ):
-            boxes = [reading.maps[name] for name in self.network.box_readouts]
-            classes = [reading.maps[name] for name in self.network.class_readouts]
-            strides = self.network.strides.to(boxes[0].device)
-            yield reading.t, Prediction(decode_head(boxes, classes, strides), reading.spikes)
+            yield reading.t, Prediction(decode_maps(self.network, reading.maps), reading.spikes)
 
     def predict(self, images: Tensor, steps: Sequence[int]) -> dict[int, Prediction]:
         return dict(self.stream(images, steps))

@@ -31,7 +31,8 @@ def strip(image_rgb: Picture, rows: Sequence[Row], class_names: Sequence[str], s
     """
     shown, ratio = _shown(image_rgb, side)
     steps = _steps(rows)
-    bands, timeless = [], []
+    bands: list[Picture] = []
+    timeless: list[Picture] = []
     for title, found in rows:
         tiles = [_tile(shown, found[t].scaled(ratio), class_names, t) for t in [0, *steps] if t in found]
         (timeless if 0 in found else bands).append(_titled(title, _side_by_side(tiles)))
