@@ -44,7 +44,7 @@ VERBS = {
         "spikedet.calibration:calibrate", "CalibrateConfig", "Stage II: calibration", "checkpoint", shared=True
     ),
     "evaluate": Verb("spikedet.evaluate:evaluate", "EvaluateConfig", "AP by time step", "checkpoints", shared=True),
-    "detect": Verb("spikedet.detect:detect", "DetectConfig", "boxes on pictures", "source"),
+    "detect": Verb("spikedet.detect:detect", "DetectConfig", "boxes on pictures, videos and cameras", "source"),
     "grow": Verb("spikedet.grow:grow", "GrowConfig", "a strip and an animation of boxes growing with t", "source"),
     "explain": Verb(
         "spikedet.explain:explain", "ExplainConfig", "the error of a converted network by layer", "checkpoint"

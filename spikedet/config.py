@@ -20,6 +20,7 @@ MaxPoolRule = Literal["count", "gate", "or"]
 Pool = Literal["max", "average"]
 DownloadName = Literal["voc"]
 LayoutName = Literal["voc", "yolo", "coco"]
+VideoFormat = Literal["mp4", "webm", "gif"]
 
 
 def _check(ok: bool, name: str, expected: str, value: Any) -> None:
@@ -63,12 +64,13 @@ _POSITIVE = frozenset(
         "train",
         "side",
         "port",
+        "every",
     }
 )
 _NOT_NEGATIVE = frozenset(
     {"warmup_epochs", "close_mosaic", "weight_decay", "theta_lr_factor", "delay", "patience", "limit", "theta_images"}
     | {"distill"}
-    | {"workers", "seed", "val", "test", "chunk", "stable_steps", "pictures", "rank_images"}
+    | {"workers", "seed", "val", "test", "chunk", "stable_steps", "pictures", "rank_images", "frames"}
 )
 _FRACTIONS = frozenset(["held_out", "noise", "mosaic", "mixup", "confidence", "iou", "lr_final"])
 _CHOICES: dict[str, Any] = {
@@ -84,6 +86,7 @@ _CHOICES: dict[str, Any] = {
     "to": LayoutName,
     "mode": Mode,
     "backend": BackendName,
+    "video_format": VideoFormat,
 }
 
 
@@ -365,16 +368,22 @@ DEFAULT_WEIGHTS = "tiny-yolo-voc-t8"
 
 @dataclass(frozen=True, kw_only=True)
 class DetectConfig(SimulationConfig):
-    """Boxes on pictures.
+    """Boxes on pictures, videos and cameras.
 
     Attributes:
-        source: a picture or a folder of pictures.
+        source: a picture, a video, a folder of them (subfolders too), a camera's index, or an address (rtsp, http).
         weights: any spikedet checkpoint, or the name of one that ships with the package.
         t: time step to read out, or several ("2,4,8"); empty is the network's T.
         confidence: lowest score drawn and written.
         iou: overlap above which non-maximum suppression drops the weaker box.
         stable_steps: stop a picture once its boxes have stayed the same for this many steps; 0 never stops early.
-        out: folder for the drawn pictures and detections.json.
+        every: of a video, look at each n-th frame only.
+        frames: of a video or camera, stop after looking at this many frames; 0 goes on to the end, or until Ctrl-C.
+        track: follow boxes through a video by ByteTrack; needs spikedet[track].
+        video_format: of drawn videos; "gif" is for short ones.
+        save_json: also write results.json in COCO's results format, with results_images.json to read it by.
+        save_txt: also write labels/NAME.txt in YOLO's label format.
+        out: folder for the drawn pictures and videos and detections.json.
     """
 
     source: str
@@ -383,6 +392,12 @@ class DetectConfig(SimulationConfig):
     confidence: float = 0.25
     iou: float = 0.7
     stable_steps: int = 0
+    every: int = 1
+    frames: int = 0
+    track: bool = False
+    video_format: VideoFormat = "mp4"
+    save_json: bool = False
+    save_txt: bool = False
     out: str = "runs/detect"
 
 

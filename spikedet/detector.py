@@ -84,6 +84,10 @@ class SpikingDetector:
         """Time steps the network was converted for; None for a source ANN."""
         return self.meta.T
 
+    def require_steps(self, t: Sequence[int]) -> list[int]:
+        """The time steps that will be read out if these are asked for, none meaning T. Raises ConfigError beyond T."""
+        return require_steps(self._network, t)
+
     def __call__(
         self, image: Image, t: int | Sequence[int] | None = None, *, confidence: float = 0.25, iou: float = 0.7
     ) -> dict[int, Detections]:
