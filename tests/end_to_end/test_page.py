@@ -17,6 +17,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from broken_uploads import broken_pictures, broken_videos, video
 from PIL import Image
 from tiny_detector import chain, pictures
 
@@ -131,11 +132,17 @@ def upload(page: Any, path: Path) -> None:
     page.locator("#picture-upload input[type=file]").set_input_files(str(path))
 
 
-def clear_upload(page: Any) -> None:
+def upload_video(page: Any, path: Path) -> None:
+    """And wait until the server has it."""
+    page.locator("#video-upload input[type=file]").set_input_files(str(path))
+    page.wait_for_selector(f"#video-upload >> text=/{path.stem}/", timeout=WAIT)
+
+
+def clear_upload(page: Any, where: str) -> None:
     with contextlib.suppress(Exception):
-        page.locator(
-            "#picture-upload button[aria-label='Remove this file'], #picture-upload button[aria-label='Clear']"
-        ).first.click(timeout=2000)
+        page.locator(f"{where} button[aria-label='Remove this file'], {where} button[aria-label='Clear']").first.click(
+            timeout=2000
+        )
 
 
 def test_the_sample_is_there_with_every_network(page: Any, artefacts: Path) -> None:
@@ -170,15 +177,48 @@ def test_an_uploaded_picture_takes_its_place(page: Any, tmp_path: Path) -> None:
 
 
 def test_broken_uploads_are_sentences_and_the_page_lives(page: Any, tmp_path: Path, artefacts: Path) -> None:
-    broken = {"empty.jpg": b"", "text.jpg": b"no picture", "cut.png": b"\x89PNG\r\n\x1a\n" + b"\0" * 40}
-    for name, content in broken.items():
+    for name, content in broken_pictures().items():
         (tmp_path / name).write_bytes(content)
         upload(page, tmp_path / name)
         page.wait_for_selector(f"text=/{name}: /", timeout=WAIT)
-        clear_upload(page)
+        clear_upload(page, "#picture-upload")
     page.screenshot(path=artefacts / "broken-upload.png")
     page.get_by_role("button", name="zidane").click()
     page.wait_for_selector(".growing img", timeout=WAIT)
+    page.get_by_role("tab", name="Video").click()
+    for name, content in broken_videos(tmp_path).items():
+        (tmp_path / name).write_bytes(content)
+        upload_video(page, tmp_path / name)
+        page.locator("#video-start").click()
+        page.wait_for_selector(f"text=/{name}: /", timeout=WAIT)
+        clear_upload(page, "#video-upload")
+
+
+def test_a_video_comes_back_with_boxes(page: Any, tmp_path: Path, artefacts: Path) -> None:
+    (tmp_path / "short.mp4").write_bytes(video(tmp_path))
+    page.get_by_role("tab", name="Video").click()
+    upload_video(page, tmp_path / "short.mp4")
+    page.locator("#video-start").click()
+    page.wait_for_selector("#video-status >> text=/5 frames in/", timeout=WAIT)
+    page.wait_for_function(
+        "() => document.querySelector('#video-result video')?.videoWidth === 160", timeout=WAIT
+    )  # the browser plays it
+    page.screenshot(path=artefacts / "video.png")
+
+
+def test_a_cancelled_video_says_so(page: Any, tmp_path: Path) -> None:
+    writer = cv2.VideoWriter(str(tmp_path / "long.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 10, (160, 120))
+    for _ in range(600):
+        writer.write(np.zeros((120, 160, 3), np.uint8))
+    writer.release()
+    page.get_by_role("tab", name="Video").click()
+    upload_video(page, tmp_path / "long.avi")
+    page.locator("#video-start").click()
+    page.wait_for_selector(".video-progress progress", timeout=WAIT)
+    page.locator("#video-cancel").click()
+    page.wait_for_selector("#video-status >> text=/Cancelled/", timeout=WAIT)
+    page.wait_for_timeout(500)
+    assert "Cancelled" in page.locator("#video-status").inner_text()
 
 
 def test_the_camera_runs_in_two_browsers_at_once(page: Any, browser: Any, address: str, artefacts: Path) -> None:
