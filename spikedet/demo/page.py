@@ -134,7 +134,7 @@ def _video_tab(gr: Any, members: list[Member], config: DemoConfig) -> None:
         start = gr.Button("Start", variant="primary", elem_id="video-start")
         cancel = gr.Button("Cancel", elem_id="video-cancel")
     status = gr.HTML("", elem_id="video-status")
-    result = gr.Video(label="With boxes", interactive=False, autoplay=True, elem_id="video-result")
+    result = gr.Video(label="With boxes", interactive=False, autoplay=True, height=480, elem_id="video-result")
 
     def work(path: str | None, title: str, steps: float, least: float, equal: float) -> Iterator[tuple[Any, Any]]:
         member = members[titles.index(title)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from typing import Any
 
 import cv2
@@ -34,7 +35,8 @@ def test_boxes_are_the_detectors(member: Member) -> None:
     direct = member.detector(FRAME, T, confidence=0.01)[T]
     assert [box["label"] for box in answer["boxes"]] == direct.labels.tolist()
     assert np.allclose([box["box_xyxy"] for box in answer["boxes"]], direct.boxes_xyxy)
-    assert f"t = {T}" in answer["words"]
+    assert f"t = {T}, firing rate " in answer["words"]
+    assert re.search(r" spikes, \d+ M SOPs \(ANN: \d+ M MACs\)$", answer["words"])
     json.dumps(answer)  # what goes to the browser
 
 
