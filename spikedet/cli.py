@@ -50,7 +50,9 @@ VERBS = {
         "spikedet.explain:explain", "ExplainConfig", "the error of a converted network by layer", "checkpoint"
     ),
     "report": Verb("spikedet.report:report", "ReportConfig", "one HTML file about an evaluation", "run"),
-    "demo": Verb("spikedet.demo:demo", "DemoConfig", "a web page: pictures, video and webcam, growing with t"),
+    "demo": Verb(
+        "spikedet.demo:demo", "DemoConfig", "a web page: pictures, video and webcam, growing with t; or a window"
+    ),
     "publish": Verb(
         "spikedet.publish:publish", "PublishConfig", "float16 weights and a model card, to give away", "checkpoint"
     ),

@@ -481,7 +481,10 @@ class DemoConfig(SimulationConfig):
 
     Attributes:
         weights: spikedet checkpoints or names of shipped ones, separated by commas; the last one is the one to show.
-        webcam_weights: the network of the webcam tab; empty is that of the other tabs.
+        webcam_weights: the network of the webcam tab and of the window; empty is the last of the others.
+        window: a window on this machine instead of the page.
+        source: of the window: a camera's index, an address (rtsp, http) or a video file.
+        out: folder for the pictures that the window saves.
         confidence: lowest score drawn.
         iou: overlap above which non-maximum suppression drops the weaker box.
         host: address to listen on; 0.0.0.0 lets others in.
@@ -490,6 +493,9 @@ class DemoConfig(SimulationConfig):
 
     weights: str = DEFAULT_WEIGHTS
     webcam_weights: str = ""
+    window: bool = False
+    source: str | int = "0"
+    out: str = "runs/demo"
     confidence: float = 0.25
     iou: float = 0.7
     host: str = "127.0.0.1"
