@@ -3,13 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,26 +11,16 @@ import cv2
 import numpy as np
 import pytest
 from broken_uploads import broken_pictures, broken_videos, video
+from browser import CHROMIUM, chromium, served
 from PIL import Image
 from tiny_detector import chain, pictures
 
 from spikedet.data import load_dataset
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 pytest.importorskip("gradio", reason="gradio is not installed")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
 
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-sync",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--use-fake-ui-for-media-stream",
-    "--use-fake-device-for-media-stream",
-)
 WAIT = 60_000
 """Milliseconds; the machine may be busy."""
 
@@ -64,41 +47,18 @@ def artefacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A running ``spikedet demo``."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    root = str(Path(__file__).resolve().parents[2])
-    environment = {**os.environ, "PYTHONPATH": root, "GRADIO_TEMP_DIR": str(tmp_path_factory.mktemp("gradio"))}
-    weights = ",".join([str(chain()["fine"])])
-    command = [sys.executable, "-m", "spikedet", "demo", "--weights", weights, "--port", str(port)]
-    server = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(600):
-            with contextlib.suppress(OSError):
-                urllib.request.urlopen(url, timeout=1).close()
-                break
-            assert server.poll() is None, server.communicate()[0]
-            time.sleep(0.1)
+    weights = str(chain()["fine"])
+    with served(["--weights", weights], tmp_path_factory.mktemp("gradio")) as (url, _):
         yield url
-    finally:
-        server.terminate()
-        server.wait(20)
 
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """Chromium whose camera plays synthetic pictures."""
-    camera = tmp_path_factory.mktemp("camera") / "camera.mjpeg"
     dataset = load_dataset(str(pictures()), "train")
     frames = [cv2.resize(dataset.read_image(i), (320, 240)) for i in range(4)]
-    camera.write_bytes(b"".join(cv2.imencode(".jpg", frame[..., ::-1])[1].tobytes() for frame in frames))
-    with sync_api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=[*FLAGS, f"--use-file-for-fake-video-capture={camera}"]
-        )
+    with chromium(frames, tmp_path_factory.mktemp("camera")) as started:
         yield started
-        started.close()
 
 
 @pytest.fixture
