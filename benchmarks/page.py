@@ -25,10 +25,10 @@ from spikedet.resources import sample_pictures
 WAIT_MS = 120_000
 PAUSE_S = 5
 
-MOVED = """() => {
+MOVED = """(move) => {
   const slider = document.querySelector(".growing .clock input");
   const start = performance.now();
-  slider.value = 0;
+  slider.value = move % (Number(slider.max) + 1);
   slider.dispatchEvent(new Event("input", { bubbles: true }));
   document.querySelector(".growing .row").getBoundingClientRect();
   return performance.now() - start;
@@ -86,7 +86,7 @@ def main() -> None:
             page.wait_for_selector(".growing img", timeout=WAIT_MS)
             first_s = time.monotonic() - started
             before = page.evaluate(ASKED)
-            moves = [page.evaluate(MOVED) for _ in range(20)]
+            moves = [page.evaluate(MOVED, move) for move in range(20)]
             asked = page.evaluate(ASKED) - before
             samples, words = watch(page, server.pid, arguments.minutes)
     third = max(1, len(samples) // 3)
