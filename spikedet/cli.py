@@ -45,6 +45,10 @@ VERBS = {
     ),
     "evaluate": Verb("spikedet.evaluate:evaluate", "EvaluateConfig", "AP by time step", "checkpoints", shared=True),
     "detect": Verb("spikedet.detect:detect", "DetectConfig", "boxes on pictures, videos and cameras", "source"),
+    "grow": Verb("spikedet.grow:grow", "GrowConfig", "a strip and an animation of boxes growing with t", "source"),
+    "explain": Verb(
+        "spikedet.explain:explain", "ExplainConfig", "the error of a converted network by layer", "checkpoint"
+    ),
     "report": Verb("spikedet.report:report", "ReportConfig", "one HTML file about an evaluation", "run"),
     "demo": Verb(
         "spikedet.demo:demo", "DemoConfig", "a web page: pictures, video and webcam, growing with t; or a window"

@@ -70,7 +70,7 @@ _POSITIVE = frozenset(
 _NOT_NEGATIVE = frozenset(
     {"warmup_epochs", "close_mosaic", "weight_decay", "theta_lr_factor", "delay", "patience", "limit", "theta_images"}
     | {"distill"}
-    | {"workers", "seed", "val", "test", "chunk", "stable_steps", "pictures", "frames"}
+    | {"workers", "seed", "val", "test", "chunk", "stable_steps", "pictures", "rank_images", "frames"}
 )
 _FRACTIONS = frozenset(["held_out", "noise", "mosaic", "mixup", "confidence", "iou", "lr_final"])
 _CHOICES: dict[str, Any] = {
@@ -399,6 +399,65 @@ class DetectConfig(SimulationConfig):
     save_json: bool = False
     save_txt: bool = False
     out: str = "runs/detect"
+
+
+@dataclass(frozen=True, kw_only=True)
+class GrowConfig(SimulationConfig):
+    """Boxes growing with time on one picture: a strip and an animation, one row per network.
+
+    Attributes:
+        source: a picture.
+        weights: spikedet checkpoints or names of shipped ones, separated by commas; each is shown after those it came
+            from, as far as they are there.
+        t: time steps to show, for example "1,2,4,8"; empty is all of them, or 8 where they are many.
+        confidence: lowest score drawn.
+        iou: overlap above which non-maximum suppression drops the weaker box.
+        layer: also plot the spikes and membrane potentials of this layer of the last of the weights.
+        out: folder for strip.png, growing.gif and raster.png.
+    """
+
+    source: str
+    weights: str = DEFAULT_WEIGHTS
+    t: str | int = ""
+    confidence: float = 0.25
+    iou: float = 0.7
+    layer: str = ""
+    out: str = "runs/grow"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExplainConfig(SimulationConfig):
+    """The error of a converted network layer by layer, what it costs, and what to do about it.
+
+    Attributes:
+        checkpoint: a converted network.
+        qc: its QC-ANN, as the network with copied weights or as Stage I's; empty finds it through the checkpoint.
+        source: the ANN that errors are measured against; empty finds it through the checkpoint: the clip ANN with Stage
+            I's weights or, without Stage I, the source ANN.
+        data: empty takes the checkpoint's training data.
+        split: empty takes the checkpoint's training split.
+        skip_bad: leave out broken pictures and annotations; as in training.
+        images: pictures, drawn from the split.
+        t: time steps to look at, for example "1,2,4"; empty takes powers of two. T is always looked at.
+        batch: pictures simulated together.
+        rank_images: how many of the pictures rank the layers by AP with each one's residual error alone, and without;
+            0 leaves that out.
+        seed: of the draw.
+        out: folder for explain.json, explain.md and the plots; that of an evaluation puts them into its report.
+    """
+
+    checkpoint: str
+    qc: str = ""
+    source: str = ""
+    data: str = ""
+    split: str = ""
+    skip_bad: bool = False
+    images: int = 64
+    t: str | int = ""
+    batch: int = 2
+    rank_images: int = 16
+    seed: int = 0
+    out: str = "runs/explain"
 
 
 @dataclass(frozen=True, kw_only=True)

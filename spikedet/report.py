@@ -129,5 +129,11 @@ def _written_beside(folder: Path) -> list[Section]:
         text = folder / f"{name}.md"
         if text.is_file():
             plots = "".join(file_figure(plot) for plot in sorted(folder.glob(f"{name}*.png")))
-            sections.append(Section(title, markdown_html(text.read_text(encoding="utf-8")) + plots))
+            sections.append(Section(title, markdown_html(_within_section(text.read_text(encoding="utf-8"))) + plots))
     return sections
+
+
+def _within_section(markdown: str) -> str:
+    """Without its title, which the section has, and with its headings one level down."""
+    lines = [line for line in markdown.splitlines() if not line.startswith("# ")]
+    return "\n".join(f"#{line}" if line.startswith("## ") else line for line in lines)

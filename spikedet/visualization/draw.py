@@ -118,6 +118,16 @@ def _resolution_wh(image_rgb: Picture) -> tuple[int, int]:
     return int(image_rgb.shape[1]), int(image_rgb.shape[0])
 
 
+def fit_side(image_rgb: Picture, side: int) -> Picture:
+    """The picture, made smaller so that no side is longer than ``side`` pixels; a small one stays as it is."""
+    width, height = _resolution_wh(image_rgb)
+    ratio = side / max(height, width)
+    if ratio >= 1:
+        return image_rgb
+    size_wh = (max(1, round(width * ratio)), max(1, round(height * ratio)))
+    return np.asarray(cv2.resize(image_rgb, size_wh, interpolation=cv2.INTER_AREA), np.uint8)
+
+
 def beside(pictures: Sequence[Picture]) -> Picture:
     """Pictures of one height side by side, separated by a white line."""
     gap = np.full((pictures[0].shape[0], 4, 3), 255, np.uint8)
