@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -135,30 +136,27 @@ class FrameReader:
         source: for error messages.
         capture: opened; released by ``close``.
 
+    Attributes:
+        fps: frames per second; ``USUAL_FPS`` where the source does not say.
+        count: frames there should be; None for a source without an end.
+        frames_read: so far.
+
     Raises:
         DataError: the capture is not open or has no frame.
     """
 
     def __init__(self, source: Source, capture: Capture) -> None:
         self.source, self._capture = source, capture
+        self._busy = threading.Lock()  # OpenCV must not be closed by one thread while another one reads
         self.frames_read = 0
         if not capture.isOpened():
             raise DataError(_CANNOT_OPEN[source.kind].format(source))
+        fps, count = self._number(cv2.CAP_PROP_FPS), self._number(cv2.CAP_PROP_FRAME_COUNT)
+        self.fps = fps if 0 < fps <= MOST_FPS else USUAL_FPS
+        self.count = int(count) if source.kind != "camera" and count > 0 else None
         self._next = self._decode()
         if self._next is None:
             raise DataError(_NO_FRAME[source.kind].format(source))
-
-    @property
-    def fps(self) -> float:
-        """Frames per second; ``USUAL_FPS`` where the source does not say."""
-        fps = self._number(cv2.CAP_PROP_FPS)
-        return fps if 0 < fps <= MOST_FPS else USUAL_FPS
-
-    @property
-    def count(self) -> int | None:
-        """Frames there should be; None for a source without an end."""
-        count = self._number(cv2.CAP_PROP_FRAME_COUNT)
-        return int(count) if self.source.kind != "camera" and count > 0 else None
 
     @property
     def live(self) -> bool:
@@ -192,8 +190,9 @@ class FrameReader:
             yield frame
 
     def close(self) -> None:
-        """Let go of the file or camera. May be called twice."""
-        self._capture.release()
+        """Let go of the file or camera, once a frame that is being read has come. May be called twice."""
+        with self._busy:
+            self._capture.release()
 
     def __enter__(self) -> FrameReader:
         return self
@@ -203,7 +202,8 @@ class FrameReader:
 
     def _decode(self) -> npt.NDArray[np.uint8] | None:
         try:
-            ok, image_bgr = self._capture.read()
+            with self._busy:
+                ok, image_bgr = self._capture.read()
         except cv2.error:
             return None
         if not ok or image_bgr is None:
