@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rich.markup import escape
 from rich.progress import Progress, TaskID
 
 from spikedet.config import DetectConfig, parse_time_steps
@@ -94,11 +95,10 @@ class _Run:
     def video(self, item: Input) -> list[str]:
         config = self.config
         with open_frames(item.source) as reader:
-            task = self.progress.add_task(item.name, total=expected_frames(reader, config.every, config.frames))
+            task = self.progress.add_task(escape(item.name), total=expected_frames(reader, config.every, config.frames))
             try:
-                with video_writer(
-                    self.out / f"{item.name}.{config.video_format}", output_fps(reader, config.every)
-                ) as writer:
+                path = self.out / f"{item.name}.{config.video_format}"
+                with video_writer(path, output_fps(reader, config.every)) as writer:
                     return self.frames(item, reader, writer, task)
             finally:
                 self.progress.remove_task(task)
@@ -118,7 +118,7 @@ class _Run:
             tracker=ByteTracker(output_fps(reader, config.every), config.confidence) if config.track else None,
         )
         if reader.live:
-            self.progress.console.print(f"{reader.source}: recording until Ctrl-C")
+            self.progress.console.print(escape(f"{reader.source}: recording until Ctrl-C"))
         looked = 0
         try:
             for done in found:
