@@ -69,7 +69,7 @@ _POSITIVE = frozenset(
 )
 _NOT_NEGATIVE = frozenset(
     {"warmup_epochs", "close_mosaic", "weight_decay", "theta_lr_factor", "delay", "patience", "limit", "theta_images"}
-    | {"distill"}
+    | {"distill", "sparsity"}
     | {"workers", "seed", "val", "test", "chunk", "stable_steps", "pictures", "rank_images", "frames"}
 )
 _FRACTIONS = frozenset(["held_out", "noise", "mosaic", "mixup", "confidence", "iou", "lr_final"])
@@ -182,6 +182,8 @@ class FinetuneConfig(LoopConfig):
         theta_images: training pictures on which the mean-square-best initial thresholds are found; 0 keeps theta.
         distill: weight of a loss against the teacher's answers, beside the labels; 0 is the paper's Stage I.
         teacher: the network that distillation follows; empty is the checkpoint, with clip activations.
+        sparsity: weight of an L1 penalty on firing rates, each weighed by the weights that its spikes meet; 0 is the
+            paper's Stage I.
         pool: "average" puts average pooling in place of max-pooling layers before it trains.
         spiking_forward: answer with the firing rates of the spiking network itself (gradients stay those of the QC
             activation, BN keeps its statistics); not in the paper.
@@ -196,6 +198,7 @@ class FinetuneConfig(LoopConfig):
     noise: float = 0.1
     theta_images: int = 32
     distill: float = 0.0
+    sparsity: float = 0.0
     teacher: str = ""
     pool: Pool = "max"
     spiking_forward: bool = False
@@ -226,6 +229,8 @@ class CalibrateConfig(Checked):
         lr: Adam's step, relative to the root mean square of a layer's weights (bias and u[0]: to theta).
         crop: output positions per side in a training step; larger maps are cropped at random.
         surrogate_width: width of the rectangular surrogate, in units of theta.
+        sparsity: weight of an L1 penalty on a layer's firing rate, in units of the mean square of its theta; 0 is the
+            paper's Stage II.
         precision: of the convolutions in training steps; held-out errors and the spikes kept are always fp32.
         memory_budget_gb: cached spike trains above this go to disk.
         resume: go on with the layer that an interrupted calibration of the same network was in.
@@ -249,6 +254,7 @@ class CalibrateConfig(Checked):
     lr: float = 2e-3
     crop: int = 20
     surrogate_width: float = 1.0
+    sparsity: float = 0.0
     precision: Precision = "fp32"
     memory_budget_gb: float = 4.0
     resume: bool = False
