@@ -45,9 +45,15 @@ VERBS = {
     ),
     "evaluate": Verb("spikedet.evaluate:evaluate", "EvaluateConfig", "AP by time step", "checkpoints", shared=True),
     "energy": Verb("spikedet.energy:energy", "EnergyConfig", "operations counted, and energy", "checkpoints"),
-    "detect": Verb("spikedet.detect:detect", "DetectConfig", "boxes on pictures", "source"),
+    "detect": Verb("spikedet.detect:detect", "DetectConfig", "boxes on pictures, videos and cameras", "source"),
+    "grow": Verb("spikedet.grow:grow", "GrowConfig", "a strip and an animation of boxes growing with t", "source"),
+    "explain": Verb(
+        "spikedet.explain:explain", "ExplainConfig", "the error of a converted network by layer", "checkpoint"
+    ),
     "report": Verb("spikedet.report:report", "ReportConfig", "one HTML file about an evaluation", "run"),
-    "demo": Verb("spikedet.demo:demo", "DemoConfig", "a web page: pictures, video and webcam, growing with t"),
+    "demo": Verb(
+        "spikedet.demo:demo", "DemoConfig", "a web page: pictures, video and webcam, growing with t; or a window"
+    ),
     "publish": Verb(
         "spikedet.publish:publish", "PublishConfig", "float16 weights and a model card, to give away", "checkpoint"
     ),

@@ -20,6 +20,7 @@ MaxPoolRule = Literal["count", "gate", "or"]
 Pool = Literal["max", "average"]
 DownloadName = Literal["voc"]
 LayoutName = Literal["voc", "yolo", "coco"]
+VideoFormat = Literal["mp4", "webm", "gif"]
 
 
 def _check(ok: bool, name: str, expected: str, value: Any) -> None:
@@ -63,12 +64,13 @@ _POSITIVE = frozenset(
         "train",
         "side",
         "port",
+        "every",
     }
 )
 _NOT_NEGATIVE = frozenset(
     {"warmup_epochs", "close_mosaic", "weight_decay", "theta_lr_factor", "delay", "patience", "limit", "theta_images"}
-    | {"distill"}
-    | {"workers", "seed", "val", "test", "chunk", "stable_steps", "pictures"}
+    | {"distill", "sparsity"}
+    | {"workers", "seed", "val", "test", "chunk", "stable_steps", "pictures", "rank_images", "frames"}
 )
 _FRACTIONS = frozenset(["held_out", "noise", "mosaic", "mixup", "confidence", "iou", "lr_final"])
 _CHOICES: dict[str, Any] = {
@@ -84,6 +86,7 @@ _CHOICES: dict[str, Any] = {
     "to": LayoutName,
     "mode": Mode,
     "backend": BackendName,
+    "video_format": VideoFormat,
 }
 
 
@@ -179,6 +182,8 @@ class FinetuneConfig(LoopConfig):
         theta_images: training pictures on which the mean-square-best initial thresholds are found; 0 keeps theta.
         distill: weight of a loss against the teacher's answers, beside the labels; 0 is the paper's Stage I.
         teacher: the network that distillation follows; empty is the checkpoint, with clip activations.
+        sparsity: weight of an L1 penalty on firing rates, each weighed by the weights that its spikes meet; 0 is the
+            paper's Stage I.
         pool: "average" puts average pooling in place of max-pooling layers before it trains.
         spiking_forward: answer with the firing rates of the spiking network itself (gradients stay those of the QC
             activation, BN keeps its statistics); not in the paper.
@@ -193,6 +198,7 @@ class FinetuneConfig(LoopConfig):
     noise: float = 0.1
     theta_images: int = 32
     distill: float = 0.0
+    sparsity: float = 0.0
     teacher: str = ""
     pool: Pool = "max"
     spiking_forward: bool = False
@@ -223,6 +229,8 @@ class CalibrateConfig(Checked):
         lr: Adam's step, relative to the root mean square of a layer's weights (bias and u[0]: to theta).
         crop: output positions per side in a training step; larger maps are cropped at random.
         surrogate_width: width of the rectangular surrogate, in units of theta.
+        sparsity: weight of an L1 penalty on a layer's firing rate, in units of the mean square of its theta; 0 is the
+            paper's Stage II.
         precision: of the convolutions in training steps; held-out errors and the spikes kept are always fp32.
         memory_budget_gb: cached spike trains above this go to disk.
         resume: go on with the layer that an interrupted calibration of the same network was in.
@@ -246,6 +254,7 @@ class CalibrateConfig(Checked):
     lr: float = 2e-3
     crop: int = 20
     surrogate_width: float = 1.0
+    sparsity: float = 0.0
     precision: Precision = "fp32"
     memory_budget_gb: float = 4.0
     resume: bool = False
@@ -403,16 +412,22 @@ DEFAULT_WEIGHTS = "tiny-yolo-voc-t8"
 
 @dataclass(frozen=True, kw_only=True)
 class DetectConfig(SimulationConfig):
-    """Boxes on pictures.
+    """Boxes on pictures, videos and cameras.
 
     Attributes:
-        source: a picture or a folder of pictures.
+        source: a picture, a video, a folder of them (subfolders too), a camera's index, or an address (rtsp, http).
         weights: any spikedet checkpoint, or the name of one that ships with the package.
         t: time step to read out, or several ("2,4,8"); empty is the network's T.
         confidence: lowest score drawn and written.
         iou: overlap above which non-maximum suppression drops the weaker box.
         stable_steps: stop a picture once its boxes have stayed the same for this many steps; 0 never stops early.
-        out: folder for the drawn pictures and detections.json.
+        every: of a video, look at each n-th frame only.
+        frames: of a video or camera, stop after looking at this many frames; 0 goes on to the end, or until Ctrl-C.
+        track: follow boxes through a video by ByteTrack; needs spikedet[track].
+        video_format: of drawn videos; "gif" is for short ones.
+        save_json: also write results.json in COCO's results format, with results_images.json to read it by.
+        save_txt: also write labels/NAME.txt in YOLO's label format.
+        out: folder for the drawn pictures and videos and detections.json.
     """
 
     source: str
@@ -421,7 +436,72 @@ class DetectConfig(SimulationConfig):
     confidence: float = 0.25
     iou: float = 0.7
     stable_steps: int = 0
+    every: int = 1
+    frames: int = 0
+    track: bool = False
+    video_format: VideoFormat = "mp4"
+    save_json: bool = False
+    save_txt: bool = False
     out: str = "runs/detect"
+
+
+@dataclass(frozen=True, kw_only=True)
+class GrowConfig(SimulationConfig):
+    """Boxes growing with time on one picture: a strip and an animation, one row per network.
+
+    Attributes:
+        source: a picture.
+        weights: spikedet checkpoints or names of shipped ones, separated by commas; each is shown after those it came
+            from, as far as they are there.
+        t: time steps to show, for example "1,2,4,8"; empty is all of them, or 8 where they are many.
+        confidence: lowest score drawn.
+        iou: overlap above which non-maximum suppression drops the weaker box.
+        layer: also plot the spikes and membrane potentials of this layer of the last of the weights.
+        out: folder for strip.png, growing.gif and raster.png.
+    """
+
+    source: str
+    weights: str = DEFAULT_WEIGHTS
+    t: str | int = ""
+    confidence: float = 0.25
+    iou: float = 0.7
+    layer: str = ""
+    out: str = "runs/grow"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExplainConfig(SimulationConfig):
+    """The error of a converted network layer by layer, what it costs, and what to do about it.
+
+    Attributes:
+        checkpoint: a converted network.
+        qc: its QC-ANN, as the network with copied weights or as Stage I's; empty finds it through the checkpoint.
+        source: the ANN that errors are measured against; empty finds it through the checkpoint: the clip ANN with Stage
+            I's weights or, without Stage I, the source ANN.
+        data: empty takes the checkpoint's training data.
+        split: empty takes the checkpoint's training split.
+        skip_bad: leave out broken pictures and annotations; as in training.
+        images: pictures, drawn from the split.
+        t: time steps to look at, for example "1,2,4"; empty takes powers of two. T is always looked at.
+        batch: pictures simulated together.
+        rank_images: how many of the pictures rank the layers by AP with each one's residual error alone, and without;
+            0 leaves that out.
+        seed: of the draw.
+        out: folder for explain.json, explain.md and the plots; that of an evaluation puts them into its report.
+    """
+
+    checkpoint: str
+    qc: str = ""
+    source: str = ""
+    data: str = ""
+    split: str = ""
+    skip_bad: bool = False
+    images: int = 64
+    t: str | int = ""
+    batch: int = 2
+    rank_images: int = 16
+    seed: int = 0
+    out: str = "runs/explain"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -445,7 +525,10 @@ class DemoConfig(SimulationConfig):
 
     Attributes:
         weights: spikedet checkpoints or names of shipped ones, separated by commas; the last one is the one to show.
-        webcam_weights: the network of the webcam tab; empty is that of the other tabs.
+        webcam_weights: the network of the webcam tab and of the window; empty is the last of the others.
+        window: a window on this machine instead of the page.
+        source: of the window: a camera's index, an address (rtsp, http) or a video file.
+        out: folder for the pictures that the window saves.
         confidence: lowest score drawn.
         iou: overlap above which non-maximum suppression drops the weaker box.
         host: address to listen on; 0.0.0.0 lets others in.
@@ -454,6 +537,9 @@ class DemoConfig(SimulationConfig):
 
     weights: str = DEFAULT_WEIGHTS
     webcam_weights: str = ""
+    window: bool = False
+    source: str | int = "0"
+    out: str = "runs/demo"
     confidence: float = 0.25
     iou: float = 0.7
     host: str = "127.0.0.1"

@@ -52,6 +52,10 @@ class Detections:
         keep = self.scores >= score
         return Detections(self.boxes_xyxy[keep], self.scores[keep], self.labels[keep])
 
+    def scaled(self, ratio: float) -> Detections:
+        """The same on a picture that many times as large, as a new object."""
+        return Detections(self.boxes_xyxy * np.float32(ratio), self.scores, self.labels)
+
     def to_records(self, class_names: Sequence[str]) -> list[dict[str, Any]]:
         """JSON-ready records: ``{"label", "class", "score", "box_xyxy"}`` per detection."""
         return [

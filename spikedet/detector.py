@@ -31,16 +31,21 @@ class Answer:
         detections: in pixels of the picture.
         spikes: of all layers in the first t steps of their windows; None without time.
         firing_rate: spikes per neuron and step; None without time.
+        sops: synaptic operations in the same steps; None where they were not counted.
     """
 
     t: int
     detections: Detections
     spikes: int | None = None
     firing_rate: float | None = None
+    sops: int | None = None
 
 
 class SpikingDetector:
     """A trained detector, spiking or not, by checkpoint.
+
+    Attributes:
+        ann_macs: multiply-accumulates of a spiking network's ANN for one picture, to hold its SOPs against; else None.
 
     Example:
         >>> detector = SpikingDetector.load("fine.safetensors")
@@ -51,6 +56,7 @@ class SpikingDetector:
     def __init__(self, network: Network) -> None:
         self._network = network
         self._neurons = network.neurons()
+        self.ann_macs = network.ann_macs()
 
     @classmethod
     def load(cls, path: str | Path = DEFAULT_WEIGHTS, how: SimulationConfig | None = None) -> SpikingDetector:
@@ -83,6 +89,10 @@ class SpikingDetector:
     def T(self) -> int | None:
         """Time steps the network was converted for; None for a source ANN."""
         return self.meta.T
+
+    def require_steps(self, t: Sequence[int]) -> list[int]:
+        """The time steps that will be read out if these are asked for, none meaning T. Raises ConfigError beyond T."""
+        return require_steps(self._network, t)
 
     def __call__(
         self, image: Image, t: int | Sequence[int] | None = None, *, confidence: float = 0.25, iou: float = 0.7
@@ -140,29 +150,38 @@ class SpikingDetector:
         confidence: float = 0.25,
         iou: float = 0.7,
         stable_steps: int = 0,
+        count_sops: bool = False,
     ) -> Iterator[Answer]:
         """As when called, with what the network spent on each answer; ``stable_steps`` as in ``stream``.
 
-        Without ``stable_steps`` the steps are simulated together; with it the last answer alone comes.
+        Without ``stable_steps`` the steps are simulated together; with it the last answer alone comes. Counting
+        synaptic operations takes a little longer.
 
         Raises:
             DataError, ConfigError: as when called.
         """
         requested = [] if t is None else _as_steps(t)
         if not stable_steps:
-            return self._answers(image, requested, confidence, iou, None)
+            return self._answers(image, requested, confidence, iou, None, count_sops)
         requested = requested or list(range(1, (self.T or 0) + 1))
-        *_, last = _until_stable(self._answers(image, requested, confidence, iou, 1), Stability(stable_steps))
+        found = self._answers(image, requested, confidence, iou, 1, count_sops)
+        *_, last = _until_stable(found, Stability(stable_steps))
         return iter([last])
 
     def _answers(
-        self, image: Image, requested: Sequence[int], confidence: float, iou: float, chunk: int | None
+        self,
+        image: Image,
+        requested: Sequence[int],
+        confidence: float,
+        iou: float,
+        chunk: int | None,
+        count_sops: bool = False,
     ) -> Iterator[Answer]:
         pixels = read_image(Path(image)) if isinstance(image, (str, Path)) else image
         steps = require_steps(self._network, requested)
         size = self.meta.image_size
         image_hw = (int(pixels.shape[0]), int(pixels.shape[1]))
-        stream = self._network.stream(to_input([pixels], size), steps, chunk=chunk)
+        stream = self._network.stream(to_input([pixels], size), steps, chunk=chunk, count_sops=count_sops)
         return (
             self._answer(step, to_detections(prediction.decoded, size, [image_hw], confidence, iou)[0], prediction)
             for step, prediction in stream
@@ -172,7 +191,8 @@ class SpikingDetector:
         if prediction.spikes is None or self._neurons is None:
             return Answer(t, found)
         spikes = int(prediction.spikes[0])
-        return Answer(t, found, spikes, spikes / (t * self._neurons))
+        sops = None if prediction.sops is None else int(prediction.sops[0])
+        return Answer(t, found, spikes, spikes / (t * self._neurons), sops)
 
 
 def _as_steps(t: int | Sequence[int]) -> list[int]:

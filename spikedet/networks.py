@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
@@ -18,8 +19,9 @@ from spikedet.config import SimulationConfig
 from spikedet.conversion import load_spiking
 from spikedet.environment import pick_device
 from spikedet.errors import ConfigError
+from spikedet.evaluation.synaptic_operations import OperationCounter, layer_synapses
 from spikedet.models import ClipDetector, as_qc, load_ann
-from spikedet.models.postprocess import decode_head
+from spikedet.models.postprocess import decode_maps
 from spikedet.snn import SpikingNetwork, make_backend, simulate
 from spikedet.snn.memory import estimate_bytes
 
@@ -29,10 +31,17 @@ ANN_STEP = 0
 
 @dataclass(frozen=True)
 class Prediction:
-    """Decoded predictions ``[N, 4 + classes, A]`` and, for a spiking network, spikes per picture ``[N]``."""
+    """What a network says of a batch.
+
+    Attributes:
+        decoded: ``[N, 4 + classes, A]``.
+        spikes: per picture ``[N]``; None where nothing spikes.
+        sops: synaptic operations per picture ``[N]``; None where they were not counted.
+    """
 
     decoded: Tensor
     spikes: Tensor | None = None
+    sops: Tensor | None = None
 
 
 class Network(Protocol):
@@ -44,7 +53,7 @@ class Network(Protocol):
         """Time steps that can be read out, of those requested (its own T if none are)."""
 
     def stream(
-        self, images: Tensor, steps: Sequence[int], *, chunk: int | None = None
+        self, images: Tensor, steps: Sequence[int], *, chunk: int | None = None, count_sops: bool = False
     ) -> Iterator[tuple[int, Prediction]]:
         """Predictions of ``[N, 3, S, S]`` in [0, 1], each as soon as its time step is there.
 
@@ -52,6 +61,7 @@ class Network(Protocol):
             images: pictures.
             steps: time steps to read out.
             chunk: time steps simulated together; 1 for the lowest latency, None for the highest throughput.
+            count_sops: also count synaptic operations.
         """
 
     def predict(self, images: Tensor, steps: Sequence[int]) -> dict[int, Prediction]:
@@ -62,6 +72,9 @@ class Network(Protocol):
 
     def neurons(self) -> int | None:
         """Spiking neurons of all layers; None where nothing spikes."""
+
+    def ann_macs(self) -> int | None:
+        """Multiply-accumulates of the ANN of a spiking network for one picture; None where nothing spikes."""
 
     def describe(self, batch: int) -> str:
         """What computes it, and for a spiking network why, and the memory that this many pictures will take."""
@@ -82,7 +95,7 @@ class AnnNetwork:
 
     @torch.no_grad()
     def stream(
-        self, images: Tensor, steps: Sequence[int], *, chunk: int | None = None
+        self, images: Tensor, steps: Sequence[int], *, chunk: int | None = None, count_sops: bool = False
     ) -> Iterator[tuple[int, Prediction]]:
         yield ANN_STEP, Prediction(self._model(images.to(self._device))[0])
 
@@ -93,6 +106,9 @@ class AnnNetwork:
         return None
 
     def neurons(self) -> int | None:
+        return None
+
+    def ann_macs(self) -> int | None:
         return None
 
 
@@ -113,16 +129,31 @@ class SnnNetwork:
     def steps(self, requested: Sequence[int]) -> list[int]:
         return [t for t in requested if t <= self.network.T] if requested else [self.network.T]
 
+    @cached_property
+    def _counter(self) -> OperationCounter:
+        return OperationCounter(self.network, self.backend, self._image_hw, self.network.T)
+
+    @property
+    def _image_hw(self) -> tuple[int, int]:
+        return (self.meta.image_size, self.meta.image_size)
+
     def stream(
-        self, images: Tensor, steps: Sequence[int], *, chunk: int | None = None
+        self, images: Tensor, steps: Sequence[int], *, chunk: int | None = None, count_sops: bool = False
     ) -> Iterator[tuple[int, Prediction]]:
+        counter = self._counter if count_sops else None
+        if counter is not None:
+            counter.begin(len(images))
         for reading in simulate(
-            self.network, images, steps, T=self.network.T, chunk=chunk or self._chunk, backend=self.backend
+            self.network,
+            images,
+            steps,
+            T=self.network.T,
+            chunk=chunk or self._chunk,
+            backend=self.backend,
+            watch=counter,
         ):
-            boxes = [reading.maps[name] for name in self.network.box_readouts]
-            classes = [reading.maps[name] for name in self.network.class_readouts]
-            strides = self.network.strides.to(boxes[0].device)
-            yield reading.t, Prediction(decode_head(boxes, classes, strides), reading.spikes)
+            sops = None if counter is None else counter.sops[:, : reading.t].sum((0, 1))
+            yield reading.t, Prediction(decode_maps(self.network, reading.maps), reading.spikes, sops)
 
     def predict(self, images: Tensor, steps: Sequence[int]) -> dict[int, Prediction]:
         return dict(self.stream(images, steps))
@@ -131,7 +162,10 @@ class SnnNetwork:
         return self.network.latency(t)
 
     def neurons(self) -> int | None:
-        return self.network.neuron_count((self.meta.image_size, self.meta.image_size))
+        return self.network.neuron_count(self._image_hw)
+
+    def ann_macs(self) -> int | None:
+        return sum(layer.macs for layer in layer_synapses(self.network, self._image_hw))
 
 
 def load_network(path: str | Path, how: SimulationConfig | None = None) -> Network:

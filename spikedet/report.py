@@ -130,13 +130,19 @@ WRITTEN_BESIDE = {
 
 
 def _written_beside(folder: Path) -> list[Section]:
-    """Markdown files of other commands, below the plots of the same name."""
+    """Markdown files of other commands, with the plots of the same name."""
     sections = []
     for name, (title, captions) in WRITTEN_BESIDE.items():
         path = folder / f"{name}.md"
         if path.is_file():
             plots = sorted(folder.glob(f"{name}*.png"))
             figures = [file_figure(plot, captions.get(plot.stem.removeprefix(name), "")) for plot in plots]
-            text = path.read_text(encoding="utf-8").removeprefix(f"# {title}\n")  # the section says so already
-            sections.append(Section(title, "".join(figures) + markdown_html(text)))
+            text = markdown_html(_within_section(path.read_text(encoding="utf-8")))
+            sections.append(Section(title, text + "".join(figures)))
     return sections
+
+
+def _within_section(markdown: str) -> str:
+    """Without its title, which the section has, and with its headings one level down."""
+    lines = [line for line in markdown.splitlines() if not line.startswith("# ")]
+    return "\n".join(f"#{line}" if line.startswith("## ") else line for line in lines)

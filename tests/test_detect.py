@@ -14,8 +14,8 @@ from PIL import Image
 from tiny_detector import T, chain, fingerprint, pictures
 
 from spikedet.config import DetectConfig
-from spikedet.data.images import read_image
-from spikedet.detect import SUFFIXES, detect
+from spikedet.data.images import PICTURE_SUFFIXES, read_image
+from spikedet.detect import detect
 from spikedet.detector import SpikingDetector
 from spikedet.errors import CheckpointError, ConfigError, DataError
 from spikedet.visualization import draw_detections
@@ -98,7 +98,7 @@ def test_nothing_found_is_an_empty_list(tmp_path: Path) -> None:
 
 def test_a_folder_in_order_of_names(tmp_path: Path) -> None:
     folder = tmp_path / "pictures"
-    for index, suffix in enumerate(sorted(SUFFIXES)):
+    for index, suffix in enumerate(sorted(PICTURE_SUFFIXES)):
         write_picture(folder / f"{9 - index}{suffix if index else suffix.upper()}", index)
     (folder / "notes.txt").write_text("no picture", encoding="utf-8")
     (folder / "sub").mkdir()
@@ -130,9 +130,9 @@ def test_a_single_broken_picture(tmp_path: Path) -> None:
 
 def test_nothing_to_read_is_said_before_anything_is_written(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match=r"empty: no pictures in this folder; expected \.bmp, \.jpeg"):
+    with pytest.raises(DataError, match=r"empty: no pictures or videos in this folder; expected \.avi, \.bmp"):
         detect(config(tmp_path / "empty", tmp_path / "out"))
-    with pytest.raises(DataError, match="none: no such picture or folder"):
+    with pytest.raises(DataError, match="none: no such picture, video or folder"):
         detect(config(tmp_path / "none", tmp_path / "out"))
     assert not (tmp_path / "out").exists()
 

@@ -15,14 +15,17 @@ from tiny_detector import IMAGE_SIZE, T, chain
 
 import spikedet
 from spikedet.config import SimulationConfig
+from spikedet.conversion import load_spiking
 from spikedet.data.scenes import SYNTHETIC_CLASS_NAMES
 from spikedet.data.transforms import to_input
 from spikedet.detections import Detections
 from spikedet.detector import SpikingDetector
 from spikedet.errors import CheckpointError, ConfigError, DataError
+from spikedet.evaluation.synaptic_operations import OperationCounter, layer_synapses
 from spikedet.models.postprocess import to_detections
 from spikedet.networks import load_network
-from spikedet.snn import Simulation
+from spikedet.snn import Simulation, simulate
+from spikedet.snn.dense import TorchBackend
 from spikedet.stability import same
 
 HEIGHT, WIDTH = 50, 70
@@ -242,3 +245,24 @@ def test_a_detector_says_what_it_is(stage: str, end: str) -> None:
 def test_a_device_that_is_not_there_is_an_error() -> None:
     with pytest.raises(ConfigError, match="--device none: not a device"):
         SpikingDetector.load(chain()["fine"], SimulationConfig(device="none"))
+
+
+@pytest.mark.parametrize("stable_steps", [0, 1])
+@pytest.mark.parametrize("backend", ["auto", "torch"])
+def test_synaptic_operations_are_those_of_the_steps_read(stable_steps: int, backend: Any) -> None:
+    detector = SpikingDetector.load(chain()["fine"], SimulationConfig(backend=backend))
+    network, _ = load_spiking(chain()["fine"])
+    counter = OperationCounter(network, TorchBackend(network), (IMAGE_SIZE, IMAGE_SIZE), T)
+    counter.begin(1)
+    list(simulate(network, to_input([picture()], IMAGE_SIZE), [T], watch=counter))
+    *_, last = detector.answers(picture(), [2, T], confidence=0.9999, stable_steps=stable_steps, count_sops=True)
+    assert last.sops == counter.sops[:, : last.t].sum().item()
+    assert last.spikes == counter.spikes[:, : last.t].sum().item()
+    assert detector.ann_macs == sum(layer.macs for layer in layer_synapses(network, (IMAGE_SIZE, IMAGE_SIZE)))
+
+
+def test_synaptic_operations_are_counted_only_when_asked_for(fine: SpikingDetector) -> None:
+    assert [answer.sops for answer in fine.answers(picture(), [1, T])] == [None, None]
+    ann = SpikingDetector.load(chain()["ann"])
+    (answer,) = ann.answers(picture(), count_sops=True)
+    assert answer.sops is None and ann.ann_macs is None

@@ -16,7 +16,7 @@ from spikedet.cli import VERBS
 ROOT = Path(__file__).resolve().parent.parent
 TEXTS = [
     "README.md",
-    *(f"docs/{name}.md" for name in ("pipeline", "simulator", "scaling", "demo", "energy", "CONTRIBUTING")),
+    *(f"docs/{name}.md" for name in ("pipeline", "simulator", "scaling", "demo", "energy", "explain", "CONTRIBUTING")),
 ]
 TOOLS = {
     "train_detector.py": "train",

@@ -1,7 +1,8 @@
 """Fine calibration: one layer's weights, bias and u[0] by BPTT through that layer alone (equations 17, 20 and 21).
 
 The loss is the mean squared difference between the rate r = (sum of spikes) theta / T and the QC-ANN's activation,
-which keeps the numerical precision that box regression needs (section V-B). A training step sees a random crop of the
+which keeps the numerical precision that box regression needs (section V-B); ``sparsity`` adds a penalty on firing,
+which then also counts in the choice of the best state. A training step sees a random crop of the
 output map, cut together with its receptive field, so that the crop's gradient is exact and early layers cost no more
 than deep ones. The state with the lowest error on held-out calibration pictures is kept; the one before training
 competes too.
@@ -113,6 +114,16 @@ def layer_rate(
     return mean * broadcast(module.theta)
 
 
+def firing(module: SpikingConv | Readout, rates: Tensor) -> Tensor:
+    """Spikes per step of rates in activation units, times the layer's mean square theta, to be added to squared errors.
+
+    A read-out does not fire: zeros.
+    """
+    if isinstance(module, Readout):
+        return torch.zeros_like(rates)
+    return rates.abs() / broadcast(module.theta) * module.theta.square().mean()
+
+
 def cropped_potential(module: SpikingConv, crop: Crop | None) -> Tensor:
     """The initial potential of a window of the map: ``[C]``, or ``[C, h, w]`` if it is per neuron."""
     return module.u0 if crop is None or module.u0.ndim == 1 else crop_output(module.u0, crop)
@@ -157,7 +168,10 @@ def fine_calibrate_(
             optimizer.zero_grad()
             if mine := held_here(indices):
                 rates, targets = _trained_on(observer, node, mine, window, config)
-                loss = F.mse_loss(rates, targets) * (len(mine) / len(indices))
+                loss = F.mse_loss(rates, targets)
+                if config.sparsity:
+                    loss = loss + config.sparsity * firing(module, rates).mean()
+                loss = loss * (len(mine) / len(indices))
                 loss.backward()
             sum_gradients_(p for group in groups for p in group["params"])
             optimizer.step()
@@ -236,7 +250,7 @@ def _trained_on(
 
 @torch.no_grad()
 def _held_out_error(observer: Observer, node: Node, held_out: list[int], config: CalibrateConfig) -> float:
-    """Mean squared error on the held-out pictures, the same windows at every call."""
+    """Mean squared error (and penalty on firing) on the held-out pictures, the same windows at every call."""
     generator = torch.Generator().manual_seed(config.seed + 1)
     module, (source,) = node.module, node.inputs
     assert isinstance(module, (SpikingConv, Readout))
@@ -253,7 +267,10 @@ def _held_out_error(observer: Observer, node: Node, held_out: list[int], config:
         else:
             x = F.pad(observer.train(source, held, window.inputs), window.padding)
             rates = layer_rate(module, x, observer.T, config, "fp32", window.crop)
-        sums += torch.stack([(rates - targets).square().sum(dtype=torch.float64), sums.new_tensor(targets.numel())])
+        cost = (rates - targets).square().sum(dtype=torch.float64)
+        if config.sparsity:
+            cost += config.sparsity * firing(module, rates).sum(dtype=torch.float64)
+        sums += torch.stack([cost, sums.new_tensor(targets.numel())])
     squares, count = sum_(sums).tolist()
     return float(squares / max(count, 1))
 

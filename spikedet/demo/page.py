@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spikedet.config import DemoConfig
-from spikedet.demo.family import Member, load_family
-from spikedet.demo.growing import as_html, look
+from spikedet.demo.growing import as_html
 from spikedet.demo.table import table_markdown
 from spikedet.demo.uploads import MAX_UPLOAD, uploaded_picture
+from spikedet.demo.video import annotated
 from spikedet.demo.webcam import make_look, webcam_html
 from spikedet.errors import ConfigError, SpikedetError
+from spikedet.family import Member, load_family, look
 from spikedet.resources import find_weights, sample_pictures
 from spikedet.visualization import plot_ap_by_t
 
@@ -64,6 +65,8 @@ def build(config: DemoConfig) -> gradio.Blocks:
             _picture_tab(gr, page, members, config)
         with gr.Tab("Webcam"):
             _webcam_tab(gr, webcam)
+        with gr.Tab("Video"):
+            _video_tab(gr, members, config)
         with gr.Tab("Table"):
             _table_tab(gr, find_weights(weights[-1]))
     return page
@@ -115,6 +118,36 @@ def _webcam_tab(gr: Any, member: Member) -> None:
         server_functions=[look],
         elem_id="webcam",
     )
+
+
+def _video_tab(gr: Any, members: list[Member], config: DemoConfig) -> None:
+    titles = [member.title for member in members]
+    longest = max(member.detector.T or 1 for member in members)
+    with gr.Row():
+        upload = gr.File(label="A video", file_types=["video", ".gif"], height=120, elem_id="video-upload")
+        with gr.Column():
+            chosen = gr.Dropdown(titles, value=titles[-1], label="network", elem_id="video-network")
+            t = gr.Slider(1, longest, longest, step=1, label="t", elem_id="video-t")
+            confidence = gr.Slider(0.05, 0.95, config.confidence, step=0.05, label="confidence")
+            stable = gr.Slider(0, 8, 0, step=1, label="early exit: stop after this many equal answers (0: never)")
+    with gr.Row():
+        start = gr.Button("Start", variant="primary", elem_id="video-start")
+        cancel = gr.Button("Cancel", elem_id="video-cancel")
+    status = gr.HTML("", elem_id="video-status")
+    result = gr.Video(label="With boxes", interactive=False, autoplay=True, height=480, elem_id="video-result")
+
+    def work(path: str | None, title: str, steps: float, least: float, equal: float) -> Iterator[tuple[Any, Any]]:
+        member = members[titles.index(title)]
+        t_read = min(int(steps), member.detector.T or 1)
+        with sentences(gr), tempfile.TemporaryDirectory(prefix="spikedet-demo-") as folder:
+            written = Path(folder) / "boxes.webm"
+            for seen in annotated(member, path, written, t=t_read, confidence=least, stable_steps=int(equal)):
+                yield seen.as_html(), str(written) if seen.finished else gr.skip()
+
+    inputs = [upload, chosen, t, confidence, stable]
+    run = start.click(work, inputs, [status, result], concurrency_limit=1, show_progress="hidden")
+    stopped = "<div>Cancelled; nothing was kept.</div>"
+    cancel.click(lambda: (stopped, None), None, [status, result], cancels=[run], queue=False)
 
 
 def _table_tab(gr: Any, weights: Path) -> None:

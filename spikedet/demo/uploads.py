@@ -11,6 +11,7 @@ from PIL import Image
 
 from spikedet.data.images import read_image
 from spikedet.errors import DataError
+from spikedet.video import FrameReader, Source, open_frames
 
 MAX_UPLOAD = "100mb"
 """Of one file; the server refuses more before it is read."""
@@ -36,6 +37,21 @@ def uploaded_picture(path: str | Path | None) -> npt.NDArray[np.uint8]:
         raise DataError(f"{path.name}: {refusal}")
     try:
         return read_image(path)
+    except DataError as error:
+        raise DataError(str(error).replace(f"{path.parent}/", "")) from error
+
+
+def uploaded_video(path: str | Path | None) -> FrameReader:
+    """An uploaded video, opened at its first frame.
+
+    Raises:
+        DataError: nothing was uploaded, or it is no video; as ``uploaded_picture``.
+    """
+    if path is None:
+        raise DataError("no video yet: upload one")
+    path = Path(path)
+    try:
+        return open_frames(Source(str(path), "file"))
     except DataError as error:
         raise DataError(str(error).replace(f"{path.parent}/", "")) from error
 

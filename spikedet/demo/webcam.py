@@ -14,9 +14,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from spikedet.demo.family import Member
 from spikedet.detector import Answer
 from spikedet.errors import DataError, SpikedetError
+from spikedet.family import Member
 from spikedet.visualization.draw import OKABE_ITO
 
 MAX_FRAME_BYTES = 4_000_000
@@ -72,18 +72,25 @@ def answer(
     with member.lock:
         steps = list(range(1, t + 1)) if stable_steps else [t]
         *_, last = detector.answers(
-            frame_rgb, steps if detector.meta.spiking else None, confidence=confidence, stable_steps=stable_steps
+            frame_rgb,
+            steps if detector.meta.spiking else None,
+            confidence=confidence,
+            stable_steps=stable_steps,
+            count_sops=True,
         )
     found = last.detections
     boxes = [
         {"label": int(label), "text": f"{detector.class_names[label]} {score:.2f}", "box_xyxy": [float(v) for v in box]}
         for box, score, label in zip(found.boxes_xyxy, found.scores, found.labels, strict=True)
     ]
-    return {"boxes": boxes, "words": in_words(last)}
+    return {"boxes": boxes, "words": in_words(last, detector.ann_macs)}
 
 
-def in_words(answer: Answer) -> str:
-    """What an answer took."""
+def in_words(answer: Answer, ann_macs: int | None = None) -> str:
+    """What an answer took: synaptic operations, where they were counted, beside the ANN's multiply-accumulates."""
     if answer.spikes is None or answer.firing_rate is None:
         return "a network without time"
-    return f"t = {answer.t}, firing rate {answer.firing_rate:.1%}, {answer.spikes:,} spikes"
+    words = f"t = {answer.t}, firing rate {answer.firing_rate:.1%}, {answer.spikes:,} spikes"
+    if answer.sops is None or ann_macs is None:
+        return words
+    return f"{words}, {answer.sops / 1e6:,.0f} M SOPs (ANN: {ann_macs / 1e6:,.0f} M MACs)"

@@ -7,12 +7,13 @@ from spikedet.models.architecture import (
     load_model_yaml,
     read_model_yaml,
 )
-from spikedet.models.builder import ClipDetector, activations, as_clip, as_qc, build_detector
+from spikedet.models.builder import ClipDetector, ExtraLoss, activations, as_clip, as_qc, build_detector
 from spikedet.models.storage import import_ultralytics, load_ann, start_from_
 from spikedet.models.thresholds import set_largest_thetas_, set_mean_square_best_thetas_
 
 __all__ = [
     "ClipDetector",
+    "ExtraLoss",
     "activations",
     "as_clip",
     "as_qc",

@@ -6,7 +6,8 @@ This package is the only importer of ultralytics' model code.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -17,17 +18,19 @@ from spikedet.errors import ConfigError
 from spikedet.models.architecture import check_architecture
 from spikedet.quantization import ClippedReLU, QCActivation
 
+ExtraLoss = Callable[[Tensor, dict[str, Tensor]], Tensor]
+
 
 class ClipDetector(DetectionModel):
     """An ultralytics detection model whose training forward may run in bfloat16; the loss stays float32.
 
     Attributes:
         autocast: run the training forward in bfloat16.
-        distill: more loss for a batch, from its pictures and the head's raw maps.
+        extra_losses: more losses of a batch by name, from its pictures and the head's raw maps.
     """
 
     autocast: bool = False
-    distill: Callable[[Tensor, dict[str, Tensor]], Tensor] | None = None
+    extra_losses: Mapping[str, ExtraLoss] = MappingProxyType({})
 
     def loss(self, batch: dict[str, Any], preds: Any = None) -> Any:
         """The ultralytics criterion on ``batch``; a forward under autocast first when ``preds`` is None."""
@@ -36,10 +39,10 @@ class ClipDetector(DetectionModel):
                 preds = self(batch["img"])
             preds = to_float32(preds)
         loss, items = super().loss(batch, preds)
-        if self.distill is not None:
-            more = self.distill(batch["img"], preds)
+        for name, extra in self.extra_losses.items():
+            more = extra(batch["img"], preds)
             loss = torch.cat([loss, more.view(1) * len(batch["img"])])  # the criterion's are sums over pictures too
-            items = {**items, "distill_loss": more.detach()}
+            items = {**items, name: more.detach()}
         return loss, items
 
 

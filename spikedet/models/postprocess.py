@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from ultralytics.utils.tal import dist2bbox, make_anchors
 
 from spikedet.data.transforms import from_letterbox
 from spikedet.detections import Detections
+from spikedet.snn import SpikingNetwork
 
 EVALUATION_CONFIDENCE = 0.001
 EVALUATION_IOU = 0.7
@@ -37,6 +38,12 @@ def decode_head(box_maps: Sequence[Tensor], class_maps: Sequence[Tensor], stride
     expected = (distances.view(n, 4, bins, -1).softmax(2) * weights).sum(2)
     boxes = dist2bbox(expected, anchors.unsqueeze(0), xywh=True, dim=1) * stride
     return torch.cat([boxes, scores.sigmoid()], 1)
+
+
+def decode_maps(network: SpikingNetwork, maps: Mapping[str, Tensor]) -> Tensor:
+    """Decoded predictions ``[N, 4 + classes, A]`` of a network's read-outs, by node name (other nodes may be there)."""
+    boxes, classes = ([maps[name] for name in names] for names in (network.box_readouts, network.class_readouts))
+    return decode_head(boxes, classes, network.strides.to(boxes[0].device))
 
 
 def to_detections(

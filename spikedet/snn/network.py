@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from spikedet.config import Neuron
 from spikedet.quantization import leaky_clip, qc_quantize
 from spikedet.snn.layers import Readout, SpikingConv
-from spikedet.snn.operations import SpikeOp
+from spikedet.snn.operations import MaxPool, SpikeOp
 
 IMAGE = "image"
 """Name of the network's input; it is constant over time (direct encoding, section III d)."""
@@ -117,7 +117,61 @@ class SpikingNetwork(nn.Module):
         self.load_state_dict({known.get(name, name): value for name, value in tensors.items()})
 
 
+Answer = Callable[[Node, Tensor], Tensor]
+"""What a spiking layer answers to its mean input potential, and a max-pooling to the maxima of its input."""
+
+
+@dataclass(frozen=True)
+class Means:
+    """Every node's mean over time, or its one value where there is no time.
+
+    Attributes:
+        potentials: mean input potential of every spiking layer (pre-activation), ``[N, C, H, W]``.
+        outputs: what every node answers, ``[N, C, H, W]``; logits for read-outs.
+    """
+
+    potentials: dict[str, Tensor]
+    outputs: dict[str, Tensor]
+
+
 @torch.no_grad()
+def mean_forward(
+    network: SpikingNetwork, images: Tensor, answer: Answer, known: Mapping[str, Tensor] | None = None
+) -> Means:
+    """A network in means instead of steps: all that is linear is computed, the rest is asked for.
+
+    Args:
+        network: its weights are used.
+        images: ``[N, 3, H, W]``.
+        answer: of spiking layers and of max-pooling.
+        known: outputs of nodes that are not computed again.
+    """
+    outputs, potentials = {IMAGE: images, **(known or {})}, {}
+    for node in network.nodes:
+        if node.name in outputs:
+            continue
+        module = node.module
+        if isinstance(module, SpikeOp):
+            value = module([outputs[name].unsqueeze(0) for name in node.inputs])[0]
+            outputs[node.name] = answer(node, value) if isinstance(module, MaxPool) else value
+        elif isinstance(module, SpikingConv):
+            potentials[node.name] = module.potential(outputs[node.inputs[0]].unsqueeze(0))[0]
+            outputs[node.name] = answer(node, potentials[node.name])
+        else:
+            assert isinstance(module, Readout)
+            outputs[node.name] = module(outputs[node.inputs[0]])
+    return Means(potentials, outputs)
+
+
+def ann_answer(T: int | None) -> Answer:
+    """The activation of the QC-ANN (T levels) or of the clip ANN (``T=None``); maxima stay what they are."""
+
+    def answer(node: Node, value: Tensor) -> Tensor:
+        return layer_activation(node.module, value, T) if isinstance(node.module, SpikingConv) else value
+
+    return answer
+
+
 def qc_forward(network: SpikingNetwork, images: Tensor, T: int | None) -> dict[str, Tensor]:
     """Activations of the QC-ANN that has this network's weights (T levels), or of its clip ANN (``T=None``).
 
@@ -129,17 +183,7 @@ def qc_forward(network: SpikingNetwork, images: Tensor, T: int | None) -> dict[s
     Returns:
         Output of every node by name: activations ``[N, C, H, W]``, logits for read-outs.
     """
-    values = {IMAGE: images}
-    for node in network.nodes:
-        module, first = node.module, values[node.inputs[0]]
-        if isinstance(module, SpikingConv):
-            values[node.name] = layer_activation(module, module.potential(first.unsqueeze(0))[0], T)
-        elif isinstance(module, SpikeOp):
-            values[node.name] = module([values[name].unsqueeze(0) for name in node.inputs])[0]
-        else:
-            assert isinstance(module, Readout)
-            values[node.name] = module(first)
-    return values
+    return mean_forward(network, images, ann_answer(T)).outputs
 
 
 def layer_activation(layer: SpikingConv, potential: Tensor, T: int | None) -> Tensor:

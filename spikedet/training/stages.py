@@ -13,6 +13,7 @@ from spikedet.environment import seed_everything
 from spikedet.errors import ConfigError
 from spikedet.models import (
     ClipDetector,
+    ExtraLoss,
     activations,
     as_clip,
     as_qc,
@@ -25,6 +26,7 @@ from spikedet.models import (
 )
 from spikedet.training.distillation import Distillation
 from spikedet.training.loop import TrainingLoop, finished, log_path
+from spikedet.training.sparsity import FiringPenalty
 from spikedet.training.spiking_forward import SpikingForward
 from spikedet.visualization import plot_training
 
@@ -72,8 +74,12 @@ def finetune(config: FinetuneConfig) -> Path:
         seed=config.seed,
     )
     qc = as_qc(model, config.T, config.noise)
+    extra_losses: dict[str, ExtraLoss] = {}
     if config.distill:
-        qc.distill = Distillation(_teacher(Path(config.teacher or source), meta), config.distill)
+        extra_losses["distill_loss"] = Distillation(_teacher(Path(config.teacher or source), meta), config.distill)
+    if config.sparsity:
+        extra_losses["sparsity_loss"] = FiringPenalty(qc, config.sparsity, meta.image_size)
+    qc.extra_losses = extra_losses
     if config.spiking_forward:
         SpikingForward(config.neuron, config.delay).attach(qc)
     return _run(qc, dataset, config, meta)

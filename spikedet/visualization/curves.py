@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from spikedet.evaluation.results import ResultRow
-from spikedet.visualization.figure import MARKERS, OKABE_ITO, new_axes
+from spikedet.visualization.figure import MARKERS, OKABE_ITO, new_figure
 
 FULL_WINDOW = "t = T"
 ORIGIN = ("method", "model", "data", "split", "seed")
@@ -44,7 +44,7 @@ def plot_ap_by_t(rows: Sequence[ResultRow], path: Path) -> Path:
 @contextmanager
 def ap_axes(path: Path, width: float = 8) -> Iterator[Any]:
     """Axes with AP50:95 upwards, to draw on; then a legend and a PNG at 150 dpi, written in one step."""
-    with new_axes(path, width=width) as axes:
+    with new_figure(path, width=width, legend="small") as axes:
         axes.set_ylabel("AP50:95 (%)")
         axes.grid(alpha=0.3)
         yield axes

@@ -87,11 +87,11 @@ def _labels(detections: Detections, class_names: Sequence[str], track_ids: Seque
 
 
 def draw_lines(image_rgb: Picture, lines: Sequence[str]) -> Picture:
-    """A copy of the picture with lines of text in its upper left corner, white on black."""
+    """A copy of the picture with lines of text in its upper left corner, white on black; long ones are broken."""
     sizes = DrawingSizes.of(_resolution_wh(image_rgb))
     canvas = np.ascontiguousarray(image_rgb[..., ::-1])
     top = 0
-    for line in lines:
+    for line in (part for text in lines for part in broken_line(text, image_rgb.shape[1], sizes)):
         width, height = text_wh(line, sizes)
         middle = sv.Point(x=width // 2, y=top + height // 2)
         canvas = sv.draw_text(
@@ -108,6 +108,18 @@ def draw_lines(image_rgb: Picture, lines: Sequence[str]) -> Picture:
     return np.ascontiguousarray(canvas[..., ::-1])
 
 
+def broken_line(line: str, width_px: int, sizes: DrawingSizes) -> list[str]:
+    """A line of text as several that fit into a width, as far as its words do."""
+    parts = [""]
+    for word in line.split():
+        longer = f"{parts[-1]} {word}".strip()
+        if parts[-1] and text_wh(longer, sizes)[0] > width_px:
+            parts.append(word)
+        else:
+            parts[-1] = longer
+    return parts
+
+
 def text_wh(text: str, sizes: DrawingSizes) -> tuple[int, int]:
     """Width and height in pixels of one line of text with its padding."""
     (width, height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, sizes.text_scale, sizes.text_px)
@@ -116,6 +128,16 @@ def text_wh(text: str, sizes: DrawingSizes) -> tuple[int, int]:
 
 def _resolution_wh(image_rgb: Picture) -> tuple[int, int]:
     return int(image_rgb.shape[1]), int(image_rgb.shape[0])
+
+
+def fit_side(image_rgb: Picture, side: int) -> Picture:
+    """The picture, made smaller so that no side is longer than ``side`` pixels; a small one stays as it is."""
+    width, height = _resolution_wh(image_rgb)
+    ratio = side / max(height, width)
+    if ratio >= 1:
+        return image_rgb
+    size_wh = (max(1, round(width * ratio)), max(1, round(height * ratio)))
+    return np.asarray(cv2.resize(image_rgb, size_wh, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def beside(pictures: Sequence[Picture]) -> Picture:

@@ -10,16 +10,22 @@ import numpy as np
 
 from spikedet.evaluation.energy_meter import LayerCost
 from spikedet.evaluation.energy_report import EnergyReport, EnergyRow
-from spikedet.visualization.figure import MARKERS, OKABE_ITO, new_axes
+from spikedet.visualization.figure import MARKERS, OKABE_ITO, name_layers, new_figure
 
 SHADES = 8
 """Most groups of time steps that a bar is divided into."""
 
 
 def plot_energy(report: EnergyReport, folder: Path) -> list[Path]:
-    """Every picture of a report, PNGs in a folder; returns their paths. There is one by layer if something spikes."""
-    paths = [plot_by_step(report, folder / "energy.png")]
-    return [*paths, *([plot_by_layer(report, folder / "energy_by_layer.png")] if report.networks else [])]
+    """Every picture of a report, PNGs in a folder; returns their paths.
+
+    There is one by layer if something spikes; one that an earlier report has left there is removed if nothing does.
+    """
+    paths, by_layer = [plot_by_step(report, folder / "energy.png")], folder / "energy_by_layer.png"
+    if report.networks:
+        return [*paths, plot_by_layer(report, by_layer)]
+    by_layer.unlink(missing_ok=True)
+    return paths
 
 
 def plot_by_step(report: EnergyReport, path: Path) -> Path:
@@ -27,7 +33,7 @@ def plot_by_step(report: EnergyReport, path: Path) -> Path:
     from matplotlib.ticker import LogLocator
 
     drawn = lines(report.rows)
-    with new_axes(path, columns=2, width=13, height=5 + 0.2 * len(drawn), legend="") as (left, right):
+    with new_figure(path, 2, width=13, height=5 + 0.2 * len(drawn), legend="") as (left, right):
         for index, (label, rows) in enumerate(drawn.items()):
             colour = OKABE_ITO[index % len(OKABE_ITO)]
             marker = MARKERS[(index + index // len(OKABE_ITO)) % len(MARKERS)]  # no colour has one marker twice
@@ -77,11 +83,10 @@ def _plot_ap(axes: Any, rows: Sequence[EnergyRow], how: dict[str, Any]) -> None:
 def plot_by_layer(report: EnergyReport, path: Path) -> Path:
     """Operations (millions) of each layer, a panel for each spiking network: MACs of the ANN, MACs and SOPs of it."""
     count = len(report.networks)
-    with new_axes(path, rows=count, width=10, height=4.5 * count, legend="x-small") as panels:
+    with new_figure(path, rows=count, width=10, height=4.5 * count) as panels:
         for axes, network in zip(np.atleast_1d(panels), report.networks, strict=True):
             _plot_layers(axes, network.layers)
             axes.set(title=network.network, ylabel="operations for a picture, millions")
-            axes.grid(axis="y", alpha=0.3)
     return path
 
 
@@ -98,5 +103,4 @@ def _plot_layers(axes: Any, layers: Sequence[LayerCost]) -> None:
         height = sops[group].sum(0)
         axes.bar(places + 0.2, height, 0.38, below, color=OKABE_ITO[1], alpha=shade, label=label)
         below = below + height
-    axes.set_xticks(places, [layer.layer for layer in layers], rotation=90, fontsize="x-small")
-    axes.set_xlim(-0.6, len(layers) - 0.4)
+    name_layers(axes, [layer.layer for layer in layers])

@@ -14,16 +14,16 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 
 @contextmanager
-def new_axes(
-    path: Path, rows: int = 1, columns: int = 1, *, width: float = 8, height: float = 5, legend: str = "small"
+def new_figure(
+    path: Path, columns: int = 1, *, rows: int = 1, width: float = 8, height: float = 5, legend: str = "x-small"
 ) -> Iterator[Any]:
     """Axes (one, or an array of them) to draw on; then a legend where something has a label, and a PNG at 150 dpi.
 
     Args:
         path: the file.
-        rows, columns: of axes.
+        columns, rows: of axes.
         width, height: of the whole, inches.
-        legend: font size; empty draws none.
+        legend: its font size; empty draws none.
 
     Raises:
         SpikedetError: if the picture cannot be written.
@@ -39,3 +39,10 @@ def new_axes(
             axes.legend(fontsize=legend)
     with atomic_path(Path(path)) as temporary:
         figure.savefig(temporary, format="png", dpi=150)
+
+
+def name_layers(axes: Any, names: list[str]) -> None:
+    """Layers along the horizontal axis."""
+    axes.set_xticks(range(len(names)), names, rotation=90, fontsize="x-small")
+    axes.set_xlim(-0.6, len(names) - 0.4)
+    axes.grid(axis="y", alpha=0.3)

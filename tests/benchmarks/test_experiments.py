@@ -26,15 +26,16 @@ FILES = sorted((ROOT / "configs" / "experiments").glob("*.yaml"))
 def test_every_setting_is_one_of_its_stage(path: Path) -> None:
     experiment = load_experiment(path)
     assert experiment.name == path.stem
-    TrainConfig(**experiment.train)
+    for settings in experiment.sources.values():
+        TrainConfig(**{**experiment.train, **settings})
     for settings in experiment.finetune.values():
-        FinetuneConfig(checkpoint="x", **{k: v for k, v in settings.items() if k != "after"})
-        assert settings.get("after", "source") in {"source", *experiment.finetune}
+        FinetuneConfig(checkpoint="x", **{k: v for k, v in settings.items() if k not in ("after", "source")})
+        assert settings.get("after", settings.get("source", "source")) in {*experiment.sources, *experiment.finetune}
     for network in experiment.networks:
         CalibrateConfig(checkpoint="x", **{**experiment.calibrate, **network.calibrate})
         ConvertConfig(checkpoint="x", T=network.T, method=network.method, neuron=network.neuron, delay=network.delay)
         EvaluateConfig(checkpoints=("x",), t=network.t, limit=network.limit)
-        assert network.stage1 in {"source", *experiment.finetune}
+        assert network.stage1 in {*experiment.sources, *experiment.finetune}
     folders = Counter((n.folder, n.calibrated) for n in experiment.networks)
     assert max(folders.values()) == 1, folders
     assert experiment.plot in accuracy.PLOTS

@@ -19,6 +19,7 @@ from spikedet.calibration.fine import (
     Crop,
     crop_output,
     fine_calibrate_,
+    firing,
     layer_rate,
     random_crop,
     receptive_field,
@@ -139,6 +140,30 @@ def test_the_errors_reported_are_those_of_the_held_out_pictures_in_fp32(name: st
     assert after == pytest.approx(error_on(observer, node, HELD_OUT))
     assert after < before
     assert 0 < epochs <= 5
+
+
+@pytest.mark.parametrize("neuron", ["if", "signed"])
+def test_a_penalty_on_firing_trades_error_for_silence(neuron: str) -> None:
+    rates, errors = [], []
+    for sparsity in (0.0, 0.3):
+        _, observer, node = perturbed("last", neuron=neuron)
+        config = settings(epochs=25, lr=0.05, patience=0, crop=WHOLE, sparsity=sparsity)
+        before, after, _ = fine_calibrate_(observer, node, TRAINING, HELD_OUT, config)
+        assert after < before
+        assert isinstance(node.module, SpikingConv)
+        found = answer(observer, node, HELD_OUT)
+        rates.append(float(firing(node.module, found).mean()))
+        errors.append(error_on(observer, node, HELD_OUT))
+        assert after == pytest.approx(errors[-1] + sparsity * rates[-1])
+    assert rates[1] < rates[0] and errors[1] > errors[0]
+
+
+def test_firing_by_hand() -> None:
+    """Thetas 1 and 2, mean square 2.5; rates 1/2 of each, one of them negative."""
+    layer = SpikingConv(dyadic(2, 1, 1, 1), dyadic(2), torch.tensor([1.0, 2.0]), stride=(1, 1), padding=(0, 0))
+    assert torch.equal(firing(layer, torch.tensor([0.5, -1.0]).view(1, 2, 1, 1)).flatten(), torch.full((2,), 1.25))
+    readout = Readout(dyadic(2, 1, 1, 1), dyadic(2), stride=(1, 1), padding=(0, 0))
+    assert not firing(readout, torch.ones(1, 2, 1, 1)).any()
 
 
 @pytest.mark.parametrize("lr", [1.0, 1e30], ids=["too large", "not finite"])

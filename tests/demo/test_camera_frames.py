@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from typing import Any
 
 import cv2
@@ -12,9 +13,9 @@ import pytest
 from tiny_detector import IMAGE_SIZE, T, chain
 
 from spikedet.config import SimulationConfig
-from spikedet.demo.family import Member, load_family
 from spikedet.demo.webcam import MAX_FRAME_BYTES, make_look, parse_request, webcam_html
 from spikedet.errors import DataError
+from spikedet.family import Member, load_family
 
 FRAME = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
 
@@ -34,7 +35,8 @@ def test_boxes_are_the_detectors(member: Member) -> None:
     direct = member.detector(FRAME, T, confidence=0.01)[T]
     assert [box["label"] for box in answer["boxes"]] == direct.labels.tolist()
     assert np.allclose([box["box_xyxy"] for box in answer["boxes"]], direct.boxes_xyxy)
-    assert f"t = {T}" in answer["words"]
+    assert f"t = {T}, firing rate " in answer["words"]
+    assert re.search(r" spikes, \d+ M SOPs \(ANN: \d+ M MACs\)$", answer["words"])
     json.dumps(answer)  # what goes to the browser
 
 

@@ -3,13 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,26 +10,17 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from broken_uploads import broken_pictures, broken_videos, video
+from browser import CHROMIUM, chromium, served
 from PIL import Image
 from tiny_detector import chain, pictures
 
 from spikedet.data import load_dataset
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 pytest.importorskip("gradio", reason="gradio is not installed")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
 
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-sync",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--use-fake-ui-for-media-stream",
-    "--use-fake-device-for-media-stream",
-)
 WAIT = 60_000
 """Milliseconds; the machine may be busy."""
 
@@ -63,41 +47,18 @@ def artefacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A running ``spikedet demo``."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    root = str(Path(__file__).resolve().parents[2])
-    environment = {**os.environ, "PYTHONPATH": root, "GRADIO_TEMP_DIR": str(tmp_path_factory.mktemp("gradio"))}
-    weights = ",".join([str(chain()["fine"])])
-    command = [sys.executable, "-m", "spikedet", "demo", "--weights", weights, "--port", str(port)]
-    server = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(600):
-            with contextlib.suppress(OSError):
-                urllib.request.urlopen(url, timeout=1).close()
-                break
-            assert server.poll() is None, server.communicate()[0]
-            time.sleep(0.1)
+    weights = str(chain()["fine"])
+    with served(["--weights", weights], tmp_path_factory.mktemp("gradio")) as (url, _):
         yield url
-    finally:
-        server.terminate()
-        server.wait(20)
 
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """Chromium whose camera plays synthetic pictures."""
-    camera = tmp_path_factory.mktemp("camera") / "camera.mjpeg"
     dataset = load_dataset(str(pictures()), "train")
     frames = [cv2.resize(dataset.read_image(i), (320, 240)) for i in range(4)]
-    camera.write_bytes(b"".join(cv2.imencode(".jpg", frame[..., ::-1])[1].tobytes() for frame in frames))
-    with sync_api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=[*FLAGS, f"--use-file-for-fake-video-capture={camera}"]
-        )
+    with chromium(frames, tmp_path_factory.mktemp("camera")) as started:
         yield started
-        started.close()
 
 
 @pytest.fixture
@@ -131,19 +92,28 @@ def upload(page: Any, path: Path) -> None:
     page.locator("#picture-upload input[type=file]").set_input_files(str(path))
 
 
-def clear_upload(page: Any) -> None:
+def upload_video(page: Any, path: Path) -> None:
+    """And wait until the server has it."""
+    page.locator("#video-upload input[type=file]").set_input_files(str(path))
+    page.wait_for_selector(f"#video-upload >> text=/{path.stem}/", timeout=WAIT)
+
+
+def clear_upload(page: Any, where: str) -> None:
     with contextlib.suppress(Exception):
-        page.locator(
-            "#picture-upload button[aria-label='Remove this file'], #picture-upload button[aria-label='Clear']"
-        ).first.click(timeout=2000)
+        page.locator(f"{where} button[aria-label='Remove this file'], {where} button[aria-label='Clear']").first.click(
+            timeout=2000
+        )
 
 
 def test_the_sample_is_there_with_every_network(page: Any, artefacts: Path) -> None:
     page.screenshot(path=artefacts / "picture.png")
     titles = page.locator(".growing figcaption").all_inner_texts()
     assert [title.rsplit(" ", 2)[0] for title in titles] == [
-        "ANN", "QC-ANN, T = 4", "SNN, weights copied, T = 4", "SNN + coarse + fine, T = 4",
-    ]  # fmt: skip
+        "ANN",
+        "QC-ANN, T = 4",
+        "SNN, weights copied, Stage I, T = 4",
+        "SNN + coarse + fine, Stage I, T = 4",
+    ]
     assert shown_steps(page) == [0, 0, 4, 4]
 
 
@@ -167,15 +137,48 @@ def test_an_uploaded_picture_takes_its_place(page: Any, tmp_path: Path) -> None:
 
 
 def test_broken_uploads_are_sentences_and_the_page_lives(page: Any, tmp_path: Path, artefacts: Path) -> None:
-    broken = {"empty.jpg": b"", "text.jpg": b"no picture", "cut.png": b"\x89PNG\r\n\x1a\n" + b"\0" * 40}
-    for name, content in broken.items():
+    for name, content in broken_pictures().items():
         (tmp_path / name).write_bytes(content)
         upload(page, tmp_path / name)
         page.wait_for_selector(f"text=/{name}: /", timeout=WAIT)
-        clear_upload(page)
+        clear_upload(page, "#picture-upload")
     page.screenshot(path=artefacts / "broken-upload.png")
     page.get_by_role("button", name="zidane").click()
     page.wait_for_selector(".growing img", timeout=WAIT)
+    page.get_by_role("tab", name="Video").click()
+    for name, content in broken_videos(tmp_path).items():
+        (tmp_path / name).write_bytes(content)
+        upload_video(page, tmp_path / name)
+        page.locator("#video-start").click()
+        page.wait_for_selector(f"text=/{name}: /", timeout=WAIT)
+        clear_upload(page, "#video-upload")
+
+
+def test_a_video_comes_back_with_boxes(page: Any, tmp_path: Path, artefacts: Path) -> None:
+    (tmp_path / "short.mp4").write_bytes(video(tmp_path))
+    page.get_by_role("tab", name="Video").click()
+    upload_video(page, tmp_path / "short.mp4")
+    page.locator("#video-start").click()
+    page.wait_for_selector("#video-status >> text=/5 frames in/", timeout=WAIT)
+    page.wait_for_function(
+        "() => document.querySelector('#video-result video')?.videoWidth === 160", timeout=WAIT
+    )  # the browser plays it
+    page.screenshot(path=artefacts / "video.png")
+
+
+def test_a_cancelled_video_says_so(page: Any, tmp_path: Path) -> None:
+    writer = cv2.VideoWriter(str(tmp_path / "long.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 10, (160, 120))
+    for _ in range(600):
+        writer.write(np.zeros((120, 160, 3), np.uint8))
+    writer.release()
+    page.get_by_role("tab", name="Video").click()
+    upload_video(page, tmp_path / "long.avi")
+    page.locator("#video-start").click()
+    page.wait_for_selector(".video-progress progress", timeout=WAIT)
+    page.locator("#video-cancel").click()
+    page.wait_for_selector("#video-status >> text=/Cancelled/", timeout=WAIT)
+    page.wait_for_timeout(500)
+    assert "Cancelled" in page.locator("#video-status").inner_text()
 
 
 def test_the_camera_runs_in_two_browsers_at_once(page: Any, browser: Any, address: str, artefacts: Path) -> None:

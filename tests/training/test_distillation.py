@@ -66,14 +66,14 @@ def test_it_is_added_to_the_detection_loss_and_reaches_the_student_only() -> Non
     student.args = DEFAULT_CFG
     plain, items = copy.deepcopy(student).loss(batch)
     assert set(items) == {"box_loss", "cls_loss", "dfl_loss"}
-    student.distill = Distillation(teacher, 2.0)
+    student.extra_losses = {"distill_loss": Distillation(teacher, 2.0)}
     loss, items = student.loss(batch)
     assert torch.allclose(loss[:3], plain)
     assert loss[3].item() == pytest.approx(2 * items["distill_loss"].item())  # two pictures
     loss[3].backward()
     assert student.model[0].conv.weight.grad.abs().sum() > 0
     assert teacher.model[0].conv.weight.grad is None
-    assert copy.deepcopy(student).distill is student.distill
+    assert copy.deepcopy(student).extra_losses["distill_loss"] is student.extra_losses["distill_loss"]
 
 
 def test_stage_1_logs_the_distillation(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from spikedet.data.images import read_image
 from spikedet.detections import Detections
 from spikedet.visualization import beside, draw_detections, draw_lines, save_picture
-from spikedet.visualization.draw import OKABE_ITO, TEXT_ON, DrawingSizes, text_wh
+from spikedet.visualization.draw import OKABE_ITO, TEXT_ON, DrawingSizes, broken_line, text_wh
 
 NAMES = tuple(f"class {i}" for i in range(20))
 
@@ -155,3 +155,14 @@ def test_lines_of_text(height: int, width: int) -> None:
     changed = (drawn != 128).any(2)
     assert changed[0, 0] and not changed[height // 2 :].any()
     assert drawn.max() > 200 and drawn.min() == 0
+
+
+def test_long_lines_are_broken_between_words() -> None:
+    sizes = DrawingSizes.of((160, 120))
+    parts = broken_line("camera 0: no such camera, or another program is using it", 160, sizes)
+    assert len(parts) > 1
+    assert " ".join(parts) == "camera 0: no such camera, or another program is using it"
+    assert all(text_wh(part, sizes)[0] <= 160 for part in parts)
+    assert broken_line("", 160, sizes) == [""]
+    assert broken_line("w" * 99, 160, sizes) == ["w" * 99]
+    assert broken_line("t = 4", 160, sizes) == ["t = 4"]

@@ -1,0 +1,81 @@
+"""An uploaded video through one network, frame by frame, into a video that browsers play."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+
+from spikedet.demo.uploads import MAX_VIDEO_SECONDS, uploaded_video
+from spikedet.demo.webcam import in_words
+from spikedet.family import Member
+from spikedet.video import video_writer
+from spikedet.video_detection import annotate_video, expected_frames, output_fps
+
+
+@dataclass(frozen=True)
+class VideoProgress:
+    """How far a video has come.
+
+    Attributes:
+        done: frames looked at.
+        total: frames there will be; None if nobody knows.
+        words: of the last frame, and of the video once it is done.
+        finished: the video is written.
+    """
+
+    done: int
+    total: int | None
+    words: str
+    finished: bool = False
+
+    def as_html(self) -> str:
+        """A bar with its words."""
+        known = f' value="{self.done}" max="{self.total}"' if self.total else ""
+        bar = "" if self.finished else f"<progress{known}></progress> "
+        return f'<div class="video-progress" data-done="{self.done}">{bar}{escape(self.words)}</div>'
+
+
+def annotated(
+    member: Member, upload: str | Path | None, result: Path, *, t: int, confidence: float, stable_steps: int
+) -> Iterator[VideoProgress]:
+    """Write ``result`` with boxes on the first minute of an uploaded video; yields after each frame.
+
+    To cancel, stop asking: nothing is left then. The network is held for one frame at a time.
+
+    Raises:
+        DataError: nothing was uploaded, or it is no video.
+    """
+    started = time.monotonic()
+    with uploaded_video(upload) as reader:
+        most = max(1, int(MAX_VIDEO_SECONDS * reader.fps))
+        total = expected_frames(reader, frames=most)
+        count = 0
+        with video_writer(result, output_fps(reader)) as writer:
+            steps = [t] if member.detector.meta.spiking else []
+            frames = annotate_video(
+                member.detector,
+                reader,
+                writer,
+                t=list(range(1, t + 1)) if stable_steps and steps else steps,
+                confidence=confidence,
+                stable_steps=stable_steps if steps else 0,
+                frames=most,
+            )
+            while True:
+                with member.lock:
+                    seen = next(frames, None)
+                if seen is None:
+                    break
+                count += 1
+                fps = count / (time.monotonic() - started)
+                shown = f"frame {count} of {total}" if total else f"frame {count}"
+                yield VideoProgress(count, total, f"{shown}, {fps:.1f} a second; {in_words(seen.answers[-1])}")
+        said = f"{count} frames in {time.monotonic() - started:.1f} s"
+        if count == most:
+            said += f"; only the first {MAX_VIDEO_SECONDS:.0f} s are worked on here, spikedet detect takes it whole"
+        elif reader.shortfall:
+            said += f"; {reader.shortfall.replace(str(reader.source), Path(str(reader.source)).name)}"
+        yield VideoProgress(count, total, said, finished=True)

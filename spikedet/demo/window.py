@@ -1,0 +1,178 @@
+"""A camera, an address or a file in a window, with its boxes: the newest frame, and keys for t."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from dataclasses import dataclass, replace
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from spikedet.config import DemoConfig
+from spikedet.demo.display import Display, Window
+from spikedet.demo.webcam import in_words
+from spikedet.detector import Answer, SpikingDetector
+from spikedet.errors import SpikedetError
+from spikedet.video import Frame, LatestFrame, Source, open_frames, parse_source
+from spikedet.visualization import draw_detections, draw_lines, save_picture
+
+KEYS = "+ and - change t, space pauses, s saves the picture, q ends"
+RETRY_S = 1.0
+PATIENCE_S = 0.05
+"""How long a new frame is waited for before the keys are looked at again."""
+
+EMPTY = np.zeros((360, 640, 3), np.uint8)
+"""Shown before the first frame."""
+
+
+@dataclass(frozen=True)
+class Controls:
+    """What the keys have set.
+
+    Attributes:
+        t: time step to read out.
+        paused: the picture stands still; t can be changed all the same.
+        save: the picture was to be saved.
+        ended: the window was closed.
+    """
+
+    t: int
+    paused: bool = False
+    save: bool = False
+    ended: bool = False
+
+
+def press(controls: Controls, key: str, T: int) -> Controls:
+    """The controls after a key; t stays within 1..T."""
+    controls = replace(controls, save=False)
+    if key in ("+", "="):
+        return replace(controls, t=min(controls.t + 1, T))
+    if key in ("-", "_"):
+        return replace(controls, t=max(controls.t - 1, 1))
+    if key == " ":
+        return replace(controls, paused=not controls.paused)
+    return replace(controls, save=key == "s", ended=key == "q")
+
+
+class Rate:
+    """Frames per second over the last ones that were shown."""
+
+    def __init__(self, frames: int = 30) -> None:
+        self._times_s: deque[float] = deque(maxlen=frames)
+
+    def tick(self, time_s: float) -> None:
+        """A frame was shown."""
+        self._times_s.append(time_s)
+
+    @property
+    def fps(self) -> float:
+        """0 until two frames were shown."""
+        passed_s = self._times_s[-1] - self._times_s[0] if self._times_s else 0.0
+        return (len(self._times_s) - 1) / passed_s if passed_s > 0 else 0.0
+
+
+@dataclass(frozen=True)
+class View:
+    """A frame, what the network says of it, and the picture of both."""
+
+    frame: Frame
+    answer: Answer
+    picture_rgb: npt.NDArray[np.uint8]
+
+
+def open_window(config: DemoConfig) -> None:
+    """Open the window and keep it until q or Ctrl-C.
+
+    Raises:
+        ConfigError: no window can be opened here.
+        DataError: there is no such file, or it is not a video. A camera or an address is tried again and again instead.
+        CheckpointError: the weights cannot be used.
+    """
+    source = parse_source(str(config.source))
+    display = Window(f"spikedet: {source}")
+    try:
+        detector = SpikingDetector.load(config.webcam_weights or config.weights.split(",")[-1], config)
+        print(f"{detector}\n{KEYS}", flush=True)
+        with LatestFrame(lambda: open_frames(source), retry_s=None if source.kind == "file" else RETRY_S) as frames:
+            WindowLoop(detector, frames, display, config, source).run()
+    except KeyboardInterrupt:
+        print("", flush=True)
+    finally:
+        display.close()
+
+
+class WindowLoop:
+    """Frames in, pictures out, keys in between. Needs no screen: the display may be anything that is one."""
+
+    def __init__(
+        self, detector: SpikingDetector, frames: LatestFrame, display: Display, config: DemoConfig, source: Source
+    ) -> None:
+        self._detector, self._frames, self._display = detector, frames, display
+        self._config, self._source = config, source
+        self._T = detector.T or 1
+        self._rate = Rate()
+        self._lag_s = 0.0
+        self._said = ""
+
+    def run(self) -> None:
+        """Until q. Raises DataError where a file cannot be read."""
+        controls, view = Controls(self._T), None
+        while not controls.ended:
+            frame = None if controls.paused else self._frames.next(PATIENCE_S)
+            if frame is not None:
+                view = self._look(frame, controls.t)
+                self._rate.tick(time.monotonic())
+                self._lag_s = time.monotonic() - frame.time_s
+            elif view is not None and self._asks_again(view, controls.t):
+                view = self._look(view.frame, controls.t)
+            self._show(view, controls)
+            key = self._display.key(1 if frame is not None else int(1000 * PATIENCE_S))
+            controls = press(controls, key, self._T)
+            self._frames.hold(controls.paused)
+            if controls.save and view is not None:
+                self._save(view)
+
+    def _asks_again(self, view: View, t: int) -> bool:
+        return self._detector.meta.spiking and view.answer.t != t
+
+    def _look(self, frame: Frame, t: int) -> View:
+        steps = [t] if self._detector.meta.spiking else None
+        *_, answer = self._detector.answers(
+            frame.image_rgb, steps, confidence=self._config.confidence, iou=self._config.iou
+        )
+        drawn = draw_detections(frame.image_rgb, answer.detections, self._detector.class_names)
+        return View(frame, answer, drawn)
+
+    def _show(self, view: View | None, controls: Controls) -> None:
+        lines = self._lines(view, controls)
+        self._display.show(draw_lines(EMPTY if view is None else view.picture_rgb, lines))
+
+    def _lines(self, view: View | None, controls: Controls) -> list[str]:
+        lines = []
+        if view is not None:
+            lines.append(f"{self._rate.fps:.1f} frames/s, lag {1000 * self._lag_s:.0f} ms")
+            lines.append(in_words(view.answer))
+        if controls.paused:
+            lines.append("paused")
+        message = self._frames.message
+        if self._frames.ended:
+            lines.append(message or f"{self._source}: the end")
+        elif message:
+            lines.append(f"{message}; trying again")
+        elif view is None:
+            lines.append(f"{self._source}: waiting for a picture")
+        if message != self._said:
+            print(message or f"{self._source}: there again", flush=True)
+            self._said = message
+        return lines
+
+    def _save(self, view: View) -> None:
+        folder = Path(self._config.out)
+        path = next(path for n in count(1) if not (path := folder / f"{self._source.name}-{n}.png").exists())
+        try:
+            print(f"saved {save_picture(path, view.picture_rgb)}", flush=True)
+        except SpikedetError as error:
+            print(error, flush=True)

@@ -1,0 +1,1 @@
+"""Why a converted network answers differently: quantization, clipping and residual error, layer by layer."""

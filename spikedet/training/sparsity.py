@@ -1,0 +1,73 @@
+"""Sparsity in Stage I: an L1 penalty on firing rates, each weighed by the weights that its spikes meet.
+
+    penalty = (sum over layers l of  F_l  mean(|g_l| / theta_l)) / (sum over layers of F_l)
+
+g / theta is the firing rate to come and F_l the number of weights met if every neuron of layer l sent one spike, so the
+penalty is the expected number of synaptic operations in a step, as a share of the most there can be. Not in the paper.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from spikedet.conversion import to_spiking
+from spikedet.evaluation.synapses import fan_outs
+from spikedet.models import ClipDetector, activations
+from spikedet.quantization import QCActivation
+from spikedet.quantization.activation import per_channel
+
+
+class FiringPenalty:
+    """One of ``ClipDetector.extra_losses``: listens to the QC activations of a network in training.
+
+    Args:
+        model: a QC-ANN; gets forward hooks.
+        weight: of the penalty.
+        image_size: side of the square input.
+    """
+
+    def __init__(self, model: ClipDetector, weight: float, image_size: int) -> None:
+        self.weight = weight
+        self._heard: list[Tensor] = []
+        shares = operation_shares(model, image_size)
+        for name, activation in activations(model):
+            assert isinstance(activation, QCActivation)
+            activation.register_forward_hook(_Listener(self._heard, shares[name]))
+
+    def __deepcopy__(self, memo: Any) -> FiringPenalty:
+        return self  # the averaged network is a deep copy that never trains
+
+    def __call__(self, images: Tensor, answers: dict[str, Tensor]) -> Tensor:
+        """The weighted penalty of the forward pass that has just been; nothing is heard twice."""
+        total = torch.stack(self._heard).sum()
+        self._heard.clear()
+        return self.weight * total
+
+
+class _Listener:
+    """The forward hook of one activation."""
+
+    def __init__(self, heard: list[Tensor], share: float) -> None:
+        self._heard, self._share = heard, share
+
+    def __deepcopy__(self, memo: Any) -> _Listener:
+        return self
+
+    def __call__(self, activation: QCActivation, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        if activation.training:
+            rates = output.float().abs() / per_channel(activation.theta, output.ndim)
+            self._heard.append(self._share * rates.mean())
+
+
+@torch.no_grad()
+def operation_shares(model: ClipDetector, image_size: int) -> dict[str, float]:
+    """F_l over the sum of all F, by the qualified name of the layer's activation."""
+    qc = [activation for _, activation in activations(model) if isinstance(activation, QCActivation)]
+    reached = fan_outs(to_spiking(model, qc[0].T), (image_size, image_size), through_pools=True)
+    totals = {f"{name}.act": float(fan_out.total.sum()) for name, fan_out in reached.items()}
+    known = [name for name, _ in activations(model)]
+    whole = sum(totals.get(name, 0.0) for name in known)
+    return {name: totals.get(name, 0.0) / whole for name in known}

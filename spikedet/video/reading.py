@@ -1,0 +1,230 @@
+"""Frames of a video file, a camera or an address, as RGB pictures."""
+
+from __future__ import annotations
+
+import math
+import re
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from spikedet.data.images import MAX_PIXELS
+from spikedet.errors import DataError
+from spikedet.video.quiet import quiet_opencv
+
+VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".gif")
+"""File endings taken for videos, in lower case."""
+
+SCHEMES = ("rtsp", "rtsps", "http", "https", "rtmp", "srt", "udp", "tcp")
+MOST_DIGITS = 3
+"""Of a camera's index; a longer number is a file's name."""
+
+OPEN_TIMEOUT_MS = 5000
+READ_TIMEOUT_MS = 5000
+USUAL_FPS = 25.0
+"""Of a source that does not say how many frames it has in a second."""
+
+MOST_FPS = 480.0
+"""Above it the number is a time base that was taken for a rate."""
+
+MISSING_SHARE = 0.02
+"""A container's count of frames is often an estimate; as many may be missing without a word."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where frames come from.
+
+    Attributes:
+        text: as the user wrote it.
+        kind: ``file``, ``camera`` (an index) or ``address``.
+    """
+
+    text: str
+    kind: Literal["file", "camera", "address"]
+
+    def __str__(self) -> str:
+        if self.kind == "file":
+            return self.text
+        return f"camera {self.text}" if self.kind == "camera" else re.sub("//[^/]*@", "//***@", self.text)
+
+    @property
+    def name(self) -> str:
+        """What files made from it are called."""
+        return {"file": Path(self.text).stem, "camera": f"camera-{self.text}", "address": "stream"}[self.kind]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One picture of a source.
+
+    Attributes:
+        number: 1 for the first.
+        image_rgb: uint8 ``[H, W, 3]``.
+        time_s: when it was read, on the clock of ``time.monotonic``.
+    """
+
+    number: int
+    image_rgb: npt.NDArray[np.uint8]
+    time_s: float
+
+
+class Capture(Protocol):
+    """What is used of ``cv2.VideoCapture``."""
+
+    def isOpened(self) -> bool: ...
+
+    def get(self, property: int) -> float: ...
+
+    def read(self) -> tuple[bool, Any]: ...
+
+    def release(self) -> None: ...
+
+
+def parse_source(text: str) -> Source:
+    """A camera's index, an address (``rtsp://...``) or a file, by how it is written. Raises DataError."""
+    if text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS:
+        return Source(text, "camera")
+    scheme, found, _ = text.partition("://")
+    if found and scheme.lower() in SCHEMES:
+        return Source(text, "address")
+    if found and not Path(text).exists():
+        raise DataError(f"{text}: not an address that can be read; expected one of {', '.join(SCHEMES)}")
+    return Source(text, "file")
+
+
+def open_frames(source: Source) -> FrameReader:
+    """Open a source and read its first frame.
+
+    Raises:
+        DataError: there is no such file or camera, nobody answers at the address, or nothing in it can be read.
+    """
+    if source.kind == "file" and not Path(source.text).is_file():
+        raise DataError(f"{source}: no such video; check the path")
+    capture = open_capture(source)
+    try:
+        return FrameReader(source, capture)
+    except BaseException:
+        capture.release()
+        raise
+
+
+def open_capture(source: Source) -> Capture:
+    """OpenCV's capture of a source, opened or not; FFmpeg reads everything but cameras."""
+    quiet_opencv()
+    if source.kind == "camera":
+        opened: Capture = cv2.VideoCapture(int(source.text))
+        return opened
+    # An absolute path, because FFmpeg takes "name:rest" for a protocol.
+    where = str(Path(source.text).resolve()) if source.kind == "file" else source.text
+    limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, OPEN_TIMEOUT_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, READ_TIMEOUT_MS]
+    opened = cv2.VideoCapture(where, cv2.CAP_FFMPEG, limits)
+    return opened
+
+
+class FrameReader:
+    """An opened source: an iterator over its frames, and a context manager.
+
+    Args:
+        source: for error messages.
+        capture: opened; released by ``close``.
+
+    Attributes:
+        fps: frames per second; ``USUAL_FPS`` where the source does not say.
+        count: frames there should be; None for a source without an end.
+        frames_read: so far.
+
+    Raises:
+        DataError: the capture is not open or has no frame.
+    """
+
+    def __init__(self, source: Source, capture: Capture) -> None:
+        self.source, self._capture = source, capture
+        self._busy = threading.Lock()  # OpenCV must not be closed by one thread while another one reads
+        self.frames_read = 0
+        if not capture.isOpened():
+            raise DataError(_CANNOT_OPEN[source.kind].format(source))
+        fps, count = self._number(cv2.CAP_PROP_FPS), self._number(cv2.CAP_PROP_FRAME_COUNT)
+        self.fps = fps if 0 < fps <= MOST_FPS else USUAL_FPS
+        self.count = int(count) if source.kind != "camera" and count > 0 else None
+        self._next = self._decode()
+        if self._next is None:
+            raise DataError(_NO_FRAME[source.kind].format(source))
+
+    @property
+    def live(self) -> bool:
+        """True for a source that goes on whether or not it is read."""
+        return self.source.kind == "camera" or (self.source.kind == "address" and self.count is None)
+
+    @property
+    def shortfall(self) -> str:
+        """A sentence where fewer frames could be read, to the end, than there should be; else ""."""
+        if self._next is not None or self.count is None:
+            return ""
+        if self.count - self.frames_read <= max(2, MISSING_SHARE * self.count):
+            return ""
+        return f"{self.source}: truncated or damaged; {self.frames_read} of {self.count} frames could be read"
+
+    def read(self) -> Frame | None:
+        """The next frame; None at the end, or when the source is lost."""
+        image, self._next = self._next, None
+        if image is None and self.live:
+            image = self._decode()
+        if image is None:
+            return None
+        self.frames_read += 1
+        frame = Frame(self.frames_read, image, time.monotonic())
+        if not self.live:  # a camera's next picture is not worth waiting for before this one is shown
+            self._next = self._decode()
+        return frame
+
+    def __iter__(self) -> Iterator[Frame]:
+        while (frame := self.read()) is not None:
+            yield frame
+
+    def close(self) -> None:
+        """Let go of the file or camera, once a frame that is being read has come. May be called twice."""
+        with self._busy:
+            self._capture.release()
+
+    def __enter__(self) -> FrameReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _decode(self) -> npt.NDArray[np.uint8] | None:
+        try:
+            with self._busy:
+                ok, image_bgr = self._capture.read()
+        except cv2.error:
+            return None
+        if not ok or image_bgr is None:
+            return None
+        height, width = image_bgr.shape[:2]
+        if height * width > MAX_PIXELS:
+            raise DataError(f"{self.source}: {width} x {height} pixels, more than the {MAX_PIXELS} allowed")
+        return np.ascontiguousarray(image_bgr[..., ::-1])
+
+    def _number(self, name: int) -> float:
+        value = float(self._capture.get(name))
+        return value if math.isfinite(value) else 0.0
+
+
+_CANNOT_OPEN = {
+    "file": "{}: not a video that can be read, or one that was cut off before its index was written",
+    "camera": "{}: no such camera, or another program is using it",
+    "address": "{}: nobody answers there with a video; check the address and the network",
+}
+_NO_FRAME = {
+    "file": "{}: not a video that can be read; no frame of it could be decoded",
+    "camera": "{}: the camera gives no picture; is another program using it?",
+    "address": "{}: there is an answer, but no frame that can be decoded",
+}

@@ -1,0 +1,216 @@
+"""Videos and cameras on the command line: annotated video out, and what was found in three formats."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from pycocotools.coco import COCO
+from small_videos import CAMERA, FPS, HEIGHT, WIDTH, FakeCapture, picture, write_video
+from tiny_detector import T, chain
+
+from spikedet.config import DetectConfig
+from spikedet.detect import detect
+from spikedet.detector import SpikingDetector
+from spikedet.errors import ConfigError, DataError
+from spikedet.video import FrameReader, open_frames, parse_source, video_writer
+from spikedet.video_detection import annotate_video
+
+
+def config(source: Path | str, out: Path, **changes: Any) -> DetectConfig:
+    return DetectConfig(source=str(source), **{"weights": str(chain()["fine"]), "out": str(out), **changes})
+
+
+def content(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def frames(path: Path) -> tuple[float, int]:
+    with open_frames(parse_source(str(path))) as reader:
+        return reader.fps, sum(1 for _ in reader)
+
+
+def below(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("video_format", ["mp4", "webm", "gif"])
+def test_a_video(tmp_path: Path, video_format: str) -> None:
+    source, out = write_video(tmp_path / "a.mp4", frames=4), tmp_path / "out"
+    found = content(detect(config(source, out, video_format=video_format)))
+    assert list(found) == [f"{source}#{number}" for number in (1, 2, 3, 4)]
+    assert all(list(by_step) == [str(T)] for by_step in found.values())
+    assert below(out) == [f"a.{video_format}", "detections.json"]
+    assert frames(out / f"a.{video_format}") == (FPS, 4)
+
+
+def test_records_are_the_detectors(tmp_path: Path) -> None:
+    source = write_video(tmp_path / "a.mp4", frames=2)
+    found = content(detect(config(source, tmp_path / "out", t="2,4", confidence=0.15)))
+    detector = SpikingDetector.load(chain()["fine"])
+    with open_frames(parse_source(str(source))) as reader:
+        for frame in reader:
+            expected = detector(frame.image_rgb, [2, 4], confidence=0.15)
+            records = {str(t): detections.to_records(detector.class_names) for t, detections in expected.items()}
+            assert found[f"{source}#{frame.number}"] == records
+
+
+def test_fewer_frames_in_the_same_time(tmp_path: Path) -> None:
+    source, out = write_video(tmp_path / "a.mp4", frames=9), tmp_path / "out"
+    assert len(content(detect(config(source, out, every=2, frames=3)))) == 3
+    assert frames(out / "a.mp4") == (FPS / 2, 3)
+
+
+def mixed(folder: Path) -> Path:
+    """Pictures and videos of like names, in two folders."""
+    write_video(folder / "a.mp4", frames=2)
+    write_video(folder / "sub" / "a.avi", frames=2)
+    write_video(folder / "sub" / "a.mkv", frames=2)
+    for name in ("a.png", "sub/a.jpg", ".hidden.png"):
+        Image.fromarray(picture()).save(folder / name)
+    (folder / "notes.txt").write_text("neither", encoding="utf-8")
+    return folder
+
+
+def test_a_folder_of_both_with_subfolders(tmp_path: Path) -> None:
+    folder = mixed(tmp_path / "mixed")
+    expected = ["a.mp4", "a.png", "detections.json", "sub/a.avi.mp4", "sub/a.mkv.mp4", "sub/a.png"]
+    for _ in range(2):  # the second time the output folder is there
+        found = content(detect(config(folder, folder / "out")))
+        assert below(folder / "out") == expected
+        keys = [f"{folder}/{name}" for name in ("a.mp4", "a.png", "sub/a.avi", "sub/a.jpg", "sub/a.mkv")]
+        assert list(dict.fromkeys(key.partition("#")[0] for key in found)) == keys
+
+
+def test_coco_results_and_yolo_labels_of_the_last_step(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    found = content(detect(config(mixed(tmp_path / "mixed"), out, t="1,4", save_json=True, save_txt=True)))
+    loaded = COCO(str(out / "results_images.json")).loadRes(str(out / "results.json"))
+    assert len(loaded.imgs) == len(found) == 8
+    assert len(loaded.anns) == sum(len(by_step["4"]) for by_step in found.values()) > 0
+    names = [image["file_name"] for image in loaded.imgs.values()]
+    assert names[:3] == ["a-frame000001", "a-frame000002", "a"]
+    assert {(image["height"], image["width"]) for image in loaded.imgs.values()} == {(HEIGHT, WIDTH)}
+    assert below(out / "labels") == sorted(f"{name}.txt" for name in names)
+    for name, by_step in zip(names, found.values(), strict=True):
+        lines = (out / "labels" / f"{name}.txt").read_text(encoding="utf-8").splitlines()
+        assert [int(line.split()[0]) for line in lines] == [record["label"] for record in by_step["4"]]
+
+
+def test_ids_of_boxes_that_stay(tmp_path: Path) -> None:
+    with video_writer(tmp_path / "still.mp4", FPS) as writer:
+        for _ in range(3):
+            writer.write(picture())
+    found = content(detect(config(tmp_path / "still.mp4", tmp_path / "out", t="2,4", confidence=0.7, track=True)))
+    first, second, _ = found.values()
+    assert {record["track_id"] for record in first["4"]} == {None}
+    ids = [record["track_id"] for record in second["4"] if record["track_id"] is not None]
+    assert len(set(ids)) == len(ids) > 0
+    assert all("track_id" not in record for record in second["2"])
+
+
+def test_tracking_without_its_package_is_said_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "trackers", None)
+    with pytest.raises(ConfigError, match=r"pip install 'spikedet\[track\]'"):
+        detect(config(write_video(tmp_path / "a.mp4"), tmp_path / "out", track=True))
+    assert not (tmp_path / "out").exists()
+
+
+def test_broken_videos_are_named_when_the_others_are_done(tmp_path: Path) -> None:
+    folder = mixed(tmp_path / "mixed")
+    (folder / "b.mp4").write_bytes(b"no video")
+    whole = write_video(tmp_path / "whole.avi", frames=60).read_bytes()
+    (folder / "cut.avi").write_bytes(whole[: len(whole) // 2])
+    out = tmp_path / "out"
+    with pytest.raises(DataError, match=r"2 of 7 files could not be read, the first: .*b\.mp4: not a video"):
+        detect(config(folder, out))
+    assert {"a.mp4", "cut.mp4", "sub/a.png", "detections.json"} <= set(below(out))
+    assert "b.mp4" not in below(out)
+    assert frames(out / "cut.mp4")[1] > 0
+
+
+def test_a_video_that_was_cut_off_alone(tmp_path: Path) -> None:
+    whole = write_video(tmp_path / "whole.avi", frames=60).read_bytes()
+    (tmp_path / "cut.avi").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(
+        DataError, match=r"1 of 1 videos could not be read, .*cut\.avi: truncated or damaged; \d+ of 60"
+    ):
+        detect(config(tmp_path / "cut.avi", tmp_path / "out"))
+
+
+def test_settings_that_do_not_fit_are_said_before_anything_is_written(tmp_path: Path) -> None:
+    source = write_video(tmp_path / "videos" / "a.mp4")
+    with pytest.raises(ConfigError, match="converted for T = 4"):
+        detect(config(source, tmp_path / "out", t="9"))
+    with pytest.raises(ConfigError, match="is the folder of the pictures"):
+        detect(config(source, source.parent))
+    with pytest.raises(ConfigError, match="--video-format must be one of"):
+        config(source, tmp_path / "out", video_format="avi")
+    with pytest.raises(ConfigError, match="--every must be positive, got 0"):
+        config(source, tmp_path / "out", every=0)
+    assert not (tmp_path / "out").exists()
+
+
+def interrupted(after: int) -> Any:
+    """``annotate_video`` with somebody who presses Ctrl-C after so many frames."""
+
+    def annotate(*given: Any, **settings: Any) -> Iterator[Any]:
+        for number, seen in enumerate(annotate_video(*given, **settings), start=1):
+            yield seen
+            if number == after:
+                raise KeyboardInterrupt
+
+    return annotate
+
+
+def test_an_interrupted_file_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = write_video(tmp_path / "a.mp4")
+    monkeypatch.setattr("spikedet.detect.annotate_video", interrupted(after=2))
+    with pytest.raises(KeyboardInterrupt):
+        detect(config(source, tmp_path / "out"))
+    assert below(tmp_path / "out") == []
+
+
+@pytest.fixture
+def plugged(monkeypatch: pytest.MonkeyPatch) -> FakeCapture:
+    """A camera 0 that is there, for a while."""
+    capture = FakeCapture([picture(index) for index in range(40)])
+    monkeypatch.setattr("spikedet.detect.open_frames", lambda source: FrameReader(CAMERA, capture))
+    return capture
+
+
+def test_a_camera_keeps_what_was_recorded_until_ctrl_c(
+    tmp_path: Path, plugged: FakeCapture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spikedet.detect.annotate_video", interrupted(after=1))
+    found = content(detect(config("0", tmp_path / "out")))
+    assert len(found) == 1
+    assert next(iter(found)).startswith("camera-0#")
+    assert below(tmp_path / "out") == ["camera-0.mp4", "detections.json"]
+    assert frames(tmp_path / "out" / "camera-0.mp4")[0] == FPS
+    assert plugged.released
+
+
+def test_a_camera_for_some_frames(tmp_path: Path, plugged: FakeCapture) -> None:
+    assert len(content(detect(config("0", tmp_path / "out", frames=1)))) == 1
+
+
+def test_a_camera_that_is_lost(tmp_path: Path, plugged: FakeCapture) -> None:
+    with pytest.raises(
+        DataError, match=r"^camera 0: no more frames came from it after \d+; what was recorded is kept$"
+    ):
+        detect(config("0", tmp_path / "out"))
+    assert below(tmp_path / "out") == ["camera-0.mp4", "detections.json"]
+
+
+def test_a_camera_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"^camera 99: no such camera"):
+        detect(config("99", tmp_path / "out"))
+    assert not (tmp_path / "out").exists()

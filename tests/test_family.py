@@ -1,0 +1,64 @@
+"""The networks beside each other, and what they see on one picture."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from tiny_detector import T, chain
+
+from spikedet.config import SimulationConfig
+from spikedet.errors import CheckpointError
+from spikedet.family import MOST_STOPS, Member, load_family, look, stops
+
+PICTURE = np.random.default_rng(0).integers(0, 256, (40, 56, 3), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def members() -> list[Member]:
+    return load_family([str(chain()["fine"])], SimulationConfig())
+
+
+def test_a_network_stands_after_those_it_came_from(members: list[Member]) -> None:
+    titles = [member.title for member in members]
+    assert titles == [
+        "ANN",
+        "QC-ANN, T = 4",
+        "SNN, weights copied, Stage I, T = 4",
+        "SNN + coarse + fine, Stage I, T = 4",
+    ]
+
+
+def test_an_unknown_network_is_named() -> None:
+    with pytest.raises(CheckpointError, match="no-such-network"):
+        load_family(["no-such-network"], SimulationConfig())
+
+
+@pytest.mark.parametrize(("steps", "expected"), [(1, [1]), (4, [1, 2, 3, 4]), (16, list(range(1, 17)))])
+def test_the_slider_stops_at_every_step_where_they_are_few(steps: int, expected: list[int]) -> None:
+    assert stops(steps) == expected
+
+
+def test_where_they_are_many_the_early_ones_are_closer_together() -> None:
+    found = stops(200)
+    assert len(found) <= MOST_STOPS
+    assert (found[0], found[-1]) == (1, 200)
+    gaps = np.diff(found)
+    assert gaps[0] == 1 and gaps[-1] == gaps.max()
+
+
+def test_every_network_looks_once(members: list[Member]) -> None:
+    views = look(PICTURE, members, confidence=0.01)
+    assert [list(view.found) for view in views] == [[0], [0], list(range(1, T + 1)), list(range(1, T + 1))]
+    direct = members[-1].detector(PICTURE, [2, T], confidence=0.01)
+    for t, detections in direct.items():
+        assert np.array_equal(views[-1].found[t].boxes_xyxy, detections.boxes_xyxy)
+
+
+def test_early_exit_stops_where_nothing_changes(members: list[Member]) -> None:
+    views = look(PICTURE, members, confidence=0.999, stable_steps=1)  # nothing is found, twice in a row
+    assert [list(view.found) for view in views] == [[0], [0], [1, 2], [1, 2]]
+
+
+def test_steps_that_are_asked_for_are_those_read_out(members: list[Member]) -> None:
+    views = look(PICTURE, members, confidence=0.01, steps=[1, 3, 100])
+    assert [list(view.found) for view in views] == [[0], [0], [1, 3, T], [1, 3, T]]

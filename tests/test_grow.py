@@ -1,0 +1,62 @@
+"""Boxes growing with time: what is written, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from tiny_detector import T, chain, pictures
+
+from spikedet.config import GrowConfig
+from spikedet.errors import ConfigError, DataError
+from spikedet.grow import grow
+
+
+def picture() -> str:
+    return str(sorted((pictures() / "JPEGImages").glob("*.jpg"))[0])
+
+
+def test_a_strip_an_animation_and_a_raster(tmp_path: Path) -> None:
+    config = GrowConfig(
+        source=picture(), weights=str(chain()["fine"]), layer="model.3", confidence=0.05, out=str(tmp_path)
+    )
+    strip = grow(config)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["growing.gif", "raster.png", "strip.png"]
+    with Image.open(tmp_path / "growing.gif") as animation:
+        assert animation.n_frames == T  # type: ignore[attr-defined]
+    with Image.open(strip) as image:
+        assert image.width > T * 64
+
+
+def test_chosen_steps_are_the_columns(tmp_path: Path) -> None:
+    wide = grow(GrowConfig(source=picture(), weights=str(chain()["fine"]), out=str(tmp_path / "all")))
+    narrow = grow(GrowConfig(source=picture(), weights=str(chain()["fine"]), t="1,4", out=str(tmp_path / "two")))
+    with Image.open(wide) as four, Image.open(narrow) as two:
+        assert two.size[0] < four.size[0] and two.size[1] == four.size[1]
+
+
+def test_networks_without_time_are_shown_too(tmp_path: Path) -> None:
+    grow(GrowConfig(source=picture(), weights=str(chain()["ann"]), out=str(tmp_path)))
+    with Image.open(tmp_path / "growing.gif") as animation:
+        assert animation.n_frames == 1  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"t": "9"}, "--t 9: the networks were converted for at most T = 4"),
+        ({"layer": "model.99"}, "--layer model.99: no such spiking layer in .*; expected one of model.0"),
+    ],
+)
+def test_what_cannot_be_shown(tmp_path: Path, changed: dict[str, str], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        grow(GrowConfig(source=picture(), weights=str(chain()["fine"]), out=str(tmp_path), **changed))  # type: ignore[arg-type]
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_is_no_picture(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_text("no picture")
+    with pytest.raises(DataError, match=r"a.jpg: not a picture"):
+        grow(GrowConfig(source=str(tmp_path / "a.jpg"), weights=str(chain()["fine"]), out=str(tmp_path / "out")))
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,170 @@
+"""Detections on the frames of videos and cameras."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+from small_videos import FPS, WIDTH, FakeCapture, Picture, camera, picture, write_video
+from tiny_detector import T, chain
+
+from spikedet.detections import Detections
+from spikedet.detector import SpikingDetector
+from spikedet.errors import ConfigError
+from spikedet.video import FrameReader, Source, open_frames, parse_source
+from spikedet.video_detection import annotate_video, copies_due, expected_frames, output_fps
+from spikedet.visualization import draw_detections
+
+
+class Kept(list[Picture]):
+    """A writer that keeps the pictures."""
+
+    def write(self, image_rgb: Picture) -> None:
+        self.append(image_rgb)
+
+
+@pytest.fixture(scope="module")
+def detector() -> SpikingDetector:
+    return SpikingDetector.load(chain()["fine"])
+
+
+@pytest.fixture
+def reader(tmp_path: Path) -> Iterator[FrameReader]:
+    with open_frames(parse_source(str(write_video(tmp_path / "a.mp4", frames=7)))) as opened:
+        yield opened
+
+
+def test_every_frame_is_what_the_detector_says_of_it(detector: SpikingDetector, reader: FrameReader) -> None:
+    written = Kept()
+    seen = list(annotate_video(detector, reader, written, confidence=0.1, iou=0.5))
+    assert [one.frame.number for one in seen] == list(range(1, 8))
+    for one, picture_rgb in zip(seen, written, strict=True):
+        (answer,) = one.answers
+        expected = detector(one.frame.image_rgb, confidence=0.1, iou=0.5)[T]
+        assert answer.t == T
+        assert np.array_equal(answer.detections.boxes_xyxy, expected.boxes_xyxy)
+        assert np.array_equal(picture_rgb, draw_detections(one.frame.image_rgb, expected, detector.class_names))
+        assert one.picture_rgb is picture_rgb
+        assert one.track_ids == ()
+
+
+def test_time_steps_stand_side_by_side(detector: SpikingDetector, reader: FrameReader) -> None:
+    seen = next(annotate_video(detector, reader, Kept(), t=[1, 4]))
+    assert [answer.t for answer in seen.answers] == [1, 4]
+    assert seen.picture_rgb.shape[1] == 2 * WIDTH + 4
+
+
+def test_an_early_exit_gives_the_last_answer(detector: SpikingDetector, reader: FrameReader) -> None:
+    seen = next(annotate_video(detector, reader, Kept(), confidence=0.999, stable_steps=1))
+    assert [answer.t for answer in seen.answers] == [2]
+
+
+def test_a_network_without_time(reader: FrameReader) -> None:
+    ann = SpikingDetector.load(chain()["ann"])
+    assert [one.answers[0].t for one in annotate_video(ann, reader, Kept(), t=[2])] == [0] * 7
+
+
+@pytest.mark.parametrize(
+    ("every", "frames", "numbers"),
+    [(1, 3, [1, 2, 3]), (3, 0, [1, 4, 7]), (2, 2, [1, 3]), (99, 0, [1]), (1, 99, [1, 2, 3, 4, 5, 6, 7])],
+)
+def test_fewer_frames(
+    detector: SpikingDetector, reader: FrameReader, every: int, frames: int, numbers: list[int]
+) -> None:
+    written = Kept()
+    expected = expected_frames(reader, every, frames)
+    seen = list(annotate_video(detector, reader, written, every=every, frames=frames))
+    assert [one.frame.number for one in seen] == numbers
+    assert len(written) == len(numbers) == expected
+    assert output_fps(reader, every) == FPS / every
+
+
+def test_who_stops_asking_has_cancelled(detector: SpikingDetector, reader: FrameReader) -> None:
+    written = Kept()
+    looking = annotate_video(detector, reader, written)
+    next(looking)
+    looking.close()  # type: ignore[attr-defined]
+    assert len(written) == 1
+    assert reader.frames_read == 1
+
+
+def test_a_time_step_too_late(detector: SpikingDetector, reader: FrameReader) -> None:
+    with pytest.raises(ConfigError, match="converted for T = 4"):
+        list(annotate_video(detector, reader, Kept(), t=[9]))
+
+
+@pytest.mark.parametrize(
+    ("elapsed_s", "written", "copies"), [(0.0, 0, 1), (0.0, 1, 0), (0.1, 1, 1), (0.5, 1, 5), (0.12, 2, 0), (1.0, 99, 0)]
+)
+def test_copies_that_keep_to_the_clock(elapsed_s: float, written: int, copies: int) -> None:
+    assert copies_due(elapsed_s, 10.0, written) == copies
+
+
+def test_a_cameras_video_lasts_as_long_as_it_was_watched(
+    detector: SpikingDetector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = itertools.count(start=100.0, step=0.4)
+    monkeypatch.setattr("spikedet.video.reading.time", SimpleNamespace(monotonic=lambda: next(clock)))
+    monkeypatch.setattr("spikedet.video_detection.LatestFrame", EveryFrame)
+    written = Kept()
+    reader = camera(4)
+    assert len(list(annotate_video(detector, reader, written))) == 4
+    assert len(written) == 1 + round(3 * 0.4 * FPS)  # the last frame was taken 1.2 s after the first
+    assert expected_frames(reader) is None
+    assert expected_frames(reader, frames=5) == 5
+
+
+class EveryFrame:
+    """``LatestFrame`` for somebody who is never too late."""
+
+    def __init__(self, open_reader: object) -> None:
+        self._reader: FrameReader = open_reader()  # type: ignore[operator]
+
+    def __enter__(self) -> FrameReader:
+        return self._reader
+
+    def __exit__(self, *_: object) -> None:
+        self._reader.close()
+
+
+def test_a_camera_is_let_go_by_who_stops_asking(detector: SpikingDetector) -> None:
+    capture = FakeCapture([picture()] * 10_000)
+    looking = annotate_video(detector, FrameReader(Source("0", "camera"), capture), Kept())
+    next(looking)
+    looking.close()  # type: ignore[attr-defined]
+    assert capture.released
+
+
+class Numbers:
+    """A tracker that gives every box the next number."""
+
+    least_score = 0.05
+
+    def __init__(self) -> None:
+        self.got: list[Detections] = []
+
+    def update(self, detections: Detections) -> list[int | None]:
+        self.got.append(detections)
+        return list(range(len(detections)))
+
+
+def test_the_tracker_sees_weaker_boxes_than_are_shown(detector: SpikingDetector, reader: FrameReader) -> None:
+    tracker = Numbers()
+    seen = next(annotate_video(detector, reader, Kept(), t=[2, 4], confidence=0.7, tracker=tracker))
+    weak, shown = tracker.got[0], seen.answers[-1].detections
+    assert len(weak) > len(shown) > 0
+    assert shown.scores.min() >= 0.7
+    expected = [index for index, score in enumerate(weak.scores) if score >= 0.7]
+    assert list(seen.track_ids) == expected
+    named = draw_detections(seen.frame.image_rgb, shown, detector.class_names, expected)
+    assert np.array_equal(seen.picture_rgb[:, -WIDTH:], named)
+
+
+def test_what_a_container_says_is_no_promise() -> None:
+    capture = FakeCapture([picture()] * 3, numbers={cv2.CAP_PROP_FRAME_COUNT: 10.0})
+    assert expected_frames(FrameReader(Source("a.mp4", "file"), capture), every=3) == 4

@@ -1,0 +1,122 @@
+"""The newest frame wins; what is lost is tried again."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from small_videos import camera, write_video
+
+from spikedet.errors import DataError
+from spikedet.video import FrameReader, LatestFrame, open_frames, parse_source
+
+
+def wait_for(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + 5
+    while not true():
+        assert time.monotonic() < end, "waited for too long"
+        time.sleep(0.002)
+
+
+def attempts(*results: FrameReader | Exception) -> Callable[[], FrameReader]:
+    """Opens these in turn, then finds nothing any more."""
+    left: Iterator[FrameReader | Exception] = iter(results)
+
+    def open_next() -> FrameReader:
+        result = next(left, DataError("camera 0: gone for good"))
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    return open_next
+
+
+def test_older_frames_are_dropped() -> None:
+    with LatestFrame(lambda: camera(50)) as latest:
+        latest._thread.join(5)
+        assert not latest.ended
+        frame = latest.next()
+        assert frame is not None
+        assert frame.number == 50
+        assert latest.ended
+        assert latest.next() is None
+
+
+def test_a_frame_is_handed_out_once() -> None:
+    gate = threading.Event()
+
+    def wait(number: int) -> None:
+        if number == 2:
+            gate.wait(5)
+
+    with LatestFrame(lambda: camera(2, before=wait)) as latest:
+        first = latest.next()
+        assert first is not None
+        assert first.number == 1
+        assert latest.next(timeout_s=0.01) is None
+        gate.set()
+        assert [frame.number for frame in latest] == [2]
+
+
+def test_a_camera_that_comes_and_goes() -> None:
+    gates = [threading.Event(), threading.Event()]
+    opened = attempts(
+        DataError("camera 0: no such camera"),
+        camera(2, before=lambda number: number == 2 and gates[0].wait(5)),  # type: ignore[arg-type, return-value]
+        DataError("camera 0: no such camera"),
+        camera(2, before=lambda number: number == 2 and gates[1].wait(5)),  # type: ignore[arg-type, return-value]
+    )
+    said: list[str] = []
+    with LatestFrame(opened, retry_s=0.05) as latest:
+        wait_for(lambda: bool(latest.message))
+        said.append(latest.message)
+        assert latest.next(5) is not None
+        said.append(latest.message)
+        gates[0].set()
+        wait_for(lambda: bool(latest.message))
+        said.append(latest.message)
+        gates[1].set()
+        wait_for(lambda: latest.message == "camera 0: gone for good")
+        assert not latest.ended
+    assert said == ["camera 0: no such camera", "", "camera 0: no more frames come from it"]
+
+
+def test_without_another_try_an_error_is_raised() -> None:
+    with LatestFrame(attempts()) as latest, pytest.raises(DataError, match="gone for good"):
+        latest.next(5)
+
+
+def test_a_broken_reader_is_not_waited_for_forever() -> None:
+    with LatestFrame(attempts(ZeroDivisionError()), retry_s=0.01) as latest, pytest.raises(ZeroDivisionError):
+        latest.next(5)
+
+
+def test_the_source_is_let_go() -> None:
+    reader = camera(1)
+    with LatestFrame(lambda: reader) as latest:
+        assert len(list(latest)) == 1
+    assert reader._capture.released >= 1  # type: ignore[attr-defined]
+
+
+def test_a_file_is_played_at_its_speed_and_ends(tmp_path: Path) -> None:
+    source = parse_source(str(write_video(tmp_path / "a.mp4", frames=4, fps=20)))
+    started = time.monotonic()
+    with LatestFrame(lambda: open_frames(source), retry_s=0.01) as latest:
+        numbers = [frame.number for frame in latest]
+        assert latest.message == ""
+    assert numbers[-1] == 4
+    assert time.monotonic() - started >= 4 / 20 - 0.02
+
+
+def test_a_file_stands_still(tmp_path: Path) -> None:
+    source = parse_source(str(write_video(tmp_path / "a.mp4", frames=3, fps=50)))
+    with LatestFrame(lambda: open_frames(source)) as latest:
+        latest.hold(True)
+        seen = [latest.next(5), latest.next(0.15)]
+        assert seen[1] is None or seen[0] is None or seen[1].number <= 2
+        assert not latest.ended
+        latest.hold(False)
+        assert [frame.number for frame in latest][-1:] == [3]
