@@ -73,7 +73,7 @@ def judge(folder: Path, into: Path, experiment: Experiment, data: str, network: 
         out=str(into / folder.name),
     )
     results = Path(config.out) / "results.json"
-    digests = {file_sha256(path) for path in folder.glob("*.safetensors")}
+    digests = {file_sha256(path) for path in folder.glob("[!.]*.safetensors")}
     if results.exists():
         meta = read_results(results)[0]
         asked = {key: getattr(config, key) for key in ("split", "t", "limit")}
@@ -101,6 +101,7 @@ def spiking(out: Path, network: NetworkSettings, experiment: Experiment) -> Path
                 method=network.method,
                 neuron=network.neuron,
                 delay=network.delay,
+                max_pool=network.max_pool,
                 seed=network.seed,
                 out=str(copied.parent),
             )

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from spikedet.config import Method, Neuron
+from spikedet.config import MaxPoolRule, Method, Neuron
 from spikedet.errors import ConfigError
 
 SOURCE = "source"
@@ -21,7 +21,7 @@ class NetworkSettings:
 
     Attributes:
         stage1: name of the Stage I it is made from, or of a source that had none.
-        T, method, neuron, delay: as in ``ConvertConfig``.
+        T, method, neuron, delay, max_pool: as in ``ConvertConfig``.
         calibrated: also Stage II.
         calibrate: settings of Stage II that differ from the experiment's.
         seed: of conversion and Stage II.
@@ -34,6 +34,7 @@ class NetworkSettings:
     method: Method = "two-stage"
     neuron: Neuron = "if"
     delay: int = 0
+    max_pool: MaxPoolRule = "count"
     calibrated: bool = True
     calibrate: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
@@ -45,6 +46,7 @@ class NetworkSettings:
         """Name of the folder of the network with copied weights."""
         parts = [self.stage1, self.neuron, f"T{self.T}", f"delay{self.delay}"]
         parts += [self.method] if self.method != "two-stage" else []
+        parts += [self.max_pool] if self.max_pool != "count" else []
         return "-".join([*parts, *([f"seed{self.seed}"] if self.seed else [])])
 
     @property

@@ -130,7 +130,7 @@ def result(folder: Path) -> dict[str, object]:
     """Tensors of every checkpoint, and rows."""
     found: dict[str, object] = {
         path.name: load_checkpoint(path)[0]
-        for path in sorted(folder.glob("*.safetensors"))
+        for path in sorted(folder.glob("[!.]*.safetensors"))  # a killed write may leave its hidden, unfinished file
         if not path.name.endswith("-state.safetensors")
     }
     if (folder / "results.json").exists():

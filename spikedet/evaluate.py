@@ -25,6 +25,7 @@ from spikedet.evaluation.archive import Predicted, archive_key, load_predicted, 
 from spikedet.evaluation.predict import predict_dataset
 from spikedet.files import write_text
 from spikedet.lineage import lineage, require_same_classes, variants, with_parents
+from spikedet.models import has_max_pools
 from spikedet.networks import ANN_STEP, Network
 from spikedet.progress import track
 from spikedet.visualization import plot_ap_by_t
@@ -213,8 +214,16 @@ def made_by(meta: CheckpointMeta, stage: str) -> dict[str, Any]:
         "T": meta.T if stage != "ann" else None,
         "seed": meta.seed,
         "stage1_T": meta.config.get("finetune", {}).get("T"),
+        "max_pool": _max_pool(meta),
         **_calibration(meta),
     }
+
+
+def _max_pool(meta: CheckpointMeta) -> str | None:
+    """What stands for maxima: the spiking network's rule, or averages since Stage I."""
+    if meta.config.get("finetune", {}).get("pool") == "average":
+        return "average"
+    return meta.max_pool if meta.spiking and has_max_pools(meta.architecture) else None
 
 
 def _calibration(meta: CheckpointMeta) -> dict[str, Any]:

@@ -83,7 +83,7 @@ def judged(network: str, digest: str, parent: str | None, found: int, **changes:
     meta = CheckpointMeta(
         stage=network,  # type: ignore[arg-type]
         model="tiny",
-        architecture={},
+        architecture={"backbone": [], "head": []},
         class_names=("thing",),
         image_size=64,
         T=None if network == "ann" else 4,
@@ -162,6 +162,27 @@ def test_rows_say_what_was_judged() -> None:
     assert pytest.approx(ap(2)) == row.AP
     assert row.per_class is not None
     assert set(row.per_class) == {"thing"}
+
+
+POOLED = {"backbone": [[-1, 1, "nn.MaxPool2d", [2, 2, 0]]], "head": []}
+
+
+@pytest.mark.parametrize(
+    ("changes", "pool"),
+    [
+        ({"architecture": POOLED}, "count"),
+        ({"architecture": POOLED, "max_pool": "or"}, "or"),
+        ({"architecture": POOLED, "stage": "qc"}, None),  # takes maxima itself
+        ({"architecture": POOLED, "config": {"finetune": {"pool": "average"}}}, "average"),
+        ({}, None),
+    ],
+)
+def test_rows_say_what_stands_for_maxima(changes: dict[str, Any], pool: str | None) -> None:
+    network = judged("copied", "c", "a", 2)
+    network.meta = dataclasses.replace(network.meta, **changes)
+    row = make_rows([network], judging(), EvaluateConfig(checkpoints=("a",)))[0]
+    assert row.max_pool == pool
+    assert ("| max-pool |" in markdown_table([row])) is (pool is not None)
 
 
 # --- a whole run ----------------------------------------------------------------------------------------------------

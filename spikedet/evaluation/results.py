@@ -44,6 +44,7 @@ class ResultRow:
         stage1_T: levels of the Stage I that made the weights, if one did; optional in the file.
         calibration_images: pictures that Stage II saw, if it ran; optional in the file.
         calibrated: what the fine calibration trained, for example ``W, u[0]``; optional in the file.
+        max_pool: what stands for maxima, a rule over spikes or ``average``; optional in the file.
 
     Raises:
         ValueError: if a value is unknown or not a finite number where one belongs.
@@ -77,6 +78,7 @@ class ResultRow:
     stage1_T: int | None = None
     calibration_images: int | None = None
     calibrated: str | None = None
+    max_pool: str | None = None
 
     def __post_init__(self) -> None:
         if self.stage not in STAGES:
@@ -124,7 +126,7 @@ def network_name(stage: str, finetuned: bool) -> str:
     return names.get(stage, "SNN + coarse + fine")
 
 
-OPTIONAL_KEYS = ("per_class", "stage1_T", "calibration_images", "calibrated")
+OPTIONAL_KEYS = ("per_class", "stage1_T", "calibration_images", "calibrated", "max_pool")
 REQUIRED_KEYS = tuple(field.name for field in fields(ResultRow) if field.name not in OPTIONAL_KEYS)
 
 
@@ -184,19 +186,22 @@ def markdown_table(rows: Sequence[ResultRow]) -> str:
 
 def _table(rows: Sequence[ResultRow]) -> str:
     words = ["network", "Stage I", "neuron"]
+    pooled = any(row.max_pool for row in rows)
+    words += ["max-pool"] if pooled else []
     numbers = ["delay", "T", "t", "L", "spikes per picture", *TABLE_APS, "loss [95 %]"]
-    lines = [words + numbers, ["---"] * len(words) + ["---:"] * len(numbers), *(_cells(row) for row in rows)]
+    lines = [words + numbers, ["---"] * len(words) + ["---:"] * len(numbers), *(_cells(row, pooled) for row in rows)]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def _cells(row: ResultRow) -> list[str]:
+def _cells(row: ResultRow, pooled: bool) -> list[str]:
     steps = ["-" if value is None else str(value) for value in (getattr(row, name) for name in STEP_FIELDS)]
     spikes = "-" if row.spikes_per_image is None else f"{row.spikes_per_image:,.1f}"
     loss = _decimal(row.loss)
     if row.loss_ci95 is not None:
         loss += f" [{_decimal(row.loss_ci95[0])}, {_decimal(row.loss_ci95[1])}]"
     aps = [_decimal(getattr(row, name)) for name in TABLE_APS.values()]
-    return [row.network, row.stage1, row.neuron or "-", *steps, spikes, *aps, loss]
+    words = [row.network, row.stage1, row.neuron or "-", *([row.max_pool or "-"] if pooled else [])]
+    return [*words, *steps, spikes, *aps, loss]
 
 
 def _decimal(value: float | None) -> str:

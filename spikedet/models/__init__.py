@@ -3,6 +3,7 @@
 from spikedet.models.architecture import (
     average_pools,
     check_architecture,
+    has_max_pools,
     layer_problem,
     load_model_yaml,
     read_model_yaml,
@@ -20,6 +21,7 @@ __all__ = [
     "average_pools",
     "build_detector",
     "check_architecture",
+    "has_max_pools",
     "import_ultralytics",
     "layer_problem",
     "load_ann",

@@ -70,6 +70,11 @@ def average_pools(architecture: dict[str, Any]) -> dict[str, Any]:
     return made
 
 
+def has_max_pools(architecture: dict[str, Any]) -> bool:
+    """Whether any of its layers takes maxima."""
+    return any(row[2] in ("nn.MaxPool2d", "SPPF") for row in [*architecture["backbone"], *architecture["head"]])
+
+
 def _find(model: str) -> tuple[Path, str]:
     """The file of a model and the scale that its name asks for."""
     own = resource_folder("configs") / "models"

@@ -33,7 +33,14 @@ def test_every_setting_is_one_of_its_stage(path: Path) -> None:
         assert settings.get("after", settings.get("source", "source")) in {*experiment.sources, *experiment.finetune}
     for network in experiment.networks:
         CalibrateConfig(checkpoint="x", **{**experiment.calibrate, **network.calibrate})
-        ConvertConfig(checkpoint="x", T=network.T, method=network.method, neuron=network.neuron, delay=network.delay)
+        ConvertConfig(
+            checkpoint="x",
+            T=network.T,
+            method=network.method,
+            neuron=network.neuron,
+            delay=network.delay,
+            max_pool=network.max_pool,
+        )
         EvaluateConfig(checkpoints=("x",), t=network.t, limit=network.limit)
         assert network.stage1 in {*experiment.sources, *experiment.finetune}
     folders = Counter((n.folder, n.calibrated) for n in experiment.networks)
