@@ -45,9 +45,9 @@ from spikedet.data.synthetic import write_synthetic
 from spikedet.errors import SpikedetError
 from spikedet.evaluation import read_results
 from spikedet.evaluation.archive import load_predicted
+from spikedet.kernels.library import available
 from spikedet.models import build_detector, load_ann, load_model_yaml
 from spikedet.models.imported import read_ultralytics
-from spikedet.snn.native.library import available
 from spikedet.training import train
 
 LIMIT_S = 10.0

@@ -31,8 +31,8 @@ from torch import Tensor
 from spikedet.config import Mode
 from spikedet.environment import versions
 from spikedet.files import write_json
+from spikedet.kernels.library import available
 from spikedet.snn import IMAGE, Readout, Simulation, SpikingConv, SpikingNetwork, make_backend
-from spikedet.snn.native.library import available
 
 ANNS = ("ANN fp32, eager", "ANN fp32, compiled")
 PEAK_AT = 20

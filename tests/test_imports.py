@@ -15,6 +15,7 @@ PACKAGE = ROOT / "spikedet"
 LAYERS: list[set[str]] = [
     {"errors", "files", "environment", "offline", "config", "resources", "detections", "checkpoint", "progress"}
     | {"stability", "distributed"},
+    {"kernels"},
     {"quantization"},
     {"snn"},
     {"data"},

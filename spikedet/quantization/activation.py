@@ -18,11 +18,12 @@ Neural Networks with Two-Stage Optimization", equations 10 to 15.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from spikedet.quantization import compiled
 
 
 def per_channel(values: Tensor, ndim: int = 4) -> Tensor:
@@ -37,6 +38,12 @@ class _QuantizeClip(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, theta: Tensor, T: int, slope: float, kept: Tensor | None, answer: Tensor | None
     ) -> Tensor:
+        ctx.slope, ctx.T = slope, T
+        ctx.compiled = not slope and answer is None and compiled.applies(x)
+        if ctx.compiled:
+            out, inside = compiled.quantize_clip(x, theta, T, kept)
+            ctx.save_for_backward(x, out, inside, theta)
+            return out
         # x may be bfloat16 under autocast; 8 bits of mantissa would move the rounding boundaries, so round in float32.
         scale = per_channel(T / theta.float(), x.ndim)
         scaled = x.float() * scale
@@ -51,13 +58,14 @@ class _QuantizeClip(torch.autograd.Function):
         inside = (rounded >= (-T if slope else 0)) & (rounded <= T)
         out = (rounded.clamp_(-T if slope else 0, T) / scale if answer is None else answer).to(x.dtype)
         ctx.save_for_backward(x, out, inside, theta)
-        ctx.slope = slope
         return out
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x, out, inside, theta = ctx.saved_tensors
         (grad,) = grads
+        if ctx.compiled:
+            return *compiled.quantize_clip_backward(grad, x, out, inside, theta, ctx.T), None, None, None, None
         grad_x = grad * inside
         if ctx.slope:
             grad_x = torch.where(x < 0, ctx.slope * grad_x, grad_x)
@@ -75,6 +83,9 @@ class _Clip(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, theta: Tensor, slope: float) -> Tensor:
         ctx.save_for_backward(x, theta)
         ctx.slope = slope
+        ctx.compiled = not slope and compiled.applies(x)
+        if ctx.compiled:
+            return compiled.clip(x, theta)
         limit = per_channel(theta, x.ndim).to(x.dtype)
         if not slope:
             return torch.minimum(x.clamp_min(0), limit)
@@ -84,6 +95,8 @@ class _Clip(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x, theta = ctx.saved_tensors
         (grad,) = grads
+        if ctx.compiled:
+            return *compiled.clip_backward(grad, x, theta), None
         limit = per_channel(theta, x.ndim).to(x.dtype)
         above = x > limit
         over = [d for d in range(x.ndim) if d != 1] if theta.numel() > 1 else list(range(x.ndim))
@@ -96,12 +109,19 @@ class _Clip(torch.autograd.Function):
         return passed, grad_theta.view_as(theta).to(theta.dtype), None
 
 
-def random_mask(shape: Sequence[int], fraction: float, device: torch.device) -> Tensor:
-    """Bool mask, each element True with this probability, to one part in 65,536; four elements per random number."""
-    count = math.prod(shape)
-    words = torch.randint(-(2**63), 2**63 - 1, ((count + 3) // 4,), dtype=torch.int64, device=device)
-    mask: Tensor = words.view(torch.int16)[:count].view(*shape).int() < round(fraction * 2**16) - 2**15
-    return mask
+def random_mask(x: Tensor, fraction: float) -> Tensor:
+    """Bool mask of x's shape and memory order, each element True with this probability, to one part in 65,536.
+
+    Four elements share a random number.
+    """
+    count = x.numel()
+    words = torch.randint(-(2**63), 2**63 - 1, ((count + 3) // 4,), dtype=torch.int64, device=x.device)
+    drawn, highest = words.view(torch.int16)[:count], round(fraction * 2**16) - 2**15 - 1
+    chosen = drawn <= highest if highest >= -(2**15) else torch.zeros_like(drawn, dtype=torch.bool)
+    if x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last):
+        batch, channels, height, width = x.shape
+        return chosen.view(batch, height, width, channels).permute(0, 3, 1, 2)
+    return chosen.view(x.shape)
 
 
 def qc_quantize(
@@ -218,7 +238,7 @@ class QCActivation(ClippedReLU):
         kept, answer = None, self.answer
         self.answer = None
         if self.training and self.noise > 0 and answer is None:
-            kept = random_mask(x.shape, self.noise, x.device)
+            kept = random_mask(x, self.noise)
         return qc_quantize(x, self.theta, self.T, kept, answer, slope=self.slope)
 
     def extra_repr(self) -> str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from spikedet.config import BackendName, Mode
 from spikedet.errors import ConfigError
+from spikedet.kernels.library import NativeUnavailable
 from spikedet.snn.backend import Backend
 from spikedet.snn.dense import TorchBackend
 from spikedet.snn.native.backend import NativeBackend
-from spikedet.snn.native.library import NativeUnavailable
 from spikedet.snn.network import SpikingNetwork
 
 

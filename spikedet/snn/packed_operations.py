@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from spikedet.kernels.library import available, library
 from spikedet.snn.layers import SpikingConv
-from spikedet.snn.native.library import available, library
 from spikedet.snn.network import SpikingNetwork
 from spikedet.snn.operations import Add, AvgPool, Concat, MaxPool, Slice, SpikeOp, Upsample, ZeroPad
 from spikedet.snn.packing import Channels, layer_channels

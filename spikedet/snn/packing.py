@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from spikedet.snn.native.library import available, library
+from spikedet.kernels.library import available, library
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from spikedet.kernels.library import available
 from spikedet.snn.functional import asymmetric_if_step, if_step, signed_if_step
-from spikedet.snn.native.library import available
 from spikedet.snn.native.rate import NativeRate
 
 

@@ -12,8 +12,8 @@ from torch import nn
 from spikedet.calibration import LayerReport, calibrate_network, observer
 from spikedet.calibration.observer import Observer
 from spikedet.calibration.store import ByteStore
+from spikedet.kernels.library import available
 from spikedet.snn import SpikingNetwork, packing, qc_forward, surrogate
-from spikedet.snn.native.library import available
 
 pytestmark = pytest.mark.skipif(not available(), reason="the kernels cannot be compiled here")
 

@@ -11,10 +11,10 @@ from torch import nn
 
 from spikedet.config import BackendName, Mode
 from spikedet.errors import ConfigError
+from spikedet.kernels.library import available, library, outcome
 from spikedet.snn import IMAGE, Node, Readings, SpikingNetwork, make_backend, simulate
 from spikedet.snn.dense import CHUNK, TorchBackend
 from spikedet.snn.native.backend import NativeBackend
-from spikedet.snn.native.library import available, library, outcome
 from spikedet.snn.operations import AvgPool, Concat
 
 T = 8

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,11 +16,12 @@ from snn_reference import branching_network, dyadic, neuron_step, random_network
 from torch import Tensor, nn
 
 from spikedet.config import Mode
+from spikedet.kernels import library as kernels
+from spikedet.kernels.library import NativeUnavailable, available, library
 from spikedet.snn import IMAGE, Node, Readings, Simulation, SpikingConv, SpikingNetwork, simulate
 from spikedet.snn.native import layers as native_layers
 from spikedet.snn.native.backend import CHUNK, NativeBackend, why_unsupported
 from spikedet.snn.native.layers import PackedConv, quantize, row_block, whole
-from spikedet.snn.native.library import NativeUnavailable, available, library
 from spikedet.snn.operations import Add, AvgPool, Concat, MaxPool, SpikeOp
 from spikedet.snn.packing import layer_channels, pack, unpack
 from spikedet.snn.surrogate import rate
@@ -515,3 +518,36 @@ def calibration_case() -> tuple[Tensor, Tensor, Tensor, int]:
     generator = torch.Generator().manual_seed(0)
     v = torch.randn(4, 3, 20, 9, 11, generator=generator)
     return v, torch.full((1, 20, 1, 1), 0.5), torch.ones(20), 4
+
+
+# --- another processor ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def plain_kernels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder of kernels compiled without a word about the processor: no AVX-512, no OpenMP."""
+    monkeypatch.setenv("SPIKEDET_CACHE", str(tmp_path))
+    monkeypatch.setattr(kernels, "FLAGS", ((),))
+    monkeypatch.setattr(kernels, "COMMON", ("-O1", "-std=c++17", "-fPIC", "-shared", "-w"))
+    kernels.outcome.cache_clear()
+    yield tmp_path
+    kernels.outcome.cache_clear()
+
+
+def test_kernels_for_a_plain_processor_fire_the_same_spikes(plain_kernels: Path) -> None:
+    assert Path(library()._name).parent == plain_kernels
+    compared = {"exact": 0, "fast": 0}
+    for network, images in supported_networks(20, delays=True, signed=True):
+        modes: tuple[Mode, ...] = ("exact", "fast") if eight_bit_(network) else ("exact",)
+        slow = reference(network, images, 4)
+        for mode in modes:
+            readings, fired = watched_run(Watched(network, mode), images, [1, 4], WHOLE)
+            assert differing_spikes(fired, slow) == 0
+            assert_readings(readings, slow)
+            compared[mode] += 1
+    assert compared["exact"] == 20
+    assert compared["fast"] > 8
+    assert library().spikedet_has_dense() == 0
+    assert str(NativeBackend(network, "fast")) == (
+        "native backend: event-driven, int8 weights, compiled for this processor"
+    )

@@ -10,7 +10,7 @@ from packed_trains import channel_counts, dense_train, layer, places
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from spikedet.snn.native.library import available
+from spikedet.kernels.library import available
 from spikedet.snn.operations import Add, AvgPool, Concat, MaxPool, Slice, SpikeOp, Upsample, ZeroPad
 from spikedet.snn.packed_operations import combine, combined_channels, why_not
 from spikedet.snn.packing import Channels, layer_channels

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from packed_trains import channel_counts, dense_train, spikes_of
 
+from spikedet.kernels.library import available
 from spikedet.snn import packing
-from spikedet.snn.native.library import available
 from spikedet.snn.packing import layer_channels, pack, padded, unpack
 
 

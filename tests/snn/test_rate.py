@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from snn_reference import dyadic
 from torch import Tensor
 
+from spikedet.kernels.library import available
 from spikedet.snn import fire, surrogate
-from spikedet.snn.native.library import available
 from spikedet.snn.native.rate import NativeRate
 from spikedet.snn.surrogate import rate
 

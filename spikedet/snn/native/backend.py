@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from spikedet.config import Mode
+from spikedet.kernels.library import NativeUnavailable, library
 from spikedet.snn.backend import Backend
 from spikedet.snn.layers import Readout, SpikingConv
 from spikedet.snn.native.layers import PackedConv, PackedState
-from spikedet.snn.native.library import NativeUnavailable, library
 from spikedet.snn.network import Node, SpikingNetwork
 from spikedet.snn.operations import SpikeOp
 from spikedet.snn.packed_operations import combine, network_channels, why_not

@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from spikedet.config import Mode
+from spikedet.kernels.library import library
 from spikedet.snn.layers import SpikingConv
-from spikedet.snn.native.library import library
 from spikedet.snn.packing import Channels, layer_channels, padded
 
 ROW_BUDGET = 1280 * 2**10

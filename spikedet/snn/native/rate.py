@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spikedet.snn.native.library import library
+from spikedet.kernels.library import library
 
 
 class _RateWindow(ctypes.Structure):

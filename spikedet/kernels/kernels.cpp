@@ -9,6 +9,7 @@
 // as it is. Integer sums are exact, so with int8 weights both give the same bits; the cheaper one is taken.
 // A place keeps its potential in registers over the whole chunk: charge, fire, soft reset and packing are one pass.
 
+#include "activations.h"
 #include "dense.h"
 #include "events.h"
 #include "pooling.h"

@@ -20,10 +20,14 @@ from pathlib import Path
 SOURCE = Path(__file__).with_name("kernels.cpp")
 HEADERS = sorted(SOURCE.parent.glob("*.h"))
 COMPILERS = ("c++", "g++", "clang++")
-COMMON = ("-O3", "-std=c++17", "-fPIC", "-shared")
+# A product is rounded before something is added to it, as torch does it: fused, 1/2 would round to the other side.
+# Without traps to care for, floor is taken a vector at a time.
+COMMON = ("-O3", "-std=c++17", "-fPIC", "-shared", "-ffp-contract=off", "-fno-trapping-math")
 FLAGS = (("-march=native", "-fopenmp"), ("-mcpu=native", "-fopenmp"), ("-march=native",), ())
 """Tried in this order: not every compiler knows the processor, or OpenMP (then one thread does the work)."""
 TIMEOUT_S = 120
+STORED = ("float32", "bfloat16")
+"""Types of the values of activations."""
 
 
 class NativeUnavailable(Exception):
@@ -62,7 +66,8 @@ def _load() -> ctypes.CDLL:
             continue
         for name in ("has_dense", "convolve_float", "convolve_int8"):
             getattr(loaded, f"spikedet_{name}").restype = ctypes.c_int64
-        for name in ("neurons", "count", "accumulate", "unpack", "rate", "rate_backward", "max_count"):
+        activations = [f"{n}{way}_{t}" for n in ("quantize_clip", "clip") for way in ("", "_backward") for t in STORED]
+        for name in ("neurons", "count", "accumulate", "unpack", "rate", "rate_backward", "max_count", *activations):
             getattr(loaded, f"spikedet_{name}").restype = None
         return loaded
     raise NativeUnavailable(f"no folder to keep the compiled kernels in (tried {', '.join(map(str, cache_folders()))})")

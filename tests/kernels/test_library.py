@@ -10,14 +10,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from native_runs import WHOLE, Watched, assert_readings, differing_spikes, eight_bit_, supported_networks, watched_run
-from snn_reference import reference
 
-from spikedet.config import Mode
+from spikedet.kernels import library as kernels
+from spikedet.kernels.library import NativeUnavailable, available, cache_folders, find_compiler, fingerprint, library
 from spikedet.snn import packing, surrogate
-from spikedet.snn.native import library as kernels
-from spikedet.snn.native.backend import NativeBackend
-from spikedet.snn.native.library import NativeUnavailable, available, cache_folders, find_compiler, fingerprint, library
 
 needs_kernels = pytest.mark.skipif(not available(), reason="the kernels cannot be compiled here")
 
@@ -244,29 +240,3 @@ def test_the_fingerprint_follows_all_that_the_object_depends_on(
     other = shutil.copy(script, tmp_path / "elsewhere")
     seen.append(fingerprint(str(other)))
     assert len(set(seen)) == 5
-
-
-# --- another processor ----------------------------------------------------------------------------------------------
-
-
-@needs_kernels
-def test_kernels_for_a_plain_processor_fire_the_same_spikes(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a word about the processor the compiler knows neither AVX-512 nor OpenMP."""
-    monkeypatch.setattr(kernels, "FLAGS", ((),))
-    monkeypatch.setattr(kernels, "COMMON", ("-O1", "-std=c++17", "-fPIC", "-shared", "-w"))
-    assert Path(library()._name).parent == cache
-    compared = {"exact": 0, "fast": 0}
-    for network, images in supported_networks(20, delays=True, signed=True):
-        modes: tuple[Mode, ...] = ("exact", "fast") if eight_bit_(network) else ("exact",)
-        slow = reference(network, images, 4)
-        for mode in modes:
-            readings, fired = watched_run(Watched(network, mode), images, [1, 4], WHOLE)
-            assert differing_spikes(fired, slow) == 0
-            assert_readings(readings, slow)
-            compared[mode] += 1
-    assert compared["exact"] == 20
-    assert compared["fast"] > 8
-    assert library().spikedet_has_dense() == 0
-    assert str(NativeBackend(network, "fast")) == (
-        "native backend: event-driven, int8 weights, compiled for this processor"
-    )

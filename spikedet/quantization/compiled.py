@@ -1,0 +1,84 @@
+"""The activations' forward and backward passes in C++: one pass over memory where torch takes seven.
+
+Outputs and gradients of x are those of the torch code bit by bit; theta's gradient is summed in another order.
+"""
+
+from __future__ import annotations
+
+import ctypes
+
+import torch
+from torch import Tensor
+
+from spikedet.kernels.library import STORED, available, library
+
+_TYPES = {getattr(torch, name): name for name in STORED}
+
+
+class _Activation(ctypes.Structure):
+    _fields_ = [*((name, ctypes.c_int64) for name in ("places", "channels", "levels")), ("theta", ctypes.c_void_p)]
+
+
+def applies(x: Tensor) -> bool:
+    """Whether the compiled passes take this tensor: ``[N, C, H, W]`` in channels-last memory on the CPU."""
+    return (
+        x.device.type == "cpu"
+        and x.ndim == 4
+        and x.dtype in _TYPES
+        and x.is_contiguous(memory_format=torch.channels_last)
+        and available()
+    )
+
+
+def quantize_clip(x: Tensor, theta: Tensor, T: int, kept: Tensor | None) -> tuple[Tensor, Tensor]:
+    """g(x) and the bool mask of where its gradient passes.
+
+    Args:
+        x: as in ``applies``.
+        theta: ``[C]`` or ``[1]``.
+        T: quantization levels.
+        kept: bool mask of x's shape, True where a value is not quantized.
+    """
+    out, inside = torch.empty_like(x), torch.empty_like(x, dtype=torch.bool)
+    mask = None if kept is None else kept.contiguous(memory_format=torch.channels_last)
+    _call("quantize_clip", x, theta, T, x, mask, out, inside)
+    return out, inside
+
+
+def quantize_clip_backward(
+    grad: Tensor, x: Tensor, out: Tensor, inside: Tensor, theta: Tensor, T: int
+) -> tuple[Tensor, Tensor]:
+    """Gradients of x and theta, from that of g(x)."""
+    grad_x, grad_theta = torch.empty_like(x), torch.empty(x.shape[1])
+    _call("quantize_clip_backward", x, theta, T, _like(grad, x), x, out, inside, grad_x, grad_theta)
+    return grad_x, _as(grad_theta, theta)
+
+
+def clip(x: Tensor, theta: Tensor) -> Tensor:
+    """clip(x, 0, theta); theta is rounded to the type of x."""
+    out = torch.empty_like(x)
+    _call("clip", x, theta.to(x.dtype), 0, x, out)
+    return out
+
+
+def clip_backward(grad: Tensor, x: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradients of x and theta, from that of the clipped values."""
+    grad_x, grad_theta = torch.empty_like(x), torch.empty(x.shape[1])
+    _call("clip_backward", x, theta.to(x.dtype), 0, _like(grad, x), x, grad_x, grad_theta)
+    return grad_x, _as(grad_theta, theta)
+
+
+def _call(name: str, x: Tensor, theta: Tensor, levels: int, *tensors: Tensor | None) -> None:
+    batch, channels, height, width = x.shape
+    limits = theta.detach().float().expand(channels).contiguous()
+    shape = _Activation(batch * height * width, channels, levels, limits.data_ptr())
+    pointers = [ctypes.c_void_p(None if tensor is None else tensor.data_ptr()) for tensor in tensors]
+    getattr(library(), f"spikedet_{name}_{_TYPES[x.dtype]}")(ctypes.byref(shape), *pointers)
+
+
+def _like(grad: Tensor, x: Tensor) -> Tensor:
+    return grad.to(x.dtype).contiguous(memory_format=torch.channels_last)
+
+
+def _as(grad_theta: Tensor, theta: Tensor) -> Tensor:
+    return (grad_theta if theta.numel() > 1 else grad_theta.sum(0, keepdim=True)).view_as(theta).to(theta.dtype)
