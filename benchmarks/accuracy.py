@@ -6,13 +6,15 @@ Training goes on after its last epoch, networks are made and judged one by one: 
     python benchmarks/accuracy.py configs/experiments/bccd.yaml --data PATH/TO/BCCD --out runs/bccd
 
 Prints the table; ``--publish`` writes docs/results/NAME.json and .md and docs/images/NAME.png from the same rows;
-``--download`` first fetches PASCAL VOC; ``--data`` must then end in VOCdevkit.
+``--download`` first fetches PASCAL VOC; ``--data`` must then end in VOCdevkit. ``--source`` takes a source that is
+trained already, for example one of weights/, in place of training one.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -25,26 +27,34 @@ from spikedet.checkpoint import file_sha256
 from spikedet.config import CalibrateConfig, ConvertConfig, DownloadConfig, EvaluateConfig, FinetuneConfig, TrainConfig
 from spikedet.convert import convert
 from spikedet.data.download import download
+from spikedet.errors import ConfigError
 from spikedet.evaluate import evaluate
 from spikedet.evaluation import ResultRow, markdown_table, read_results, write_results
+from spikedet.files import atomic_path
 from spikedet.training import finetune, train
 from spikedet.visualization import plot_ap_by_class, plot_ap_by_images, plot_ap_by_t, plot_parts
 
 PLOTS = {"t": plot_ap_by_t, "images": plot_ap_by_images, "class": plot_ap_by_class, "parts": plot_parts}
 
 
-def run(experiment: Experiment, data: str, out: Path) -> Path:
-    """Every step of an experiment; returns the path of its ``results.json``."""
+def run(experiment: Experiment, data: str, out: Path, source: Path | None = None) -> Path:
+    """Every step of an experiment, training of its source excepted if one is given; returns its ``results.json``."""
+    if source and set(experiment.sources) != {SOURCE}:
+        raise ConfigError(f"--source: {experiment.name} has sources of its own, {', '.join(experiment.sources)}")
     for name, settings in experiment.sources.items():
+        if source:
+            with atomic_path(out / name / "ann.safetensors") as copy:
+                shutil.copyfile(source, copy)
+            continue
         train(TrainConfig(data=data, out=str(out / name), resume=True, **{**experiment.train, **settings}))
     for name, settings in experiment.finetune.items():
-        stage1(out, name, **settings)
+        stage1(out, name, data, **settings)
     rows: dict[str, ResultRow] = {}
     meta: dict[str, Any] = {}
     listed: dict[str, list[str]] = {}  # the pictures of rows that are not judged on the whole split
     todo, started, made = len(experiment.networks), time.monotonic(), 0
     for number, network in enumerate(experiment.networks, 1):
-        folder = spiking(out, network, experiment)
+        folder = spiking(out, network, experiment, data)
         results, fresh = judge(folder, out / "results", experiment, data, network)
         made += fresh
         meta, found = read_results(results)
@@ -83,13 +93,13 @@ def judge(folder: Path, into: Path, experiment: Experiment, data: str, network: 
     return results, True
 
 
-def stage1(out: Path, name: str, *, source: str = SOURCE, after: str | None = None, **settings: Any) -> Path:
+def stage1(out: Path, name: str, data: str, *, source: str = SOURCE, after: str | None = None, **settings: Any) -> Path:
     """One Stage I, from a source or after another one."""
     start = out / after / "qc.safetensors" if after else out / source / "ann.safetensors"
-    return finetune(FinetuneConfig(checkpoint=str(start), out=str(out / name), resume=True, **settings))
+    return finetune(FinetuneConfig(checkpoint=str(start), data=data, out=str(out / name), resume=True, **settings))
 
 
-def spiking(out: Path, network: NetworkSettings, experiment: Experiment) -> Path:
+def spiking(out: Path, network: NetworkSettings, experiment: Experiment, data: str) -> Path:
     """The folder of one network, converted and calibrated unless it is there already."""
     folder, copied = out / network.folder, out / network.converted / "copied.safetensors"
     if not copied.exists():
@@ -102,12 +112,13 @@ def spiking(out: Path, network: NetworkSettings, experiment: Experiment) -> Path
                 neuron=network.neuron,
                 delay=network.delay,
                 max_pool=network.max_pool,
+                data=data,
                 seed=network.seed,
                 out=str(copied.parent),
             )
         )
     settings = {"seed": network.seed, "resume": True, **experiment.calibrate, **network.calibrate}
-    config = CalibrateConfig(checkpoint=str(copied), out=str(folder), **settings)
+    config = CalibrateConfig(checkpoint=str(copied), data=data, out=str(folder), **settings)
     last = folder / ("fine.safetensors" if config.fine else "coarse.safetensors")
     if network.calibrated and network.method == "two-stage" and not last.exists():
         calibrate(config)
@@ -120,13 +131,14 @@ def main() -> None:
     parser.add_argument("experiment", type=Path)
     parser.add_argument("--data", required=True, help="folder with the pictures")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--source", type=Path, help="checkpoint of a trained source, in place of training one")
     parser.add_argument("--download", action="store_true", help="first fetch PASCAL VOC into the folder above --data")
     parser.add_argument("--publish", action="store_true", help="also write docs/results and docs/images")
     arguments = parser.parse_args()
     experiment = load_experiment(arguments.experiment)
     if arguments.download:
         download(DownloadConfig(out=str(Path(arguments.data).parent)))
-    results = run(experiment, arguments.data, arguments.out)
+    results = run(experiment, arguments.data, arguments.out, arguments.source)
     rows = read_results(results)[1]
     print(markdown_table(rows))
     if experiment.paper:

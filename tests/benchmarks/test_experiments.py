@@ -13,6 +13,7 @@ import torch
 from experiment import Experiment, NetworkSettings, load_experiment
 from PIL import Image
 from readme_tables import network_name, versus_paper
+from tiny_detector import chain, pictures
 
 from spikedet.config import CalibrateConfig, ConvertConfig, EvaluateConfig, FinetuneConfig, TrainConfig
 from spikedet.errors import ConfigError
@@ -157,3 +158,16 @@ def test_the_published_protocol_runs_to_its_table(
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.safetensors")}
     accuracy.main()  # nothing is left to do but the table
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.safetensors")} == before
+
+
+def test_a_source_that_is_there_is_not_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def train(config: object) -> None:
+        raise AssertionError("trained")
+
+    monkeypatch.setattr(accuracy, "train", train)
+    settings = NetworkSettings(stage1="source", T=2, calibrated=False)
+    experiment = Experiment(name="e", split="test", train={}, finetune={}, calibrate={}, networks=(settings,))
+    results = accuracy.run(experiment, str(pictures()), tmp_path, chain()["ann"])
+    assert [row.stage for row in read_results(results)[1]] == ["ann", "copied"]
+    with pytest.raises(ConfigError, match="e has sources of its own, other"):
+        accuracy.run(dataclasses.replace(experiment, sources={"other": {}}), "", tmp_path, chain()["ann"])
