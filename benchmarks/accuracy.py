@@ -7,7 +7,8 @@ Training goes on after its last epoch, networks are made and judged one by one: 
 
 Prints the table; ``--publish`` writes docs/results/NAME.json and .md and docs/images/NAME.png from the same rows;
 ``--download`` first fetches PASCAL VOC; ``--data`` must then end in VOCdevkit. ``--source`` takes a source that is
-trained already, for example one of weights/, in place of training one.
+trained already, for example one of weights/, in place of training one. ``--so-far`` makes the table of the networks
+that are judged already.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import argparse
 import dataclasses
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,20 +51,38 @@ def run(experiment: Experiment, data: str, out: Path, source: Path | None = None
         train(TrainConfig(data=data, out=str(out / name), resume=True, **{**experiment.train, **settings}))
     for name, settings in experiment.finetune.items():
         stage1(out, name, data, **settings)
-    rows: dict[str, ResultRow] = {}
-    meta: dict[str, Any] = {}
-    listed: dict[str, list[str]] = {}  # the pictures of rows that are not judged on the whole split
+    judged: list[Path] = []
     todo, started, made = len(experiment.networks), time.monotonic(), 0
     for number, network in enumerate(experiment.networks, 1):
         folder = spiking(out, network, experiment, data)
         results, fresh = judge(folder, out / "results", experiment, data, network)
-        made += fresh
+        judged, made = [*judged, results], made + fresh
+        left = (time.monotonic() - started) / max(made, 1) * (todo - number) / 60
+        print(f"network {number} of {todo} is in {results}; at most {left:.0f} minutes left", flush=True)
+    return gather(experiment, judged, out)
+
+
+def so_far(experiment: Experiment, out: Path) -> Path:
+    """``results.json`` of the networks that are judged already. Raises ConfigError if none is."""
+    found = [out / "results" / network.folder / "results.json" for network in experiment.networks]
+    judged = [results for results in found if results.exists()]
+    if not judged:
+        raise ConfigError(f"{out}: no network of {experiment.name} is judged yet; run without --so-far")
+    print(f"{len(judged)} of {len(found)} networks are judged", flush=True)
+    return gather(experiment, judged, out)
+
+
+def gather(experiment: Experiment, judged: Sequence[Path], out: Path) -> Path:
+    """One ``results.json`` from those of single networks."""
+    rows: dict[str, ResultRow] = {}
+    meta: dict[str, Any] = {}
+    listed: dict[str, list[str]] = {}  # the pictures of rows that are not judged on the whole split
+    for results in judged:
         meta, found = read_results(results)
         listed |= {str(len(meta["pictures"])): meta["pictures"]} if "pictures" in meta else {}
         rows |= {repr(row): row for row in found}  # the ANNs are judged with every network; once is enough
-        left = (time.monotonic() - started) / max(made, 1) * (todo - number) / 60
-        print(f"network {number} of {todo} is in {results}; at most {left:.0f} minutes left", flush=True)
-    meta = {**meta, "checkpoints": {}, "pictures": listed}
+    whole = f"{len(judged)} of {len(experiment.networks)} networks"
+    meta = {**meta, "checkpoints": {}, "pictures": listed, "judged": whole}
     ordered = sorted(rows.values(), key=lambda row: row.stage not in ("ann", "qc"))  # stable: the ANNs first
     return write_results(out / "results" / experiment.name / "results.json", meta, ordered)
 
@@ -132,13 +152,17 @@ def main() -> None:
     parser.add_argument("--data", required=True, help="folder with the pictures")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--source", type=Path, help="checkpoint of a trained source, in place of training one")
+    parser.add_argument("--so-far", action="store_true", help="only gather what is judged already, and do nothing else")
     parser.add_argument("--download", action="store_true", help="first fetch PASCAL VOC into the folder above --data")
     parser.add_argument("--publish", action="store_true", help="also write docs/results and docs/images")
     arguments = parser.parse_args()
     experiment = load_experiment(arguments.experiment)
     if arguments.download:
         download(DownloadConfig(out=str(Path(arguments.data).parent)))
-    results = run(experiment, arguments.data, arguments.out, arguments.source)
+    if arguments.so_far:
+        results = so_far(experiment, arguments.out)
+    else:
+        results = run(experiment, arguments.data, arguments.out, arguments.source)
     rows = read_results(results)[1]
     print(markdown_table(rows))
     if experiment.paper:

@@ -408,6 +408,8 @@ class EnergyConfig(SimulationConfig):
 
 DEFAULT_WEIGHTS = "tiny-yolo-voc-t8"
 """The shipped network that detects where none is named: 20 VOC classes, T = 8."""
+DEFAULT_FAMILY = f"tiny-yolo-voc-source,tiny-yolo-voc-qc,{DEFAULT_WEIGHTS}"
+"""The same after the shipped networks that it came from, to be looked at side by side."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -461,7 +463,7 @@ class GrowConfig(SimulationConfig):
     """
 
     source: str
-    weights: str = DEFAULT_WEIGHTS
+    weights: str = DEFAULT_FAMILY
     t: str | int = ""
     confidence: float = 0.25
     iou: float = 0.7
@@ -535,7 +537,7 @@ class DemoConfig(SimulationConfig):
         port: of the web page.
     """
 
-    weights: str = DEFAULT_WEIGHTS
+    weights: str = DEFAULT_FAMILY
     webcam_weights: str = ""
     window: bool = False
     source: str | int = "0"

@@ -169,5 +169,10 @@ def test_a_source_that_is_there_is_not_trained(tmp_path: Path, monkeypatch: pyte
     experiment = Experiment(name="e", split="test", train={}, finetune={}, calibrate={}, networks=(settings,))
     results = accuracy.run(experiment, str(pictures()), tmp_path, chain()["ann"])
     assert [row.stage for row in read_results(results)[1]] == ["ann", "copied"]
+    more = dataclasses.replace(experiment, networks=(settings, dataclasses.replace(settings, T=3)))
+    meta, rows = read_results(accuracy.so_far(more, tmp_path))
+    assert (meta["judged"], [row.T for row in rows]) == ("1 of 2 networks", [None, 2])
+    with pytest.raises(ConfigError, match="no network of e is judged yet"):
+        accuracy.so_far(experiment, tmp_path / "nowhere")
     with pytest.raises(ConfigError, match="e has sources of its own, other"):
         accuracy.run(dataclasses.replace(experiment, sources={"other": {}}), "", tmp_path, chain()["ann"])
