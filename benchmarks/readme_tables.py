@@ -19,7 +19,7 @@ from spikedet.evaluation import ResultRow, markdown_table, read_results
 from spikedet.files import write_json, write_text
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = (ROOT / "README.md", ROOT / "docs" / "simulator.md", ROOT / "docs" / "pipeline.md")
+PAGES = (ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in ("simulator", "pipeline", "table_x")))
 MARK = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 SHOWN = ("copied", "fine")
 HEAD = (

@@ -16,7 +16,10 @@ from spikedet.cli import VERBS
 ROOT = Path(__file__).resolve().parent.parent
 TEXTS = [
     "README.md",
-    *(f"docs/{name}.md" for name in ("pipeline", "simulator", "scaling", "demo", "energy", "explain", "CONTRIBUTING")),
+    *(
+        f"docs/{name}.md"
+        for name in ("pipeline", "simulator", "scaling", "demo", "energy", "explain", "table_x", "CONTRIBUTING")
+    ),
 ]
 TOOLS = {
     "train_detector.py": "train",
