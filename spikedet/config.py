@@ -410,6 +410,8 @@ DEFAULT_WEIGHTS = "tiny-yolo-voc-t8"
 """The shipped network that detects where none is named: 20 VOC classes, T = 8."""
 DEFAULT_FAMILY = f"tiny-yolo-voc-source,tiny-yolo-voc-qc,{DEFAULT_WEIGHTS}"
 """The same after the shipped networks that it came from, to be looked at side by side."""
+DEFAULT_WEBCAM = "tiny-yolo-nano-voc-t8"
+"""The shipped network that is fast enough for a camera."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -527,7 +529,8 @@ class DemoConfig(SimulationConfig):
 
     Attributes:
         weights: spikedet checkpoints or names of shipped ones, separated by commas; the last one is the one to show.
-        webcam_weights: the network of the webcam tab and of the window; empty is the last of the others.
+        webcam_weights: the network of the webcam tab and of the window; empty is the last of the others, or the shipped
+            nano network where those are the shipped ones.
         window: a window on this machine instead of the page.
         source: of the window: a camera's index, an address (rtsp, http) or a video file.
         out: folder for the pictures that the window saves.
@@ -546,6 +549,12 @@ class DemoConfig(SimulationConfig):
     iou: float = 0.7
     host: str = "127.0.0.1"
     port: int = 7860
+
+    @property
+    def live(self) -> str:
+        """The network that looks at a camera."""
+        last = DEFAULT_WEBCAM if self.weights == DEFAULT_FAMILY else self.weights.split(",")[-1]
+        return self.webcam_weights or last
 
 
 @dataclass(frozen=True, kw_only=True)

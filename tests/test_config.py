@@ -12,9 +12,12 @@ import pytest
 from spikedet import config
 from spikedet.checkpoint import CheckpointMeta
 from spikedet.config import (
+    DEFAULT_FAMILY,
+    DEFAULT_WEBCAM,
     CalibrateConfig,
     Checked,
     ConvertConfig,
+    DemoConfig,
     DetectConfig,
     EvaluateConfig,
     FinetuneConfig,
@@ -23,6 +26,7 @@ from spikedet.config import (
 )
 from spikedet.detections import Detections
 from spikedet.errors import ConfigError
+from spikedet.resources import find_weights
 
 CONFIGS = [
     value
@@ -144,3 +148,14 @@ def test_time_steps_are_whole_numbers(text: str) -> None:
 def test_time_steps_begin_at_one(text: str, least: int) -> None:
     with pytest.raises(ConfigError, match=f"time steps must be at least 1, got {least}"):
         parse_time_steps(text)
+
+
+def test_the_network_that_looks_at_a_camera() -> None:
+    assert DemoConfig().live == DEFAULT_WEBCAM
+    assert DemoConfig(weights="a,b").live == "b"
+    assert DemoConfig(weights="a,b", webcam_weights="c").live == "c"
+
+
+def test_the_weights_named_by_default_ship() -> None:
+    for name in [*DEFAULT_FAMILY.split(","), DEFAULT_WEBCAM]:
+        assert find_weights(name).is_file()

@@ -58,7 +58,7 @@ def build(config: DemoConfig) -> gradio.Blocks:
     gr = import_gradio()
     weights = [name for name in config.weights.split(",") if name]
     members = load_family(weights, config)
-    webcam = load_family([config.webcam_weights], config)[-1] if config.webcam_weights else members[-1]
+    webcam = members[-1] if config.live == weights[-1] else load_family([config.live], config)[-1]
     with gr.Blocks(title="spikedet", analytics_enabled=False, delete_cache=(600, 600)) as page:
         gr.Markdown(f"# spikedet\n{INTRODUCTION}")
         with gr.Tab("Picture"):

@@ -94,7 +94,7 @@ def open_window(config: DemoConfig) -> None:
     source = parse_source(str(config.source))
     display = Window(f"spikedet: {source}")
     try:
-        detector = SpikingDetector.load(config.webcam_weights or config.weights.split(",")[-1], config)
+        detector = SpikingDetector.load(config.live, config)
         print(f"{detector}\n{KEYS}", flush=True)
         with LatestFrame(lambda: open_frames(source), retry_s=None if source.kind == "file" else RETRY_S) as frames:
             WindowLoop(detector, frames, display, config, source).run()
