@@ -147,7 +147,8 @@ def _video_tab(gr: Any, members: list[Member], config: DemoConfig) -> None:
     inputs = [upload, chosen, t, confidence, stable]
     run = start.click(work, inputs, [status, result], concurrency_limit=1, show_progress="hidden")
     stopped = "<div>Cancelled; nothing was kept.</div>"
-    cancel.click(lambda: (stopped, None), None, [status, result], cancels=[run], queue=False)
+    cancelled = cancel.click(None, None, None, cancels=[run], queue=False)
+    cancelled.then(lambda: (stopped, None), None, [status, result], queue=False)  # after the run's last word
 
 
 def _table_tab(gr: Any, weights: Path) -> None:
