@@ -1,14 +1,17 @@
 """The networks that are shown beside each other: the chosen ones after those that they came from, ANN first.
 
-Of several fine-tunings the last one is shown, and its clip ANN only where the source itself is not there.
+Of several fine-tunings the last one is shown, and its clip ANN only where the source itself is not there. A calibrated
+network stands beside itself before calibration, converted anew from its QC-ANN where that checkpoint is not there.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +21,7 @@ from spikedet.config import SimulationConfig
 from spikedet.detections import Detections
 from spikedet.detector import SpikingDetector
 from spikedet.evaluation.results import network_name
-from spikedet.lineage import variants, with_parents
+from spikedet.lineage import before_calibration, variants, with_parents
 from spikedet.networks import Network
 from spikedet.resources import find_weights
 
@@ -58,20 +61,29 @@ def load_family(weights: Sequence[str], how: SimulationConfig) -> list[Member]:
         CheckpointError: a checkpoint cannot be used.
     """
     found: dict[str, Network] = {}
+    qc: Path | None = None
     for path in with_parents([find_weights(name) for name in weights]):
         for _, network in variants(path, how):
             meta = network.meta
             if meta.spiking:
+                earlier = _title(dataclasses.replace(meta, stage="copied"))
+                shown = earlier in (_title(known.meta) for known in found.values())
+                if qc and not shown and (made := before_calibration(meta, qc, how)):
+                    found[earlier] = made
                 found[str(path)] = network
             elif meta.stage == "qc" or not (meta.finetuned and "ann" in found):
                 found[meta.stage] = network
+                qc = path if meta.stage == "qc" else qc
     return [Member(_title(network.meta), SpikingDetector(network)) for network in found.values()]
 
 
 def _title(meta: CheckpointMeta) -> str:
-    stage1 = ", Stage I" if meta.spiking and meta.finetuned else ""
-    steps = "" if meta.stage == "ann" else f", T = {meta.T}"
-    return network_name(meta.stage, meta.finetuned) + stage1 + steps
+    if not meta.spiking:
+        return network_name(meta.stage, meta.finetuned) + (f", T = {meta.T}" if meta.stage == "qc" else "")
+    stage1 = ", Stage I" if meta.finetuned else ""
+    neuron = "" if meta.neuron == "if" else f", {meta.neuron} IF"
+    delay = f", delay {meta.delay}" if meta.delay else ""
+    return f"{network_name(meta.stage, meta.finetuned)}{stage1}{neuron}{delay}, T = {meta.T}"
 
 
 def stops(T: int, most: int = MOST_STOPS) -> list[int]:

@@ -6,11 +6,12 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from spikedet.checkpoint import file_sha256, read_meta
+from spikedet.checkpoint import CheckpointMeta, file_sha256, read_meta
 from spikedet.config import SimulationConfig
+from spikedet.conversion import to_spiking
 from spikedet.errors import ConfigError
 from spikedet.models import load_ann
-from spikedet.networks import AnnNetwork, Network, load_network
+from spikedet.networks import AnnNetwork, Network, SnnNetwork, load_network
 
 
 def with_parents(paths: Sequence[Path]) -> list[Path]:
@@ -58,3 +59,15 @@ def variants(path: Path, how: SimulationConfig) -> list[tuple[str, Network]]:
         model, meta = load_ann(path)
         named.insert(0, ("ann", AnnNetwork(model, dataclasses.replace(meta, stage="ann"), device=how.device)))
     return named
+
+
+def before_calibration(calibrated: CheckpointMeta, qc: Path, how: SimulationConfig) -> Network | None:
+    """The network that a calibrated one was before Stage II, converted anew from its QC-ANN; None if it has no such."""
+    model, meta = load_ann(qc)
+    same_task = (meta.architecture, meta.class_names) == (calibrated.architecture, calibrated.class_names)
+    if not same_task or not calibrated.finetuned or calibrated.stage == "copied":
+        return None
+    T, neuron = calibrated.T, calibrated.neuron
+    assert T is not None and neuron is not None
+    network = to_spiking(model, T, neuron=neuron, delay=calibrated.delay, max_pool=calibrated.max_pool)
+    return SnnNetwork(network, dataclasses.replace(calibrated, stage="copied", notes={}), how)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 from tiny_detector import T, chain
 
+from spikedet.checkpoint import load_checkpoint, save_checkpoint
 from spikedet.config import SimulationConfig
 from spikedet.errors import CheckpointError
 from spikedet.family import MOST_STOPS, Member, load_family, look, stops
@@ -26,6 +31,27 @@ def test_a_network_stands_after_those_it_came_from(members: list[Member]) -> Non
         "SNN, weights copied, Stage I, T = 4",
         "SNN + coarse + fine, Stage I, T = 4",
     ]
+
+
+def orphan(stage: str, folder: Path, **changed: Any) -> str:
+    """A checkpoint that does not say where it came from."""
+    tensors, meta = load_checkpoint(chain()[stage])
+    made = dataclasses.replace(meta, parent=None, **changed)
+    return str(save_checkpoint(folder / f"{stage}.safetensors", tensors, made))
+
+
+def test_a_calibrated_network_stands_beside_itself_before_calibration(tmp_path: Path, members: list[Member]) -> None:
+    found = load_family([orphan("qc", tmp_path), orphan("fine", tmp_path)], SimulationConfig())
+    made, converted = found[-2], members[-2]
+    assert [member.title for member in found][-3:] == [member.title for member in members][-3:]
+    for t, detections in made.detector(PICTURE, [1, T], confidence=0.01).items():
+        assert np.array_equal(detections.scores, converted.detector(PICTURE, [t], confidence=0.01)[t].scores)
+
+
+@pytest.mark.parametrize("changed", [{"finetuned": False}, {"class_names": ("a", "b", "c", "d")}])
+def test_a_network_that_came_from_elsewhere_has_no_earlier_self(tmp_path: Path, changed: dict[str, Any]) -> None:
+    found = load_family([orphan("qc", tmp_path), orphan("fine", tmp_path, **changed)], SimulationConfig())
+    assert not [member.title for member in found if "copied" in member.title]
 
 
 def test_an_unknown_network_is_named() -> None:

@@ -46,7 +46,7 @@ class DrawingSizes:
         """In proportion to the shorter side."""
         scale = max(LEAST_TEXT_SCALE, sv.calculate_optimal_text_scale(resolution_wh))
         return cls(
-            line_px=max(1, round(min(resolution_wh) / 360)),
+            line_px=max(1, round(min(resolution_wh) / 240)),
             text_scale=scale,
             text_px=max(1, round(1.5 * scale)),
             padding_px=max(1, round(6 * scale)),
