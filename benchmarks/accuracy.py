@@ -41,14 +41,14 @@ PLOTS = {"t": plot_ap_by_t, "images": plot_ap_by_images, "class": plot_ap_by_cla
 
 def run(experiment: Experiment, data: str, out: Path, source: Path | None = None) -> Path:
     """Every step of an experiment, training of its source excepted if one is given; returns its ``results.json``."""
-    if source and set(experiment.sources) != {SOURCE}:
-        raise ConfigError(f"--source: {experiment.name} has sources of its own, {', '.join(experiment.sources)}")
-    for name, settings in experiment.sources.items():
-        if source:
-            with atomic_path(out / name / "ann.safetensors") as copy:
-                shutil.copyfile(source, copy)
-            continue
-        train(TrainConfig(data=data, out=str(out / name), resume=True, **{**experiment.train, **settings}))
+    if source:
+        if set(experiment.sources) != {SOURCE}:
+            raise ConfigError(f"--source: {experiment.name} has sources of its own, {', '.join(experiment.sources)}")
+        with atomic_path(out / SOURCE / "ann.safetensors") as copy:
+            shutil.copyfile(source, copy)
+    else:
+        for name, settings in experiment.sources.items():
+            train(TrainConfig(data=data, out=str(out / name), resume=True, **{**experiment.train, **settings}))
     for name, settings in experiment.finetune.items():
         stage1(out, name, data, **settings)
     judged: list[Path] = []

@@ -17,6 +17,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from torch import Tensor
+
 SOURCE = Path(__file__).with_name("kernels.cpp")
 HEADERS = sorted(SOURCE.parent.glob("*.h"))
 COMPILERS = ("c++", "g++", "clang++")
@@ -76,6 +78,11 @@ def _load() -> ctypes.CDLL:
 def available() -> bool:
     """Whether the compiled kernels can be used here."""
     return not isinstance(outcome(), NativeUnavailable)
+
+
+def pointer(tensor: Tensor | None) -> ctypes.c_void_p:
+    """Where a tensor's memory begins, for a call into the library; null for None."""
+    return ctypes.c_void_p(None if tensor is None else tensor.data_ptr())
 
 
 def find_compiler() -> str:

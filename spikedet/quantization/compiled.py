@@ -10,7 +10,7 @@ import ctypes
 import torch
 from torch import Tensor
 
-from spikedet.kernels.library import STORED, available, library
+from spikedet.kernels.library import STORED, available, library, pointer
 
 _TYPES = {getattr(torch, name): name for name in STORED}
 
@@ -71,9 +71,8 @@ def clip_backward(grad: Tensor, x: Tensor, theta: Tensor) -> tuple[Tensor, Tenso
 def _call(name: str, x: Tensor, theta: Tensor, levels: int, *tensors: Tensor | None) -> None:
     batch, channels, height, width = x.shape
     limits = theta.detach().float().expand(channels).contiguous()
-    shape = _Activation(batch * height * width, channels, levels, limits.data_ptr())
-    pointers = [ctypes.c_void_p(None if tensor is None else tensor.data_ptr()) for tensor in tensors]
-    getattr(library(), f"spikedet_{name}_{_TYPES[x.dtype]}")(ctypes.byref(shape), *pointers)
+    shape = _Activation(batch * height * width, channels, levels, pointer(limits))
+    getattr(library(), f"spikedet_{name}_{_TYPES[x.dtype]}")(ctypes.byref(shape), *map(pointer, tensors))
 
 
 def _like(grad: Tensor, x: Tensor) -> Tensor:

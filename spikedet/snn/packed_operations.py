@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from spikedet.kernels.library import available, library
+from spikedet.kernels.library import available, library, pointer
 from spikedet.snn.layers import SpikingConv
 from spikedet.snn.network import SpikingNetwork
 from spikedet.snn.operations import Add, AvgPool, Concat, MaxPool, Slice, SpikeOp, Upsample, ZeroPad
@@ -149,8 +149,8 @@ def _grown_maximum(pool: nn.MaxPool2d, train: Tensor, planes: int, memory: dict[
     out = torch.empty((steps, batch, *out_hw, count), dtype=torch.uint8)
     train = train.contiguous()
     sizes = (steps, batch, height, width, planes, count // planes, *kernel, *stride, *padding, *dilation, *out_hw)
-    pointers = (ctypes.c_void_p(t.data_ptr()) for t in (train, memory["counts"], memory["best"], out))
-    library().spikedet_max_count(ctypes.byref(_MaxCount(*sizes)), *pointers)
+    tensors = (train, memory["counts"], memory["best"], out)
+    library().spikedet_max_count(ctypes.byref(_MaxCount(*sizes)), *map(pointer, tensors))
     return out
 
 

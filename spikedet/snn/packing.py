@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from spikedet.kernels.library import available, library
+from spikedet.kernels.library import available, library, pointer
 
 
 @dataclass(frozen=True)
@@ -102,9 +102,9 @@ def unpack(bits: Tensor, theta: Tensor, *, negative: bool) -> Tensor:
         return (parts[0] - parts[1] if negative else parts[0]).movedim(-1, 2)
     train = torch.empty((*bits.shape[:-1], len(theta)))
     library().spikedet_unpack(
-        *(ctypes.c_void_p(bits.data_ptr()), ctypes.c_int64(bits.shape[:-1].numel()), ctypes.c_int64(planes)),
+        *(pointer(bits), ctypes.c_int64(bits.shape[:-1].numel()), ctypes.c_int64(planes)),
         *(ctypes.c_int64(bits.shape[-1] // planes), ctypes.c_int64(len(theta))),
-        *(ctypes.c_void_p(theta.data_ptr()), ctypes.c_void_p(train.data_ptr())),
+        *(pointer(theta), pointer(train)),
     )
     return train.movedim(-1, 2)
 

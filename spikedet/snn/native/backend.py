@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from spikedet.config import Mode
-from spikedet.kernels.library import NativeUnavailable, library
+from spikedet.kernels.library import NativeUnavailable, library, pointer
 from spikedet.snn.backend import Backend
 from spikedet.snn.layers import Readout, SpikingConv
 from spikedet.snn.native.layers import PackedConv, PackedState
@@ -64,8 +64,8 @@ class NativeBackend(Backend):
         spikes = self.layers[node.name].run(state, piece, steps, tail)
         counts = torch.empty(spikes.shape[:2], dtype=torch.int64)
         library().spikedet_count(
-            *(ctypes.c_void_p(spikes.data_ptr()), ctypes.c_int64(counts.numel())),
-            *(ctypes.c_int64(spikes[0, 0].numel() if len(spikes) else 0), ctypes.c_void_p(counts.data_ptr())),
+            *(pointer(spikes), ctypes.c_int64(counts.numel())),
+            *(ctypes.c_int64(spikes[0, 0].numel() if len(spikes) else 0), pointer(counts)),
         )
         return spikes, counts.double()
 
@@ -87,8 +87,8 @@ class NativeBackend(Backend):
             total = torch.zeros(batch, height, width, 8 * count)
         piece = piece.contiguous()
         library().spikedet_accumulate(
-            *(ctypes.c_void_p(piece.data_ptr()), ctypes.c_int64(steps), ctypes.c_int64(batch * height * width)),
-            *(ctypes.c_int64(count), ctypes.c_void_p(total.data_ptr())),
+            *(pointer(piece), ctypes.c_int64(steps), ctypes.c_int64(batch * height * width)),
+            *(ctypes.c_int64(count), pointer(total)),
         )
         return total
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from spikedet.config import Mode
-from spikedet.kernels.library import library
+from spikedet.kernels.library import library, pointer
 from spikedet.snn.layers import SpikingConv
 from spikedet.snn.packing import Channels, layer_channels, padded
 
@@ -134,14 +134,14 @@ class PackedConv:
         state.step += steps + tail
         call = _Steps(
             *(steps, silent, tail, batch, height, width, self.channels),
-            *map(_address, (self._bias, self._theta, self._scale, state.u, state.count, self._lower, out)),
+            *map(pointer, (self._bias, self._theta, self._scale, state.u, state.count, self._lower, out)),
         )
         if bits is not None and steps:
             self._convolve(call, bits.contiguous())
         else:
             if state.drive is None:
                 call.steps, call.tail = 0, steps + tail
-            library().spikedet_neurons(ctypes.byref(call), ctypes.c_void_p(_address(state.drive)), ctypes.c_int64(1))
+            library().spikedet_neurons(ctypes.byref(call), pointer(state.drive), ctypes.c_int64(1))
         return out
 
     def _convolve(self, call: _Steps, bits: Tensor) -> None:
@@ -153,7 +153,7 @@ class PackedConv:
         convolution = _Convolution(
             *(bits.shape[2], bits.shape[3], bits.shape[4], *layer.weight.shape[2:]),
             *(*layer.stride, *self._padding, *layer.dilation),
-            *(bits.data_ptr(), self._rows.data_ptr(), self._block, _address(self._quads), self._quad_block),
+            *(pointer(bits), pointer(self._rows), self._block, pointer(self._quads), self._quad_block),
         )
         arguments = (ctypes.byref(call), ctypes.byref(convolution))
         if self._rows.dtype == torch.float32:
@@ -185,7 +185,3 @@ def row_block(channels: int, row_column_bytes: int) -> int:
     """Channels summed together: as many as divide the layer and keep a block's rows within the cache."""
     fitting = [b for b in (192, 128, 64, 32, 16) if channels % b == 0 and b * row_column_bytes <= ROW_BUDGET]
     return fitting[0] if fitting else min(b for b in (16, 32) if channels % b == 0)
-
-
-def _address(tensor: Tensor | None) -> int | None:
-    return None if tensor is None else tensor.data_ptr()

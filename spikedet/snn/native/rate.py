@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spikedet.kernels.library import library
+from spikedet.kernels.library import library, pointer
 
 
 class _RateWindow(ctypes.Structure):
@@ -46,8 +46,8 @@ class NativeRate(torch.autograd.Function):
             shape[3],
             rows[1].shape[:3].numel(),
         )
-        window = _RateWindow(*sizes, *(row.data_ptr() for row in rows))  # no lower: null
-        library().spikedet_rate(ctypes.byref(window), *map(_pointer, (rate, slopes)))
+        window = _RateWindow(*sizes, *map(pointer, rows))  # no lower: null
+        library().spikedet_rate(ctypes.byref(window), *map(pointer, (rate, slopes)))
         ctx.save_for_backward(slopes, *rows[2:])
         ctx.sizes, ctx.v_shape, ctx.u0_shape = sizes, rows[0].shape, u0.shape
         return rate.permute(0, 3, 1, 2)
@@ -57,8 +57,8 @@ class NativeRate(torch.autograd.Function):
         slopes, *rows = ctx.saved_tensors
         grad_rate = _channels_last(grads[0])
         grad_v, grad_u = torch.empty(ctx.v_shape), torch.empty(ctx.v_shape[1:])
-        window = _RateWindow(*ctx.sizes, None, None, *(row.data_ptr() for row in rows))
-        library().spikedet_rate_backward(ctypes.byref(window), *map(_pointer, (grad_rate, slopes, grad_v, grad_u)))
+        window = _RateWindow(*ctx.sizes, None, None, *map(pointer, rows))
+        library().spikedet_rate_backward(ctypes.byref(window), *map(pointer, (grad_rate, slopes, grad_v, grad_u)))
         grad_u0 = grad_u.permute(0, 3, 1, 2).sum_to_size(ctx.u0_shape)
         return grad_v.permute(0, 1, 4, 2, 3), grad_u0, None, None, None, None, None, None
 
@@ -66,7 +66,3 @@ class NativeRate(torch.autograd.Function):
 def _channels_last(x: Tensor) -> Tensor:
     """``[..., C, H, W]`` as contiguous ``[..., H, W, C]``."""
     return x.detach().movedim(-3, -1).contiguous()
-
-
-def _pointer(tensor: Tensor) -> ctypes.c_void_p:
-    return ctypes.c_void_p(tensor.data_ptr())
