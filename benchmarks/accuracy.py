@@ -80,7 +80,8 @@ def gather(experiment: Experiment, judged: Sequence[Path], out: Path) -> Path:
     for results in judged:
         meta, found = read_results(results)
         listed |= {str(len(meta["pictures"])): meta["pictures"]} if "pictures" in meta else {}
-        rows |= {repr(row): row for row in found}  # the ANNs are judged with every network; once is enough
+        # The ANNs are judged with every network, once is enough; another experiment may have judged other stages too.
+        rows |= {repr(row): row for row in found if row.stage in ("ann", "qc", *experiment.stages)}
     whole = f"{len(judged)} of {len(experiment.networks)} networks"
     meta = {**meta, "checkpoints": {}, "pictures": listed, "judged": whole}
     ordered = sorted(rows.values(), key=lambda row: row.stage not in ("ann", "qc"))  # stable: the ANNs first
@@ -88,12 +89,13 @@ def gather(experiment: Experiment, judged: Sequence[Path], out: Path) -> Path:
 
 
 def judge(folder: Path, into: Path, experiment: Experiment, data: str, network: NetworkSettings) -> tuple[Path, bool]:
-    """Results of the networks in one folder and the ANNs they came from, and whether they are new.
+    """Results of the networks of one folder and the ANNs they came from, and whether they are new.
 
     Results that are there already stand, as long as checkpoints and settings are those that were judged.
     """
+    checkpoints = [path for stage in experiment.stages if (path := folder / f"{stage}.safetensors").exists()]
     config = EvaluateConfig(
-        checkpoints=(str(folder),),
+        checkpoints=tuple(map(str, checkpoints)),
         data=data,
         split=experiment.split,
         t=network.t,
@@ -103,7 +105,7 @@ def judge(folder: Path, into: Path, experiment: Experiment, data: str, network: 
         out=str(into / folder.name),
     )
     results = Path(config.out) / "results.json"
-    digests = {file_sha256(path) for path in folder.glob("[!.]*.safetensors")}
+    digests = set(map(file_sha256, checkpoints))
     if results.exists():
         meta = read_results(results)[0]
         asked = {key: getattr(config, key) for key in ("split", "t", "limit")}
@@ -114,8 +116,10 @@ def judge(folder: Path, into: Path, experiment: Experiment, data: str, network: 
 
 
 def stage1(out: Path, name: str, data: str, *, source: str = SOURCE, after: str | None = None, **settings: Any) -> Path:
-    """One Stage I, from a source or after another one."""
-    start = out / after / "qc.safetensors" if after else out / source / "ann.safetensors"
+    """One Stage I, from a source or after another one; what it distils, if it does, is the source."""
+    teacher = out / source / "ann.safetensors"
+    start = out / after / "qc.safetensors" if after else teacher
+    settings = {"teacher": str(teacher), **settings}
     return finetune(FinetuneConfig(checkpoint=str(start), data=data, out=str(out / name), resume=True, **settings))
 
 

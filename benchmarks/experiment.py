@@ -13,6 +13,7 @@ from spikedet.config import MaxPoolRule, Method, Neuron
 from spikedet.errors import ConfigError
 
 SOURCE = "source"
+STAGES = ("copied", "coarse", "fine")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +69,7 @@ class Experiment:
         finetune: Stage I runs by name; ``source`` names the source that a run starts from, ``after`` another run.
         calibrate: Stage II.
         networks: what is judged.
+        stages: of the networks, those that are judged.
         plot: which picture shows it, a key of ``PLOTS`` in accuracy.py.
         paper: rows of the paper's table, printed beside ours.
     """
@@ -79,6 +81,7 @@ class Experiment:
     calibrate: dict[str, Any]
     networks: tuple[NetworkSettings, ...]
     sources: dict[str, dict[str, Any]] = field(default_factory=lambda: {SOURCE: {}})
+    stages: tuple[str, ...] = STAGES
     limit: int = 0
     plot: str = "t"
     paper: tuple[dict[str, Any], ...] = ()
@@ -95,6 +98,9 @@ def load_experiment(path: Path) -> Experiment:
     for number, settings in enumerate(values.pop("networks", []), 1):
         networks.append(_made(NetworkSettings, settings, f"{path}: network {number}"))
     values["paper"] = tuple(values.get("paper", ()))
+    values["stages"] = tuple(values.get("stages", STAGES))
+    if unknown := sorted(set(values["stages"]) - set(STAGES)):
+        raise ConfigError(f"{path}: no stage {unknown[0]!r}; stages are {', '.join(STAGES)}")
     return _made(Experiment, {**values, "networks": tuple(networks)}, str(path))
 
 

@@ -52,7 +52,8 @@ def test_every_setting_is_one_of_its_stage(path: Path) -> None:
 def test_an_experiment_takes_from_its_base_what_it_does_not_say() -> None:
     base, seeds = (load_experiment(ROOT / f"configs/experiments/{name}.yaml") for name in ("voc_table_x", "voc_seeds"))
     assert (seeds.train, seeds.calibrate, seeds.split) == (base.train, base.calibrate, base.split)
-    assert seeds.finetune["T4"] == base.finetune["T4"]
+    assert base.finetune.items() <= seeds.finetune.items()
+    assert seeds.finetune["T4-seed1"] == {**base.finetune["T4"], "seed": 1}
     assert seeds.networks != base.networks
 
 
@@ -63,6 +64,7 @@ def test_an_experiment_takes_from_its_base_what_it_does_not_say() -> None:
         ("- 1", "not an experiment"),
         ("name: a\nsplits: b", "unknown key 'splits'"),
         ("name: a", "is missing"),
+        ("name: a\nstages: [fine, finest]", "no stage 'finest'"),
         ("base: none.yaml", r"none\.yaml: not an experiment"),
         ("name: a\nnetworks: [{T: 4}]", "network 1: 'stage1' is missing"),
         ("name: a\nnetworks: [{T: 4, stage1: source, steps: 2}]", "network 1: unknown key 'steps'"),
