@@ -69,7 +69,7 @@ _POSITIVE = frozenset(
 )
 _NOT_NEGATIVE = frozenset(
     {"warmup_epochs", "close_mosaic", "weight_decay", "theta_lr_factor", "delay", "patience", "limit", "theta_images"}
-    | {"distill", "sparsity"}
+    | {"distill", "sparsity", "early"}
     | {"workers", "seed", "val", "test", "chunk", "stable_steps", "pictures", "rank_images", "frames"}
 )
 _FRACTIONS = frozenset(["held_out", "noise", "mosaic", "mixup", "confidence", "iou", "lr_final"])
@@ -229,6 +229,8 @@ class CalibrateConfig(Checked):
         lr: Adam's step, relative to the root mean square of a layer's weights (bias and u[0]: to theta).
         crop: output positions per side in a training step; larger maps are cropped at random.
         surrogate_width: width of the rectangular surrogate, in units of theta.
+        early: weight of the rates' error after half of the window, beside that after all of it: spikes that come on
+            time leave the next layer less error. 0 is the paper's Stage II.
         sparsity: weight of an L1 penalty on a layer's firing rate, in units of the mean square of its theta; 0 is the
             paper's Stage II.
         precision: of the convolutions in training steps; held-out errors and the spikes kept are always fp32.
@@ -254,6 +256,7 @@ class CalibrateConfig(Checked):
     lr: float = 2e-3
     crop: int = 20
     surrogate_width: float = 1.0
+    early: float = 0.5
     sparsity: float = 0.0
     precision: Precision = "fp32"
     memory_budget_gb: float = 4.0

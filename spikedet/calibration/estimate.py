@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from spikedet.calibration.coarse import SHIFTS, TRADED_ON
 from spikedet.calibration.observer import peak_bytes
 from spikedet.config import CalibrateConfig
 from spikedet.snn import Readout, SpikingConv, SpikingNetwork, qc_forward
@@ -47,6 +48,8 @@ def estimate(network: SpikingNetwork, images: Tensor, config: CalibrateConfig) -
             cropped += per_place * min(height, config.crop) * min(width, config.crop)
     speed = macs / network.T / seconds_per_picture
     looks = 2 * macs * len(images)  # one to measure the rates, one to record the spikes
+    if config.early:
+        looks += 2 * len(SHIFTS) * macs * min(len(images), TRADED_ON)
     work = looks + (looks if config.fine else 0.0)  # the coarse network is made on its own first
     if config.fine:
         work += cropped * len(images) * config.epochs * BACKWARD_FACTOR

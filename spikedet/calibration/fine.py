@@ -1,11 +1,11 @@
 """Fine calibration: one layer's weights, bias and u[0] by BPTT through that layer alone (equations 17, 20 and 21).
 
 The loss is the mean squared difference between the rate r = (sum of spikes) theta / T and the QC-ANN's activation,
-which keeps the numerical precision that box regression needs (section V-B); ``sparsity`` adds a penalty on firing,
-which then also counts in the choice of the best state. A training step sees a random crop of the
-output map, cut together with its receptive field, so that the crop's gradient is exact and early layers cost no more
-than deep ones. The state with the lowest error on held-out calibration pictures is kept; the one before training
-competes too.
+which keeps the numerical precision that box regression needs (section V-B). ``early`` adds the same difference after
+half of the window (see coarse.py), ``sparsity`` a penalty on firing; both then also count in the choice of the best
+state. A training step sees a random crop of the output map, cut together with its receptive field, so that the crop's
+gradient is exact and early layers cost no more than deep ones. The state with the lowest error on held-out calibration
+pictures is kept; the one before training competes too.
 """
 
 from __future__ import annotations
@@ -78,15 +78,18 @@ def receptive_field(
     return (spans[0], spans[1]), (*pads[1], *pads[0])
 
 
-def layer_rate(
+def layer_rates(
     module: SpikingConv | Readout,
     x: Tensor,
     T: int,
     config: CalibrateConfig,
     precision: Precision,
     crop: Crop | None = None,
-) -> Tensor:
+) -> list[Tensor]:
     """Rate (or logits) of a cropped input, differentiable in the layer's weight, bias and u[0].
+
+    With ``config.early``, the rate in the first half of the window too, unless firing is delayed (the half would then
+    end before inputs do that it has to see).
 
     Args:
         module: the layer being trained.
@@ -98,20 +101,36 @@ def layer_rate(
     """
     with torch.autocast(x.device.type, torch.bfloat16, enabled=precision == "bf16"):
         if isinstance(module, Readout):
-            return F.conv2d(x.mean(0), module.weight, module.bias, module.stride).float()
+            return [F.conv2d(x.mean(0), module.weight, module.bias, module.stride).float()]
         flat = x.flatten(0, 1).contiguous(memory_format=torch.channels_last)
         v = F.conv2d(flat, module.weight, module.bias, module.stride, 0, module.dilation, module.groups)
-    mean = rate(
-        v.float().unflatten(0, x.shape[:2]),
-        broadcast(cropped_potential(module, crop)),
-        module.theta,
-        T,
-        width=config.surrogate_width,
-        signed=module.neuron == "signed",
-        lower=module.lower,
-        delay=module.delay,
-    )
-    return mean * broadcast(module.theta)
+    v = v.float().unflatten(0, x.shape[:2])
+    means = [
+        rate(
+            v if len(v) == 1 else v[:steps],
+            broadcast(cropped_potential(module, crop)),
+            module.theta,
+            steps,
+            width=config.surrogate_width,
+            signed=module.neuron == "signed",
+            lower=module.lower,
+            delay=module.delay,
+        )
+        for steps in windows(module, T, config)
+    ]
+    return [mean * broadcast(module.theta) for mean in means]
+
+
+def windows(module: SpikingConv | Readout, T: int, config: CalibrateConfig) -> list[int]:
+    """The numbers of steps after which a layer's rate is judged."""
+    halved = isinstance(module, SpikingConv) and config.early > 0 and not module.delay and T > 1
+    return [T, T // 2] if halved else [T]
+
+
+def squared_error(rates: list[Tensor], targets: Tensor, config: CalibrateConfig) -> Tensor:
+    """Squared differences, elementwise: after the window, and weighted after half of it."""
+    first, *half = ((found - targets).square() for found in rates)
+    return first + config.early * half[0] if half else first
 
 
 def firing(module: SpikingConv | Readout, rates: Tensor) -> Tensor:
@@ -168,9 +187,9 @@ def fine_calibrate_(
             optimizer.zero_grad()
             if mine := held_here(indices):
                 rates, targets = _trained_on(observer, node, mine, window, config)
-                loss = F.mse_loss(rates, targets)
+                loss = squared_error(rates, targets, config).mean()
                 if config.sparsity:
-                    loss = loss + config.sparsity * firing(module, rates).mean()
+                    loss = loss + config.sparsity * firing(module, rates[0]).mean()
                 loss = loss * (len(mine) / len(indices))
                 loss.backward()
             sum_gradients_(p for group in groups for p in group["params"])
@@ -239,18 +258,18 @@ def _window(observer: Observer, node: Node, side: int, generator: torch.Generato
 
 def _trained_on(
     observer: Observer, node: Node, held: list[int], window: Window, config: CalibrateConfig
-) -> tuple[Tensor, Tensor]:
+) -> tuple[list[Tensor], Tensor]:
     """Rates, differentiable, and targets of some of the pictures held here on one window."""
     module = node.module
     assert isinstance(module, (SpikingConv, Readout))
     targets = crop_output(observer.target(node, held), window.crop)
     x = F.pad(observer.train(node.inputs[0], held, window.inputs), window.padding)
-    return layer_rate(module, x, observer.T, config, config.precision, window.crop), targets
+    return layer_rates(module, x, observer.T, config, config.precision, window.crop), targets
 
 
 @torch.no_grad()
 def _held_out_error(observer: Observer, node: Node, held_out: list[int], config: CalibrateConfig) -> float:
-    """Mean squared error (and penalty on firing) on the held-out pictures, the same windows at every call."""
+    """Mean cost on the held-out pictures, the same windows at every call."""
     generator = torch.Generator().manual_seed(config.seed + 1)
     module, (source,) = node.module, node.inputs
     assert isinstance(module, (SpikingConv, Readout))
@@ -263,20 +282,21 @@ def _held_out_error(observer: Observer, node: Node, held_out: list[int], config:
         targets = crop_output(observer.target(node, held), window.crop)
         if observer.channels is not None and isinstance(module, SpikingConv) and source in observer.channels:
             bits = F.pad(observer.bits(source, held, window.inputs), (0, 0, *window.padding))
-            rates = _rate_of_bits(observer, module, observer.channels[source], bits, window.crop)
+            spikes = _spikes_of_bits(observer, module, observer.channels[source], bits, window.crop)
+            rates = [observer.rate(module, spikes[:steps]) for steps in windows(module, observer.T, config)]
         else:
             x = F.pad(observer.train(source, held, window.inputs), window.padding)
-            rates = layer_rate(module, x, observer.T, config, "fp32", window.crop)
-        cost = (rates - targets).square().sum(dtype=torch.float64)
+            rates = layer_rates(module, x, observer.T, config, "fp32", window.crop)
+        cost = squared_error(rates, targets, config).sum(dtype=torch.float64)
         if config.sparsity:
-            cost += config.sparsity * firing(module, rates).sum(dtype=torch.float64)
+            cost += config.sparsity * firing(module, rates[0]).sum(dtype=torch.float64)
         sums += torch.stack([cost, sums.new_tensor(targets.numel())])
     squares, count = sum_(sums).tolist()
     return float(squares / max(count, 1))
 
 
-def _rate_of_bits(observer: Observer, layer: SpikingConv, inputs: Channels, bits: Tensor, crop: Crop) -> Tensor:
-    """Rate of a window whose input is padded already."""
+def _spikes_of_bits(observer: Observer, layer: SpikingConv, inputs: Channels, bits: Tensor, crop: Crop) -> Tensor:
+    """Spikes, as bits, of a window whose input is padded already."""
     packed = PackedConv(layer, inputs, "exact", padding=(0, 0), u0=cropped_potential(layer, crop))
     state = packed.state(bits.shape[1], (bits.shape[2], bits.shape[3]))
-    return observer.rate(layer, packed.window(state, bits, observer.T))
+    return packed.window(state, bits, observer.T)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import copy
 import dataclasses
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from spikedet.calibration.coarse import coarse_calibrate_
+from spikedet.calibration.coarse import TRADED_ON, coarse_calibrate_
 from spikedet.calibration.estimate import estimate, probe_batch
 from spikedet.calibration.fine import fine_calibrate_
 from spikedet.calibration.finished import FinishedLayers, calibration_key
@@ -23,7 +22,7 @@ from spikedet.config import CalibrateConfig
 from spikedet.conversion import load_spiking, save_spiking
 from spikedet.data import load_dataset
 from spikedet.data.transforms import to_input
-from spikedet.distributed import barrier, copy_from_first_, first_says, is_first, own, size, sum_
+from spikedet.distributed import barrier, copy_from_first_, first_says, held_here, is_first, own, size, sum_
 from spikedet.environment import seed_everything
 from spikedet.errors import CheckpointError, ConfigError
 from spikedet.snn import SpikingConv, SpikingNetwork
@@ -134,7 +133,8 @@ def _one_pass(
                 observer.observe(node, _slices(here, batch))
             report = finished.take(node.module, f"{number}/{node.name}")
             if not first_says(report is not None):
-                before = coarse_calibrate_(observer, node, _slices(here, batch))
+                seen = held_here(everything[:TRADED_ON]) if spiking and config.early else here
+                before = coarse_calibrate_(observer, node, _slices(seen, batch), config.early)
                 fine_before, fine_after, epochs = None, None, 0
                 if fine:
                     fine_before, fine_after, epochs = fine_calibrate_(observer, node, training, held_out, config)
@@ -162,9 +162,8 @@ def _expand_potentials_(network: SpikingNetwork, image_hw: tuple[int, int]) -> N
         layer.u0 = nn.Parameter(u0.expand(shapes[node.name]).clone())
 
 
-def _slices(indices: list[int], size: int) -> Iterator[Indices]:
-    for start in range(0, len(indices), size):
-        yield indices[start : start + size]
+def _slices(indices: list[int], size: int) -> list[Indices]:
+    return [indices[start : start + size] for start in range(0, len(indices), size)]
 
 
 def _child(

@@ -9,7 +9,7 @@ import torch
 from calibration_graphs import at, batches, branching, moved, node_of, pictures, straight
 from torch import nn
 
-from spikedet.calibration.coarse import answer, coarse_calibrate_
+from spikedet.calibration.coarse import answers, channel_errors, coarse_calibrate_
 from spikedet.calibration.observer import Observer
 from spikedet.snn import IMAGE, Node, Readout, SpikingConv, SpikingNetwork, qc_forward
 
@@ -82,9 +82,9 @@ def test_a_read_out_is_right_on_average_afterwards() -> None:
     network, images = moved(reference), pictures()
     observer, node = at(network, "class", images, reference), node_of(network, "class")
     everything = list(range(len(images)))
-    wrong = observer.target(node, everything) - answer(observer, node, everything)
+    wrong = observer.target(node, everything) - answers(observer, node, everything)[0]
     before = coarse_calibrate_(observer, node, batches(len(images)))
-    left = observer.target(node, everything) - answer(observer, node, everything)
+    left = observer.target(node, everything) - answers(observer, node, everything)[0]
     assert before == pytest.approx(float(wrong.square().mean()))
     assert wrong.mean((0, 2, 3)).abs().min() > 0.01
     torch.testing.assert_close(left.mean((0, 2, 3)), torch.zeros(3), rtol=0, atol=1e-6)
@@ -122,5 +122,65 @@ def test_the_answer_of_a_layer_is_its_rate(neuron: str, delay: int) -> None:
     torch.manual_seed(0)
     network, images = branching(neuron, delay), pictures()
     observer: Observer = at(network, "stem", images)
-    rate = answer(observer, node_of(network, "stem"), [0, 2])
+    rate, early = answers(observer, node_of(network, "stem"), [0, 2])
+    assert early is not None and early.shape == rate.shape
     assert torch.equal(rate, qc_forward(network, images[[0, 2]], network.T)["stem"])
+
+
+# --- initial potential against bias ---------------------------------------------------------------------------------
+
+
+def test_the_first_half_of_a_window_by_hand() -> None:
+    """T = 4, theta 1, u[0] = 0, x = 0.375: u reaches 1.125 in the third step, so no spike in the first half.
+
+    a = 0.5 and r = 0.25; after two steps r = 0. Channel 1, theta 2, is silent all the time, a = 0.5.
+    """
+    network = one_layer([0.0, 0.0])
+    observer, node = at(network, "layer", torch.tensor([HALF]).view(1, 1, 1, 1)), node_of(network, "layer")
+    rate, early = answers(observer, node, [0])
+    assert early is not None
+    assert (rate.flatten().tolist(), early.flatten().tolist()) == ([0.25, 0.0], [0.0, 0.0])
+    errors = channel_errors(observer, node, [[0]], early=2.0)
+    assert errors.mean.tolist() == [0.25, 0.5]
+    assert errors.square.tolist() == [0.25**2, 0.5**2]
+    assert errors.cost.tolist() == [0.25**2 + 2 * 0.5**2, 3 * 0.5**2]
+
+
+@pytest.mark.parametrize(("neuron", "delay"), [("if", 0), ("if", 1), ("signed", 0)])
+def test_no_channel_costs_more_than_copied_or_after_equation_18(neuron: str, delay: int) -> None:
+    torch.manual_seed(1)
+    reference = branching(neuron, delay)
+    images, parts = pictures(6), batches(6, 4)
+    start = moved(reference)
+    costs = []
+    for early in (None, 0.0, 0.5):  # copied, equation 18, traded
+        network = copy.deepcopy(start)
+        observer, node = at(network, "last", images, reference), node_of(network, "last")
+        if early is not None:
+            coarse_calibrate_(observer, node, parts, early)
+        costs.append(channel_errors(observer, node, parts, 0.5).cost)
+    assert (costs[2] <= torch.minimum(costs[0], costs[1])).all()
+    assert costs[2].sum() < min(costs[0].sum(), costs[1].sum())
+
+
+def test_what_is_traded_reaches_the_same_sum() -> None:
+    """Without the correction of equation 18, u[0] + T bias stays as it was in every channel."""
+    torch.manual_seed(2)
+    reference = branching()
+    network = moved(reference)
+    observer, node = at(network, "skip", pictures(6), reference), node_of(network, "skip")
+    layer = node.module
+    before = layer.u0 + network.T * layer.bias
+    wrong = network.T * channel_errors(observer, node, batches(6), 0.5).mean
+    coarse_calibrate_(observer, node, batches(6), 0.5)
+    moved_by = (layer.u0 + network.T * layer.bias - before).detach()
+    assert not torch.equal(layer.bias, node_of(moved(reference), "skip").module.bias)
+    assert ((moved_by.abs() < 1e-5) | (moved_by.abs() > 1e-4)).all() and wrong.abs().max() > 0.1
+
+
+def test_one_step_has_no_half() -> None:
+    torch.manual_seed(0)
+    network = branching(T=1)
+    observer, node = at(network, "stem", pictures()), node_of(network, "stem")
+    assert answers(observer, node, [0])[1] is None
+    assert coarse_calibrate_(observer, node, batches(5), 0.5) == 0

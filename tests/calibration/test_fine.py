@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from spikedet.calibration.coarse import answer
+from spikedet.calibration.coarse import answers
 from spikedet.calibration.fine import (
     Crop,
     crop_output,
     fine_calibrate_,
     firing,
-    layer_rate,
+    layer_rates,
     random_crop,
     receptive_field,
 )
@@ -95,8 +95,11 @@ def test_the_rate_that_is_trained_is_the_rate_that_is_simulated(neuron: str, del
     module = node.module
     assert isinstance(module, (SpikingConv, Readout))
     x = F.pad(observer.train(node.inputs[0], [0, 3]), (module.padding[1],) * 2 + (module.padding[0],) * 2)
-    rate = layer_rate(module, x, network.T, settings(), "fp32")
-    assert torch.equal(rate, answer(observer, node, [0, 3]))
+    rates = layer_rates(module, x, network.T, settings(early=0.5), "fp32")
+    whole, half = answers(observer, node, [0, 3])
+    expected = [whole] if half is None or delay else [whole, half]
+    assert len(rates) == len(expected)
+    assert all(map(torch.equal, rates, expected))
 
 
 # --- training one layer ---------------------------------------------------------------------------------------------
@@ -114,7 +117,7 @@ def perturbed(name: str, by: float = 0.3, neuron: str = "if", delay: int = 0) ->
 
 
 def error_on(observer: Observer, node: Node, indices: list[int]) -> float:
-    return float((answer(observer, node, indices) - observer.target(node, indices)).square().mean())
+    return float((answers(observer, node, indices)[0] - observer.target(node, indices)).square().mean())
 
 
 def state(module: nn.Module) -> dict[str, Tensor]:
@@ -151,11 +154,26 @@ def test_a_penalty_on_firing_trades_error_for_silence(neuron: str) -> None:
         before, after, _ = fine_calibrate_(observer, node, TRAINING, HELD_OUT, config)
         assert after < before
         assert isinstance(node.module, SpikingConv)
-        found = answer(observer, node, HELD_OUT)
+        found = answers(observer, node, HELD_OUT)[0]
         rates.append(float(firing(node.module, found).mean()))
         errors.append(error_on(observer, node, HELD_OUT))
         assert after == pytest.approx(errors[-1] + sparsity * rates[-1])
     assert rates[1] < rates[0] and errors[1] > errors[0]
+
+
+def test_spikes_on_time_are_bought_with_early() -> None:
+    """The first half is better with its weight than without, and both count in what is reported."""
+    halves = []
+    for early in (0.0, 2.0):
+        _, observer, node = perturbed("last")
+        config = settings(epochs=25, lr=0.05, patience=0, crop=WHOLE, early=early)
+        before, after, _ = fine_calibrate_(observer, node, TRAINING, HELD_OUT, config)
+        assert after < before
+        _, half = answers(observer, node, HELD_OUT)
+        assert half is not None
+        halves.append(float((half - observer.target(node, HELD_OUT)).square().mean()))
+        assert after == pytest.approx(error_on(observer, node, HELD_OUT) + early * halves[-1])
+    assert halves[1] < halves[0]
 
 
 def test_firing_by_hand() -> None:

@@ -23,7 +23,7 @@ from calibration_graphs import (
 )
 
 from spikedet.calibration import calibrate_network
-from spikedet.calibration.coarse import answer
+from spikedet.calibration.coarse import answers
 from spikedet.calibration.observer import Observer, peak_bytes
 from spikedet.calibration.store import ByteStore
 from spikedet.snn import IMAGE, Readout, SpikingConv, SpikingNetwork, qc_forward, simulate
@@ -52,9 +52,9 @@ def test_inputs_and_targets_are_those_of_the_whole_networks(neuron: str, delay: 
         assert torch.equal(observer.target(node, chosen), values[node.name][chosen])
         assert observer.map_hw(source) == tuple(values[source].shape[-2:])
         if isinstance(node.module, Readout):
-            assert torch.equal(answer(observer, node, range(len(images))), readings.maps[node.name])
+            assert torch.equal(answers(observer, node, range(len(images)))[0], readings.maps[node.name])
         else:
-            assert torch.equal(answer(observer, node, chosen), trains[node.name].mean(0)[chosen])
+            assert torch.equal(answers(observer, node, chosen)[0], trains[node.name].mean(0)[chosen])
         compared.add(node.name)
     assert compared == {"stem", "skip", "down", "deep", "last", "box", "class"}
     assert trains["last"].unique().numel() > 2
