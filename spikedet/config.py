@@ -256,7 +256,7 @@ class CalibrateConfig(Checked):
     lr: float = 2e-3
     crop: int = 20
     surrogate_width: float = 1.0
-    early: float = 0.5
+    early: float = 0.0
     sparsity: float = 0.0
     precision: Precision = "fp32"
     memory_budget_gb: float = 4.0

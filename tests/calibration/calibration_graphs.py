@@ -132,4 +132,4 @@ def node_of(network: SpikingNetwork, name: str) -> Node:
 
 
 def settings(**changes: Any) -> CalibrateConfig:
-    return CalibrateConfig(checkpoint="", **{"epochs": 3, "batch": 4, "lr": 1e-3, "crop": 3, "early": 0.0, **changes})
+    return CalibrateConfig(checkpoint="", **{"epochs": 3, "batch": 4, "lr": 1e-3, "crop": 3, **changes})

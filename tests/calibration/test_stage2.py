@@ -199,7 +199,7 @@ def test_the_network_given_is_left_as_it_is() -> None:
 
 
 def test_every_layer_is_right_on_average_given_the_layers_before_it(calibrated: Path) -> None:
-    """Coarse: the read-outs' mean errors vanish, and weights stay those that were copied."""
+    """Coarse: the read-outs' mean errors vanish, and spiking layers' weights stay those that were copied."""
     copied, meta = load_spiking(chain()["copied"])
     coarse, _ = load_spiking(calibrated / "coarse.safetensors")
     drawn = load_dataset(meta.data["data"], "train", class_names=meta.class_names).draw(6, 0)
@@ -214,9 +214,20 @@ def test_every_layer_is_right_on_average_given_the_layers_before_it(calibrated: 
             error = (observer.target(node, everything) - answers(observer, node, everything)[0]).mean((0, 2, 3))
             assert error.abs().max() < 1e-5
     before, after = dict(copied.state_dict()), dict(coarse.state_dict())
+    readouts = {name.replace(".", "/") + "/bias" for name in copied.box_readouts + copied.class_readouts}
     for name, value in before.items():
-        changes = name.endswith(("u0", "bias"))
+        changes = name.endswith("u0") or name.replace(".", "/") in readouts
         assert changes or torch.equal(value, after[name]), name
+
+
+def test_early_rates_move_potentials_and_biases_alone() -> None:
+    torch.manual_seed(0)
+    network, images = branching(), pictures(10)
+    plain, traded = (calibrate_network(network, images, settings(early=w), fine=False)[0] for w in (0.0, 0.5))
+    before, after = network.state_dict(), traded.state_dict()
+    moved = {name.rpartition(".")[2] for name, value in before.items() if not torch.equal(value, after[name])}
+    assert moved == {"u0", "bias"}
+    assert not same(dict(plain.state_dict()), dict(after))
 
 
 @pytest.mark.parametrize("neuron", ["if", "signed"])

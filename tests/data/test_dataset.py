@@ -74,6 +74,7 @@ def test_draw_is_seeded_without_replacement() -> None:
     assert drawn == ids(dataset.draw(8, seed=5))
     assert drawn != ids(dataset.draw(8, seed=6))
     assert sorted(ids(dataset.draw(99, seed=5))) == sorted(ids(dataset))
+    assert set(ids(dataset.hold_out(0.4, seed=5)[1])) == set(drawn)
 
 
 def test_read_image_reads_the_sample_at_the_index(tmp_path: Path) -> None:
