@@ -13,7 +13,12 @@ from spikedet.evaluate import evaluate
 from spikedet.evaluation import markdown_table, write_results
 from spikedet.files import write_text
 
-STAGE_CONFIGS = {"train": TrainConfig, "finetune": FinetuneConfig, "calibrate": CalibrateConfig}
+STAGE_CONFIGS = {
+    "train": TrainConfig,
+    "finetune_before": FinetuneConfig,  # of a Stage I that went on after another one
+    "finetune": FinetuneConfig,
+    "calibrate": CalibrateConfig,
+}
 LICENCE = (
     "AGPL-3.0-or-later, as spikedet and ultralytics, whose code made them; the training pictures have their own terms."
 )

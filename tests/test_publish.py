@@ -15,6 +15,7 @@ from spikedet.config import FinetuneConfig, PublishConfig
 from spikedet.detector import SpikingDetector
 from spikedet.errors import CheckpointError
 from spikedet.evaluation import read_results
+from spikedet.publish import card as model_card
 from spikedet.publish import changed_settings, publish
 from spikedet.resources import find_weights
 
@@ -67,6 +68,8 @@ def test_settings_that_differ_from_their_defaults() -> None:
     assert changed_settings(meta, "finetune") == ""
     meta.config["finetune"] = vars(FinetuneConfig(checkpoint="a"))
     assert changed_settings(meta, "finetune") == "defaults"
+    meta.config["finetune_before"] = vars(FinetuneConfig(checkpoint="a", lr=0.5))
+    assert "- finetune_before: --lr 0.5\n- finetune: defaults" in model_card("name", meta, "", 1.0)
 
 
 def test_shipped_weights_have_names(monkeypatch: pytest.MonkeyPatch, published: tuple[Path, Path]) -> None:

@@ -75,6 +75,9 @@ class DetectionDataset:
         return self.subset(list(rest), f"{self.split}-rest"), self.subset(list(held), f"{self.split}-held-out")
 
     def draw(self, count: int, seed: int) -> DetectionDataset:
-        """A seeded draw of at most ``count`` samples, none twice; with the seed of ``hold_out`` those it holds out first."""
+        """A seeded draw of at most ``count`` samples without replacement.
+
+        With the seed of ``hold_out`` the samples that it holds out come first.
+        """
         order = np.random.default_rng(seed).permutation(len(self))
         return self.subset(list(order[:count]))

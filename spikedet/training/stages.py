@@ -64,13 +64,14 @@ def finetune(config: FinetuneConfig) -> Path:
     dataset = load_dataset(data, split, class_names=meta.class_names, strict=config.strict, skip_bad=config.skip_bad)
     if config.theta_images:
         set_mean_square_best_thetas_(model, dataset.draw(config.theta_images, config.seed), meta.image_size, config.T)
+    before = {"finetune_before": meta.config["finetune"]} if "finetune" in meta.config else {}
     meta = meta.child(
         source,
         stage="qc",
         finetuned=True,
         T=config.T,
         data={"data": data, "split": split},
-        config={**meta.config, "finetune": dataclasses.asdict(config)},
+        config={**meta.config, **before, "finetune": dataclasses.asdict(config)},
         seed=config.seed,
     )
     qc = as_qc(model, config.T, config.noise)

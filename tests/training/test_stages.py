@@ -223,7 +223,7 @@ def test_data_and_split_come_from_the_checkpoint_unless_given(tmp_path: Path, re
 def test_an_earlier_stage_1_checkpoint_can_be_tuned_again(tmp_path: Path, tuned: Path) -> None:
     meta = read_meta(finetune(finetuning(tmp_path, checkpoint=str(tuned), T=5)))
     assert (meta.stage, meta.T, meta.parent["stage"] if meta.parent else "") == ("qc", 5, "qc")
-    assert meta.config["finetune"]["T"] == 5
+    assert (meta.config["finetune_before"]["T"], meta.config["finetune"]["T"]) == (3, 5)
 
 
 @pytest.mark.parametrize("stage", ["copied", "fine"])
