@@ -83,7 +83,8 @@ def network_name(row: ResultRow) -> str:
 def pivot(rows: list[ResultRow]) -> str:
     """AP50:95 / AP50 of every network (down) by time step (across); a table for each number of pictures.
 
-    Networks are read at their own T; only the baseline, made for no T in particular, is read earlier.
+    Networks are read at their own T; only the baseline, made for no T in particular, is read earlier. Of Stage I runs
+    that follow each other the last one's ANNs are shown.
     """
     parts = []
     for images in sorted({row.images for row in rows}, reverse=True):

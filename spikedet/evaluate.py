@@ -214,6 +214,7 @@ def made_by(meta: CheckpointMeta, stage: str) -> dict[str, Any]:
         "T": meta.T if stage != "ann" else None,
         "seed": meta.seed,
         "stage1_T": meta.config.get("finetune", {}).get("T"),
+        "distilled": bool(meta.config.get("finetune", {}).get("distill")) or None,
         "max_pool": _max_pool(meta),
         **_calibration(meta),
     }

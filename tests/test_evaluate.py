@@ -164,6 +164,22 @@ def test_rows_say_what_was_judged() -> None:
     assert set(row.per_class) == {"thing"}
 
 
+@pytest.mark.parametrize(
+    ("finetuned", "settings", "said"),
+    [
+        (True, {"T": 4, "distill": 3.0}, "T = 4, distilled"),
+        (True, {"T": 4, "distill": 0.0}, "T = 4"),
+        (False, {}, "no"),
+    ],
+)
+def test_rows_say_what_stage_1_was(finetuned: bool, settings: dict[str, Any], said: str) -> None:
+    network = judged("copied", "c", "a", 2)
+    network.meta = dataclasses.replace(network.meta, finetuned=finetuned, config={"finetune": settings})
+    row = make_rows([network], judging(), EvaluateConfig(checkpoints=("a",)))[0]
+    assert row.stage1 == said
+    assert f"| {said} |" in markdown_table([row])
+
+
 POOLED = {"backbone": [[-1, 1, "nn.MaxPool2d", [2, 2, 0]]], "head": []}
 
 
