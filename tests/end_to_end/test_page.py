@@ -108,7 +108,7 @@ def clear_upload(page: Any, where: str) -> None:
 def test_the_sample_is_there_with_every_network(page: Any, artefacts: Path) -> None:
     page.screenshot(path=artefacts / "picture.png")
     titles = page.locator(".growing figcaption").all_inner_texts()
-    assert [title.rsplit(" ", 2)[0] for title in titles] == [
+    assert [title.splitlines()[0] for title in titles] == [
         "ANN",
         "QC-ANN, T = 4",
         "SNN, weights copied, Stage I, T = 4",
