@@ -9,11 +9,10 @@ from typing import Any
 
 import yaml
 
-from spikedet.config import MaxPoolRule, Method, Neuron
+from spikedet.config import SPIKING_STAGES, MaxPoolRule, Method, Neuron
 from spikedet.errors import ConfigError
 
 SOURCE = "source"
-STAGES = ("copied", "coarse", "fine")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +80,7 @@ class Experiment:
     calibrate: dict[str, Any]
     networks: tuple[NetworkSettings, ...]
     sources: dict[str, dict[str, Any]] = field(default_factory=lambda: {SOURCE: {}})
-    stages: tuple[str, ...] = STAGES
+    stages: tuple[str, ...] = SPIKING_STAGES
     limit: int = 0
     plot: str = "t"
     paper: tuple[dict[str, Any], ...] = ()
@@ -98,9 +97,9 @@ def load_experiment(path: Path) -> Experiment:
     for number, settings in enumerate(values.pop("networks", []), 1):
         networks.append(_made(NetworkSettings, settings, f"{path}: network {number}"))
     values["paper"] = tuple(values.get("paper", ()))
-    values["stages"] = tuple(values.get("stages", STAGES))
-    if unknown := sorted(set(values["stages"]) - set(STAGES)):
-        raise ConfigError(f"{path}: no stage {unknown[0]!r}; stages are {', '.join(STAGES)}")
+    values["stages"] = tuple(values.get("stages", SPIKING_STAGES))
+    if unknown := sorted(set(values["stages"]) - set(SPIKING_STAGES)):
+        raise ConfigError(f"{path}: no stage {unknown[0]!r}; stages are {', '.join(SPIKING_STAGES)}")
     return _made(Experiment, {**values, "networks": tuple(networks)}, str(path))
 
 

@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from spikedet.config import MaxPoolRule, Neuron, Stage
+from spikedet.config import SPIKING_STAGES, MaxPoolRule, Neuron, Stage
 from spikedet.environment import versions
 from spikedet.errors import CheckpointError, ConfigError
 from spikedet.files import atomic_path
@@ -75,7 +75,7 @@ class CheckpointMeta:
     @property
     def spiking(self) -> bool:
         """True for a converted network."""
-        return self.stage in ("copied", "coarse", "fine")
+        return self.stage in SPIKING_STAGES
 
     def training_data(self, data: str, split: str) -> tuple[str, str]:
         """Data and split for a later stage: what is asked for, else (where empty) what this one was trained on.

@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 from spikedet.errors import ConfigError
 
 Stage = Literal["ann", "qc", "copied", "coarse", "fine"]
+SPIKING_STAGES = ("copied", "coarse", "fine")
 Neuron = Literal["if", "signed", "asymmetric"]
 Precision = Literal["bf16", "fp32"]
 Mode = Literal["exact", "fast"]

@@ -63,10 +63,11 @@ def variants(path: Path, how: SimulationConfig) -> list[tuple[str, Network]]:
 
 def before_calibration(calibrated: CheckpointMeta, qc: Path, how: SimulationConfig) -> Network | None:
     """The network that a calibrated one was before Stage II, converted anew from its QC-ANN; None if it has no such."""
-    model, meta = load_ann(qc)
+    meta = read_meta(qc)
     same_task = (meta.architecture, meta.class_names) == (calibrated.architecture, calibrated.class_names)
     if not same_task or not calibrated.finetuned or calibrated.stage == "copied":
         return None
+    model, _ = load_ann(qc)
     T, neuron = calibrated.T, calibrated.neuron
     assert T is not None and neuron is not None
     network = to_spiking(model, T, neuron=neuron, delay=calibrated.delay, max_pool=calibrated.max_pool)

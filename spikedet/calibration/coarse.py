@@ -73,32 +73,34 @@ def channel_errors(observer: Observer, node: Node, batches: Sequence[Indices], e
     """How far a layer is from what the QC-ANN says."""
     module = node.module
     assert isinstance(module, (SpikingConv, Readout))
-    sums = torch.zeros(4, len(module.weight), dtype=torch.float64)  # errors, squares, early squares, how many
+    sums = torch.zeros(3, len(module.weight), dtype=torch.float64)  # of errors, squares and early squares
+    count = torch.zeros((), dtype=torch.float64)
     for indices in batches:
         target = observer.target(node, indices)
-        now, then = answers(observer, node, indices)
-        error = target - now
-        squares = [error.square(), (target - then).square() if early and then is not None else torch.zeros_like(error)]
-        sums += torch.stack([part.sum((0, 2, 3), dtype=torch.float64) for part in (error, *squares, error * 0 + 1)])
-    total, square, early_square, count = sum_(sums)
-    assert count.all(), "calibration needs at least one picture"
-    mean, square, early_square = ((part / count).float() for part in (total, square, early_square))
+        found = answers(observer, node, indices, halved=early > 0)
+        errors = [target - rate for rate in found]
+        parts = [errors[0], *(error.square() for error in errors)]
+        sums[: len(parts)] += torch.stack([part.sum((0, 2, 3), dtype=torch.float64) for part in parts])
+        count += target[:, 0].numel()
+    total, count = sum_(sums), sum_(count)
+    assert count, "calibration needs at least one picture"
+    mean, square, early_square = (total / count).float()
     return ChannelErrors(mean, square, square + early * early_square)
 
 
-def answers(observer: Observer, node: Node, indices: Indices) -> tuple[Tensor, Tensor | None]:
+def answers(observer: Observer, node: Node, indices: Indices, *, halved: bool = False) -> list[Tensor]:
     """What a layer says now: its mean spikes, or a read-out's mean potential, ``[b, C, H, W]``.
 
-    And the mean of its spikes in the first half of the window; None for a read-out, and where there is no half.
+    ``halved`` adds the mean of its spikes in the first half of the window, where there is one.
     """
     module = node.module
     if isinstance(module, SpikingConv):
-        spikes = observer.simulate(node, module, indices)
-        half = observer.T // 2
-        return observer.rate(module, spikes), observer.rate(module, spikes[:half]) if half else None
+        spikes, half = observer.simulate(node, module, indices), observer.T // 2
+        windows = [observer.T, half] if halved and half else [observer.T]
+        return [observer.rate(module, spikes[:steps]) for steps in windows]
     assert isinstance(module, Readout)
     logits: Tensor = module(observer.train(node.inputs[0], indices).mean(0))
-    return logits, None
+    return [logits]
 
 
 def _trade_(observer: Observer, node: Node, batches: Sequence[Indices], early: float, errors: ChannelErrors) -> None:
