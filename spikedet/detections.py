@@ -86,3 +86,13 @@ def from_arrays(arrays: Arrays) -> list[Detections]:
     ends = np.cumsum(arrays["counts"])[:-1]
     parts = (np.split(arrays[name], ends) for name in ("boxes", "scores", "labels"))
     return [Detections(*rows) for rows in zip(*parts, strict=True)]
+
+
+def box_iou(boxes_a: npt.NDArray[np.float32], boxes_b: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """IoU ``[A, B]`` of boxes_xyxy ``[A, 4]`` and ``[B, 4]`` in pixels; 0 where both have no area."""
+    a, b = boxes_a.astype(np.float64)[:, None], boxes_b.astype(np.float64)[None]
+    sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
+    shared = sides.clip(0).prod(-1)
+    union = (a[..., 2:] - a[..., :2]).clip(0).prod(-1) + (b[..., 2:] - b[..., :2]).clip(0).prod(-1) - shared
+    iou: npt.NDArray[np.float64] = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    return iou

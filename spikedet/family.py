@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +21,7 @@ from spikedet.detections import Detections
 from spikedet.detector import SpikingDetector
 from spikedet.evaluation.results import network_name
 from spikedet.lineage import before_calibration, variants, with_parents
-from spikedet.networks import Network
+from spikedet.networks import AnnNetwork, Network
 from spikedet.resources import find_weights
 
 MOST_STOPS = 16
@@ -61,7 +60,7 @@ def load_family(weights: Sequence[str], how: SimulationConfig) -> list[Member]:
         CheckpointError: a checkpoint cannot be used.
     """
     found: dict[str, Network] = {}
-    qc: Path | None = None
+    qc: AnnNetwork | None = None
     for path in with_parents([find_weights(name) for name in weights]):
         for _, network in variants(path, how):
             meta = network.meta
@@ -73,7 +72,7 @@ def load_family(weights: Sequence[str], how: SimulationConfig) -> list[Member]:
                 found[str(path)] = network
             elif meta.stage == "qc" or not (meta.finetuned and "ann" in found):
                 found[meta.stage] = network
-                qc = path if meta.stage == "qc" else qc
+                qc = network if isinstance(network, AnnNetwork) and meta.stage == "qc" else qc
     return [Member(_title(network.meta), SpikingDetector(network)) for network in found.values()]
 
 

@@ -54,21 +54,19 @@ def require_same_classes(paths: Sequence[Path], reference: Path, what: str) -> t
 def variants(path: Path, how: SimulationConfig) -> list[tuple[str, Network]]:
     """The networks that one checkpoint stands for: a QC checkpoint is a clip ANN and a QC-ANN."""
     meta = read_meta(path)
-    named: list[tuple[str, Network]] = [(meta.stage, load_network(path, how))]
-    if meta.stage == "qc":
-        model, meta = load_ann(path)
-        named.insert(0, ("ann", AnnNetwork(model, dataclasses.replace(meta, stage="ann"), device=how.device)))
-    return named
+    if meta.stage != "qc":
+        return [(meta.stage, load_network(path, how))]
+    model, meta = load_ann(path)
+    clip = AnnNetwork(model, dataclasses.replace(meta, stage="ann"), device=how.device)
+    return [("ann", clip), ("qc", AnnNetwork(model, meta, meta.T, device=how.device))]
 
 
-def before_calibration(calibrated: CheckpointMeta, qc: Path, how: SimulationConfig) -> Network | None:
+def before_calibration(calibrated: CheckpointMeta, qc: AnnNetwork, how: SimulationConfig) -> Network | None:
     """The network that a calibrated one was before Stage II, converted anew from its QC-ANN; None if it has no such."""
-    meta = read_meta(qc)
-    same_task = (meta.architecture, meta.class_names) == (calibrated.architecture, calibrated.class_names)
+    same_task = (qc.meta.architecture, qc.meta.class_names) == (calibrated.architecture, calibrated.class_names)
     if not same_task or not calibrated.finetuned or calibrated.stage == "copied":
         return None
-    model, _ = load_ann(qc)
     T, neuron = calibrated.T, calibrated.neuron
     assert T is not None and neuron is not None
-    network = to_spiking(model, T, neuron=neuron, delay=calibrated.delay, max_pool=calibrated.max_pool)
+    network = to_spiking(qc.model, T, neuron=neuron, delay=calibrated.delay, max_pool=calibrated.max_pool)
     return SnnNetwork(network, dataclasses.replace(calibrated, stage="copied", notes={}), how)

@@ -85,7 +85,7 @@ class AnnNetwork:
 
     def __init__(self, model: ClipDetector, meta: CheckpointMeta, T: int | None = None, *, device: str = "cpu") -> None:
         self.meta, self._device = meta, pick_device(device)
-        self._model = (as_qc(model, T) if T is not None else model).eval().to(self._device)
+        self.model = (as_qc(model, T) if T is not None else model).eval().to(self._device)
 
     def describe(self, batch: int) -> str:
         return f"torch on {self._device}"
@@ -97,7 +97,7 @@ class AnnNetwork:
     def stream(
         self, images: Tensor, steps: Sequence[int], *, chunk: int | None = None, count_sops: bool = False
     ) -> Iterator[tuple[int, Prediction]]:
-        yield ANN_STEP, Prediction(self._model(images.to(self._device))[0])
+        yield ANN_STEP, Prediction(self.model(images.to(self._device))[0])
 
     def predict(self, images: Tensor, steps: Sequence[int]) -> dict[int, Prediction]:
         return dict(self.stream(images, steps))

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import torch
-from torchvision.ops import box_iou
-
-from spikedet.detections import Detections
+from spikedet.detections import Detections, box_iou
 
 SAME_IOU = 0.9
 """Overlap from which two boxes of one class count as the same."""
@@ -35,8 +32,8 @@ def same(one: Detections, other: Detections, iou: float = SAME_IOU) -> bool:
         return False
     if not len(one.labels):
         return True
-    overlap = box_iou(torch.from_numpy(one.boxes_xyxy), torch.from_numpy(other.boxes_xyxy))
-    overlap[torch.from_numpy(one.labels)[:, None] != torch.from_numpy(other.labels)[None]] = 0
+    overlap = box_iou(one.boxes_xyxy, other.boxes_xyxy)
+    overlap[one.labels[:, None] != other.labels[None]] = 0
     for _ in range(len(one.labels)):  # the two that overlap most find each other first
         row, column = divmod(int(overlap.argmax()), len(other.labels))
         if overlap[row, column] < iou:

@@ -7,7 +7,7 @@ from dataclasses import FrozenInstanceError
 import numpy as np
 import pytest
 
-from spikedet.detections import Detections
+from spikedet.detections import Detections, box_iou
 
 TWO = Detections([[0, 0, 4, 5], [1, 1, 2, 2]], [0.9, 0.25], [1, 0])  # type: ignore[arg-type]
 
@@ -75,3 +75,15 @@ def test_records_are_plain_and_rounded() -> None:
 def test_detections_do_not_change() -> None:
     with pytest.raises(FrozenInstanceError):
         TWO.scores = np.zeros(2)  # type: ignore[misc, assignment]
+
+
+def test_box_iou_of_nothing_and_of_boxes_without_area() -> None:
+    assert box_iou(np.zeros((0, 4), np.float32), np.zeros((2, 4), np.float32)).shape == (0, 2)
+    assert box_iou(np.zeros((1, 4), np.float32), np.zeros((2, 4), np.float32)).tolist() == [[0, 0]]
+
+
+def test_box_iou_by_hand() -> None:
+    a = np.array([[0, 0, 4, 2]], np.float32)
+    b = np.array([[2, 0, 6, 2], [0, 0, 4, 2], [9, 9, 10, 10]], np.float32)
+    # first: 2 x 2 shared, 8 + 8 - 4 = 12 in all
+    assert box_iou(a, b).tolist() == [[4 / 12, 1, 0]]

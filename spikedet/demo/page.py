@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spikedet.config import DemoConfig
+from spikedet.data.images import read_image
 from spikedet.demo.growing import as_html
 from spikedet.demo.table import table_markdown
 from spikedet.demo.uploads import MAX_UPLOAD, uploaded_picture
@@ -67,8 +68,8 @@ def build(config: DemoConfig) -> gradio.Blocks:
             _webcam_tab(gr, webcam)
         with gr.Tab("Video"):
             _video_tab(gr, members, config)
-        with gr.Tab("Table"):
-            _table_tab(gr, find_weights(weights[-1]))
+        with gr.Tab("Table") as tab:
+            _table_tab(gr, tab, find_weights(weights[-1]))
     return page
 
 
@@ -151,14 +152,20 @@ def _video_tab(gr: Any, members: list[Member], config: DemoConfig) -> None:
     cancelled.then(lambda: (stopped, None), None, [status, result], queue=False)  # after the run's last word
 
 
-def _table_tab(gr: Any, weights: Path) -> None:
+def _table_tab(gr: Any, tab: Any, weights: Path) -> None:
     text, rows = table_markdown(weights)
     gr.Markdown(text, elem_id="table")
-    if rows:
+    if not rows:
+        return
+    image = gr.Image(label="AP by time step", interactive=False, elem_id="table-plot")
+
+    def draw() -> Any:
         with tempfile.TemporaryDirectory(prefix="spikedet-demo-") as folder:
             plot = Path(folder) / "ap_by_t.png"
             plot_ap_by_t(rows, plot)
-            gr.Image(str(plot), label="AP by time step", interactive=False)
+            return read_image(plot)
+
+    tab.select(draw, None, image)  # when it is looked at: the first boxes do not wait for it
 
 
 @contextmanager

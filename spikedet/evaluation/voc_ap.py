@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spikedet.data.dataset import DetectionDataset
-from spikedet.detections import Detections
+from spikedet.detections import Detections, box_iou
 
 IOU_THRESHOLD = 0.5
 Floats = npt.NDArray[np.float64]
@@ -92,16 +92,6 @@ def area_ap(hits: Bools, objects: int) -> float:
     _, precision = _found_and_precision(hits)
     envelope = np.maximum.accumulate(precision[::-1])[::-1]
     return float(envelope[hits].sum() / objects)
-
-
-def box_iou(boxes_a: npt.NDArray[np.float32], boxes_b: npt.NDArray[np.float32]) -> Floats:
-    """IoU ``[A, B]`` of boxes_xyxy ``[A, 4]`` and ``[B, 4]`` in pixels; 0 where both have no area."""
-    a, b = boxes_a.astype(np.float64)[:, None], boxes_b.astype(np.float64)[None]
-    sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
-    shared = sides.clip(0).prod(-1)
-    union = (a[..., 2:] - a[..., :2]).clip(0).prod(-1) + (b[..., 2:] - b[..., :2]).clip(0).prod(-1) - shared
-    iou: Floats = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
-    return iou
 
 
 def _judge(iou: Floats, difficult: Bools) -> npt.NDArray[np.int8]:

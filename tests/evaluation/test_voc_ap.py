@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spikedet.detections import Detections
-from spikedet.evaluation.voc_ap import area_ap, box_iou, eleven_point_ap, evaluate_voc, match_class, mean_ap
+from spikedet.evaluation.voc_ap import area_ap, eleven_point_ap, evaluate_voc, match_class, mean_ap
 
 BOX, OTHER, FAR = (10, 10, 50, 50), (200, 200, 330, 330), (400, 10, 440, 40)
 
@@ -14,18 +14,6 @@ BOX, OTHER, FAR = (10, 10, 50, 50), (200, 200, 330, 330), (400, 10, 440, 40)
 def test_no_detections_of_shape_0_4_give_zero(hand_made):
     result = evaluate_voc(*hand_made([[(BOX, 0, False)]], [[]]))
     assert result.eleven_point == (0, None) and result.area == (0, None)
-
-
-def test_box_iou_of_nothing_and_of_boxes_without_area():
-    assert box_iou(np.zeros((0, 4), np.float32), np.zeros((2, 4), np.float32)).shape == (0, 2)
-    assert box_iou(np.zeros((1, 4), np.float32), np.zeros((2, 4), np.float32)).tolist() == [[0, 0]]
-
-
-def test_box_iou_by_hand():
-    a = np.array([[0, 0, 4, 2]], np.float32)
-    b = np.array([[2, 0, 6, 2], [0, 0, 4, 2], [9, 9, 10, 10]], np.float32)
-    # first: 2 x 2 shared, 8 + 8 - 4 = 12 in all
-    assert box_iou(a, b).tolist() == [[4 / 12, 1, 0]]
 
 
 def test_eleven_points_by_hand():
