@@ -45,6 +45,7 @@ def serve(config: DemoConfig) -> None:
             server_port=config.port,
             max_file_size=MAX_UPLOAD,
             footer_links=[],
+            css=asset("page.css"),
             quiet=True,
             prevent_thread_lock=True,
         )
@@ -69,7 +70,7 @@ def build(config: DemoConfig) -> gradio.Blocks:
         with gr.Tab("Video"):
             _video_tab(gr, members, config)
         with gr.Tab("Table") as tab:
-            _table_tab(gr, tab, find_weights(weights[-1]))
+            _table_tab(gr, tab, [find_weights(name) for name in weights])
     return page
 
 
@@ -152,7 +153,7 @@ def _video_tab(gr: Any, members: list[Member], config: DemoConfig) -> None:
     cancelled.then(lambda: (stopped, None), None, [status, result], queue=False)  # after the run's last word
 
 
-def _table_tab(gr: Any, tab: Any, weights: Path) -> None:
+def _table_tab(gr: Any, tab: Any, weights: list[Path]) -> None:
     text, rows = table_markdown(weights)
     gr.Markdown(text, elem_id="table")
     if not rows:

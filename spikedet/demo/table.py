@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from spikedet.evaluation import ResultRow, markdown_table, read_results
@@ -17,15 +18,15 @@ def find_results(weights: Path) -> Path | None:
     return next((path for path in beside if path.is_file()), None)
 
 
-def table_markdown(weights: Path) -> tuple[str, list[ResultRow]]:
-    """The table in words and its rows; a sentence and none where nothing was measured.
+def table_markdown(weights: Sequence[Path]) -> tuple[str, list[ResultRow]]:
+    """One table of all the weights, and its rows; a sentence and none where nothing was measured.
 
     Raises:
         DataError: the results are damaged.
     """
-    results = find_results(weights)
-    if results is None:
-        command = f"spikedet evaluate {weights} --out {weights.parent / 'results'}"
-        return f"Nobody has measured these weights yet. `{command}` makes the table.", []
-    rows = read_results(results)[1]
-    return markdown_table(rows), rows
+    found = dict.fromkeys(results for path in weights if (results := find_results(path)))
+    rows = [row for results in found for row in read_results(results)[1]]
+    if rows:
+        return markdown_table(rows), rows
+    command = f"spikedet evaluate {weights[-1]} --out {weights[-1].parent / 'results'}"
+    return f"Nobody has measured these weights yet. `{command}` makes the table.", []
