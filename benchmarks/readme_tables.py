@@ -91,10 +91,12 @@ def pivot(rows: list[ResultRow]) -> str:
         shown = [r for r in rows if r.images == images and (not r.read_early or r.method == "channel-norm")]
         steps = sorted({row.t for row in shown if row.t and row.stage != "qc"})
         lines: dict[str, dict[int, str]] = {}
+        several = len({row.stage1_options for row in shown if row.finetuned}) > 1
         for row in shown:
             cell = f"{row.AP:.1f} / {row.AP50:.1f}" if row.AP is not None and row.AP50 is not None else "-"
             columns = steps if row.stage == "ann" else [row.t] if row.t in steps else []
-            lines.setdefault(network_name(row), {}).update(dict.fromkeys((c for c in columns if c), cell))
+            name = network_name(row) + (f" ({row.stage1_options})" if several and row.stage1_options else "")
+            lines.setdefault(name, {}).update(dict.fromkeys((c for c in columns if c), cell))
         first = shown[0]
         head = f"{first.model} on {first.data} {first.split} ({images} pictures), AP50:95 / AP50 in %."
         titles = "| network |" + "".join(f" T = {t} |" for t in steps)

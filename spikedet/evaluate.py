@@ -214,10 +214,23 @@ def made_by(meta: CheckpointMeta, stage: str) -> dict[str, Any]:
         "T": meta.T if stage != "ann" else None,
         "seed": meta.seed,
         "stage1_T": meta.config.get("finetune", {}).get("T"),
-        "distilled": bool(meta.config.get("finetune", {}).get("distill")) or None,
+        "stage1_options": _stage1_options(meta),
         "max_pool": _max_pool(meta),
         **_calibration(meta),
     }
+
+
+def _stage1_options(meta: CheckpointMeta) -> str | None:
+    """What Stage I did beyond the paper's; None without Stage I."""
+    if "finetune" not in meta.config:
+        return None
+    settings = meta.config["finetune"]
+    options = {
+        "distilled": settings.get("distill"),
+        f"sparsity {settings.get('sparsity', 0):g}": settings.get("sparsity"),
+        "spiking forward": settings.get("spiking_forward"),
+    }
+    return ", ".join(name for name, chosen in options.items() if chosen)
 
 
 def _max_pool(meta: CheckpointMeta) -> str | None:
@@ -232,6 +245,7 @@ def _calibration(meta: CheckpointMeta) -> dict[str, Any]:
     if meta.stage not in ("coarse", "fine") or not settings:
         return {}
     parts = [("train_weights", "W"), ("train_potential", "u[0]")]
+    parts += [("sparsity", f"sparsity {settings.get('sparsity', 0):g}")]
     trained = ", ".join(name for key, name in parts if settings.get(key)) if meta.stage == "fine" else None
     return {"calibration_images": settings.get("images"), "calibrated": trained}
 

@@ -35,9 +35,11 @@ class Measured:
     def name(self) -> str:
         """What tables call it."""
         neuron, delay, T, levels = (self.facts[name] for name in ("neuron", "delay", "T", "stage1_T"))
+        options = self.facts.get("stage1_options")
         parts = [network_name(self.facts["stage"], self.facts["finetuned"]), *([neuron] if neuron else [])]
         parts += [f"delay {delay}"] if delay else []
-        return ", ".join([*parts, *([f"Stage I T = {levels}"] if levels not in (None, T) else [])])
+        parts += [f"Stage I T = {levels}"] if levels not in (None, T) else []
+        return ", ".join([*parts, *([options] if options else [])])
 
 
 def energy_rows(

@@ -42,9 +42,10 @@ class ResultRow:
         loss, loss_ci95: points of AP50:95 below the better ANN, and the bootstrap interval ``(low, high)``.
         per_class: the measures by class name; optional in the file.
         stage1_T: levels of the Stage I that made the weights, if one did; optional in the file.
-        distilled: True if that Stage I also followed a teacher's answers; optional in the file.
+        stage1_options: what that Stage I did beyond the paper's, for example ``distilled, sparsity 5``, or empty;
+            optional in the file.
         calibration_images: pictures that Stage II saw, if it ran; optional in the file.
-        calibrated: what the fine calibration trained, for example ``W, u[0]``; optional in the file.
+        calibrated: what the fine calibration trained, for example ``W, u[0], sparsity 1``; optional in the file.
         max_pool: what stands for maxima, a rule over spikes or ``average``; optional in the file.
 
     Raises:
@@ -77,7 +78,7 @@ class ResultRow:
     loss_ci95: tuple[float, float] | None = None
     per_class: dict[str, dict[str, float | None]] | None = None
     stage1_T: int | None = None
-    distilled: bool | None = None
+    stage1_options: str | None = None
     calibration_images: int | None = None
     calibrated: str | None = None
     max_pool: str | None = None
@@ -110,9 +111,9 @@ class ResultRow:
 
     @property
     def stage1(self) -> str:
-        """What a table says of Stage I: ``no``, or its levels where they are known, and whether it had a teacher."""
+        """What a table says of Stage I: ``no``, or its levels where they are known, and its options."""
         known = f"T = {self.stage1_T}" if self.stage1_T else "yes"
-        return known + (", distilled" if self.distilled else "") if self.finetuned else "no"
+        return ", ".join([known, *([self.stage1_options] if self.stage1_options else [])]) if self.finetuned else "no"
 
     @property
     def read_early(self) -> bool:
@@ -128,7 +129,7 @@ def network_name(stage: str, finetuned: bool) -> str:
     return names.get(stage, "SNN + coarse + fine")
 
 
-OPTIONAL_KEYS = ("per_class", "stage1_T", "distilled", "calibration_images", "calibrated", "max_pool")
+OPTIONAL_KEYS = ("per_class", "stage1_T", "stage1_options", "calibration_images", "calibrated", "max_pool")
 REQUIRED_KEYS = tuple(field.name for field in fields(ResultRow) if field.name not in OPTIONAL_KEYS)
 
 
