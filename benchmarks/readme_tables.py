@@ -19,7 +19,7 @@ from spikedet.evaluation import ResultRow, markdown_table, read_results
 from spikedet.files import write_json, write_text
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = (ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in ("simulator", "pipeline", "table_x")))
+PAGES = (ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in ("simulator", "pipeline", "table_x", "energy")))
 MARK = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 SHOWN = ("copied", "fine")
 HEAD = (
@@ -145,6 +145,13 @@ def kill_table(rows: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def first_table(text: str) -> str:
+    """The first table of a Markdown text, with the line that says what it is."""
+    head, _, rest = text.partition("\n| ")
+    rows = ["| " + rest.partition("\n\n")[0]]
+    return "\n".join([head.strip().splitlines()[-1], "", *rows])
+
+
 SPEED_HEAD = ("simulator", "px", "batch", "T", "ms", "x ANN", "x bound", "peak MiB")
 
 
@@ -176,6 +183,8 @@ def published_table(name: str) -> str:
     path = ROOT / "docs" / "results" / f"{name}.json"
     if not path.exists():
         return ""
+    if name.startswith("energy_"):
+        return first_table(path.with_suffix(".md").read_text(encoding="utf-8"))
     if name == "kill":
         return kill_table(json.loads(path.read_text(encoding="utf-8"))["rows"])
     if name == "simulator":

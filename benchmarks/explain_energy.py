@@ -1,0 +1,106 @@
+#!/usr/bin/env python3
+"""Why the networks of an experiment lose AP, and what their spikes cost: `spikedet explain`, `spikedet energy`.
+
+    python benchmarks/explain_energy.py configs/experiments/voc_energy.yaml --data PATH/TO/VOCdevkit --out runs/voc
+
+The experiment's networks are made and judged first, unless they are already; ``--source`` is as in accuracy.py. The
+first ``--explain`` of them are explained on training pictures. All are read at their own T for energy, on the first
+``--limit`` pictures of the split. Prints the first table of energy; ``--publish`` writes explain_NAME and energy_NAME
+into docs/results (JSON and Markdown) and docs/images (a plot of each).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import time
+from pathlib import Path
+
+from accuracy import run, spiking
+from experiment import Experiment, load_experiment
+from readme_tables import ROOT, first_table
+
+from spikedet.config import EnergyConfig, ExplainConfig
+from spikedet.energy import energy
+from spikedet.explain import explain
+from spikedet.files import write_json, write_text
+
+SPLIT_PLOT = "explain-3-split.png"
+
+
+def checkpoint(folder: Path) -> Path:
+    """The last stage of a network's folder."""
+    fine = folder / "fine.safetensors"
+    return fine if fine.exists() else folder / "copied.safetensors"
+
+
+def explained(experiment: Experiment, folders: list[Path], data: str, out: Path) -> list[Path]:
+    """Folders with an explanation of each network; seconds are printed."""
+    made = []
+    for folder in folders:
+        into = out / "explain" / folder.name
+        started = time.perf_counter()
+        explain(
+            ExplainConfig(checkpoint=str(checkpoint(folder)), data=data, split=experiment.train["split"], out=str(into))
+        )
+        print(f"{folder.name}: explained in {time.perf_counter() - started:.0f} s", flush=True)
+        made.append(into)
+    return made
+
+
+def measured(experiment: Experiment, folders: list[Path], results: Path, data: str, limit: int, out: Path) -> Path:
+    """Folder with the energy of every network."""
+    into = out / "energy" / experiment.name
+    checkpoints = tuple(str(checkpoint(folder)) for folder in folders)
+    config = EnergyConfig(
+        checkpoints=checkpoints,
+        data=data,
+        split=experiment.split,
+        limit=limit,
+        results=str(results),
+        out=str(into),
+    )
+    energy(config)
+    return into
+
+
+def published(name: str, kind: str, folders: list[Path], plot: str, command: str) -> None:
+    """``docs/results/KIND_NAME``: the reports of these folders, one after the other, without this machine's paths."""
+    reports = [json.loads((folder / f"{kind}.json").read_text(encoding="utf-8")) for folder in folders]
+    for report in reports:
+        report["meta"] = {key: report["meta"][key] for key in ("versions", "reference") if key in report["meta"]}
+        report["meta"]["command"] = command
+    base = ROOT / "docs" / "results" / f"{kind}_{name}.json"
+    write_json(base, {"reports": reports})
+    texts = [(folder / f"{kind}.md").read_text(encoding="utf-8") for folder in folders]
+    write_text(base.with_suffix(".md"), "\n".join(texts))
+    shutil.copyfile(folders[0] / plot, ROOT / "docs" / "images" / f"{kind}_{name}.png")
+
+
+def main() -> None:
+    """Parse the flags and run."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("experiment", type=Path)
+    parser.add_argument("--data", required=True, help="folder with the pictures")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--source", type=Path, help="checkpoint of a trained source, in place of training one")
+    parser.add_argument("--explain", type=int, default=2, help="how many of the networks are explained")
+    parser.add_argument("--limit", type=int, default=200, help="pictures for energy")
+    parser.add_argument("--publish", action="store_true", help="also write docs/results and docs/images")
+    arguments = parser.parse_args()
+    experiment = load_experiment(arguments.experiment)
+    results = run(experiment, arguments.data, arguments.out, arguments.source)
+    folders = [spiking(arguments.out, network, experiment, arguments.data) for network in experiment.networks]
+    explanations = explained(experiment, folders[: arguments.explain], arguments.data, arguments.out)
+    costs = measured(experiment, folders, results, arguments.data, arguments.limit, arguments.out)
+    print(first_table((costs / "energy.md").read_text(encoding="utf-8")))
+    if arguments.publish:
+        name = experiment.name.removesuffix("_energy")
+        command = f"python benchmarks/explain_energy.py {arguments.experiment} --data DATA --out OUT"
+        published(name, "explain", explanations, SPLIT_PLOT, command)
+        published(name, "energy", [costs], "energy.png", command)
+
+
+if __name__ == "__main__":
+    main()
