@@ -26,13 +26,22 @@ from readme_tables import ROOT, publish, versus_paper
 
 from spikedet.calibration import calibrate
 from spikedet.checkpoint import file_sha256
-from spikedet.config import CalibrateConfig, ConvertConfig, DownloadConfig, EvaluateConfig, FinetuneConfig, TrainConfig
+from spikedet.config import (
+    CalibrateConfig,
+    ConvertConfig,
+    DownloadConfig,
+    EvaluateConfig,
+    FinetuneConfig,
+    JointConfig,
+    TrainConfig,
+)
 from spikedet.convert import convert
 from spikedet.data.download import download
 from spikedet.errors import ConfigError
 from spikedet.evaluate import evaluate
 from spikedet.evaluation import ResultRow, markdown_table, read_results, write_results
 from spikedet.files import atomic_path
+from spikedet.joint import joint
 from spikedet.training import finetune, train
 from spikedet.visualization import plot_ap_by_class, plot_ap_by_images, plot_ap_by_t, plot_parts
 
@@ -142,10 +151,14 @@ def spiking(out: Path, network: NetworkSettings, experiment: Experiment, data: s
             )
         )
     settings = {"seed": network.seed, "resume": True, **experiment.calibrate, **network.calibrate}
-    config = CalibrateConfig(checkpoint=str(copied), data=data, out=str(folder), **settings)
-    last = folder / ("fine.safetensors" if config.fine else "coarse.safetensors")
-    if network.calibrated and network.method == "two-stage" and not last.exists():
+    config = CalibrateConfig(checkpoint=str(copied), data=data, out=str(out / network.layerwise), **settings)
+    last = Path(config.out) / ("fine.safetensors" if config.fine else "coarse.safetensors")
+    layerwise = network.calibrated and network.method == "two-stage"
+    if layerwise and not last.exists():
         calibrate(config)
+    if network.joint is not None and not (folder / "joint.safetensors").exists():
+        settings = {"seed": network.seed, "resume": True, **experiment.joint, **network.joint}
+        joint(JointConfig(checkpoint=str(last if layerwise else copied), data=data, out=str(folder), **settings))
     return folder
 
 

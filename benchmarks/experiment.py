@@ -24,6 +24,7 @@ class NetworkSettings:
         T, method, neuron, delay, max_pool: as in ``ConvertConfig``.
         calibrated: also Stage II.
         calibrate: settings of Stage II that differ from the experiment's.
+        joint: also the joint calibration, with the settings that differ from the experiment's; null leaves it out.
         seed: of conversion and Stage II.
         t: time steps to read out; empty is T.
         limit: judge only the first pictures of the split; 0 is all of them.
@@ -37,6 +38,7 @@ class NetworkSettings:
     max_pool: MaxPoolRule = "count"
     calibrated: bool = True
     calibrate: dict[str, Any] = field(default_factory=dict)
+    joint: dict[str, Any] | None = None
     seed: int = 0
     t: str = ""
     limit: int = 0
@@ -50,14 +52,26 @@ class NetworkSettings:
         return "-".join([*parts, *([f"seed{self.seed}"] if self.seed else [])])
 
     @property
+    def layerwise(self) -> str:
+        """Name of the folder of the network after Stage II; calibrations that differ share their copied weights."""
+        return "-".join([self.converted, *_settings(self.calibrate)])
+
+    @property
     def folder(self) -> str:
-        """Name of its own folder; calibrations that differ share their network with copied weights."""
-        return "-".join([self.converted, *(f"{key}-{value}" for key, value in sorted(self.calibrate.items()))])
+        """Name of its own folder; joint calibrations that differ share the network that they start from."""
+        if self.joint is None:
+            return self.layerwise
+        start = self.layerwise if self.calibrated else f"{self.converted}-copied"
+        return "-".join([start, "joint", *_settings(self.joint)])
+
+
+def _settings(values: dict[str, Any]) -> list[str]:
+    return [f"{key}-{value}" for key, value in sorted(values.items())]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """A whole experiment; ``train``, ``finetune`` and ``calibrate`` hold settings of the stages' configurations.
+    """A whole experiment; ``train``, ``finetune``, ``calibrate``, ``joint``: settings of the stages' configurations.
 
     Attributes:
         name: of the published files.
@@ -67,6 +81,7 @@ class Experiment:
         sources: what sets each of them apart, by name; one that is called ``source`` unless they are named.
         finetune: Stage I runs by name; ``source`` names the source that a run starts from, ``after`` another run.
         calibrate: Stage II.
+        joint: the joint calibration after it.
         networks: what is judged.
         stages: of the networks, those that are judged.
         plot: which picture shows it, a key of ``PLOTS`` in accuracy.py.
@@ -80,6 +95,7 @@ class Experiment:
     calibrate: dict[str, Any]
     networks: tuple[NetworkSettings, ...]
     sources: dict[str, dict[str, Any]] = field(default_factory=lambda: {SOURCE: {}})
+    joint: dict[str, Any] = field(default_factory=dict)
     stages: tuple[str, ...] = SPIKING_STAGES
     limit: int = 0
     plot: str = "t"

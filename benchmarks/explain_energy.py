@@ -21,7 +21,7 @@ from accuracy import run, spiking
 from experiment import Experiment, load_experiment
 from readme_tables import ROOT, first_table
 
-from spikedet.config import EnergyConfig, ExplainConfig
+from spikedet.config import SPIKING_STAGES, EnergyConfig, ExplainConfig
 from spikedet.energy import energy
 from spikedet.explain import explain
 from spikedet.files import write_json, write_text
@@ -30,9 +30,9 @@ SPLIT_PLOT = "explain-3-split.png"
 
 
 def checkpoint(folder: Path) -> Path:
-    """The last stage of a network's folder."""
-    fine = folder / "fine.safetensors"
-    return fine if fine.exists() else folder / "copied.safetensors"
+    """The last stage in a network's folder."""
+    stages = [folder / f"{stage}.safetensors" for stage in SPIKING_STAGES]
+    return [path for path in stages if path.exists()][-1]
 
 
 def explained(experiment: Experiment, folders: list[Path], data: str, out: Path) -> list[Path]:

@@ -21,7 +21,7 @@ from spikedet.files import write_json, write_text
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = (ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in ("simulator", "pipeline", "table_x", "energy")))
 MARK = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
-SHOWN = ("copied", "fine")
+SHOWN = ("copied", "fine", "joint")
 HEAD = (
     "network",
     "Stage I",
@@ -73,8 +73,9 @@ def network_name(row: ResultRow) -> str:
         return "Spiking-YOLO baseline (channel norm)"
     if row.stage == "qc":
         return "QC-ANN"
-    second = {"copied": "", "coarse": "Stage II, coarse only", "fine": "Stage II"}[row.stage]
-    stages = [*(["Stage I"] if row.finetuned else []), *([second] if second else [])]
+    later = {"copied": [], "coarse": ["Stage II, coarse only"], "fine": ["Stage II"]}
+    later["joint"] = [*(["Stage II"] if row.calibration_images else []), "joint"]
+    stages = [*(["Stage I"] if row.finetuned else []), *later[row.stage]]
     name = " + ".join(stages) or "weights copied"
     extra = [*(["signed IF"] if row.neuron == "signed" else []), *([f"delay {row.delay}"] if row.delay else [])]
     return ", ".join([name, *extra])

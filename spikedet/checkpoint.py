@@ -35,7 +35,7 @@ class CheckpointMeta:
     """What a checkpoint says about itself.
 
     Attributes:
-        stage: ``ann``, ``qc``, ``copied``, ``coarse`` or ``fine``.
+        stage: ``ann``, ``qc``, ``copied``, ``coarse``, ``fine`` or ``joint``.
         model: name of the architecture, for tables.
         architecture: the checked model YAML as a mapping; the network is rebuilt from it.
         class_names: in label order.

@@ -43,6 +43,9 @@ VERBS = {
     "calibrate": Verb(
         "spikedet.calibration:calibrate", "CalibrateConfig", "Stage II: calibration", "checkpoint", shared=True
     ),
+    "joint": Verb(
+        "spikedet.joint:joint", "JointConfig", "joint calibration, all layers at once", "checkpoint", shared=True
+    ),
     "evaluate": Verb("spikedet.evaluate:evaluate", "EvaluateConfig", "AP by time step", "checkpoints", shared=True),
     "energy": Verb("spikedet.energy:energy", "EnergyConfig", "operations counted, and energy", "checkpoints"),
     "detect": Verb("spikedet.detect:detect", "DetectConfig", "boxes on pictures, videos and cameras", "source"),

@@ -7,8 +7,8 @@ from typing import Any, Literal, get_args
 
 from spikedet.errors import ConfigError
 
-Stage = Literal["ann", "qc", "copied", "coarse", "fine"]
-SPIKING_STAGES = ("copied", "coarse", "fine")
+Stage = Literal["ann", "qc", "copied", "coarse", "fine", "joint"]
+SPIKING_STAGES = ("copied", "coarse", "fine", "joint")
 Neuron = Literal["if", "signed", "asymmetric"]
 Precision = Literal["bf16", "fp32"]
 Mode = Literal["exact", "fast"]
@@ -261,6 +261,46 @@ class CalibrateConfig(Checked):
     sparsity: float = 0.0
     precision: Precision = "fp32"
     memory_budget_gb: float = 4.0
+    resume: bool = False
+    seed: int = 0
+    out: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class JointConfig(Checked):
+    """Joint calibration: all layers at once, towards the answers of the ANN; after Stage II, and not in the paper.
+
+    Attributes:
+        checkpoint: a spiking network, calibrated or not.
+        teacher: the ANN whose answers are the target, or a QC-ANN that stands for its clip ANN; empty finds the source
+            through the checkpoint, or else its clip ANN.
+        data: empty takes the checkpoint's training data; labels are not used.
+        split: empty takes the checkpoint's.
+        skip_bad: leave out broken pictures and annotations; as in training.
+        epochs: passes over the pictures.
+        batch: pictures per step.
+        lr: Adam's step, relative to the root mean square of a layer's weights (bias and u[0]: to theta).
+        held_out: seeded fraction of the pictures that chooses the best epoch.
+        sparsity: weight of an L1 penalty on firing rates, each weighed by the weights that its spikes meet.
+        precision: bf16 autocast of the forward pass in means, or fp32; the simulation is always fp32.
+        device: "auto", "cpu" or "cuda:0".
+        resume: go on from the last finished epoch in the output folder.
+        seed: of everything random.
+        out: output folder; empty is the checkpoint's folder.
+    """
+
+    checkpoint: str
+    teacher: str = ""
+    data: str = ""
+    split: str = ""
+    skip_bad: bool = False
+    epochs: int = 4
+    batch: int = 16
+    lr: float = 5e-4
+    held_out: float = 0.1
+    sparsity: float = 0.0
+    precision: Precision = "bf16"
+    device: str = "auto"
     resume: bool = False
     seed: int = 0
     out: str = ""

@@ -1,4 +1,4 @@
-"""AP by time step of a chain of networks: ANN, QC-ANN, SNN with copied weights, after coarse and fine calibration."""
+"""AP by time step of a chain of networks: ANN, QC-ANN, SNN with copied weights and calibrated."""
 
 from __future__ import annotations
 
@@ -241,13 +241,20 @@ def _max_pool(meta: CheckpointMeta) -> str | None:
 
 
 def _calibration(meta: CheckpointMeta) -> dict[str, Any]:
-    settings = meta.config.get("calibrate", {})
-    if meta.stage not in ("coarse", "fine") or not settings:
+    """Pictures of Stage II, and what its fine calibration and the joint one have trained."""
+    if meta.stage == "copied":
         return {}
-    parts = [("train_weights", "W"), ("train_potential", "u[0]")]
-    parts += [("sparsity", f"sparsity {settings.get('sparsity', 0):g}")]
-    trained = ", ".join(name for key, name in parts if settings.get(key)) if meta.stage == "fine" else None
-    return {"calibration_images": settings.get("images"), "calibrated": trained}
+    settings, joint = meta.config.get("calibrate", {}), meta.config.get("joint", {})
+    fine = settings if meta.stage != "coarse" else {}
+    said = {
+        "W": fine.get("train_weights"),
+        "u[0]": fine.get("train_potential"),
+        f"sparsity {fine.get('sparsity', 0):g}": fine.get("sparsity"),
+        "jointly": joint,
+        f"joint sparsity {joint.get('sparsity', 0):g}": joint.get("sparsity"),
+    }
+    trained = ", ".join(name for name, chosen in said.items() if chosen)
+    return {"calibration_images": settings.get("images"), "calibrated": trained or None}
 
 
 def make_rows(judged: Sequence[Judged], dataset: DetectionDataset, config: EvaluateConfig) -> list[ResultRow]:

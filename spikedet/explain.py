@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from spikedet.checkpoint import CheckpointMeta, file_sha256, read_meta
-from spikedet.config import ExplainConfig, parse_time_steps
+from spikedet.config import SPIKING_STAGES, ExplainConfig, parse_time_steps
 from spikedet.conversion import load_spiking, to_spiking
 from spikedet.data import DetectionDataset, load_dataset
 from spikedet.data.transforms import to_input
@@ -119,7 +119,7 @@ def find_checkpoints(config: ExplainConfig) -> Checkpoints:
     qc = Path(config.qc) if config.qc else stages.get("copied", stages.get("qc"))
     if qc is None:
         raise ConfigError(f"{snn}: the network it was calibrated from is not where it was; name it with --qc")
-    if read_meta(qc).stage in ("coarse", "fine"):
+    if read_meta(qc).stage in SPIKING_STAGES[1:]:
         raise ConfigError(
             f"--qc {qc}: its weights are calibrated; name the copied.safetensors or qc.safetensors before"
         )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from spikedet.checkpoint import CheckpointMeta, file_sha256, load_checkpoint, save_checkpoint
-from spikedet.config import CalibrateConfig, EvaluateConfig, FinetuneConfig, PublishConfig, TrainConfig
+from spikedet.config import CalibrateConfig, EvaluateConfig, FinetuneConfig, JointConfig, PublishConfig, TrainConfig
 from spikedet.environment import versions
 from spikedet.evaluate import evaluate
 from spikedet.evaluation import markdown_table, write_results
@@ -18,6 +18,7 @@ STAGE_CONFIGS = {
     "finetune_before": FinetuneConfig,  # of a Stage I that went on after another one
     "finetune": FinetuneConfig,
     "calibrate": CalibrateConfig,
+    "joint": JointConfig,
 }
 LICENCE = (
     "AGPL-3.0-or-later, as spikedet and ultralytics, whose code made them; the training pictures have their own terms."

@@ -25,6 +25,7 @@ WORKER = Path(__file__).with_name("distributed_worker.py")
 TRAIN = f"train --data {DATA} --image-size 64 --epochs 2 --batch 4 --warmup-epochs 0 --held-out 0.25"
 FINETUNE = "finetune OUT/ann.safetensors --T 4 --epochs 1 --batch 4 --warmup-epochs 0 --held-out 0.25"
 CALIBRATE = "calibrate one/copied.safetensors --images 7 --epochs 3 --batch 4"
+JOINT = "joint one/copied.safetensors --epochs 2 --batch 4 --held-out 0.25 --precision fp32"
 EVALUATE = "evaluate one/coarse.safetensors --split test --t 2,4 --draws 20 --batch 2"
 
 
@@ -40,6 +41,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             f"{TRAIN} --model tiny.yaml --out one",
             "convert one/ann.safetensors --T 4",
             f"{CALIBRATE} --out one",
+            f"{JOINT} --out one-joint",
             f"{EVALUATE} --out one",
         ]
         for command in one:
@@ -50,6 +52,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             f"{FINETUNE} --out two".replace("OUT", "two"),
             f"{CALIBRATE} --out two",
             f"{CALIBRATE} --out two --resume",
+            f"{JOINT} --out two-joint",
             f"{EVALUATE} --out two",
             f"{EVALUATE} --out two --resume",
         ]
@@ -130,6 +133,16 @@ def test_fine_calibration_differs_by_the_order_of_sums(folder: Path) -> None:
     assert apart < 1e-2 * moved
 
 
+def test_joint_calibration_differs_by_the_order_of_sums(folder: Path) -> None:
+    (one, meta), (two, other) = (load_checkpoint(folder / f"{n}-joint" / "joint.safetensors") for n in ("one", "two"))
+    copied = load_checkpoint(folder / "one" / "copied.safetensors")[0]
+    moved = max(float((one[name] - copied[name]).abs().max()) for name in one)
+    apart = max(float((one[name] - two[name]).abs().max()) for name in one)
+    assert moved > 1e-4
+    assert apart < 1e-1 * moved
+    assert meta.notes["held_out_losses"] == pytest.approx(other.notes["held_out_losses"], rel=1e-3)
+
+
 def test_evaluation_is_the_same(folder: Path) -> None:
     def rows(name: str) -> Any:
         return json.loads((folder / name / "results.json").read_text("utf-8"))["rows"]
@@ -141,7 +154,9 @@ def test_evaluation_is_the_same(folder: Path) -> None:
 def test_a_command_of_one_process_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert main(["detect", "nothing.jpg"]) == 1
-    assert "one process; under torchrun run one of train, finetune, calibrate, evaluate" in capsys.readouterr().err
+    assert (
+        "one process; under torchrun run one of train, finetune, calibrate, joint, evaluate" in capsys.readouterr().err
+    )
 
 
 def test_more_processes_than_pictures(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,6 +43,7 @@ LAYERS: list[set[str]] = [
         "explain",
         "family",
         "grow",
+        "joint",
         "lineage",
         "networks",
         "publish",

@@ -108,24 +108,20 @@ def _trade_(observer: Observer, node: Node, batches: Sequence[Indices], early: f
     module = node.module
     assert isinstance(module, SpikingConv)
     u0, bias = module.u0.clone(), module.bias.clone()
-    best = [errors.cost, u0, bias]
-
-    def compete(found: ChannelErrors) -> None:
-        better = found.cost < best[0]
-        best[0] = torch.where(better, found.cost, best[0])
-        best[1] = torch.where(_per_place(better, module), module.u0, best[1])
-        best[2] = torch.where(better, module.bias, best[2])
-
+    tried: list[tuple[Tensor, Tensor, Tensor]] = []  # cost, u[0] and bias; of equal ones the first is taken
     for shift in SHIFTS:
         traded = shift * module.theta
         module.u0.copy_(u0 - _per_place(traded, module))
         module.bias.copy_(bias + traded / observer.T)
         shifted = channel_errors(observer, node, batches, early) if shift else errors
-        compete(shifted)
+        tried.append((shifted.cost, module.u0.clone(), module.bias.clone()))
         module.u0.add_(_per_place(observer.T * shifted.mean, module))
-        compete(channel_errors(observer, node, batches, early))
-    module.u0.copy_(best[1])
-    module.bias.copy_(best[2])
+        corrected = channel_errors(observer, node, batches, early)
+        tried.append((corrected.cost, module.u0.clone(), module.bias.clone()))
+    costs, potentials, biases = (torch.stack(values) for values in zip(*tried, strict=True))
+    cheapest, channels = costs.argmin(0), torch.arange(len(bias), device=bias.device)
+    module.u0.copy_(potentials[cheapest, channels])
+    module.bias.copy_(biases[cheapest, channels])
 
 
 def _per_place(values: Tensor, layer: SpikingConv) -> Tensor:

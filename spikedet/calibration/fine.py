@@ -171,7 +171,7 @@ def fine_calibrate_(
     """
     module = node.module
     assert isinstance(module, (SpikingConv, Readout))
-    groups = parameter_groups(module, config)
+    groups = parameter_groups(module, config.lr, weights=config.train_weights, potential=config.train_potential)
     before = best_error = _held_out_error(observer, node, held_out, config)
     if not groups:
         return before, before, 0
@@ -207,20 +207,21 @@ def fine_calibrate_(
     return before, best_error, done
 
 
-def parameter_groups(module: SpikingConv | Readout, config: CalibrateConfig) -> list[dict[str, Any]]:
+def parameter_groups(
+    module: SpikingConv | Readout, lr: float, *, weights: bool = True, potential: bool = True
+) -> list[dict[str, Any]]:
     """What is trained, each at a rate in its own units, so that one setting serves wide and narrow layers.
 
-    Adam moves every element by about its rate per step. ``config.lr`` is that step relative to the root mean square of
-    the weights; for bias and u[0] relative to theta (a read-out's bias: to its own root mean square).
+    Adam moves every element by about its rate per step. ``lr`` is that step relative to the root mean square of the
+    weights; for bias and u[0] relative to theta (a read-out's bias: to its own root mean square).
     """
-    weight = _rms(module.weight)
-    potential = float(module.theta.mean()) if isinstance(module, SpikingConv) else _rms(module.bias) or weight
+    size = _rms(module.weight)
+    theta = float(module.theta.mean()) if isinstance(module, SpikingConv) else _rms(module.bias) or size
     groups = []
-    if config.train_weights:
-        groups += [{"params": [module.weight], "lr": config.lr * weight}]
-        groups += [{"params": [module.bias], "lr": config.lr * potential}]
-    if config.train_potential and isinstance(module, SpikingConv):
-        groups += [{"params": [module.u0], "lr": config.lr * potential}]
+    if weights:
+        groups += [{"params": [module.weight], "lr": lr * size}, {"params": [module.bias], "lr": lr * theta}]
+    if potential and isinstance(module, SpikingConv):
+        groups += [{"params": [module.u0], "lr": lr * theta}]
     return groups
 
 

@@ -15,16 +15,18 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from spikedet.calibration.report import LayerReport
-from spikedet.config import CalibrateConfig
+from spikedet.config import CalibrateConfig, JointConfig
 from spikedet.data import DetectionDataset
 from spikedet.distributed import is_first
 from spikedet.files import atomic_path
 
 _KEY = "spikedet-calibration"
-_NOT_MATTERING = frozenset({"checkpoint", "data", "split", "skip_bad", "out", "resume", "memory_budget_gb"})
+_NOT_MATTERING = frozenset(
+    {"checkpoint", "teacher", "data", "split", "skip_bad", "out", "resume", "memory_budget_gb", "device"}
+)
 
 
-def calibration_key(network_sha256: str, config: CalibrateConfig, pictures: DetectionDataset) -> str:
+def calibration_key(network_sha256: str, config: CalibrateConfig | JointConfig, pictures: DetectionDataset) -> str:
     """Changes with the network, the pictures and every setting that changes the result."""
     settings = {k: v for k, v in dataclasses.asdict(config).items() if k not in _NOT_MATTERING}
     text = json.dumps([network_sha256, settings, pictures.picture_facts()], sort_keys=True)

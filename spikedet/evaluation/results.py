@@ -31,8 +31,8 @@ class ResultRow:
     Attributes:
         method: how the network was made.
         model: the architecture's name.
-        stage: ``ann``, ``qc`` (quantizing activations), or a spiking network with ``copied`` weights, after ``coarse``
-            or after coarse and ``fine`` calibration.
+        stage: ``ann``, ``qc`` (quantizing activations), or a spiking network with ``copied`` weights, after ``coarse``,
+            after coarse and ``fine``, or after ``joint`` calibration.
         finetuned: True with the weights of Stage I; an ``ann`` then has clip activations.
         neuron: ``if``, ``signed`` or ``asymmetric``; None for a network that does not spike.
         delay: firing delay k in steps.
@@ -45,7 +45,7 @@ class ResultRow:
         stage1_options: what that Stage I did beyond the paper's, for example ``distilled, sparsity 5``, or empty;
             optional in the file.
         calibration_images: pictures that Stage II saw, if it ran; optional in the file.
-        calibrated: what the fine calibration trained, for example ``W, u[0], sparsity 1``; optional in the file.
+        calibrated: what was trained after coarse calibration, for example ``W, u[0], jointly``; optional in the file.
         max_pool: what stands for maxima, a rule over spikes or ``average``; optional in the file.
 
     Raises:
@@ -125,7 +125,7 @@ def network_name(stage: str, finetuned: bool) -> str:
     """What tables and pictures call a network of this stage, that has been through Stage I or not."""
     if stage == "ann":
         return "clip ANN after Stage I" if finetuned else "ANN"
-    names = {"qc": "QC-ANN", "copied": "SNN, weights copied", "coarse": "SNN + coarse"}
+    names = {"qc": "QC-ANN", "copied": "SNN, weights copied", "coarse": "SNN + coarse", "joint": "SNN + joint"}
     return names.get(stage, "SNN + coarse + fine")
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import torch
 from torch import Tensor
 
 from spikedet.snn import SpikingNetwork
@@ -61,6 +62,7 @@ def _answer(T: int, errors: dict[str, Tensor]) -> Answer:
     return answer
 
 
+@torch.no_grad()
 def inject(network: SpikingNetwork, images: Tensor, T: int, errors: dict[str, Tensor]) -> Means:
     """The network in means, with these residual errors in it.
 
@@ -74,6 +76,7 @@ def inject(network: SpikingNetwork, images: Tensor, T: int, errors: dict[str, Te
         return mean_forward(network, images, _answer(T, errors))
 
 
+@torch.no_grad()
 def variants(
     network: SpikingNetwork, images: Tensor, snn: Means, T: int
 ) -> Iterator[tuple[str, str, dict[str, Tensor]]]:

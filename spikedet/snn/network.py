@@ -134,11 +134,10 @@ class Means:
     outputs: dict[str, Tensor]
 
 
-@torch.no_grad()
 def mean_forward(
     network: SpikingNetwork, images: Tensor, answer: Answer, known: Mapping[str, Tensor] | None = None
 ) -> Means:
-    """A network in means instead of steps: all that is linear is computed, the rest is asked for.
+    """A network in means instead of steps: all that is linear is computed, the rest is asked for; differentiable.
 
     Args:
         network: its weights are used.
@@ -172,6 +171,7 @@ def ann_answer(T: int | None) -> Answer:
     return answer
 
 
+@torch.no_grad()
 def qc_forward(network: SpikingNetwork, images: Tensor, T: int | None) -> dict[str, Tensor]:
     """Activations of the QC-ANN that has this network's weights (T levels), or of its clip ANN (``T=None``).
 

@@ -8,13 +8,12 @@ from torch import Tensor
 from spikedet.snn.backend import Backend
 from spikedet.snn.choose import make_backend
 from spikedet.snn.network import Node, SpikingNetwork
-from spikedet.snn.operations import MaxPool
 from spikedet.snn.simulator import Simulation
 
 
 @torch.no_grad()
 def layer_rates(network: SpikingNetwork, images: Tensor, T: int, backend: Backend | None = None) -> dict[str, Tensor]:
-    """Mean spikes over the window of every spiking layer, by node name, ``[N, C, H, W]`` in activation units.
+    """Mean spikes over the window of spiking layers and max-pooling, ``[N, C, H, W]`` in activation units, by name.
 
     Args:
         network: converted network.
@@ -26,11 +25,9 @@ def layer_rates(network: SpikingNetwork, images: Tensor, T: int, backend: Backen
     totals: dict[str, Tensor] = {}
 
     def add(node: Node, piece: Tensor) -> None:
-        if isinstance(node.module, MaxPool):
-            return
         totals[node.name] = backend.accumulate(totals.get(node.name), piece)
 
     run = Simulation(network, images, T, [T], backend, add)
     while run.clock < run.end:
         run.advance(backend.chunk(len(images)))
-    return {node.name: backend.mean(node, totals[node.name], T) for node, _ in network.spiking() if node.name in totals}
+    return {node.name: backend.mean(node, totals[node.name], T) for node in network.nodes if node.name in totals}

@@ -20,7 +20,7 @@ CLASS_GAIN, BOX_GAIN = 0.5, 1.5
 """Ultralytics' gains of the class loss and of the loss on box distributions."""
 
 
-def distillation_loss(student: dict[str, Tensor], teacher: dict[str, Tensor]) -> Tensor:
+def distillation_loss(student: dict[str, Tensor], teacher: dict[str, Tensor], total: Tensor | None = None) -> Tensor:
     """Divergence of a network's answers from its teacher's; zero where they agree.
 
     Binary KL divergence of the class scores, plus the KL divergence of the box distributions weighted by the teacher's
@@ -29,15 +29,21 @@ def distillation_loss(student: dict[str, Tensor], teacher: dict[str, Tensor]) ->
     Args:
         student: ``scores`` ``[N, classes, A]`` and ``boxes`` ``[N, 4 R, A]``, logits over all A cells.
         teacher: the same.
+        total: the weight that divides; that of these pictures unless given (it is where they are a part of a batch).
     """
     probabilities = teacher["scores"].sigmoid()
     weight = probabilities.amax(1)
-    total = weight.sum().clamp_min(1.0)
+    total = teacher_weight(teacher) if total is None else total
     classes = F.binary_cross_entropy_with_logits(student["scores"], probabilities, reduction="sum")
     classes = classes - F.binary_cross_entropy_with_logits(teacher["scores"], probabilities, reduction="sum")
     mine, theirs = (_log_distributions(maps["boxes"]) for maps in (student, teacher))
     boxes = (F.kl_div(mine, theirs, reduction="none", log_target=True).sum(2).mean(1) * weight).sum()
     return (CLASS_GAIN * classes + BOX_GAIN * boxes) / total
+
+
+def teacher_weight(teacher: dict[str, Tensor]) -> Tensor:
+    """The teacher's best class scores, summed over cells and pictures, and at least 1: the unit of the loss."""
+    return teacher["scores"].sigmoid().amax(1).sum().clamp_min(1.0)
 
 
 def _log_distributions(boxes: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from spikedet.evaluation.synapses import fan_outs
 from spikedet.models import ClipDetector, activations
 from spikedet.quantization import QCActivation
 from spikedet.quantization.activation import per_channel
+from spikedet.snn import SpikingNetwork
 
 
 class FiringPenalty:
@@ -32,10 +33,10 @@ class FiringPenalty:
     def __init__(self, model: ClipDetector, weight: float, image_size: int) -> None:
         self.weight = weight
         self._heard: list[Tensor] = []
-        shares = operation_shares(model, image_size)
-        for name, activation in activations(model):
-            assert isinstance(activation, QCActivation)
-            activation.register_forward_hook(_Listener(self._heard, shares[name]))
+        found = [(name, a) for name, a in activations(model) if isinstance(a, QCActivation)]
+        shares = operation_shares(to_spiking(model, found[0][1].T), (image_size, image_size))
+        for name, activation in found:
+            activation.register_forward_hook(_Listener(self._heard, shares[name.removesuffix(".act")]))
 
     def __deepcopy__(self, memo: Any) -> FiringPenalty:
         return self  # the averaged network is a deep copy that never trains
@@ -63,11 +64,9 @@ class _Listener:
 
 
 @torch.no_grad()
-def operation_shares(model: ClipDetector, image_size: int) -> dict[str, float]:
-    """F_l over the sum of all F, by the qualified name of the layer's activation."""
-    qc = [activation for _, activation in activations(model) if isinstance(activation, QCActivation)]
-    reached = fan_outs(to_spiking(model, qc[0].T), (image_size, image_size), through_pools=True)
-    totals = {f"{name}.act": float(fan_out.total.sum()) for name, fan_out in reached.items()}
-    known = [name for name, _ in activations(model)]
-    whole = sum(totals.get(name, 0.0) for name in known)
-    return {name: totals.get(name, 0.0) / whole for name in known}
+def operation_shares(network: SpikingNetwork, image_hw: tuple[int, int]) -> dict[str, float]:
+    """F_l over the sum of all F, by the name of the spiking layer."""
+    reached = fan_outs(network, image_hw, through_pools=True)
+    totals = {node.name: float(reached[node.name].total.sum()) for node, _ in network.spiking() if node.name in reached}
+    whole = sum(totals.values())
+    return {node.name: totals.get(node.name, 0.0) / whole for node, _ in network.spiking()}

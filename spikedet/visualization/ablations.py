@@ -65,8 +65,8 @@ def plot_parts(rows: Sequence[ResultRow], path: Path) -> Path:
 
 
 def part_name(row: ResultRow) -> str:
-    """``weights copied``, ``coarse``, or what the fine calibration trained after it."""
-    if row.stage == "fine":
+    """``weights copied``, ``coarse``, or what was trained after it."""
+    if row.stage in ("fine", "joint"):
         return f"coarse, fine: {row.calibrated}"
     return "weights copied" if row.stage == "copied" else "coarse"
 

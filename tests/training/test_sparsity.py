@@ -36,13 +36,14 @@ def batch_norm_as_evaluated(model: nn.Module) -> None:
 
 def test_shares_are_those_of_the_operations() -> None:
     model = qc_detector()
-    shares = operation_shares(model, IMAGE_SIZE)
-    assert set(shares) == {name for name, _ in activations(model)}
+    network, image_hw = to_spiking(model, 4), (IMAGE_SIZE, IMAGE_SIZE)
+    shares = operation_shares(network, image_hw)
+    assert {f"{name}.act" for name in shares} == {name for name, _ in activations(model)}
     assert sum(shares.values()) == pytest.approx(1.0)
-    layers = layer_synapses(to_spiking(model, 4), (IMAGE_SIZE, IMAGE_SIZE))
+    layers = layer_synapses(network, image_hw)
     met = sum(layer.met for layer in layers if not layer.constant_macs)
     second = next(layer for layer in layers if layer.layer == "model.1")  # alone reads the first
-    assert shares["model.0.act"] == pytest.approx(second.met / met)
+    assert shares["model.0"] == pytest.approx(second.met / met)
 
 
 def test_it_is_the_share_of_operations_of_the_spiking_network() -> None:
@@ -65,14 +66,15 @@ def test_it_is_the_share_of_operations_of_the_spiking_network() -> None:
 def test_by_hand_and_heard_once() -> None:
     model = qc_detector().train()
     penalty = FiringPenalty(model, 2.0, IMAGE_SIZE)
-    shares = operation_shares(model, IMAGE_SIZE)
+    shares = operation_shares(to_spiking(model, 4), (IMAGE_SIZE, IMAGE_SIZE))
     expected = []
 
     def keep(module: nn.Module, _: object, output: torch.Tensor, share: float) -> None:
         expected.append(share * (output / per_channel(module.theta, 4)).abs().mean())  # type: ignore[arg-type]
 
     for name, activation in activations(model):
-        activation.register_forward_hook(lambda m, i, o, share=shares[name]: keep(m, i, o, share))
+        share = shares[name.removesuffix(".act")]
+        activation.register_forward_hook(lambda m, i, o, share=share: keep(m, i, o, share))
     for _ in range(2):
         expected.clear()
         model(IMAGES)

@@ -1,0 +1,249 @@
+"""Joint calibration: all layers at once, on the spiking network's own rates, towards the answers of its ANN.
+
+Not in the paper. Stage II asks each layer to repeat the QC-ANN; what a layer cannot mend, those after it have to live
+with. Here the loss is on the network's answers. The network is simulated, and the rate r that every layer has fired at
+takes the activation's place in a forward pass in means, which answers exactly as the network does, because between
+layers everything is linear (equation 6). Gradients pass straight through, as equation 13 has them for Stage I:
+
+    r ~ clip(z + (u[0] - theta / 2) / T, 0, theta),      z the mean input potential,
+
+so dr/dz = 1 and dr/du[0] = 1 / T wherever the right side is not clipped. Trained are weights, biases and initial
+potentials; theta stays. The target is the ANN's answer at every cell (``distillation_loss``): labels are not needed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from spikedet.calibration.fine import parameter_groups
+from spikedet.config import JointConfig, Precision
+from spikedet.data import DetectionDataset
+from spikedet.data.transforms import to_input
+from spikedet.distributed import own, sum_, sum_gradients_
+from spikedet.errors import TrainingError
+from spikedet.quantization import leaky_clip
+from spikedet.snn import Readout, SpikingConv, SpikingNetwork, layer_rates
+from spikedet.snn.dense import float32
+from spikedet.snn.layers import broadcast
+from spikedet.snn.network import Node, mean_forward
+from spikedet.training.distillation import distillation_loss, teacher_weight
+from spikedet.training.sparsity import operation_shares
+
+WARM_UP = 20
+"""Steps of linear warm-up."""
+
+LAST_RATE = 0.02
+"""What the cosine leaves of the learning rate."""
+
+BETAS = (0.9, 0.99)
+"""Of Adam; the second is short because there are few steps."""
+
+Maps = dict[str, Tensor]
+"""A head's answers: ``boxes`` ``[N, 4 R, A]`` and ``scores`` ``[N, classes, A]``, logits over all cells."""
+
+Teacher = Callable[[Tensor], Maps]
+"""What the ANN answers to pictures ``[N, 3, S, S]``."""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What the spiking network says of a batch, differentiable.
+
+    Attributes:
+        maps: the head's answers.
+        rates: spikes per step of every spiking layer, ``[N, C, H, W]``, by name.
+    """
+
+    maps: Maps
+    rates: dict[str, Tensor]
+
+
+def answer_with_rates(network: SpikingNetwork, images: Tensor, precision: Precision = "fp32") -> Answers:
+    """Simulate for T steps and answer with the rates; gradients as the module says.
+
+    Args:
+        network: converted network.
+        images: ``[N, 3, S, S]`` in [0, 1].
+        precision: of the convolutions in the forward pass in means; the simulation is always fp32.
+    """
+    T, rates = network.T, {}
+    sent = layer_rates(network, images, T)
+
+    def answer(node: Node, value: Tensor) -> Tensor:
+        layer, value = node.module, value.float()
+        if not isinstance(layer, SpikingConv):
+            return value + (sent[node.name] - value).detach()
+        start = (layer.u0 - broadcast_like(layer.theta, layer.u0) / 2) / T
+        soft = leaky_clip(value + broadcast(start), layer.theta, layer.slope)
+        made = sent[node.name] + soft - soft.detach()
+        rates[node.name] = made / broadcast(layer.theta)
+        return made
+
+    with float32(), torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"):
+        outputs = mean_forward(network, images, answer).outputs
+    maps = {
+        "boxes": _over_cells(outputs, network.box_readouts),
+        "scores": _over_cells(outputs, network.class_readouts),
+    }
+    return Answers(maps, rates)
+
+
+def broadcast_like(values: Tensor, potential: Tensor) -> Tensor:
+    """``[C]``, to go with an initial potential ``[C]`` or ``[C, H, W]``."""
+    return values if potential.ndim == 1 else values.view(-1, 1, 1)
+
+
+def _over_cells(outputs: Mapping[str, Tensor], names: Sequence[str]) -> Tensor:
+    return torch.cat([outputs[name].float().flatten(2) for name in names], 2)
+
+
+@dataclass
+class Progress:
+    """Where a joint calibration is.
+
+    Attributes:
+        epoch: epochs that are done.
+        best: the network's tensors with the lowest held-out loss so far.
+        losses: held-out loss before the first epoch and after each.
+        optimizer: Adam's state dict.
+    """
+
+    epoch: int
+    best: dict[str, Tensor]
+    losses: list[float]
+    optimizer: dict[str, Any]
+
+
+class JointCalibration:
+    """All layers of a network, trained in place, epoch by epoch.
+
+    Args:
+        network: converted network, calibrated or not.
+        teacher: the ANN.
+        pictures: to train on.
+        held_out: that judge; none keeps the last state.
+        image_size: side of the square input.
+        config: see ``JointConfig``.
+    """
+
+    def __init__(
+        self,
+        network: SpikingNetwork,
+        teacher: Teacher,
+        pictures: DetectionDataset,
+        held_out: DetectionDataset,
+        image_size: int,
+        config: JointConfig,
+    ) -> None:
+        self.network, self.teacher, self.config = network, teacher, config
+        self.pictures, self.held_out, self.image_size = pictures, held_out, image_size
+        self.device = network.strides.device
+        groups = [
+            group
+            for node in network.nodes
+            if isinstance(node.module, (SpikingConv, Readout))
+            for group in parameter_groups(node.module, config.lr)
+        ]
+        self.rates = [group["lr"] for group in groups]
+        self.optimizer = torch.optim.Adam(groups, betas=BETAS)
+        self.parameters = [p for group in groups for p in group["params"]]
+        self.shares = operation_shares(network, (image_size, image_size)) if config.sparsity else {}
+        self.steps_per_epoch = math.ceil(len(pictures) / config.batch)
+        self.progress = Progress(0, self._tensors(), [], {})
+
+    def begin(self) -> None:
+        """Judge the network as it is: the state before training competes, too."""
+        self.progress.losses = [self.held_out_loss()]
+
+    def resume(self, network: dict[str, Tensor], progress: Progress) -> None:
+        """Go on where another process stopped."""
+        self.network.load_state_dict(network)
+        self.optimizer.load_state_dict(progress.optimizer)
+        self.progress = progress
+
+    def epoch(self) -> float:
+        """Once over the pictures; returns the mean training loss.
+
+        Raises:
+            TrainingError: the loss is no longer finite.
+        """
+        done, total = self.progress.epoch, 0.0
+        draw = np.random.default_rng((self.config.seed, done))
+        order = draw.permutation(len(self.pictures)).tolist()
+        mirrored = draw.random(len(order)) < 0.5
+        for number in range(self.steps_per_epoch):
+            step = done * self.steps_per_epoch + number
+            for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+                group["lr"] = rate * schedule(step, self.config.epochs * self.steps_per_epoch)
+            chosen = range(number * self.config.batch, min((number + 1) * self.config.batch, len(order)))
+            total += self._step([(order[i], bool(mirrored[i])) for i in chosen])
+        self.progress.epoch = done + 1
+        self.progress.optimizer = self.optimizer.state_dict()
+        self.progress.losses.append(self.held_out_loss())
+        if not len(self.held_out) or self.progress.losses[-1] <= min(self.progress.losses):
+            self.progress.best = self._tensors()
+        return total / self.steps_per_epoch
+
+    def _step(self, batch: Sequence[tuple[int, bool]]) -> float:
+        """One step on pictures by number, mirrored or not; every process adds the gradients of those it holds."""
+        self.optimizer.zero_grad()
+        loss, weight, mine = torch.zeros((), device=self.device), torch.zeros((), device=self.device), own(batch)
+        if mine:
+            read = [self._read(self.pictures, [number]) for number, _ in mine]
+            images = torch.cat([x.flip(-1) if mirrored else x for x, (_, mirrored) in zip(read, mine, strict=True)])
+            maps = self.teacher(images)
+            weight = teacher_weight(maps)
+        weight = sum_(weight)
+        if mine:
+            loss = self._loss(images, maps, weight, len(mine) / len(batch), self.config.precision)
+            loss.backward()
+        sum_gradients_(self.parameters)
+        value = float(sum_(loss.detach().clone()))
+        if not math.isfinite(value):
+            raise TrainingError(f"epoch {self.progress.epoch + 1}: the loss is no longer finite; try a lower --lr")
+        self.optimizer.step()
+        return value
+
+    def _loss(self, images: Tensor, maps: Maps, weight: Tensor, share: float, precision: Precision) -> Tensor:
+        """Divergence from the teacher, and the penalty on firing of this share of a batch."""
+        answers = answer_with_rates(self.network, images, precision)
+        loss = distillation_loss(answers.maps, maps, weight)
+        if self.config.sparsity:
+            fired = [part * answers.rates[name].abs().mean() for name, part in self.shares.items()]
+            loss = loss + self.config.sparsity * share * torch.stack(fired).sum()
+        return loss
+
+    @torch.no_grad()
+    def held_out_loss(self) -> float:
+        """The loss on the held-out pictures, in fp32; 0 without any."""
+        batch, count = self.config.batch, len(self.held_out)
+        sums = torch.zeros(2, dtype=torch.float64)
+        for start in range(0, count, batch):
+            chosen = range(start, min(start + batch, count))
+            if mine := own(chosen):
+                images = self._read(self.held_out, mine)
+                maps = self.teacher(images)
+                weight = teacher_weight(maps)
+                loss = self._loss(images, maps, weight, 1.0, "fp32")
+                sums += torch.tensor([float(loss * weight), float(weight)], dtype=torch.float64)
+        loss, weight = sum_(sums).tolist()
+        return loss / max(weight, 1.0)
+
+    def _read(self, dataset: DetectionDataset, numbers: Sequence[int]) -> Tensor:
+        return to_input([dataset.read_image(i) for i in numbers], self.image_size).to(self.device)
+
+    def _tensors(self) -> dict[str, Tensor]:
+        return {name: value.detach().clone() for name, value in self.network.state_dict().items()}
+
+
+def schedule(step: int, steps: int) -> float:
+    """Part of the learning rate at a step: a linear warm-up, then a cosine down to ``LAST_RATE``."""
+    cosine = LAST_RATE + (1 - LAST_RATE) * (1 + math.cos(math.pi * step / steps)) / 2
+    return min(1.0, (step + 1) / WARM_UP) * cosine

@@ -1,0 +1,123 @@
+"""Joint calibration of a spiking network, from checkpoint to checkpoint."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from spikedet.calibration.finished import calibration_key
+from spikedet.calibration.joint import JointCalibration, Maps, Progress, Teacher
+from spikedet.checkpoint import file_sha256, load_checkpoint, read_meta
+from spikedet.config import JointConfig
+from spikedet.conversion import load_spiking, save_spiking
+from spikedet.data import load_dataset
+from spikedet.distributed import barrier, first_says, is_first
+from spikedet.environment import pick_device, seed_everything
+from spikedet.errors import CheckpointError, ConfigError
+from spikedet.lineage import require_same_classes, with_parents
+from spikedet.models import load_ann
+from spikedet.models.builder import to_float32
+from spikedet.training.state import load_state, save_state
+
+
+def joint(config: JointConfig) -> Path:
+    """Calibrate all layers of a network jointly; returns ``OUT/joint.safetensors``.
+
+    Raises:
+        CheckpointError: no spiking network, or a teacher that is no ANN.
+        ConfigError: the ANN is not where it was and was not named, or has other classes.
+        TrainingError: the loss is no longer finite.
+    """
+    source = Path(config.checkpoint)
+    network, meta = load_spiking(source)
+    ann = find_teacher(config)
+    require_same_classes([ann], source, "let one teach another:")
+    seed_everything(config.seed)
+    data, split = meta.training_data(config.data, config.split)
+    dataset = load_dataset(data, split, class_names=meta.class_names, skip_bad=config.skip_bad)
+    rest, held_out = dataset.hold_out(config.held_out, config.seed)
+    out = Path(config.out) if config.out else source.parent
+    path, state = out / "joint.safetensors", out / "joint-state.safetensors"
+    key = calibration_key(f"{file_sha256(source)} {file_sha256(ann)}", config, dataset)
+    if first_says(config.resume and _is_result(path, key)):
+        print(f"{path}: already calibrated", flush=True)
+        return path
+    device = pick_device(config.device)
+    run = JointCalibration(network.to(device), teacher(ann, device), rest, held_out, meta.image_size, config)
+    print(f"joint calibration on {len(rest)} pictures, {len(held_out)} held out, towards {ann}", flush=True)
+    if first_says(config.resume and state.exists() and _resume(run, state, key)):
+        print(f"resumed after epoch {run.progress.epoch} of {config.epochs}", flush=True)
+    else:
+        run.begin()
+        print(f"held-out loss {run.progress.losses[0]:.4f} as it is", flush=True)
+    started, first = time.monotonic(), run.progress.epoch
+    while run.progress.epoch < config.epochs:
+        loss = run.epoch()
+        progress = run.progress
+        left = (time.monotonic() - started) / (progress.epoch - first) * (config.epochs - progress.epoch)
+        said = f"loss {loss:.4f}  held out {progress.losses[-1]:.4f}  about {left:.0f} s left"
+        print(f"epoch {progress.epoch}/{config.epochs}  {said}", flush=True)
+        if is_first():
+            modules = {"network": network.state_dict(), "best": progress.best}
+            facts = {"epoch": progress.epoch, "losses": progress.losses, "key": key}
+            save_state(state, modules, progress.optimizer, facts)
+    network.load_state_dict(run.progress.best)
+    if is_first():
+        made = meta.child(
+            source,
+            stage="joint",
+            config={**meta.config, "joint": dataclasses.asdict(config)},
+            notes={"held_out_losses": run.progress.losses, "calibration": key},
+            seed=config.seed,
+        )
+        save_spiking(path, network.cpu(), made)
+        state.unlink(missing_ok=True)
+    barrier()
+    return path
+
+
+def find_teacher(config: JointConfig) -> Path:
+    """The ANN that was named, or the source that the network came from, or else its Stage I."""
+    if config.teacher:
+        return Path(config.teacher)
+    stages = {read_meta(path).stage: path for path in with_parents([Path(config.checkpoint)])}
+    found = stages.get("ann", stages.get("qc"))
+    if found is None:
+        raise ConfigError(f"{config.checkpoint}: the ANN it was made from is not where it was; name it with --teacher")
+    return found
+
+
+def teacher(path: Path, device: torch.device) -> Teacher:
+    """What a checkpoint's ANN answers. Raises CheckpointError if it is none."""
+    model = load_ann(path)[0].to(device)
+
+    @torch.no_grad()
+    def answer(images: Tensor) -> Maps:
+        with torch.autocast(images.device.type, torch.bfloat16):
+            maps = to_float32(model(images)[1])
+        return {"boxes": maps["boxes"], "scores": maps["scores"]}
+
+    return answer
+
+
+def _is_result(path: Path, key: str) -> bool:
+    try:
+        return load_checkpoint(path)[1].notes.get("calibration") == key
+    except CheckpointError:
+        return False
+
+
+def _resume(run: JointCalibration, state: Path, key: str) -> bool:
+    """Whether the state was of this very calibration, and has been taken."""
+    modules, optimizer, facts = load_state(state)
+    if not isinstance(facts, dict) or facts.get("key") != key:
+        return False
+    try:
+        run.resume(modules["network"], Progress(facts["epoch"], modules["best"], facts["losses"], optimizer))
+    except (KeyError, RuntimeError, ValueError) as error:
+        raise CheckpointError(f"{state}: not a state of this calibration ({error}); go without --resume") from error
+    return True

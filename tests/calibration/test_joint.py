@@ -1,0 +1,238 @@
+"""Joint calibration: the spiking network's forward pass, gradients by hand, and from checkpoint to checkpoint."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from calibration_graphs import branching, moved, pictures, reading, spiking
+from tiny_detector import IMAGE_SIZE, chain, fingerprint, same
+from torch import nn
+
+from spikedet.calibration.joint import WARM_UP, JointCalibration, answer_with_rates, schedule
+from spikedet.checkpoint import load_checkpoint, read_meta, save_checkpoint
+from spikedet.config import JointConfig, MaxPoolRule
+from spikedet.conversion import load_spiking
+from spikedet.data import load_dataset
+from spikedet.errors import CheckpointError, ConfigError, TrainingError
+from spikedet.joint import joint, teacher
+from spikedet.models.postprocess import decode_maps
+from spikedet.snn import IMAGE, Node, SpikingNetwork, simulate
+from spikedet.snn.operations import MaxPool
+from spikedet.training.sparsity import operation_shares
+
+SHORT: dict[str, Any] = {"epochs": 2, "batch": 4, "held_out": 0.25, "lr": 1e-2, "precision": "fp32"}
+
+
+def run(out: Path, stage: str = "fine", **changes: Any) -> Path:
+    return joint(JointConfig(checkpoint=str(chain()[stage]), out=str(out), **{**SHORT, **changes}))
+
+
+def calibration(**changes: Any) -> JointCalibration:
+    """In memory, of the chain's fine network."""
+    network, meta = load_spiking(chain()["fine"])
+    rest, held_out = load_dataset(*meta.training_data("", "")).hold_out(0.25, 0)
+    ann = teacher(chain()["ann"], torch.device("cpu"))
+    config = JointConfig(checkpoint="x", **{**SHORT, **changes})
+    return JointCalibration(network, ann, rest, held_out, IMAGE_SIZE, config)
+
+
+# --- the forward pass and its gradients -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("neuron", ["if", "signed"])
+@pytest.mark.parametrize("delay", [0, 2])
+def test_it_answers_as_the_spiking_network_does(neuron: str, delay: int) -> None:
+    network, images = moved(branching(neuron, delay)), pictures()
+    (reading,) = simulate(network, images, [network.T])
+    maps = answer_with_rates(network, images).maps
+    for name, readouts in (("boxes", network.box_readouts), ("scores", network.class_readouts)):
+        expected = torch.cat([reading.maps[readout].flatten(2) for readout in readouts], 2)
+        torch.testing.assert_close(maps[name], expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("rule", ["count", "gate", "or"])
+def test_maxima_are_those_of_the_spikes(rule: MaxPoolRule) -> None:
+    nodes = [
+        Node("stem", (IMAGE,), spiking(3, 4)),
+        Node("next", ("stem",), spiking(4, 4)),
+        Node("pool", ("next",), MaxPool(nn.MaxPool2d(2), rule)),
+        Node("box", ("pool",), reading(4)),
+        Node("class", ("pool",), reading(4)),
+    ]
+    network, images = SpikingNetwork(nodes, ["box"], ["class"], torch.tensor([2.0]), 8), pictures()
+    (read,) = simulate(network, images, [network.T])
+    maps = answer_with_rates(network, images).maps
+    torch.testing.assert_close(maps["boxes"], read.maps["box"].flatten(2), rtol=1e-5, atol=1e-5)
+
+
+def test_an_initial_potential_counts_as_a_bias_over_t() -> None:
+    network = moved(branching())
+    answer_with_rates(network, pictures()).maps["boxes"].square().sum().backward()
+    seen = 0.0
+    for _, layer in network.spiking():
+        if layer.bias.grad is not None:  # layers that the boxes see
+            assert layer.u0.grad is not None
+            torch.testing.assert_close(layer.u0.grad, layer.bias.grad / network.T)
+            seen += float(layer.u0.grad.abs().sum())
+    assert seen > 0
+
+
+def test_gradients_stop_where_a_neuron_cannot_follow() -> None:
+    """Silent far below zero, saturated far above theta; between them dr/d bias = 1 for each place."""
+    network = branching()
+    (_, layer), *_ = network.spiking()
+    with torch.no_grad():
+        layer.weight.zero_()
+        layer.theta.fill_(1.0)
+        layer.u0.fill_(0.5)
+        layer.bias.copy_(torch.tensor([-1.0, 0.25, 0.75, 3.0]))
+    rates = answer_with_rates(network, pictures(1)).rates["stem"]
+    assert rates[0, :, 0, 0].tolist() == [0.0, 0.25, 0.75, 1.0]
+    rates.sum().backward()
+    places = rates[0, 0].numel()
+    assert layer.bias.grad is not None and layer.bias.grad.tolist() == [0.0, places, places, 0.0]
+
+
+def test_an_initial_potential_per_neuron() -> None:
+    network, images = moved(branching()), pictures()
+    plain = answer_with_rates(network, images).maps["boxes"]
+    shapes = network.shapes((8, 8))
+    for node, layer in network.spiking():
+        layer.u0 = nn.Parameter(layer.u0.detach().view(-1, 1, 1).expand(shapes[node.name]).clone())
+    found = answer_with_rates(network, images).maps["boxes"]
+    assert torch.equal(found, plain)
+    found.sum().backward()
+
+
+def test_the_rate_by_hand() -> None:
+    assert schedule(0, 100) == pytest.approx(1 / WARM_UP)
+    assert schedule(50, 100) == pytest.approx(0.51)  # halfway between 1 and 0.02
+    assert schedule(99, 100) < 0.021
+
+
+# --- training -------------------------------------------------------------------------------------------------------
+
+
+def test_the_loss_falls_and_theta_stays() -> None:
+    run = calibration(epochs=6)
+    thetas = [layer.theta.clone() for _, layer in run.network.spiking()]
+    run.begin()
+    losses = [run.epoch() for _ in range(6)]
+    assert losses[-1] < losses[0]
+    assert min(run.progress.losses) < run.progress.losses[0]
+    assert all(torch.equal(layer.theta, theta) for (_, layer), theta in zip(run.network.spiking(), thetas, strict=True))
+
+
+def test_the_state_before_training_competes() -> None:
+    run = calibration(lr=3.0)  # far too much
+    before = {name: value.clone() for name, value in run.network.state_dict().items()}
+    run.begin()
+    run.epoch()
+    assert run.progress.losses[1] > run.progress.losses[0]
+    assert same(run.progress.best, before) and not same(dict(run.network.state_dict()), before)
+
+
+def test_a_loss_that_is_not_finite_stops_it() -> None:
+    run = calibration()
+    next(layer for _, layer in run.network.spiking()).bias.data.fill_(float("nan"))
+    with pytest.raises(TrainingError, match=r"epoch 1: the loss is no longer finite; try a lower --lr"):
+        run.epoch()
+
+
+def test_a_penalty_on_firing_makes_it_fire_less() -> None:
+    fired = {}
+    for sparsity in (0.0, 20.0):
+        run = calibration(epochs=4, sparsity=sparsity)
+        run.begin()
+        for _ in range(4):
+            run.epoch()
+        shares = operation_shares(run.network, (IMAGE_SIZE, IMAGE_SIZE))
+        with torch.no_grad():
+            rates = answer_with_rates(run.network, torch.rand(2, 3, IMAGE_SIZE, IMAGE_SIZE)).rates
+        fired[sparsity] = sum(share * float(rates[name].mean()) for name, share in shares.items())
+    assert fired[20.0] < fired[0.0]
+
+
+# --- from checkpoint to checkpoint ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stage", ["copied", "fine"])
+def test_a_network_is_written_and_nothing_read_changes(stage: str, tmp_path: Path) -> None:
+    before = fingerprint(chain().folder), fingerprint(chain().pictures)
+    path = run(tmp_path, stage)
+    assert [p.name for p in tmp_path.iterdir()] == ["joint.safetensors"]
+    assert (fingerprint(chain().folder), fingerprint(chain().pictures)) == before
+    network, meta = load_spiking(path)
+    assert (meta.stage, meta.parent["stage"] if meta.parent else "") == ("joint", stage)
+    assert meta.config["joint"]["epochs"] == 2 and len(meta.notes["held_out_losses"]) == 3
+    (reading,) = simulate(network, torch.rand(1, 3, IMAGE_SIZE, IMAGE_SIZE), [network.T])
+    assert torch.isfinite(decode_maps(network, reading.maps)).all()
+
+
+def test_an_interrupted_one_ends_bit_by_bit_as_it_would_have(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = load_checkpoint(run(tmp_path / "whole"))[0]
+    epoch = JointCalibration.epoch
+
+    def once(self: JointCalibration) -> float:
+        if self.progress.epoch:
+            raise KeyboardInterrupt
+        return epoch(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(JointCalibration, "epoch", once)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path / "parts")
+    assert [p.name for p in (tmp_path / "parts").iterdir()] == ["joint-state.safetensors"]
+    assert same(load_checkpoint(run(tmp_path / "parts", resume=True))[0], whole)
+
+
+def test_one_that_is_done_is_not_done_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = run(tmp_path)
+    written = path.stat().st_mtime_ns
+    run(tmp_path, resume=True)
+    assert path.stat().st_mtime_ns == written and "already calibrated" in capsys.readouterr().out
+    run(tmp_path, resume=True, epochs=1)
+    assert path.stat().st_mtime_ns != written
+
+
+def test_a_state_of_another_calibration_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("spikedet.joint.save_spiking", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path)
+    capsys.readouterr()
+    run(tmp_path, resume=True, lr=2e-2)
+    assert "resumed" not in capsys.readouterr().out
+
+
+def orphan(stage: str, folder: Path, **changed: Any) -> Path:
+    """A checkpoint that does not say where it came from."""
+    tensors, meta = load_checkpoint(chain()[stage])
+    return save_checkpoint(folder / f"{stage}.safetensors", tensors, dataclasses.replace(meta, parent=None, **changed))
+
+
+def test_what_cannot_be_done_is_one_sentence(tmp_path: Path) -> None:
+    fine = str(orphan("fine", tmp_path))
+    with pytest.raises(ConfigError, match=r"fine\.safetensors: the ANN it was made from is not where it was; name it"):
+        joint(JointConfig(checkpoint=fine))
+    with pytest.raises(CheckpointError, match=r"a converted network"):
+        joint(JointConfig(checkpoint=fine, teacher=fine))
+    with pytest.raises(ConfigError, match=r"ann\.safetensors: its classes are not those of"):
+        joint(JointConfig(checkpoint=fine, teacher=str(orphan("ann", tmp_path, class_names=tuple("abcd")))))
+    with pytest.raises(CheckpointError, match=r"ann"):
+        joint(JointConfig(checkpoint=str(chain()["ann"])))
+
+
+def test_a_named_teacher_is_taken(tmp_path: Path) -> None:
+    fine = str(orphan("fine", tmp_path))
+    path = joint(JointConfig(checkpoint=fine, teacher=str(chain()["qc"]), **SHORT))
+    assert read_meta(path).config["joint"]["teacher"] == str(chain()["qc"])
