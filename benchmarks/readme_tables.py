@@ -92,7 +92,7 @@ def pivot(rows: list[ResultRow]) -> str:
         shown = [r for r in rows if r.images == images and (not r.read_early or r.method == "channel-norm")]
         steps = sorted({row.t for row in shown if row.t and row.stage != "qc"})
         lines: dict[str, dict[int, str]] = {}
-        several = len({row.stage1_options for row in shown if row.finetuned}) > 1
+        several = len({row.stage1_options for row in shown if row.finetuned and row.neuron}) > 1
         for row in shown:
             cell = f"{row.AP:.1f} / {row.AP50:.1f}" if row.AP is not None and row.AP50 is not None else "-"
             columns = steps if row.stage == "ann" else [row.t] if row.t in steps else []

@@ -51,6 +51,7 @@ _POSITIVE = frozenset(
     {
         "epochs",
         "finetune_epochs",
+        "joint_epochs",
         "batch",
         "lr",
         "theta",
@@ -331,6 +332,8 @@ class ConvertConfig(Checked):
         calibrate: run Stage II afterwards.
         images: calibration pictures.
         epochs: epochs of fine calibration per layer.
+        joint: run the joint calibration last.
+        joint_epochs: epochs of it.
         data: empty takes the checkpoint's training data.
         split: empty takes the checkpoint's.
         skip_bad: leave out broken pictures and annotations in every stage that runs; as in training.
@@ -353,6 +356,8 @@ class ConvertConfig(Checked):
     calibrate: bool = False
     images: int = 64
     epochs: int = 12
+    joint: bool = False
+    joint_epochs: int = 4
     data: str = ""
     split: str = ""
     skip_bad: bool = False

@@ -1,4 +1,4 @@
-"""From a source checkpoint to a spiking network in one command: Stage I, conversion and Stage II as asked."""
+"""From a source checkpoint to a spiking network in one command: Stage I, conversion, Stage II and joint calibration."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from pathlib import Path
 
 from spikedet.calibration import calibrate
 from spikedet.checkpoint import read_meta
-from spikedet.config import CalibrateConfig, ConvertConfig, FinetuneConfig
+from spikedet.config import CalibrateConfig, ConvertConfig, FinetuneConfig, JointConfig
 from spikedet.conversion import save_spiking, to_spiking
 from spikedet.conversion.report import as_text, report
 from spikedet.data import load_dataset
 from spikedet.errors import ConfigError, ConversionError
+from spikedet.joint import joint
 from spikedet.models import import_ultralytics, load_ann, set_largest_thetas_, set_mean_square_best_thetas_
 from spikedet.models.imported import SUFFIX
 from spikedet.training import finetune
@@ -21,7 +22,7 @@ def convert(config: ConvertConfig) -> list[Path]:
     """Convert a network; returns the checkpoints written, in order of the stages.
 
     ``OUT/qc.safetensors`` with ``finetune``, ``OUT/copied.safetensors`` always, ``OUT/coarse.safetensors`` and
-    ``OUT/fine.safetensors`` with ``calibrate``.
+    ``OUT/fine.safetensors`` with ``calibrate``, ``OUT/joint.safetensors`` with ``joint``.
 
     An ultralytics ``.pt`` file is read into ``OUT/ann.safetensors`` first. With ``dry_run`` nothing is written.
 
@@ -33,9 +34,9 @@ def convert(config: ConvertConfig) -> list[Path]:
         dry_run(config)
         return []
     baseline = config.method == "channel-norm"
-    if baseline and (config.finetune or config.calibrate):
+    if baseline and (config.finetune or config.calibrate or config.joint):
         raise ConfigError(
-            "--method channel-norm is the baseline without Stage I and II: drop --finetune and --calibrate"
+            "--method channel-norm is the baseline without Stage I and II: drop --finetune, --calibrate and --joint"
         )
     source = Path(config.checkpoint)
     out = Path(config.out) if config.out else source.parent
@@ -103,6 +104,18 @@ def convert(config: ConvertConfig) -> list[Path]:
             out=str(out),
         )
         written.extend(calibrate(stage2))
+    if config.joint:
+        last = JointConfig(
+            checkpoint=str(written[-1]),
+            data=config.data,
+            split=config.split,
+            skip_bad=config.skip_bad,
+            epochs=config.joint_epochs,
+            resume=config.resume,
+            seed=config.seed,
+            out=str(out),
+        )
+        written.append(joint(last))
     return written
 
 

@@ -48,6 +48,14 @@ def test_the_stages_asked_for_are_written_in_order(tmp_path: Path, source: str, 
     assert [parent_stage(path) for path in written] == [parents[stage] for stage in stages]
 
 
+@pytest.mark.parametrize(("calibrated", "start"), [(True, "fine"), (False, "copied")])
+def test_joint_calibration_comes_last(tmp_path: Path, calibrated: bool, start: str) -> None:
+    written = convert.convert(config(tmp_path, "qc", calibrate=calibrated, joint=True, joint_epochs=1))
+    assert written[-1] == tmp_path / "joint.safetensors" and written[-2].stem == start
+    meta = read_meta(written[-1])
+    assert (meta.stage, parent_stage(written[-1]), meta.config["joint"]["epochs"]) == ("joint", start, 1)
+
+
 def test_the_network_is_the_conversion_of_the_checkpoint(tmp_path: Path) -> None:
     (copied,) = convert.convert(config(tmp_path, "qc", T=None))
     model, _ = load_ann(chain()["qc"])
