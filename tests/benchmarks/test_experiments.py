@@ -15,7 +15,14 @@ from PIL import Image
 from readme_tables import network_name, versus_paper
 from tiny_detector import chain, pictures
 
-from spikedet.config import CalibrateConfig, ConvertConfig, EvaluateConfig, FinetuneConfig, TrainConfig
+from spikedet.config import (
+    CalibrateConfig,
+    ConvertConfig,
+    EvaluateConfig,
+    FinetuneConfig,
+    JointConfig,
+    TrainConfig,
+)
 from spikedet.errors import ConfigError
 from spikedet.evaluation import read_results
 
@@ -34,6 +41,7 @@ def test_every_setting_is_one_of_its_stage(path: Path) -> None:
         assert settings.get("after", settings.get("source", "source")) in {*experiment.sources, *experiment.finetune}
     for network in experiment.networks:
         CalibrateConfig(checkpoint="x", **{**experiment.calibrate, **network.calibrate})
+        JointConfig(checkpoint="x", **{**experiment.joint, **(network.joint or {})})
         ConvertConfig(
             checkpoint="x",
             T=network.T,
@@ -82,6 +90,9 @@ def test_folders_tell_networks_apart() -> None:
     other = NetworkSettings(stage1="T4", T=8, calibrate={"images": 2}, seed=1)
     assert (plain.folder, plain.converted) == ("T4-if-T8-delay0", "T4-if-T8-delay0")
     assert (other.folder, other.converted) == ("T4-if-T8-delay0-seed1-images-2", "T4-if-T8-delay0-seed1")
+    joint = dataclasses.replace(other, joint={"sparsity": 2})
+    assert (joint.folder, joint.layerwise) == (f"{other.folder}-joint-sparsity-2", other.folder)
+    assert NetworkSettings(stage1="T4", T=8, calibrated=False, joint={}).folder == "T4-if-T8-delay0-copied-joint"
 
 
 # --- the published protocol, on pictures that mean nothing ------------------------------------------------------------
@@ -128,6 +139,7 @@ def shrunk(experiment: Experiment) -> Experiment:
         train={**experiment.train, "model": "tiny-yolo-nano", "image_size": 64, "epochs": 1, "batch": 4},
         finetune={"T4": {**experiment.finetune["T4"], "epochs": 1, "batch": 4}},
         calibrate={"images": 4, "epochs": 1},
+        joint={"epochs": 1, "batch": 4},
         networks=networks,
         paper=tuple({**row, "T": steps.get(row["T"], row["T"])} for row in experiment.paper),
     )
@@ -151,7 +163,8 @@ def test_the_published_protocol_runs_to_its_table(
     _, rows = read_results(tmp_path / "out/results/voc07+12/results.json")
     assert {(r.data, r.split, r.images) for r in rows} == {("VOCdevkit", "VOC2007/test", 3)}
     names = {network_name(r) for r in rows}
-    assert {"ANN", "Stage I", "Stage I + Stage II", "Stage II", "Stage I + Stage II, signed IF"} <= names
+    assert {"ANN", "Stage I", "Stage I + Stage II", "Stage II", "Stage I + joint, signed IF"} <= names
+    assert "Stage I + Stage II + joint" in names
     assert {row["network"] for row in whole.paper} <= names
     assert (tmp_path / "out/results/voc07+12/voc07+12.png").exists()
     shown = capsys.readouterr().out
@@ -171,6 +184,14 @@ def test_a_source_that_is_there_is_not_trained(tmp_path: Path, monkeypatch: pyte
     experiment = Experiment(name="e", split="test", train={}, finetune={}, calibrate={}, networks=(settings,))
     results = accuracy.run(experiment, str(pictures()), tmp_path, chain()["ann"])
     assert [row.stage for row in read_results(results)[1]] == ["ann", "copied"]
+    jointly = dataclasses.replace(settings, joint={"epochs": 1, "batch": 4})
+    results = accuracy.run(
+        dataclasses.replace(experiment, networks=(jointly,)), str(pictures()), tmp_path, chain()["ann"]
+    )
+    assert [(row.stage, row.calibrated) for row in read_results(results)[1]][1:] == [
+        ("copied", None),
+        ("joint", "jointly"),
+    ]
     more = dataclasses.replace(experiment, networks=(settings, dataclasses.replace(settings, T=3)))
     meta, rows = read_results(accuracy.so_far(more, tmp_path))
     assert (meta["judged"], [row.T for row in rows]) == ("1 of 2 networks", [None, 2])
