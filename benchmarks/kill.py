@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Kills train, finetune, calibrate and evaluate at random moments, resumes them, and compares what comes out.
+"""Kills every verb that resumes at random moments, resumes it, and compares what comes out.
 
-    python benchmarks/kill.py [--kills 60] [--seed 0] [--publish]
+    python benchmarks/kill.py [--kills 75] [--seed 0] [--publish]
 
 A run is killed (SIGKILL) and started again with ``--resume`` until it ends by itself; its tensors or rows are compared
 with those of a run that was left alone. Lost work is the time that all its attempts took beyond that run, per kill.
@@ -43,6 +43,7 @@ COMMANDS = {
     "train": f"train --data {DATA} --model model.yaml --image-size 64 {TRAINING} --epochs 6 --out out",
     "finetune": f"finetune base/ann.safetensors --T 4 {TRAINING} --epochs 6 --theta-images 4 --out out",
     "calibrate": "calibrate base/copied.safetensors --images 16 --epochs 3 --batch 4 --crop 8 --out out",
+    "joint": "joint base/fine.safetensors --epochs 4 --batch 4 --held-out 0.25 --out out",
     "evaluate": "evaluate base --split test --t 2,4 --draws 20 --batch 2 --out out",
 }
 BASE = (
@@ -148,7 +149,7 @@ def same(a: object, b: object) -> bool:
 def main() -> None:
     """Parse the flags and kill."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=60, help="over all verbs")
+    parser.add_argument("--kills", type=int, default=75, help="over all verbs")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--publish", action="store_true", help="also write docs/results/kill.json")
     arguments = parser.parse_args()
