@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Frames per second of one camera frame at a time: letterbox, simulation, decoding and non-maximum suppression.
 
-    python benchmarks/latency.py [--checkpoint runs/quickstart/fine.safetensors] [--image-size 320] [--T 8]
+    python benchmarks/latency.py [--checkpoint runs/quickstart/joint.safetensors] [--image-size 320] [--T 8]
 
 "last" waits for the answer at T; "every step" takes the detections of each t as they come. Medians over the frames.
 """

@@ -707,6 +707,7 @@ class QuickstartConfig(Checked):
         finetune_epochs: of Stage I.
         T: time steps converted for.
         images: calibration pictures.
+        joint_epochs: of the joint calibration.
         seed: of every stage.
     """
 
@@ -715,6 +716,7 @@ class QuickstartConfig(Checked):
     finetune_epochs: int = 25
     T: int = 8
     images: int = 64
+    joint_epochs: int = 10
     seed: int = 0
 
 

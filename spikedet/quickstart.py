@@ -1,4 +1,4 @@
-"""Every stage on the built-in synthetic set: train, Stage I, convert, Stage II, evaluate, draw."""
+"""Every stage on the built-in synthetic set: train, Stage I, convert, Stage II, joint calibration, evaluate, draw."""
 
 from __future__ import annotations
 
@@ -42,6 +42,8 @@ def quickstart(config: QuickstartConfig) -> list[ResultRow]:
             finetune_epochs=config.finetune_epochs,
             calibrate=True,
             images=config.images,
+            joint=True,
+            joint_epochs=config.joint_epochs,
             seed=config.seed,
         )
     )

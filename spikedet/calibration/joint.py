@@ -231,8 +231,8 @@ class JointCalibration:
                 images = self._read(self.held_out, mine)
                 maps = self.teacher(images)
                 weight = teacher_weight(maps)
-                loss = self._loss(images, maps, weight, 1.0, "fp32")
-                sums += torch.tensor([float(loss * weight), float(weight)], dtype=torch.float64)
+                loss = self._loss(images, maps, weight, 1.0, "fp32") * weight.clamp_min(1.0)
+                sums += torch.tensor([float(loss), float(weight)], dtype=torch.float64)
         loss, weight = sum_(sums).tolist()
         return loss / max(weight, 1.0)
 

@@ -33,7 +33,7 @@ def distillation_loss(student: dict[str, Tensor], teacher: dict[str, Tensor], to
     """
     probabilities = teacher["scores"].sigmoid()
     weight = probabilities.amax(1)
-    total = teacher_weight(teacher) if total is None else total
+    total = (teacher_weight(teacher) if total is None else total).clamp_min(1.0)
     classes = F.binary_cross_entropy_with_logits(student["scores"], probabilities, reduction="sum")
     classes = classes - F.binary_cross_entropy_with_logits(teacher["scores"], probabilities, reduction="sum")
     mine, theirs = (_log_distributions(maps["boxes"]) for maps in (student, teacher))
@@ -42,8 +42,8 @@ def distillation_loss(student: dict[str, Tensor], teacher: dict[str, Tensor], to
 
 
 def teacher_weight(teacher: dict[str, Tensor]) -> Tensor:
-    """The teacher's best class scores, summed over cells and pictures, and at least 1: the unit of the loss."""
-    return teacher["scores"].sigmoid().amax(1).sum().clamp_min(1.0)
+    """The teacher's best class scores, summed over cells and pictures; if it is at least 1, the unit of the loss."""
+    return teacher["scores"].sigmoid().amax(1).sum()
 
 
 def _log_distributions(boxes: Tensor) -> Tensor:

@@ -14,8 +14,8 @@ from spikedet.checkpoint import file_sha256, load_checkpoint, read_meta
 from spikedet.data.images import read_image
 from spikedet.evaluation import read_results
 
-STAGES = ("ann", "qc", "copied", "coarse", "fine")
-PARENTS = {"qc": "ann", "copied": "qc", "coarse": "copied", "fine": "copied"}
+STAGES = ("ann", "qc", "copied", "coarse", "fine", "joint")
+PARENTS = {"qc": "ann", "copied": "qc", "coarse": "copied", "fine": "copied", "joint": "fine"}
 Folders = tuple[Path, Path]
 
 
@@ -36,8 +36,8 @@ def test_each_checkpoint_names_its_parent(pipelines: Folders) -> None:
 
 
 def test_checkpoints_remember_every_setting(pipelines: Folders) -> None:
-    meta = read_meta(checkpoint(pipelines[0], "fine"))
-    assert set(meta.config) == {"train", "finetune", "convert", "calibrate"}
+    meta = read_meta(checkpoint(pipelines[0], "joint"))
+    assert set(meta.config) == {"train", "finetune", "convert", "calibrate", "joint"}
     assert (meta.config["train"]["held_out"], meta.config["calibrate"]["images"]) == (0.25, 6)
     assert (meta.model, meta.T, meta.finetuned, meta.image_size) == ("tiny", 4, True, 64)
     assert meta.data["data"].startswith("synthetic:")
@@ -58,7 +58,7 @@ def test_results_hold_the_whole_chain(pipelines: Folders) -> None:
         ("ann", False, None),
         ("ann", True, None),
         ("qc", True, 4),
-        *[(stage, True, t) for stage in ("copied", "coarse", "fine") for t in (2, 4)],
+        *[(stage, True, t) for stage in ("copied", "coarse", "fine", "joint") for t in (2, 4)],
     ]
     assert all((row.loss is None) == (row.stage == "ann") for row in rows)
     assert all((row.spikes_per_image or 0) > 0 for row in rows if row.neuron)
@@ -81,7 +81,7 @@ def test_every_picture_was_drawn(pipelines: Folders) -> None:
 
 def test_the_python_interface_gives_what_was_written(pipelines: Folders) -> None:
     folder = pipelines[0]
-    detector = SpikingDetector.load(checkpoint(folder, "fine"))
+    detector = SpikingDetector.load(checkpoint(folder, "joint"))
     written = json.loads((folder / "boxes" / "detections.json").read_text(encoding="utf-8"))
     name = next(name for name, by_step in written.items() if by_step["4"])
     found = detector(folder / name, t=[2, 4], confidence=0.0001)
