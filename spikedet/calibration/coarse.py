@@ -65,7 +65,7 @@ def coarse_calibrate_(observer: Observer, node: Node, batches: Sequence[Indices]
     elif early:
         _trade_(observer, node, batches, early, errors)
     else:
-        module.u0.add_(_per_place(observer.T * errors.mean, module))
+        module.u0.add_(module.per_place(observer.T * errors.mean))
     return float(errors.square.mean())
 
 
@@ -111,19 +111,14 @@ def _trade_(observer: Observer, node: Node, batches: Sequence[Indices], early: f
     tried: list[tuple[Tensor, Tensor, Tensor]] = []  # cost, u[0] and bias; of equal ones the first is taken
     for shift in SHIFTS:
         traded = shift * module.theta
-        module.u0.copy_(u0 - _per_place(traded, module))
+        module.u0.copy_(u0 - module.per_place(traded))
         module.bias.copy_(bias + traded / observer.T)
         shifted = channel_errors(observer, node, batches, early) if shift else errors
         tried.append((shifted.cost, module.u0.clone(), module.bias.clone()))
-        module.u0.add_(_per_place(observer.T * shifted.mean, module))
+        module.u0.add_(module.per_place(observer.T * shifted.mean))
         corrected = channel_errors(observer, node, batches, early)
         tried.append((corrected.cost, module.u0.clone(), module.bias.clone()))
     costs, potentials, biases = (torch.stack(values) for values in zip(*tried, strict=True))
     cheapest, channels = costs.argmin(0), torch.arange(len(bias), device=bias.device)
     module.u0.copy_(potentials[cheapest, channels])
     module.bias.copy_(biases[cheapest, channels])
-
-
-def _per_place(values: Tensor, layer: SpikingConv) -> Tensor:
-    """``[C]``, as the layer's u[0] takes it: also ``[C, 1, 1]`` where that is per neuron."""
-    return values if layer.u0.ndim == 1 else values.view(-1, 1, 1)

@@ -80,7 +80,7 @@ def answer_with_rates(network: SpikingNetwork, images: Tensor, precision: Precis
         layer, value = node.module, value.float()
         if not isinstance(layer, SpikingConv):
             return value + (sent[node.name] - value).detach()
-        start = (layer.u0 - broadcast_like(layer.theta, layer.u0) / 2) / T
+        start = (layer.u0 - layer.per_place(layer.theta) / 2) / T
         soft = leaky_clip(value + broadcast(start), layer.theta, layer.slope)
         made = sent[node.name] + soft - soft.detach()
         rates[node.name] = made / broadcast(layer.theta)
@@ -93,11 +93,6 @@ def answer_with_rates(network: SpikingNetwork, images: Tensor, precision: Precis
         "scores": _over_cells(outputs, network.class_readouts),
     }
     return Answers(maps, rates)
-
-
-def broadcast_like(values: Tensor, potential: Tensor) -> Tensor:
-    """``[C]``, to go with an initial potential ``[C]`` or ``[C, H, W]``."""
-    return values if potential.ndim == 1 else values.view(-1, 1, 1)
 
 
 def _over_cells(outputs: Mapping[str, Tensor], names: Sequence[str]) -> Tensor:

@@ -76,6 +76,10 @@ class SpikingConv(nn.Module):
         """``[C]``, the negative thresholds of asymmetric neurons, else None."""
         return -self.theta / self.slope if self.neuron == "asymmetric" else None
 
+    def per_place(self, values: Tensor) -> Tensor:
+        """``[C]``, to be added to u[0]: also ``[C, 1, 1]`` where that is per neuron."""
+        return values if self.u0.ndim == 1 else values.view(-1, 1, 1)
+
     def potential(self, x: Tensor) -> Tensor:
         """Input potential of a piece of spike train: ``[K, N, C_in, H, W]`` -> ``[K, N, C, H', W']``."""
         out = F.conv2d(x.flatten(0, 1), self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
