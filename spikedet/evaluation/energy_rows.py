@@ -35,11 +35,12 @@ class Measured:
     def name(self) -> str:
         """What tables call it."""
         neuron, delay, T, levels = (self.facts[name] for name in ("neuron", "delay", "T", "stage1_T"))
-        options = self.facts.get("stage1_options")
+        options = [self.facts.get("stage1_options") or ""]
+        options += [part for part in (self.facts.get("calibrated") or "").split(", ") if "sparsity" in part]
         parts = [network_name(self.facts["stage"], self.facts["finetuned"]), *([neuron] if neuron else [])]
         parts += [f"delay {delay}"] if delay else []
         parts += [f"Stage I T = {levels}"] if levels not in (None, T) else []
-        return ", ".join([*parts, *([options] if options else [])])
+        return ", ".join([*parts, *filter(None, options)])
 
 
 def energy_rows(

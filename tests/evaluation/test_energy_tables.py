@@ -57,6 +57,19 @@ def made(networks: list[Measured], judged: list[ResultRow], **how: object) -> En
     )  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("facts", "name"),
+    [
+        ({}, "SNN + coarse + fine, if"),
+        ({"neuron": "signed", "delay": 2, "stage1_T": 8}, "SNN + coarse + fine, signed, delay 2, Stage I T = 8"),
+        ({"stage": "copied", "stage1_options": "distilled"}, "SNN, weights copied, if, distilled"),
+        ({"stage": "joint", "calibrated": "W, jointly, joint sparsity 2"}, "SNN + joint, if, joint sparsity 2"),
+    ],
+)
+def test_a_name_tells_networks_apart(facts: dict[str, object], name: str) -> None:
+    assert measured(**facts).name == name  # type: ignore[arg-type]
+
+
 # --- which row belongs to which network -----------------------------------------------------------------------------
 
 
