@@ -58,7 +58,7 @@ def test_a_row_takes_all_measures(hand_made):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"stage": "middle"}, "row 1: stage must be one of ann, qc, copied, coarse, fine, got 'middle'"),
+        ({"stage": "middle"}, "row 1: stage must be one of ann, qc, copied, coarse, fine, joint, got 'middle'"),
         ({"neuron": "lif"}, "row 1: neuron must be one of if, signed, asymmetric or null, got 'lif'"),
         ({"finetuned": "yes"}, "finetuned must be true or false"),
         ({"t": 9}, "t must not exceed T, got t=9 and T=8"),
