@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from spikedet.calibration.finished import calibration_key
+from spikedet.calibration.finished import calibration_key, is_result
 from spikedet.calibration.joint import JointCalibration, Maps, Progress, Teacher
-from spikedet.checkpoint import file_sha256, load_checkpoint, read_meta
+from spikedet.checkpoint import file_sha256, read_meta
 from spikedet.config import JointConfig
 from spikedet.conversion import load_spiking, save_spiking
 from spikedet.data import load_dataset
@@ -43,28 +43,13 @@ def joint(config: JointConfig) -> Path:
     out = Path(config.out) if config.out else source.parent
     path, state = out / "joint.safetensors", out / "joint-state.safetensors"
     key = calibration_key(f"{file_sha256(source)} {file_sha256(ann)}", config, dataset)
-    if first_says(config.resume and _is_result(path, key)):
+    if first_says(config.resume and is_result(path, key)):
         print(f"{path}: already calibrated", flush=True)
         return path
     device = pick_device(config.device)
     run = JointCalibration(network.to(device), teacher(ann, device), rest, held_out, meta.image_size, config)
     print(f"joint calibration on {len(rest)} pictures, {len(held_out)} held out, towards {ann}", flush=True)
-    if first_says(config.resume and state.exists() and _resume(run, state, key)):
-        print(f"resumed after epoch {run.progress.epoch} of {config.epochs}", flush=True)
-    else:
-        run.begin()
-        print(f"held-out loss {run.progress.losses[0]:.4f} as it is", flush=True)
-    started, first = time.monotonic(), run.progress.epoch
-    while run.progress.epoch < config.epochs:
-        loss = run.epoch()
-        progress = run.progress
-        left = (time.monotonic() - started) / (progress.epoch - first) * (config.epochs - progress.epoch)
-        said = f"loss {loss:.4f}  held out {progress.losses[-1]:.4f}  about {left:.0f} s left"
-        print(f"epoch {progress.epoch}/{config.epochs}  {said}", flush=True)
-        if is_first():
-            modules = {"network": network.state_dict(), "best": progress.best}
-            facts = {"epoch": progress.epoch, "losses": progress.losses, "key": key}
-            save_state(state, modules, progress.optimizer, facts)
+    _train(run, state, key)
     network.load_state_dict(run.progress.best)
     if is_first():
         made = meta.child(
@@ -78,6 +63,27 @@ def joint(config: JointConfig) -> Path:
         state.unlink(missing_ok=True)
     barrier()
     return path
+
+
+def _train(run: JointCalibration, state: Path, key: str) -> None:
+    """Every epoch that is left; after each the state is kept, to go on from."""
+    epochs = run.config.epochs
+    if first_says(run.config.resume and state.exists() and _resume(run, state, key)):
+        print(f"resumed after epoch {run.progress.epoch} of {epochs}", flush=True)
+    else:
+        run.begin()
+        print(f"held-out loss {run.progress.losses[0]:.4f} as it is", flush=True)
+    started, first = time.monotonic(), run.progress.epoch
+    while run.progress.epoch < epochs:
+        loss = run.epoch()
+        progress = run.progress
+        left = (time.monotonic() - started) / (progress.epoch - first) * (epochs - progress.epoch)
+        said = f"loss {loss:.4f}  held out {progress.losses[-1]:.4f}  about {left:.0f} s left"
+        print(f"epoch {progress.epoch}/{epochs}  {said}", flush=True)
+        if is_first():
+            modules = {"network": run.network.state_dict(), "best": progress.best}
+            facts = {"epoch": progress.epoch, "losses": progress.losses, "key": key}
+            save_state(state, modules, progress.optimizer, facts)
 
 
 def find_teacher(config: JointConfig) -> Path:
@@ -102,13 +108,6 @@ def teacher(path: Path, device: torch.device) -> Teacher:
         return {"boxes": maps["boxes"], "scores": maps["scores"]}
 
     return answer
-
-
-def _is_result(path: Path, key: str) -> bool:
-    try:
-        return load_checkpoint(path)[1].notes.get("calibration") == key
-    except CheckpointError:
-        return False
 
 
 def _resume(run: JointCalibration, state: Path, key: str) -> bool:

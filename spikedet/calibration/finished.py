@@ -15,9 +15,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from spikedet.calibration.report import LayerReport
+from spikedet.checkpoint import load_checkpoint
 from spikedet.config import CalibrateConfig, JointConfig
 from spikedet.data import DetectionDataset
 from spikedet.distributed import is_first
+from spikedet.errors import CheckpointError
 from spikedet.files import atomic_path
 
 _KEY = "spikedet-calibration"
@@ -31,6 +33,14 @@ def calibration_key(network_sha256: str, config: CalibrateConfig | JointConfig, 
     settings = {k: v for k, v in dataclasses.asdict(config).items() if k not in _NOT_MATTERING}
     text = json.dumps([network_sha256, settings, pictures.picture_facts()], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def is_result(path: Path, key: str) -> bool:
+    """Whether a whole checkpoint is there that this very calibration has made."""
+    try:
+        return load_checkpoint(path)[1].notes.get("calibration") == key
+    except CheckpointError:
+        return False
 
 
 class FinishedLayers:

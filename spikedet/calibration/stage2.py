@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from spikedet.calibration.coarse import TRADED_ON, coarse_calibrate_
 from spikedet.calibration.estimate import estimate, probe_batch
 from spikedet.calibration.fine import fine_calibrate_
-from spikedet.calibration.finished import FinishedLayers, calibration_key
+from spikedet.calibration.finished import FinishedLayers, calibration_key, is_result
 from spikedet.calibration.observer import Indices, Observer
 from spikedet.calibration.report import LayerReport
 from spikedet.calibration.store import ByteStore
-from spikedet.checkpoint import CheckpointMeta, file_sha256, load_checkpoint
+from spikedet.checkpoint import CheckpointMeta, file_sha256
 from spikedet.config import CalibrateConfig
 from spikedet.conversion import load_spiking, save_spiking
 from spikedet.data import load_dataset
@@ -55,7 +55,7 @@ def calibrate(config: CalibrateConfig) -> list[Path]:
     written = []
     for stage in ("coarse", "fine") if config.fine else ("coarse",):
         path = out / f"{stage}.safetensors"
-        if not first_says(config.resume and _is_result(path, key)):
+        if not first_says(config.resume and is_result(path, key)):
             finished = FinishedLayers(out / f"{stage}-state.safetensors", key, resume=config.resume)
             if len(finished):
                 print(f"resumed after {len(finished)} layers of the {stage} calibration", flush=True)
@@ -66,14 +66,6 @@ def calibrate(config: CalibrateConfig) -> list[Path]:
         written.append(path)
     barrier()
     return written
-
-
-def _is_result(path: Path, key: str) -> bool:
-    """Whether a whole checkpoint is there that this very calibration has made."""
-    try:
-        return load_checkpoint(path)[1].notes.get("calibration") == key
-    except CheckpointError:
-        return False
 
 
 def calibrate_network(
