@@ -27,6 +27,8 @@ def ann_rows(
 ) -> dict[tuple[str, int | None], ResultRow]:
     """The networks without spikes of one stage, by name and T: the source, and what these Stages I made of it.
 
+    Of Stages I at one T that follow each other the last one counts.
+
     Args:
         rows: of one data and split.
         model: name of the architecture.
@@ -36,5 +38,5 @@ def ann_rows(
     found: dict[tuple[str, int | None], ResultRow] = {}
     for row in rows:
         if row.stage == stage and row.model == model and (not row.finetuned or row.stage1_T in {None, *stage1_T}):
-            found.setdefault((row.network, row.stage1_T or row.T), row)
+            found[row.network, row.stage1_T or row.T] = row
     return found
