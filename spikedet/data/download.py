@@ -22,6 +22,7 @@ from spikedet.progress import make_byte_progress
 TIMEOUT_S = 15
 BLOCK_BYTES = 2**20
 _USED = ("Annotations", "JPEGImages", "ImageSets/Main")
+_FILTER: dict[str, Any] = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}  # Python 3.11.4 and later
 
 
 @dataclass(frozen=True)
@@ -90,10 +91,17 @@ def unpack(archive: Path, out: Path) -> None:
     """Pictures, annotations and splits of a VOC archive; nothing may land outside ``out``."""
     try:
         with tarfile.open(archive) as tar:
-            members = (m for m in tar if m.isdir() or any(f"/{part}/" in m.name for part in _USED))
-            tar.extractall(out, members=members, filter="data")
+            members = [m for m in tar if m.isdir() or any(f"/{part}/" in m.name for part in _USED)]
+            for member in members:
+                if not (member.isfile() or member.isdir()) or not _is_inside(out / member.name, out):
+                    raise tarfile.TarError(f"{member.name} is no file of its own folder")
+            tar.extractall(out, members=members, **_FILTER)
     except (tarfile.TarError, EOFError, OSError) as error:
         raise DataError(f"{archive}: cannot be unpacked ({error})") from error
+
+
+def _is_inside(path: Path, folder: Path) -> bool:
+    return path.resolve().is_relative_to(folder.resolve())
 
 
 def _receive(url: str, part: Path) -> None:
