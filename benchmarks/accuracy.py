@@ -162,16 +162,22 @@ def spiking(out: Path, network: NetworkSettings, experiment: Experiment, data: s
     return folder
 
 
-def main() -> None:
-    """Parse the flags and run."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def experiment_parser(description: str | None) -> argparse.ArgumentParser:
+    """The flags of every command that runs an experiment."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("experiment", type=Path)
     parser.add_argument("--data", required=True, help="folder with the pictures")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--source", type=Path, help="checkpoint of a trained source, in place of training one")
+    parser.add_argument("--publish", action="store_true", help="also write docs/results and docs/images")
+    return parser
+
+
+def main() -> None:
+    """Parse the flags and run."""
+    parser = experiment_parser(__doc__)
     parser.add_argument("--so-far", action="store_true", help="only gather what is judged already, and do nothing else")
     parser.add_argument("--download", action="store_true", help="first fetch PASCAL VOC into the folder above --data")
-    parser.add_argument("--publish", action="store_true", help="also write docs/results and docs/images")
     arguments = parser.parse_args()
     experiment = load_experiment(arguments.experiment)
     if arguments.download:

@@ -11,13 +11,12 @@ into docs/results (JSON and Markdown) and docs/images (a plot of each).
 
 from __future__ import annotations
 
-import argparse
 import json
 import shutil
 import time
 from pathlib import Path
 
-from accuracy import run, spiking
+from accuracy import experiment_parser, run, spiking
 from experiment import Experiment, load_experiment
 from readme_tables import ROOT, first_table
 
@@ -80,14 +79,9 @@ def published(name: str, kind: str, folders: list[Path], plot: str, command: str
 
 def main() -> None:
     """Parse the flags and run."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("experiment", type=Path)
-    parser.add_argument("--data", required=True, help="folder with the pictures")
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--source", type=Path, help="checkpoint of a trained source, in place of training one")
+    parser = experiment_parser(__doc__)
     parser.add_argument("--explain", type=int, default=2, help="how many of the networks are explained")
     parser.add_argument("--limit", type=int, default=200, help="pictures for energy")
-    parser.add_argument("--publish", action="store_true", help="also write docs/results and docs/images")
     arguments = parser.parse_args()
     experiment = load_experiment(arguments.experiment)
     results = run(experiment, arguments.data, arguments.out, arguments.source)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 from spikedet.calibration import calibrate
 from spikedet.checkpoint import read_meta
@@ -40,6 +41,8 @@ def convert(config: ConvertConfig) -> list[Path]:
         )
     source = Path(config.checkpoint)
     out = Path(config.out) if config.out else source.parent
+    shared: dict[str, Any] = {name: getattr(config, name) for name in ("data", "split", "skip_bad", "resume", "seed")}
+    shared["out"] = str(out)
     written = []
     if source.suffix == SUFFIX:
         source = import_ultralytics(source, out / "ann.safetensors")
@@ -47,15 +50,10 @@ def convert(config: ConvertConfig) -> list[Path]:
     if config.finetune:
         stage1 = FinetuneConfig(
             checkpoint=str(source),
-            data=config.data,
-            split=config.split,
-            skip_bad=config.skip_bad,
             T=_time_steps(config, read_meta(source).T),
             theta_images=config.theta_images,
             epochs=config.finetune_epochs,
-            resume=config.resume,
-            seed=config.seed,
-            out=str(out),
+            **shared,
         )
         source = finetune(stage1)
         written.append(source)
@@ -94,26 +92,16 @@ def convert(config: ConvertConfig) -> list[Path]:
     if config.calibrate:
         stage2 = CalibrateConfig(
             checkpoint=str(copied),
-            data=config.data,
-            split=config.split,
-            skip_bad=config.skip_bad,
             images=config.images,
             epochs=config.epochs,
-            resume=config.resume,
-            seed=config.seed,
-            out=str(out),
+            **shared,
         )
         written.extend(calibrate(stage2))
     if config.joint:
         last = JointConfig(
             checkpoint=str(written[-1]),
-            data=config.data,
-            split=config.split,
-            skip_bad=config.skip_bad,
             epochs=config.joint_epochs,
-            resume=config.resume,
-            seed=config.seed,
-            out=str(out),
+            **shared,
         )
         written.append(joint(last))
     return written

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from functools import partial
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from spikedet.calibration.finished import calibration_key, is_result
-from spikedet.calibration.joint import JointCalibration, Maps, Progress, Teacher
+from spikedet.calibration.joint import JointCalibration, Progress, Teacher
 from spikedet.checkpoint import file_sha256, read_meta
 from spikedet.config import JointConfig
 from spikedet.conversion import load_spiking, save_spiking
@@ -20,7 +20,7 @@ from spikedet.environment import pick_device, seed_everything
 from spikedet.errors import CheckpointError, ConfigError
 from spikedet.lineage import require_same_classes, with_parents
 from spikedet.models import load_ann
-from spikedet.models.builder import to_float32
+from spikedet.training.distillation import teacher_answers
 from spikedet.training.state import load_state, save_state
 
 
@@ -99,15 +99,7 @@ def find_teacher(config: JointConfig) -> Path:
 
 def teacher(path: Path, device: torch.device) -> Teacher:
     """What a checkpoint's ANN answers. Raises CheckpointError if it is none."""
-    model = load_ann(path)[0].to(device)
-
-    @torch.no_grad()
-    def answer(images: Tensor) -> Maps:
-        with torch.autocast(images.device.type, torch.bfloat16):
-            maps = to_float32(model(images)[1])
-        return {"boxes": maps["boxes"], "scores": maps["scores"]}
-
-    return answer
+    return partial(teacher_answers, load_ann(path)[0].to(device))
 
 
 def _resume(run: JointCalibration, state: Path, key: str) -> bool:

@@ -41,6 +41,15 @@ def distillation_loss(student: dict[str, Tensor], teacher: dict[str, Tensor], to
     return (CLASS_GAIN * classes + BOX_GAIN * boxes) / total
 
 
+@torch.no_grad()
+def teacher_answers(teacher: ClipDetector, images: Tensor) -> dict[str, Tensor]:
+    """What a network in eval mode answers to pictures ``[N, 3, S, S]``: ``scores`` and ``boxes``, computed in bf16."""
+    with torch.autocast(images.device.type, torch.bfloat16):
+        _, maps = teacher(images)
+    answers: dict[str, Tensor] = to_float32(maps)
+    return answers
+
+
 def teacher_weight(teacher: dict[str, Tensor]) -> Tensor:
     """The teacher's best class scores, summed over cells and pictures; if it is at least 1, the unit of the loss."""
     return teacher["scores"].sigmoid().amax(1).sum()
@@ -66,6 +75,4 @@ class Distillation:
         return self  # the averaged network is a deep copy; it needs no teacher of its own
 
     def __call__(self, images: Tensor, student: dict[str, Tensor]) -> Tensor:
-        with torch.no_grad(), torch.autocast(images.device.type, torch.bfloat16):
-            _, maps = self.teacher.to(images.device)(images)
-        return self.weight * distillation_loss(student, to_float32(maps))
+        return self.weight * distillation_loss(student, teacher_answers(self.teacher.to(images.device), images))
