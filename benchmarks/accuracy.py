@@ -7,8 +7,8 @@ Training goes on after its last epoch, networks are made and judged one by one: 
 
 Prints the table; ``--publish`` writes docs/results/NAME.json and .md and docs/images/NAME.png from the same rows;
 ``--download`` first fetches PASCAL VOC; ``--data`` must then end in VOCdevkit. ``--source`` takes a source that is
-trained already, for example one of weights/, in place of training one. ``--so-far`` makes the table of the networks
-that are judged already.
+trained already, for example one of weights/, in place of training one. ``--only 2,5`` makes and judges these networks
+alone, so that processes can share the work; ``--so-far`` makes the table of all that are judged already.
 """
 
 from __future__ import annotations
@@ -48,8 +48,9 @@ from spikedet.visualization import plot_ap_by_class, plot_ap_by_images, plot_ap_
 PLOTS = {"t": plot_ap_by_t, "images": plot_ap_by_images, "class": plot_ap_by_class, "parts": plot_parts}
 
 
-def run(experiment: Experiment, data: str, out: Path, source: Path | None = None) -> Path:
+def run(experiment: Experiment, data: str, out: Path, source: Path | None = None, workers: int = 0) -> Path:
     """Every step of an experiment, training of its source excepted if one is given; returns its ``results.json``."""
+    loading = {"workers": workers} if workers else {}
     if source:
         if set(experiment.sources) != {SOURCE}:
             raise ConfigError(f"--source: {experiment.name} has sources of its own, {', '.join(experiment.sources)}")
@@ -57,9 +58,11 @@ def run(experiment: Experiment, data: str, out: Path, source: Path | None = None
             shutil.copyfile(source, copy)
     else:
         for name, settings in experiment.sources.items():
-            train(TrainConfig(data=data, out=str(out / name), resume=True, **{**experiment.train, **settings}))
+            train(
+                TrainConfig(data=data, out=str(out / name), resume=True, **{**loading, **experiment.train, **settings})
+            )
     for name, settings in experiment.finetune.items():
-        stage1(out, name, data, **settings)
+        stage1(out, name, data, **{**loading, **settings})
     judged: list[Path] = []
     todo, started, made = len(experiment.networks), time.monotonic(), 0
     for number, network in enumerate(experiment.networks, 1):
@@ -79,6 +82,19 @@ def so_far(experiment: Experiment, out: Path) -> Path:
         raise ConfigError(f"{out}: no network of {experiment.name} is judged yet; run without --so-far")
     print(f"{len(judged)} of {len(found)} networks are judged", flush=True)
     return gather(experiment, judged, out)
+
+
+def with_only(experiment: Experiment, numbers: str) -> Experiment:
+    """The experiment with some of its networks alone: "2,5" are the second and the fifth, an empty text is all."""
+    if not numbers:
+        return experiment
+    try:
+        networks = tuple(
+            experiment.networks[range(1, len(experiment.networks) + 1).index(int(n))] for n in numbers.split(",")
+        )
+    except ValueError as error:
+        raise ConfigError(f"--only {numbers}: expected numbers from 1 to {len(experiment.networks)}") from error
+    return dataclasses.replace(experiment, networks=networks)
 
 
 def gather(experiment: Experiment, judged: Sequence[Path], out: Path) -> Path:
@@ -169,6 +185,7 @@ def experiment_parser(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--data", required=True, help="folder with the pictures")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--source", type=Path, help="checkpoint of a trained source, in place of training one")
+    parser.add_argument("--workers", type=int, default=0, help="data-loading processes in training; see spikedet train")
     parser.add_argument("--publish", action="store_true", help="also write docs/results and docs/images")
     return parser
 
@@ -177,15 +194,16 @@ def main() -> None:
     """Parse the flags and run."""
     parser = experiment_parser(__doc__)
     parser.add_argument("--so-far", action="store_true", help="only gather what is judged already, and do nothing else")
+    parser.add_argument("--only", default="", help="numbers of the networks to make, from 1: for example 2,5")
     parser.add_argument("--download", action="store_true", help="first fetch PASCAL VOC into the folder above --data")
     arguments = parser.parse_args()
-    experiment = load_experiment(arguments.experiment)
+    experiment = with_only(load_experiment(arguments.experiment), arguments.only)
     if arguments.download:
         download(DownloadConfig(out=str(Path(arguments.data).parent)))
     if arguments.so_far:
         results = so_far(experiment, arguments.out)
     else:
-        results = run(experiment, arguments.data, arguments.out, arguments.source)
+        results = run(experiment, arguments.data, arguments.out, arguments.source, arguments.workers)
     rows = read_results(results)[1]
     print(markdown_table(rows))
     if experiment.paper:

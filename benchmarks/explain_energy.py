@@ -84,7 +84,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=200, help="pictures for energy")
     arguments = parser.parse_args()
     experiment = load_experiment(arguments.experiment)
-    results = run(experiment, arguments.data, arguments.out, arguments.source)
+    results = run(experiment, arguments.data, arguments.out, arguments.source, arguments.workers)
     folders = [spiking(arguments.out, network, experiment, arguments.data) for network in experiment.networks]
     explanations = explained(experiment, folders[: arguments.explain], arguments.data, arguments.out)
     costs = measured(experiment, folders, results, arguments.data, arguments.limit, arguments.out)

@@ -281,6 +281,7 @@ class JointConfig(Checked):
         epochs: passes over the pictures.
         batch: pictures per step.
         lr: Adam's step, relative to the root mean square of a layer's weights (bias and u[0]: to theta).
+        mosaic: share of the pictures that are put together from four; keeps many epochs from learning them by heart.
         held_out: seeded fraction of the pictures that chooses the best epoch.
         sparsity: weight of an L1 penalty on firing rates, each weighed by the weights that its spikes meet.
         precision: bf16 autocast of the forward pass in means, or fp32; the simulation is always fp32.
@@ -298,6 +299,7 @@ class JointConfig(Checked):
     epochs: int = 4
     batch: int = 16
     lr: float = 5e-4
+    mosaic: float = 0.0
     held_out: float = 0.1
     sparsity: float = 0.0
     precision: Precision = "bf16"

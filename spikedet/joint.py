@@ -11,6 +11,7 @@ import torch
 
 from spikedet.calibration.finished import calibration_key, is_result
 from spikedet.calibration.joint import JointCalibration, Progress, Teacher
+from spikedet.calibration.pictures import Pictures
 from spikedet.checkpoint import file_sha256, read_meta
 from spikedet.config import JointConfig
 from spikedet.conversion import load_spiking, save_spiking
@@ -47,7 +48,8 @@ def joint(config: JointConfig) -> Path:
         print(f"{path}: already calibrated", flush=True)
         return path
     device = pick_device(config.device)
-    run = JointCalibration(network.to(device), teacher(ann, device), rest, held_out, meta.image_size, config)
+    pictures, judges = (Pictures(part, meta.image_size, device) for part in (rest, held_out))
+    run = JointCalibration(network.to(device), teacher(ann, device), pictures, judges, config)
     print(f"joint calibration on {len(rest)} pictures, {len(held_out)} held out, towards {ann}", flush=True)
     _train(run, state, key)
     network.load_state_dict(run.progress.best)

@@ -23,9 +23,8 @@ import torch
 from torch import Tensor
 
 from spikedet.calibration.fine import parameter_groups
+from spikedet.calibration.pictures import Pictures, Recipe, recipes
 from spikedet.config import JointConfig, Precision
-from spikedet.data import DetectionDataset
-from spikedet.data.transforms import to_input
 from spikedet.distributed import own, sum_, sum_gradients_
 from spikedet.errors import TrainingError
 from spikedet.quantization import leaky_clip
@@ -122,9 +121,8 @@ class JointCalibration:
     Args:
         network: converted network, calibrated or not.
         teacher: the ANN.
-        pictures: to train on.
+        pictures: to train on, on the network's device.
         held_out: that judge; none keeps the last state.
-        image_size: side of the square input.
         config: see ``JointConfig``.
     """
 
@@ -132,13 +130,12 @@ class JointCalibration:
         self,
         network: SpikingNetwork,
         teacher: Teacher,
-        pictures: DetectionDataset,
-        held_out: DetectionDataset,
-        image_size: int,
+        pictures: Pictures,
+        held_out: Pictures,
         config: JointConfig,
     ) -> None:
         self.network, self.teacher, self.config = network, teacher, config
-        self.pictures, self.held_out, self.image_size = pictures, held_out, image_size
+        self.pictures, self.held_out = pictures, held_out
         self.device = network.strides.device
         groups = [
             group
@@ -147,9 +144,9 @@ class JointCalibration:
             for group in parameter_groups(node.module, config.lr)
         ]
         self.rates = [group["lr"] for group in groups]
-        self.optimizer = torch.optim.Adam(groups, betas=BETAS)
+        self.optimizer = torch.optim.Adam(groups, betas=BETAS, fused=self.device.type == "cuda")
         self.parameters = [p for group in groups for p in group["params"]]
-        self.shares = operation_shares(network, (image_size, image_size)) if config.sparsity else {}
+        self.shares = operation_shares(network, (pictures.image_size,) * 2) if config.sparsity else {}
         self.steps_per_epoch = math.ceil(len(pictures) / config.batch)
         self.progress = Progress(0, self._tensors(), [], {})
 
@@ -171,14 +168,12 @@ class JointCalibration:
         """
         done, total = self.progress.epoch, 0.0
         draw = np.random.default_rng((self.config.seed, done))
-        order = draw.permutation(len(self.pictures)).tolist()
-        mirrored = draw.random(len(order)) < 0.5
+        inputs = recipes(len(self.pictures), self.config.mosaic, draw)
         for number in range(self.steps_per_epoch):
             step = done * self.steps_per_epoch + number
             for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
                 group["lr"] = rate * schedule(step, self.config.epochs * self.steps_per_epoch)
-            chosen = range(number * self.config.batch, min((number + 1) * self.config.batch, len(order)))
-            total += self._step([(order[i], bool(mirrored[i])) for i in chosen])
+            total += self._step(inputs[number * self.config.batch : (number + 1) * self.config.batch])
         self.progress.epoch = done + 1
         self.progress.optimizer = self.optimizer.state_dict()
         self.progress.losses.append(self.held_out_loss())
@@ -186,13 +181,12 @@ class JointCalibration:
             self.progress.best = self._tensors()
         return total / self.steps_per_epoch
 
-    def _step(self, batch: Sequence[tuple[int, bool]]) -> float:
-        """One step on pictures by number, mirrored or not; every process adds the gradients of those it holds."""
+    def _step(self, batch: Sequence[Recipe]) -> float:
+        """One step; every process adds the gradients of the inputs that it holds."""
         self.optimizer.zero_grad()
         loss, weight, mine = torch.zeros((), device=self.device), torch.zeros((), device=self.device), own(batch)
         if mine:
-            read = [self._read(self.pictures, [number]) for number, _ in mine]
-            images = torch.cat([x.flip(-1) if mirrored else x for x, (_, mirrored) in zip(read, mine, strict=True)])
+            images = self.pictures.cook(mine)
             maps = self.teacher(images)
             weight = teacher_weight(maps)
         weight = sum_(weight)
@@ -223,16 +217,13 @@ class JointCalibration:
         for start in range(0, count, batch):
             chosen = range(start, min(start + batch, count))
             if mine := own(chosen):
-                images = self._read(self.held_out, mine)
+                images = self.held_out.plain(mine)
                 maps = self.teacher(images)
                 weight = teacher_weight(maps)
                 loss = self._loss(images, maps, weight, 1.0, "fp32") * weight.clamp_min(1.0)
                 sums += torch.tensor([float(loss), float(weight)], dtype=torch.float64)
         loss, weight = sum_(sums).tolist()
         return loss / max(weight, 1.0)
-
-    def _read(self, dataset: DetectionDataset, numbers: Sequence[int]) -> Tensor:
-        return to_input([dataset.read_image(i) for i in numbers], self.image_size).to(self.device)
 
     def _tensors(self) -> dict[str, Tensor]:
         return {name: value.detach().clone() for name, value in self.network.state_dict().items()}

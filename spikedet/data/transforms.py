@@ -21,8 +21,18 @@ def letterbox(image_rgb: npt.NDArray[np.uint8], image_size: int) -> npt.NDArray[
 
 def to_input(images_rgb: Sequence[npt.NDArray[np.uint8]], image_size: int) -> Tensor:
     """Pictures of any size as one network input: float32 ``[N, 3, image_size, image_size]`` in [0, 1]."""
+    return as_input(letterboxed(images_rgb, image_size))
+
+
+def letterboxed(images_rgb: Sequence[npt.NDArray[np.uint8]], image_size: int) -> Tensor:
+    """The same before scaling: uint8 ``[N, 3, image_size, image_size]``."""
     stacked = np.stack([letterbox(image, image_size) for image in images_rgb])
-    return torch.from_numpy(stacked).permute(0, 3, 1, 2).contiguous().float().div_(255)
+    return torch.from_numpy(stacked).permute(0, 3, 1, 2).contiguous()
+
+
+def as_input(bytes_: Tensor) -> Tensor:
+    """uint8 in 0..255 -> float32 in [0, 1]."""
+    return bytes_.float().div_(255)
 
 
 def from_letterbox(boxes_xyxy: Tensor, image_size: int, image_hw: tuple[int, int]) -> Tensor:

@@ -109,7 +109,7 @@ class TorchBackend(Backend):
             train = self._fused(layer, state.neurons, v, steps, tail)
         else:
             train = self._plain(layer, state.neurons, v.expand(steps, *shape), tail)
-        return train, (train != 0).flatten(2).sum(2).double().cpu()
+        return train, (train != 0).flatten(2).sum(2).double()
 
     def _plain(self, layer: SpikingConv, state: NeuronState, v: Tensor, tail: int) -> Tensor:
         spikes = layer.run(v, state)

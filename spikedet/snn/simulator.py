@@ -88,7 +88,7 @@ class Simulation:
         self.images = self.backend.images(images)
         self.clock = 0
         self.end = network.latency(self.readouts[-1])
-        self.spike_counts = torch.zeros(T, len(images), dtype=torch.float64)
+        self.spike_counts = torch.zeros(T, len(images), dtype=torch.float64, device=self.images.device)
         self._readers = network.consumers()
         self._trains: dict[str, _Train] = {}
         self._states = self._initial_states()
@@ -218,7 +218,7 @@ class Simulation:
 
     def _readings(self, t: int) -> Readings:
         maps = {name: total.maps.pop(t) for name, total in self._sums.items()}
-        return Readings(t, maps, self.spike_counts[:t].sum(0))
+        return Readings(t, maps, self.spike_counts[:t].sum(0).cpu())
 
 
 def simulate(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import cv2
@@ -35,6 +36,9 @@ class AugmentedDataset(YOLODataset):
         """Ultralytics' transforms; the mosaic draws from all pictures if they fit in memory, else from the buffer."""
         if self.augment and len(self.source) * self.imgsz * self.imgsz * 3 <= _RAM_CACHE_BYTES:
             self.cache = "ram"
+            if hyp.workers:  # read before the loading processes begin, or each of them reads every picture itself
+                with ThreadPoolExecutor(hyp.workers) as pool:
+                    list(pool.map(self.load_image, range(len(self.source))))
         return super().build_transforms(hyp)
 
     def get_img_files(self, img_path: Any) -> list[str]:

@@ -13,6 +13,7 @@ from tiny_detector import IMAGE_SIZE, chain, fingerprint, same
 from torch import nn
 
 from spikedet.calibration.joint import WARM_UP, JointCalibration, answer_with_rates, schedule
+from spikedet.calibration.pictures import Pictures
 from spikedet.checkpoint import load_checkpoint, read_meta, save_checkpoint
 from spikedet.config import JointConfig, MaxPoolRule
 from spikedet.conversion import load_spiking
@@ -37,7 +38,8 @@ def calibration(**changes: Any) -> JointCalibration:
     rest, held_out = load_dataset(*meta.training_data("", "")).hold_out(0.25, 0)
     ann = teacher(chain()["ann"], torch.device("cpu"))
     config = JointConfig(checkpoint="x", **{**SHORT, **changes})
-    return JointCalibration(network, ann, rest, held_out, IMAGE_SIZE, config)
+    inputs, judges = (Pictures(part, IMAGE_SIZE, torch.device("cpu")) for part in (rest, held_out))
+    return JointCalibration(network, ann, inputs, judges, config)
 
 
 # --- the forward pass and its gradients -----------------------------------------------------------------------------

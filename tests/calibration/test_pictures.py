@@ -1,0 +1,99 @@
+"""Inputs without labels: recipes, mosaics by hand, and pictures kept in memory or read anew."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from spikedet.calibration import pictures
+from spikedet.calibration.pictures import GREY, Pictures, Recipe, mosaic, recipes
+from spikedet.data import load_dataset
+from spikedet.data.transforms import to_input
+
+CPU = torch.device("cpu")
+
+
+def flat(*values: float, side: int = 8) -> list[Tensor]:
+    """One picture of each value."""
+    return [torch.full((3, side, side), value) for value in values]
+
+
+# --- recipes ----------------------------------------------------------------------------------------------------------
+
+
+def test_an_epoch_has_every_picture_once() -> None:
+    made = recipes(50, 0.5, np.random.default_rng(0))
+    assert sorted(recipe.numbers[0] for recipe in made) == list(range(50))
+    assert {len(recipe.numbers) for recipe in made} == {1, 4}
+    assert all(len(recipe.numbers) == len(recipe.mirrored) for recipe in made)
+
+
+@pytest.mark.parametrize(("share", "numbers"), [(0.0, 1), (1.0, 4)])
+def test_the_share_of_mosaics(share: float, numbers: int) -> None:
+    assert {len(recipe.numbers) for recipe in recipes(20, share, np.random.default_rng(0))} == {numbers}
+
+
+def test_the_same_seed_gives_the_same_epoch() -> None:
+    first, second, other = (recipes(9, 0.5, np.random.default_rng(seed)) for seed in (1, 1, 2))
+    assert first == second != other
+
+
+# --- mosaics ----------------------------------------------------------------------------------------------------------
+
+
+def test_four_pictures_meet_at_the_centre() -> None:
+    made = mosaic(flat(0.1, 0.2, 0.3, 0.4), (0.5, -0.5), (2.0, 2.0, 2.0, 2.0))
+    expected = torch.empty(8, 8)  # the centre is at column 6 and row 2 of 8
+    expected[:2, :6], expected[:2, 6:], expected[2:, :6], expected[2:, 6:] = 0.1, 0.2, 0.3, 0.4
+    torch.testing.assert_close(made, expected.expand(3, 8, 8))
+
+
+def test_half_size_pictures_around_the_middle_are_shown_whole() -> None:
+    gradient = torch.arange(8.0).expand(3, 8, 8) / 10
+    made = mosaic([gradient] * 4, (0.0, 0.0), (0.5,) * 4)
+    halved = torch.tensor([0.5, 2.5, 4.5, 6.5]) / 10  # bilinear between two neighbours
+    torch.testing.assert_close(made, torch.cat([halved, halved]).expand(3, 8, 8))
+
+
+def test_a_picture_keeps_its_inner_corner_at_the_centre() -> None:
+    numbered = torch.arange(64.0).view(1, 8, 8).expand(3, 8, 8) / 64
+    made = mosaic([numbered] * 4, (0.0, 0.0), (1.0,) * 4)
+    torch.testing.assert_close(made[:, :4, :4], numbered[:, 4:, 4:])  # upper left: its lower right quarter
+    torch.testing.assert_close(made[:, 4:, 4:], numbered[:, :4, :4])
+    torch.testing.assert_close(made[:, :4, 4:], numbered[:, 4:, :4])
+
+
+def test_what_no_picture_reaches_is_grey() -> None:
+    made = mosaic(flat(1.0, 1.0, 1.0, 1.0), (0.0, 0.0), (0.25,) * 4)
+    torch.testing.assert_close(made[:, :2], torch.full((3, 2, 8), GREY))
+    torch.testing.assert_close(made[:, 3:5, 3:5], torch.ones(3, 2, 2))
+
+
+def test_a_centre_at_the_border_leaves_two_pictures() -> None:
+    made = mosaic(flat(0.1, 0.2, 0.3, 0.4), (1.0, 0.0), (2.0,) * 4)
+    assert set(made.flatten().tolist()) == set(torch.tensor([0.1, 0.3]).tolist())
+
+
+# --- pictures ---------------------------------------------------------------------------------------------------------
+
+
+def test_kept_and_read_anew_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = load_dataset("synthetic:train=6,size=64", "train")
+    kept = Pictures(dataset, 32, CPU)
+    monkeypatch.setattr(pictures, "KEPT_BYTES", 0)
+    anew = Pictures(dataset, 32, CPU)
+    expected = to_input([dataset.read_image(i) for i in (4, 1)], 32)
+    assert torch.equal(kept.plain([4, 1]), expected)
+    assert torch.equal(anew.plain([4, 1]), expected)
+
+
+def test_cooking_mirrors_and_puts_together() -> None:
+    made = Pictures(load_dataset("synthetic:train=6,size=64", "train"), 32, CPU)
+    plain = made.plain(range(4))
+    four = Recipe((0, 1, 2, 3), (False, True, False, False), (0.0, 0.0), (0.5,) * 4)
+    mirrored, together = made.cook([Recipe((2,), (True,)), four])
+    assert torch.equal(mirrored, plain[2].flip(-1))
+    parts = [plain[0], plain[1].flip(-1), plain[2], plain[3]]
+    torch.testing.assert_close(together, mosaic(parts, (0.0, 0.0), (0.5,) * 4))
