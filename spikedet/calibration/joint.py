@@ -24,11 +24,12 @@ from torch import Tensor
 
 from spikedet.calibration.fine import parameter_groups
 from spikedet.calibration.pictures import Pictures, Recipe, recipes
-from spikedet.config import JointConfig, Precision
+from spikedet.config import JointConfig, Mode, Precision
 from spikedet.distributed import own, sum_, sum_gradients_
 from spikedet.errors import TrainingError
 from spikedet.quantization import leaky_clip
 from spikedet.snn import Readout, SpikingConv, SpikingNetwork, layer_rates
+from spikedet.snn.choose import make_backend
 from spikedet.snn.dense import float32
 from spikedet.snn.layers import broadcast
 from spikedet.snn.network import Node, mean_forward
@@ -64,16 +65,19 @@ class Answers:
     rates: dict[str, Tensor]
 
 
-def answer_with_rates(network: SpikingNetwork, images: Tensor, precision: Precision = "fp32") -> Answers:
+def answer_with_rates(
+    network: SpikingNetwork, images: Tensor, precision: Precision = "fp32", mode: Mode = "exact"
+) -> Answers:
     """Simulate for T steps and answer with the rates; gradients as the module says.
 
     Args:
         network: converted network.
         images: ``[N, 3, S, S]`` in [0, 1].
-        precision: of the convolutions in the forward pass in means; the simulation is always fp32.
+        precision: of the convolutions in the forward pass in means.
+        mode: of the simulation.
     """
     T, rates = network.T, {}
-    sent = layer_rates(network, images, T)
+    sent = layer_rates(network, images, T, make_backend(network, mode=mode))
 
     def answer(node: Node, value: Tensor) -> Tensor:
         layer, value = node.module, value.float()
@@ -191,7 +195,7 @@ class JointCalibration:
             weight = teacher_weight(maps)
         weight = sum_(weight)
         if mine:
-            loss = self._loss(images, maps, weight, len(mine) / len(batch), self.config.precision)
+            loss = self._loss(images, maps, weight, len(mine) / len(batch))
             loss.backward()
         sum_gradients_(self.parameters)
         value = float(sum_(loss.detach().clone()))
@@ -200,9 +204,11 @@ class JointCalibration:
         self.optimizer.step()
         return value
 
-    def _loss(self, images: Tensor, maps: Maps, weight: Tensor, share: float, precision: Precision) -> Tensor:
+    def _loss(self, images: Tensor, maps: Maps, weight: Tensor, share: float, *, exact: bool = False) -> Tensor:
         """Divergence from the teacher, and the penalty on firing of this share of a batch."""
-        answers = answer_with_rates(self.network, images, precision)
+        precision: Precision = "fp32" if exact else self.config.precision
+        mode: Mode = "exact" if exact else self.config.mode
+        answers = answer_with_rates(self.network, images, precision, mode)
         loss = distillation_loss(answers.maps, maps, weight)
         if self.config.sparsity:
             fired = [part * answers.rates[name].abs().mean() for name, part in self.shares.items()]
@@ -220,7 +226,7 @@ class JointCalibration:
                 images = self.held_out.plain(mine)
                 maps = self.teacher(images)
                 weight = teacher_weight(maps)
-                loss = self._loss(images, maps, weight, 1.0, "fp32") * weight.clamp_min(1.0)
+                loss = self._loss(images, maps, weight, 1.0, exact=True) * weight.clamp_min(1.0)
                 sums += torch.tensor([float(loss), float(weight)], dtype=torch.float64)
         loss, weight = sum_(sums).tolist()
         return loss / max(weight, 1.0)

@@ -6,9 +6,8 @@ the mosaic is made of tensors, on the device that trains.
 
 from __future__ import annotations
 
-import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -97,19 +96,17 @@ class Pictures:
 
     def cook(self, batch: Sequence[Recipe]) -> Tensor:
         """What the recipes say, ``[N, 3, S, S]``."""
-        pieces = iter(self._mirrored(batch))
-        return torch.stack([self._put_together(recipe, pieces) for recipe in batch])
-
-    def _mirrored(self, batch: Sequence[Recipe]) -> Tensor:
-        """Every picture of every recipe, one after the other, read at once."""
-        images = self.plain([number for recipe in batch for number in recipe.numbers])
+        pieces = self.plain([number for recipe in batch for number in recipe.numbers])
         flags = torch.tensor([flag for recipe in batch for flag in recipe.mirrored], device=self.device)
-        return torch.where(flags.view(-1, 1, 1, 1), images.flip(-1), images)
-
-    def _put_together(self, recipe: Recipe, pieces: Iterator[Tensor]) -> Tensor:
-        if len(recipe.numbers) == 1:
-            return next(pieces)
-        return mosaic([next(pieces) for _ in recipe.numbers], recipe.centre_xy, recipe.scales)
+        pieces = torch.where(flags.view(-1, 1, 1, 1), pieces.flip(-1), pieces)
+        firsts = np.cumsum([0, *(len(recipe.numbers) for recipe in batch)])[:-1]
+        made = pieces[torch.as_tensor(firsts, device=self.device)]
+        if fours := [i for i, recipe in enumerate(batch) if len(recipe.numbers) == 4]:
+            chosen = torch.as_tensor(firsts[fours, None] + np.arange(4), device=self.device)
+            centres = torch.tensor([batch[i].centre_xy for i in fours], device=self.device)
+            scales = torch.tensor([batch[i].scales for i in fours], device=self.device)
+            made[torch.tensor(fours, device=self.device)] = mosaics(pieces[chosen], centres, scales)
+        return made
 
     def _fits(self) -> bool:
         needed = len(self.dataset) * 3 * self.image_size**2
@@ -130,27 +127,28 @@ class Pictures:
         return letterboxed([self.dataset.read_image(i) for i in numbers], self.image_size)
 
 
-def mosaic(pictures: Sequence[Tensor], centre_xy: tuple[float, float], scales: Sequence[float]) -> Tensor:
+def mosaics(pictures: Tensor, centres_xy: Tensor, scales: Tensor) -> Tensor:
     """Four pictures around a point, each scaled and cut off at the border; grey where none of them reaches.
 
     Args:
-        pictures: four of ``[3, S, S]``: upper left, upper right, lower left, lower right.
-        centre_xy: the point, in [-1, 1] from border to border.
-        scales: side of each picture in units of S.
+        pictures: ``[M, 4, 3, S, S]``: upper left, upper right, lower left, lower right.
+        centres_xy: ``[M, 2]``, the points, in [-1, 1] from border to border.
+        scales: ``[M, 4]``, side of each picture in units of S.
 
     Returns:
-        ``[3, S, S]``.
+        ``[M, 3, S, S]``.
     """
-    side = pictures[0].shape[-1]
-    (x, y), (column, row) = centre_xy, (round((c + 1) / 2 * side) for c in centre_xy)
-    made = torch.empty_like(pictures[0])
-    for picture, (right, down), scale in zip(pictures, CORNERS, scales, strict=True):
-        columns = slice(column, side) if right > 0 else slice(0, column)
-        rows = slice(row, side) if down > 0 else slice(0, row)
-        # The picture's corner lies at the centre: u = (x - centre) / scale - right, from -1 to 1 across the picture.
-        matrix = picture.new_tensor([[[1 / scale, 0, -x / scale - right], [0, 1 / scale, -y / scale - down]]])
-        grid = F.affine_grid(matrix, [1, 1, side, side], align_corners=False)[:, rows, columns]
-        if math.prod(grid.shape):
-            sampled = F.grid_sample(picture.unsqueeze(0), grid, padding_mode="border", align_corners=False)[0]
-            made[:, rows, columns] = sampled.where((grid[0].abs() <= 1).all(-1), GREY)
-    return made
+    count, side = len(pictures), pictures.shape[-1]
+    corners = pictures.new_tensor(CORNERS)
+    # A picture's inner corner lies at the centre: u = (x - centre) / scale - corner, from -1 to 1 across the picture.
+    matrices = pictures.new_zeros((count, 4, 2, 3))
+    matrices[..., 0, 0] = matrices[..., 1, 1] = 1 / scales
+    matrices[..., 2] = -centres_xy.unsqueeze(1) / scales.unsqueeze(2) - corners
+    grid = F.affine_grid(matrices.flatten(0, 1), [4 * count, 1, side, side], align_corners=False)
+    sampled = F.grid_sample(pictures.flatten(0, 1), grid, padding_mode="border", align_corners=False)
+    reached = (grid.abs() <= 1).all(-1).unsqueeze(1)
+    parts = torch.where(reached, sampled, GREY).unflatten(0, (count, 4))
+    places = (torch.arange(side, device=pictures.device) * 2 + 1) / side - 1
+    right, below = (places > centres_xy[:, axis : axis + 1] for axis in (0, 1))  # [M, S]
+    upper, lower = (torch.where(right[:, None, None], parts[:, row + 1], parts[:, row]) for row in (0, 2))
+    return torch.where(below[:, None, :, None], lower, upper)

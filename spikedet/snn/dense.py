@@ -25,6 +25,9 @@ from spikedet.snn.triton_neurons import fused_neurons
 CHUNK = 4
 """Steps folded into the batch: enough for large convolutions, few enough for potentials to stay small."""
 
+GPU_CHUNK = 16
+"""The same where a launch takes longer than the work of a small layer."""
+
 
 @dataclass
 class _State:
@@ -74,7 +77,7 @@ class TorchBackend(Backend):
         return weight, layer.bias.detach().to(self.dtype)
 
     def chunk(self, batch: int) -> int:
-        return CHUNK
+        return CHUNK if self.device.type == "cpu" else GPU_CHUNK
 
     def images(self, images: Tensor) -> Tensor:
         return images.to(self.device)

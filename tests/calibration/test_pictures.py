@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from spikedet.calibration import pictures
-from spikedet.calibration.pictures import GREY, Pictures, Recipe, mosaic, recipes
+from spikedet.calibration.pictures import GREY, Pictures, Recipe, mosaics, recipes
 from spikedet.data import load_dataset
 from spikedet.data.transforms import to_input
 
@@ -38,6 +38,11 @@ def test_the_share_of_mosaics(share: float, numbers: int) -> None:
 def test_the_same_seed_gives_the_same_epoch() -> None:
     first, second, other = (recipes(9, 0.5, np.random.default_rng(seed)) for seed in (1, 1, 2))
     assert first == second != other
+
+
+def mosaic(four: list[Tensor], centre_xy: tuple[float, float], scales: tuple[float, ...]) -> Tensor:
+    """One mosaic."""
+    return mosaics(torch.stack(four).unsqueeze(0), torch.tensor([centre_xy]), torch.tensor([scales]))[0]
 
 
 # --- mosaics ----------------------------------------------------------------------------------------------------------
