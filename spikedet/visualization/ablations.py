@@ -65,8 +65,10 @@ def plot_parts(rows: Sequence[ResultRow], path: Path) -> Path:
 
 
 def part_name(row: ResultRow) -> str:
-    """``weights copied``, ``coarse``, or what was trained after it."""
-    if row.stage in ("fine", "joint"):
+    """``weights copied``, ``coarse``, or what was trained."""
+    if row.stage == "joint":
+        return row.calibrated or row.stage
+    if row.stage == "fine":
         return f"coarse, fine: {row.calibrated}"
     return "weights copied" if row.stage == "copied" else "coarse"
 

@@ -85,6 +85,16 @@ def test_what_cannot_be_read_is_named(tmp_path: Path, text: str, message: str) -
         load_experiment(path)
 
 
+def test_single_networks_of_an_experiment() -> None:
+    experiment = load_experiment(ROOT / "configs/experiments/voc_seeds.yaml")
+    second, fifth = experiment.networks[1], experiment.networks[4]
+    assert accuracy.with_only(experiment, "2,5").networks == (second, fifth)
+    assert accuracy.with_only(experiment, "") == experiment
+    for wrong in ("0", "7", "x", "1,", "2-5"):
+        with pytest.raises(ConfigError, match="from 1 to 6"):
+            accuracy.with_only(experiment, wrong)
+
+
 def test_folders_tell_networks_apart() -> None:
     plain = NetworkSettings(stage1="T4", T=8)
     other = NetworkSettings(stage1="T4", T=8, calibrate={"images": 2}, seed=1)

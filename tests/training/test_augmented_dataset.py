@@ -136,3 +136,9 @@ def test_a_broken_picture_is_a_data_error_with_ultralytics_loaded_too(source: De
     source.samples[0].image_path.write_text("not a picture")
     with pytest.raises(DataError, match=r"0\.png: not a picture that can be read"):
         wrapped(source, augment=True)[0]
+
+
+@pytest.mark.parametrize(("workers", "read"), [(2, 5), (0, 0)])
+def test_loading_processes_find_the_pictures_read(source: DetectionDataset, workers: int, read: int) -> None:
+    made = wrapped(source, augment=True, workers=workers)
+    assert sum(image is not None for image in made.ims) == read
