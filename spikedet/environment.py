@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import importlib.metadata
-import os
 import platform
 import random
 import subprocess
@@ -54,9 +53,6 @@ def versions() -> dict[str, str]:
 
 
 def _git_revision() -> str:
-    """What git says of the checkout; SPIKEDET_REVISION says it where the history is not at hand."""
-    if told := os.environ.get("SPIKEDET_REVISION"):
-        return told
     root = Path(__file__).resolve().parent.parent
     if not (root / ".git").exists():
         return "not a checkout"

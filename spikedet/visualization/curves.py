@@ -12,7 +12,8 @@ from spikedet.evaluation.results import ResultRow
 from spikedet.visualization.figure import MARKERS, OKABE_ITO, new_figure
 
 FULL_WINDOW = "t = T"
-ORIGIN = ("method", "model", "data", "split", "seed")
+STYLES = ("-", ":", "-.")
+ORIGIN = ("method", "model", "data", "split", "images", "seed")
 
 
 def plot_ap_by_t(rows: Sequence[ResultRow], path: Path) -> Path:
@@ -34,9 +35,10 @@ def plot_ap_by_t(rows: Sequence[ResultRow], path: Path) -> Path:
         colours, markers = cycle(OKABE_ITO), cycle(MARKERS)
         for label, level in ann_levels(rows):
             axes.axhline(level, linestyle="--", linewidth=1.2, color=next(colours), label=label)
-        for label, points in ap_lines(rows).items():
+        for number, (label, points) in enumerate(ap_lines(rows).items()):
             steps, aps = zip(*points, strict=True)
-            axes.plot(steps, aps, marker=next(markers), markersize=4, color=next(colours), label=label)
+            style = STYLES[number // len(MARKERS) % len(STYLES)]  # colours and markers come round together
+            axes.plot(steps, aps, style, marker=next(markers), markersize=4, color=next(colours), label=label)
         axes.set_xlabel("t, steps read out")
     return Path(path)
 
@@ -51,24 +53,25 @@ def ap_axes(path: Path, width: float = 8) -> Iterator[Any]:
 
 
 def ann_levels(rows: Sequence[ResultRow]) -> list[tuple[str, float]]:
-    """``(label, AP)`` of every ANN row with an AP."""
+    """``(label, AP)`` of the ANN rows with an AP; of Stage I runs that follow each other the last counts."""
     origin = _origin_names(rows)
-    return [(row.network + origin(row), row.AP) for row in rows if row.stage == "ann" and row.AP is not None]
+    return list(
+        {row.network + origin(row): row.AP for row in rows if row.stage == "ann" and row.AP is not None}.items()
+    )
 
 
 def ap_lines(rows: Sequence[ResultRow]) -> dict[str, list[tuple[int, float]]]:
-    """The points ``(t, AP)`` of each line by its label, by rising t."""
+    """The points ``(t, AP)`` of each line by its label, by rising t; of several at one t the last counts."""
     origin = _origin_names(rows)
     drawn = [row for row in rows if row.stage != "ann" and row.AP is not None and row.T is not None]
     early = {(*_series(row), row.T) for row in drawn if row.read_early}
-    lines: dict[str, list[tuple[int, float]]] = {}
+    lines: dict[str, dict[int, float]] = {}
     for row in drawn:
         windows = [f"T = {row.T}"] if (*_series(row), row.T) in early else []
         windows += [] if row.read_early else [FULL_WINDOW]
         for window in windows:
-            point = (row.t or row.T or 0, row.AP or 0.0)
-            lines.setdefault(f"{_name(row)}, {window}{origin(row)}", []).append(point)
-    return {label: sorted(points) for label, points in lines.items()}
+            lines.setdefault(f"{_name(row)}, {window}{origin(row)}", {})[row.t or row.T or 0] = row.AP or 0.0
+    return {label: sorted(points.items()) for label, points in lines.items()}
 
 
 def _series(row: ResultRow) -> tuple[Any, ...]:
@@ -82,10 +85,16 @@ def _name(row: ResultRow) -> str:
 
 
 def _origin_names(rows: Sequence[ResultRow]) -> Any:
-    """A function from a row to the part of its label that tells models, data and seeds apart; empty where alike."""
+    """A function from a row to the part of its label that tells models, data and seeds apart; empty where alike.
+
+    What is usual goes without saying: the two-stage method, and the largest number of pictures.
+    """
     varying = [name for name in ORIGIN if len({getattr(row, name) for row in rows}) > 1]
+    usual = {"method": "two-stage", "images": max((row.images for row in rows), default=0)}
 
     def origin(row: ResultRow) -> str:
-        return f" ({', '.join(f'{name} {getattr(row, name)}' for name in varying)})" if varying else ""
+        values = {name: getattr(row, name) for name in varying}
+        said = [f"{name} {value}" for name, value in values.items() if value != usual.get(name)]
+        return f" ({', '.join(said)})" if said else ""
 
     return origin

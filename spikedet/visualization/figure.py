@@ -12,6 +12,9 @@ from spikedet.files import atomic_path
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # its yellow is too pale
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
+MANY, LEGEND_INCHES = 8, 4
+"""A legend of more entries than this stands beside its axes, in a figure that is so much wider."""
+
 
 @contextmanager
 def new_figure(
@@ -35,7 +38,11 @@ def new_figure(
     FigureCanvasAgg(figure)
     yield figure.subplots(rows, columns)
     for axes in figure.axes:
-        if legend and axes.get_legend_handles_labels()[0]:
+        labelled = len(axes.get_legend_handles_labels()[0])
+        if legend and labelled > MANY:
+            figure.set_figwidth(width + LEGEND_INCHES)
+            axes.legend(fontsize=legend, loc="upper left", bbox_to_anchor=(1, 1))
+        elif legend and labelled:
             axes.legend(fontsize=legend)
     with atomic_path(Path(path)) as temporary:
         figure.savefig(temporary, format="png", dpi=150)

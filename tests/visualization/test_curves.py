@@ -49,6 +49,17 @@ def test_neurons_delays_and_seeds_have_lines_of_their_own():
     assert len(ap_lines(rows)) == 4
 
 
+def test_what_is_usual_goes_without_saying():
+    rows = [AT_8, replace(AT_8, method="channel-norm"), replace(AT_8, images=AT_8.images - 1)]
+    name = "SNN + coarse + fine, Stage I, if, t = T"
+    assert list(ap_lines(rows)) == [name, f"{name} (method channel-norm)", f"{name} (images {AT_8.images - 1})"]
+
+
+def test_of_stage_1_runs_that_follow_each_other_the_last_counts():
+    clips = [replace(ANN, finetuned=True, AP=ap) for ap in (61.0, 62.0)]
+    assert ann_levels(clips) == [("clip ANN after Stage I", 62.0)]
+
+
 def test_anns_are_levels_and_rows_without_ap_are_left_out():
     clip = replace(ANN, finetuned=True, AP=61.0)
     assert ann_levels([ANN, clip, replace(ANN, AP=None)]) == [("ANN", 60), ("clip ANN after Stage I", 61.0)]
