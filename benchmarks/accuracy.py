@@ -76,7 +76,7 @@ def run(experiment: Experiment, data: str, out: Path, source: Path | None = None
 
 def so_far(experiment: Experiment, out: Path) -> Path:
     """``results.json`` of the networks that are judged already. Raises ConfigError if none is."""
-    found = [out / "results" / network.folder / "results.json" for network in experiment.networks]
+    found = [out / "results" / judged_in(experiment, network) / "results.json" for network in experiment.networks]
     judged = [results for results in found if results.exists()]
     if not judged:
         raise ConfigError(f"{out}: no network of {experiment.name} is judged yet; run without --so-far")
@@ -113,6 +113,12 @@ def gather(experiment: Experiment, judged: Sequence[Path], out: Path) -> Path:
     return write_results(out / "results" / experiment.name / "results.json", meta, ordered)
 
 
+def judged_in(experiment: Experiment, network: NetworkSettings) -> str:
+    """Name of the folder of a network's results; others are where it is read out at other t or on fewer pictures."""
+    steps, limit = network.t.replace(",", "_"), network.limit or experiment.limit
+    return "-".join([network.folder, *([f"t{steps}"] if steps else []), *([f"first{limit}"] if limit else [])])
+
+
 def judge(folder: Path, into: Path, experiment: Experiment, data: str, network: NetworkSettings) -> tuple[Path, bool]:
     """Results of the networks of one folder and the ANNs they came from, and whether they are new.
 
@@ -127,7 +133,7 @@ def judge(folder: Path, into: Path, experiment: Experiment, data: str, network: 
         limit=network.limit or experiment.limit,
         resume=True,
         detections=str(into / "detections"),
-        out=str(into / folder.name),
+        out=str(into / judged_in(experiment, network)),
     )
     results = Path(config.out) / "results.json"
     digests = set(map(file_sha256, checkpoints))
