@@ -88,12 +88,11 @@ def with_only(experiment: Experiment, numbers: str) -> Experiment:
     """The experiment with some of its networks alone: "2,5" are the second and the fifth, an empty text is all."""
     if not numbers:
         return experiment
+    numbered = dict(enumerate(experiment.networks, 1))
     try:
-        networks = tuple(
-            experiment.networks[range(1, len(experiment.networks) + 1).index(int(n))] for n in numbers.split(",")
-        )
-    except ValueError as error:
-        raise ConfigError(f"--only {numbers}: expected numbers from 1 to {len(experiment.networks)}") from error
+        networks = tuple(numbered[int(number)] for number in numbers.split(","))
+    except (ValueError, KeyError) as error:
+        raise ConfigError(f"--only {numbers}: expected numbers from 1 to {len(numbered)}") from error
     return dataclasses.replace(experiment, networks=networks)
 
 

@@ -47,10 +47,10 @@ def joint(config: JointConfig) -> Path:
     if first_says(config.resume and is_result(path, key)):
         print(f"{path}: already calibrated", flush=True)
         return path
+    print(f"joint calibration on {len(rest)} pictures, {len(held_out)} held out, towards {ann}", flush=True)
     device = pick_device(config.device)
     pictures, judges = (Pictures(part, meta.image_size, device) for part in (rest, held_out))
     run = JointCalibration(network.to(device), teacher(ann, device), pictures, judges, config)
-    print(f"joint calibration on {len(rest)} pictures, {len(held_out)} held out, towards {ann}", flush=True)
     _train(run, state, key)
     network.load_state_dict(run.progress.best)
     if is_first():

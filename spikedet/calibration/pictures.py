@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from spikedet.data import DetectionDataset
-from spikedet.data.transforms import as_input, letterboxed
+from spikedet.data.transforms import KEPT_BYTES, as_input, letterboxed
 
 GREY = 114 / 255
 """What pictures are padded with."""
@@ -27,9 +27,6 @@ CENTRE = 0.6
 
 SCALES = (0.4, 1.2)
 """Sides of a mosaic's pictures, in units of the input's side."""
-
-KEPT_BYTES = 4 * 2**30
-"""Pictures that need more than this on a CPU, or a quarter of what is free on a GPU, are read anew every time."""
 
 CORNERS = ((-1, -1), (1, -1), (-1, 1), (1, 1))
 """Direction (x, y) from the centre in which each picture of a mosaic lies."""
@@ -74,6 +71,9 @@ def recipes(count: int, mosaic: float, draw: np.random.Generator) -> list[Recipe
 
 class Pictures:
     """The pictures of a dataset as network inputs.
+
+    They are read once, where they need no more than ``KEPT_BYTES`` on a CPU or a quarter of what is free on a GPU, and
+    anew every time elsewhere.
 
     Args:
         dataset: the pictures.

@@ -10,6 +10,9 @@ import torch
 from torch import Tensor
 from ultralytics.data.augment import LetterBox
 
+KEPT_BYTES = 4 * 2**30
+"""Pictures of a dataset that need no more than this as inputs stay in memory."""
+
 
 def letterbox(image_rgb: npt.NDArray[np.uint8], image_size: int) -> npt.NDArray[np.uint8]:
     """Resize the longer side to ``image_size`` and pad the shorter one evenly with grey (114).

@@ -10,8 +10,7 @@ import numpy as np
 from ultralytics.data.dataset import YOLODataset
 
 from spikedet.data import DetectionDataset
-
-_RAM_CACHE_BYTES = 4 * 2**30
+from spikedet.data.transforms import KEPT_BYTES
 
 
 class AugmentedDataset(YOLODataset):
@@ -34,7 +33,7 @@ class AugmentedDataset(YOLODataset):
 
     def build_transforms(self, hyp: Any) -> Any:
         """Ultralytics' transforms; the mosaic draws from all pictures if they fit in memory, else from the buffer."""
-        if self.augment and len(self.source) * self.imgsz * self.imgsz * 3 <= _RAM_CACHE_BYTES:
+        if self.augment and len(self.source) * self.imgsz * self.imgsz * 3 <= KEPT_BYTES:
             self.cache = "ram"
             if hyp.workers:  # read before the loading processes begin, or each of them reads every picture itself
                 with ThreadPoolExecutor(hyp.workers) as pool:

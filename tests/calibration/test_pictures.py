@@ -20,6 +20,11 @@ def flat(*values: float, side: int = 8) -> list[Tensor]:
     return [torch.full((3, side, side), value) for value in values]
 
 
+def mosaic(four: list[Tensor], centre_xy: tuple[float, float], scales: tuple[float, ...]) -> Tensor:
+    """One mosaic."""
+    return mosaics(torch.stack(four).unsqueeze(0), torch.tensor([centre_xy]), torch.tensor([scales]))[0]
+
+
 # --- recipes ----------------------------------------------------------------------------------------------------------
 
 
@@ -38,11 +43,6 @@ def test_the_share_of_mosaics(share: float, numbers: int) -> None:
 def test_the_same_seed_gives_the_same_epoch() -> None:
     first, second, other = (recipes(9, 0.5, np.random.default_rng(seed)) for seed in (1, 1, 2))
     assert first == second != other
-
-
-def mosaic(four: list[Tensor], centre_xy: tuple[float, float], scales: tuple[float, ...]) -> Tensor:
-    """One mosaic."""
-    return mosaics(torch.stack(four).unsqueeze(0), torch.tensor([centre_xy]), torch.tensor([scales]))[0]
 
 
 # --- mosaics ----------------------------------------------------------------------------------------------------------

@@ -113,7 +113,7 @@ def test_a_small_set_stays_in_memory(source: DetectionDataset) -> None:
 
 
 def test_a_large_set_keeps_a_bounded_buffer(source: DetectionDataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_RAM_CACHE_BYTES", 0)
+    monkeypatch.setattr(module, "KEPT_BYTES", 0)
     made = wrapped(source, augment=True)
     made.max_buffer_length = 3
     assert made.cache is None
