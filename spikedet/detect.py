@@ -12,7 +12,7 @@ from rich.progress import Progress, TaskID
 from spikedet.config import DetectConfig, parse_time_steps
 from spikedet.data.images import read_image
 from spikedet.detection_inputs import Input, find_inputs
-from spikedet.detection_outputs import DetectionOutputs
+from spikedet.detection_outputs import DetectionOutputs, refuse_foreign_labels
 from spikedet.detector import SpikingDetector
 from spikedet.errors import DataError
 from spikedet.progress import make_progress
@@ -33,11 +33,13 @@ def detect(config: DetectConfig) -> Path:
 
     Raises:
         DataError: nothing to read, no such camera, or (after the others are done) a file that could not be read.
-        ConfigError: a time step beyond the network's T, the output folder is that of the pictures, or ``track``
-            without its package.
+        ConfigError: a time step beyond the network's T, the output folder is that of the pictures or of somebody's
+            labels, or ``track`` without its package.
     """
     out = Path(config.out)
     inputs = find_inputs(config.source, out)
+    if config.save_txt:
+        refuse_foreign_labels(out)
     detector = SpikingDetector.load(config.weights, config)
     steps = parse_time_steps(config.t)
     detector.require_steps(steps)

@@ -8,8 +8,15 @@ from typing import Any
 
 from spikedet.data.detection_files import Detected, write_coco_results, write_yolo_labels
 from spikedet.detector import Answer
+from spikedet.errors import ConfigError
 from spikedet.files import write_json
 from spikedet.video_detection import AnnotatedFrame
+
+
+def refuse_foreign_labels(out: Path) -> None:
+    """Raise ConfigError if ``out/labels`` is there and no earlier detections are: they would be somebody's own."""
+    if (out / "labels").exists() and not (out / "detections.json").exists():
+        raise ConfigError(f"--out {out} has labels/ already, which --save-txt would overwrite; choose another folder")
 
 
 class DetectionOutputs:

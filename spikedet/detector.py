@@ -14,6 +14,7 @@ from spikedet.config import DEFAULT_WEIGHTS, SimulationConfig
 from spikedet.data.images import read_image
 from spikedet.data.transforms import to_input
 from spikedet.detections import Detections
+from spikedet.errors import DataError
 from spikedet.models.postprocess import to_detections
 from spikedet.networks import Network, Prediction, load_network, require_steps
 from spikedet.resources import find_weights
@@ -109,7 +110,7 @@ class SpikingDetector:
             Detections in pixels of the picture, by time step. A network without time answers under 0.
 
         Raises:
-            DataError: the picture cannot be read.
+            DataError: the picture cannot be read, or an array is no RGB picture.
             ConfigError: a time step beyond the network's T.
         """
         return {answer.t: answer.detections for answer in self.answers(image, t, confidence=confidence, iou=iou)}
@@ -177,7 +178,7 @@ class SpikingDetector:
         chunk: int | None,
         count_sops: bool = False,
     ) -> Iterator[Answer]:
-        pixels = read_image(Path(image)) if isinstance(image, (str, Path)) else image
+        pixels = read_image(Path(image)) if isinstance(image, (str, Path)) else _checked(image)
         steps = require_steps(self._network, requested)
         size = self.meta.image_size
         image_hw = (int(pixels.shape[0]), int(pixels.shape[1]))
@@ -193,6 +194,14 @@ class SpikingDetector:
         spikes = int(prediction.spikes[0])
         sops = None if prediction.sops is None else int(prediction.sops[0])
         return Answer(t, found, spikes, spikes / (t * self._neurons), sops)
+
+
+def _checked(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """The picture, if it is one. Raises DataError else: another number format would come out black or noise."""
+    found = np.asarray(image)
+    if found.dtype != np.uint8 or found.ndim != 3 or found.shape[2] != 3 or not found.size:
+        raise DataError(f"expected a picture as RGB [H, W, 3] uint8, got {found.dtype} of shape {list(found.shape)}")
+    return found
 
 
 def _as_steps(t: int | Sequence[int]) -> list[int]:

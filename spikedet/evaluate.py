@@ -20,8 +20,9 @@ from spikedet.detections import Detections
 from spikedet.distributed import first_says, gather_numbers, is_first
 from spikedet.environment import versions
 from spikedet.errors import ConfigError
-from spikedet.evaluation import APMeasures, ResultRow, markdown_table, measure, paired_bootstrap, write_results
+from spikedet.evaluation import APMeasures, ResultRow, markdown_table, measure, paired_loss, resample, write_results
 from spikedet.evaluation.archive import Predicted, archive_key, load_predicted, save_predicted
+from spikedet.evaluation.bootstrap import Resampled
 from spikedet.evaluation.predict import predict_dataset
 from spikedet.files import write_text
 from spikedet.lineage import lineage, require_same_classes, variants, with_parents
@@ -260,6 +261,7 @@ def _calibration(meta: CheckpointMeta) -> dict[str, Any]:
 def make_rows(judged: Sequence[Judged], dataset: DetectionDataset, config: EvaluateConfig) -> list[ResultRow]:
     """Result rows with the conversion loss against the best ANN that each network came from."""
     parents = {j.digest: j.meta.parent["sha256"] if j.meta.parent else None for j in judged}
+    references: dict[str, Resampled] = {}  # each ANN is resampled once
     rows = []
     for j in judged:
         loss, interval = None, None
@@ -267,7 +269,10 @@ def make_rows(judged: Sequence[Judged], dataset: DetectionDataset, config: Evalu
         anns = [other for other in judged if other.network == "ann" and other.digest in family]
         reference = max(anns, key=lambda other: other.ap, default=None)
         if reference is not None and j.network != "ann" and j.measures.AP is not None:
-            loss, interval = paired_bootstrap(dataset, reference.detections, j.detections, config.draws, config.seed)
+            how = {"draws": config.draws, "seed": config.seed}
+            if reference.digest not in references:
+                references[reference.digest] = resample(dataset, reference.detections, **how)
+            loss, interval = paired_loss(references[reference.digest], resample(dataset, j.detections, **how))
         rows.append(
             ResultRow(
                 **made_by(j.meta, j.network),

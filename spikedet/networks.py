@@ -23,6 +23,7 @@ from spikedet.evaluation.synaptic_operations import OperationCounter, layer_syna
 from spikedet.models import ClipDetector, as_qc, load_ann
 from spikedet.models.postprocess import decode_maps
 from spikedet.snn import SpikingNetwork, make_backend, simulate
+from spikedet.snn.dense import float32
 from spikedet.snn.memory import estimate_bytes
 
 ANN_STEP = 0
@@ -97,7 +98,9 @@ class AnnNetwork:
     def stream(
         self, images: Tensor, steps: Sequence[int], *, chunk: int | None = None, count_sops: bool = False
     ) -> Iterator[tuple[int, Prediction]]:
-        yield ANN_STEP, Prediction(self.model(images.to(self._device))[0])
+        with float32():  # as the spiking networks that are held against it
+            decoded = self.model(images.to(self._device))[0]
+        yield ANN_STEP, Prediction(decoded)
 
     def predict(self, images: Tensor, steps: Sequence[int]) -> dict[int, Prediction]:
         return dict(self.stream(images, steps))

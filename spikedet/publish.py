@@ -45,7 +45,12 @@ def publish(config: PublishConfig) -> list[Path]:
     out = Path(config.out)
     weights = save_checkpoint(out, tensors, without_paths(meta), half=True)
     judged = EvaluateConfig(
-        checkpoints=(str(weights),), data=config.data, split=config.split, t=config.t, out=config.results, resume=True
+        checkpoints=(str(weights),),
+        data=config.data or meta.data.get("data", ""),  # the file that was written no longer knows the folder
+        split=config.split,
+        t=config.t,
+        out=config.results,
+        resume=True,
     )
     rows = evaluate(judged)
     size = weights.stat().st_size / 1e6
@@ -58,7 +63,7 @@ def without_paths(meta: CheckpointMeta) -> CheckpointMeta:
     """The same metadata with the last part of every absolute path, and without the calibration's log."""
     cleaned = _without_paths(dataclasses.asdict(meta))
     cleaned["class_names"] = meta.class_names
-    cleaned["notes"] = {key: value for key, value in meta.notes.items() if key != "layers"}
+    cleaned["notes"] = {key: value for key, value in cleaned["notes"].items() if key != "layers"}
     cleaned["config"] = {
         stage: {key: value for key, value in settings.items() if key not in ("out", "checkpoint", "teacher")}
         for stage, settings in cleaned["config"].items()

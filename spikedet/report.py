@@ -35,11 +35,10 @@ SHOWN_CONFIDENCE = 0.25
 def report(config: ReportConfig) -> Path:
     """Write ``report.html``; it opens offline.
 
-    Detections that the evaluation has kept are used again; what is missing is judged anew, and pictures that are no
-    longer there are left out with a word.
+    Detections that the evaluation has kept are used again; what is missing is judged anew.
 
     Raises:
-        ConfigError, DataError: the run is no evaluation's folder, or its checkpoints are gone.
+        ConfigError, DataError: the run is no evaluation's folder, or its checkpoints or pictures are gone.
     """
     results = find_results(Path(config.run))
     meta, rows = read_results(results)
@@ -69,6 +68,7 @@ def stored_config(results: Path, meta: dict[str, Any]) -> EvaluateConfig:
         known = {field.name for field in dataclasses.fields(EvaluateConfig)}
         settings = {key: value for key, value in settings.items() if key in known}
         settings["checkpoints"] = tuple(settings["checkpoints"])
+        settings["detections"] = settings.get("detections") or str(results.parent / "detections")  # it may have moved
         return EvaluateConfig(**{**settings, "resume": True})
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{results}: its settings are damaged ({error}); evaluate again") from error

@@ -148,6 +148,18 @@ def test_settings_that_do_not_fit_are_said_before_anything_is_written(tmp_path: 
     assert not (tmp_path / "out").exists()
 
 
+def test_labels_that_are_somebodys_own_stay(tmp_path: Path) -> None:
+    source = write_picture(tmp_path / "images" / "a.png")
+    labels = tmp_path / "labels" / "a.txt"
+    labels.parent.mkdir()
+    labels.write_text("0 0.5 0.5 1 1\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match="has labels/ already"):
+        detect(config(source, tmp_path, save_txt=True))
+    assert labels.read_text(encoding="utf-8") == "0 0.5 0.5 1 1\n"
+    for _ in range(2):  # what it wrote itself it may write again
+        detect(config(source, tmp_path / "out", save_txt=True))
+
+
 def test_a_data_sets_pictures_are_left_alone(tmp_path: Path) -> None:
     folder = tmp_path / "pictures"
     shutil.copytree(pictures() / "JPEGImages", folder)

@@ -137,6 +137,21 @@ def test_numpy_integers_are_steps_too(fine: SpikingDetector) -> None:
     assert list(fine(picture(), np.int64(2))) == [2]  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros((8, 8, 3), np.float32),
+        np.zeros((8, 8), np.uint8),
+        np.zeros((8, 8, 4), np.uint8),
+        np.zeros((0, 8, 3), np.uint8),
+        [[0, 0, 0]],
+    ],
+)
+def test_an_array_that_is_no_rgb_picture_is_refused(fine: SpikingDetector, image: Any) -> None:
+    with pytest.raises(DataError, match=r"expected a picture as RGB \[H, W, 3\] uint8, got "):
+        fine(image)
+
+
 def test_missing_pictures_and_checkpoints_are_named(fine: SpikingDetector, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"none\.jpg: picture not found"):
         fine(tmp_path / "none.jpg")

@@ -38,6 +38,13 @@ def test_half_the_bytes_and_nearly_the_same_values(published: tuple[Path, Path])
     assert not all(torch.equal(theirs[name], ours[name]) for name in ours)
 
 
+def test_the_training_data_are_found_without_being_named(tmp_path: Path) -> None:
+    """The file that is written has no path any more; the checkpoint that it comes from has."""
+    config = PublishConfig(checkpoint=str(chain()["copied"]), out=str(tmp_path / "net.safetensors"), split="test",
+                           results=str(tmp_path / "results"))  # fmt: skip
+    assert all(path.exists() for path in publish(config))
+
+
 def test_no_path_of_this_machine_is_left(published: tuple[Path, Path]) -> None:
     meta = read_meta(published[0])
     text = json.dumps(vars(meta), default=str) + published[1].read_text()

@@ -58,13 +58,33 @@ def test_detections_are_not_computed_again(run: Path, tmp_path: Path, capsys: py
     assert "MiB" not in capsys.readouterr().out  # what is said before a simulation
 
 
-def test_best_is_better_than_worst(run: Path) -> None:
+def test_a_run_that_was_moved_keeps_its_detections(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+                                                   monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    moved = tmp_path / "moved"
+    shutil.copytree(run, moved)
+    damaged(run, moved, out="gone/results")  # as it was written relative to another folder
+    monkeypatch.chdir(tmp_path)
+    report(ReportConfig(run=str(moved)))
+    assert "MiB" not in capsys.readouterr().out
+    assert [path.name for path in tmp_path.iterdir()] == ["moved"]
+
+
+def test_scores_are_percent(run: Path) -> None:
     config = stored_config(run / "results.json", json.loads((run / "results.json").read_text("utf-8"))["meta"])
     evaluation = judge_all(config)
     ann = next(judged for judged in evaluation.judged if judged.network == "ann")
     scores = picture_scores(evaluation.dataset, ann)
     assert scores.shape == (len(evaluation.dataset),)
     assert np.all((scores >= 0) & (scores <= 100) | np.isnan(scores))
+
+
+def test_best_pictures_score_higher_than_worst(text: str) -> None:
+    best, worst = (
+        [float(score) for score in re.findall(r"AP50:95 ([\d.]+);", part)]
+        for part in text.split("Best pictures</h2>")[1].split("Worst pictures</h2>")
+    )
+    assert best == sorted(best, reverse=True) and worst == sorted(worst)
+    assert best and worst and best[-1] >= worst[-1] and best[0] > worst[0]
 
 
 def test_what_other_commands_wrote_is_in_it(run: Path, tmp_path: Path) -> None:

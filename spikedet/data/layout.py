@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,6 +122,13 @@ def in_usual_order(splits: Iterable[str]) -> list[str]:
     """Train, val, trainval, test, then others by name."""
     rank = {name: index for index, name in enumerate(USUAL_SPLITS)}
     return sorted(set(splits), key=lambda name: (rank.get(name, len(rank)), name))
+
+
+def checked_split_name(where: str, name: str) -> str:
+    """The name of a split, which may become that of a file. Raises DataError where it could lead elsewhere."""
+    if not name.isprintable() or not re.fullmatch(r"[^./\\:][^/\\:]*", name):
+        raise DataError(f"{where}: expected the name of a split, such as 'trainval', got {shown(name)}")
+    return name
 
 
 def checked_class_names(where: str, names: Iterable[object]) -> tuple[str, ...]:

@@ -14,7 +14,14 @@ import numpy as np
 from spikedet.data.boxes import IssueTally, fit_box
 from spikedet.data.dataset import BoxIssues, DetectionDataset, Sample
 from spikedet.data.images import image_hw, read_image
-from spikedet.data.layout import Entry, Layout, Listing, WrittenObject, check_same_names
+from spikedet.data.layout import (
+    Entry,
+    Layout,
+    Listing,
+    WrittenObject,
+    check_same_names,
+    checked_class_names,
+)
 from spikedet.errors import DataError
 from spikedet.progress import track
 
@@ -75,7 +82,7 @@ def load_split(
         DataError: a split or its files are missing or invalid, a class is unknown, or (without ``skip_bad``) a picture
             or annotation is broken.
     """
-    known = None if class_names is None else _checked_names(layout.root, class_names)
+    known = None if class_names is None else checked_class_names(f"{layout.root}: class names", class_names)
     listing = layout.listing(split)
     names, contents = read_splits(layout.root, {split: listing}, known, Rules(strict, skip_bad))
     content = contents[split]
@@ -213,13 +220,6 @@ def _picture_sizes(pictures: Iterable[Path | None], skip_bad: bool) -> _Sizes:
 def _decoded_hw(picture: Path) -> tuple[int, int]:
     height, width = read_image(picture).shape[:2]
     return height, width
-
-
-def _checked_names(root: Path, class_names: Sequence[str]) -> tuple[str, ...]:
-    names = tuple(class_names)
-    if not names or len(set(names)) != len(names):
-        raise DataError(f"{root}: class names must be given once each, got {list(names)}")
-    return names
 
 
 def _common_names(

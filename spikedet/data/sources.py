@@ -10,7 +10,7 @@ from typing import Any
 from spikedet.data.coco import coco_file, coco_folder
 from spikedet.data.coco_files import annotation_files
 from spikedet.data.dataset import DetectionDataset
-from spikedet.data.layout import Layout, shown
+from spikedet.data.layout import Layout, checked_class_names, shown
 from spikedet.data.reading import load_split
 from spikedet.data.scenes import SYNTHETIC_CLASS_NAMES
 from spikedet.data.synthetic import SyntheticConfig, write_synthetic
@@ -58,6 +58,11 @@ def load_dataset(
     return load_split(layout, split, names if class_names is None else class_names, strict, skip_bad)
 
 
+def is_synthetic(data: str | Path) -> bool:
+    """Whether it names the set that is made here, and no path."""
+    return str(data).partition(":")[0] == "synthetic"
+
+
 def find_layout(data: str | Path, cache_root: Path = CACHE_ROOT) -> tuple[Layout, Sequence[str] | None]:
     """The dataset that the user names and, where they set them, its class names in label order.
 
@@ -72,8 +77,8 @@ def find_layout(data: str | Path, cache_root: Path = CACHE_ROOT) -> tuple[Layout
         ConfigError: a setting or YAML key is unknown or invalid.
         DataError: there is nothing, or nothing of a layout we know.
     """
-    name, _, settings = str(data).partition(":")
-    if name == "synthetic":
+    if is_synthetic(data):
+        settings = str(data).partition(":")[2]
         return VocLayout(_write_cached(parse_synthetic(settings), Path(cache_root))), SYNTHETIC_CLASS_NAMES
     path = _expanded(str(data))
     if path.is_dir():
@@ -144,14 +149,15 @@ def _nothing_at(path: Path) -> str:
     return f"{path}: no such dataset; {ALL_LAYOUTS_HELP}, a .yaml file that names one, or 'synthetic'"
 
 
-def _checked_names(path: Path, names: object) -> list[str] | None:
+def _checked_names(path: Path, names: object) -> tuple[str, ...] | None:
     if names is None:
         return None
-    if not isinstance(names, list) or not names or not all(isinstance(name, str) and name.strip() for name in names):
-        raise ConfigError(f"{path}: 'names' must be a list of class names (quote names such as 'no' or '1')")
-    if len(set(names)) != len(names):
-        raise ConfigError(f"{path}: 'names' has a name twice: {names}")
-    return list(names)
+    if not isinstance(names, list):
+        raise ConfigError(f"{path}: 'names' must be a list of class names")
+    try:
+        return checked_class_names(f"{path}: 'names'", names)
+    except DataError as error:
+        raise ConfigError(str(error)) from error
 
 
 def _expanded(path: str) -> Path:

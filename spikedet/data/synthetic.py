@@ -7,9 +7,6 @@ so a smaller dataset is the beginning of a larger one.
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +14,8 @@ import cv2
 import numpy as np
 
 from spikedet.data.scenes import SYNTHETIC_CLASS_NAMES, Scene, render_scene
-from spikedet.errors import ConfigError, DataError
+from spikedet.errors import ConfigError, DataError, SpikedetError
+from spikedet.files import atomic_folder
 
 MARKER_NAME = "synthetic.json"
 
@@ -81,19 +79,11 @@ def write_synthetic(
     if _is_complete(root, config):
         return root
     try:
-        root.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{root.name}.", suffix=".partial", dir=root.parent))
-    except OSError as error:
-        raise DataError(f"{root}: cannot write here ({error.strerror}); choose another folder") from error
-    try:
-        _write_splits(partial, config)
-        partial.chmod(0o755)
-        os.rename(partial, root)
-    except OSError as error:
+        with atomic_folder(root) as partial:
+            _write_splits(partial, config)
+    except SpikedetError as error:
         if not _is_complete(root, config):  # else another process was faster
-            raise DataError(f"{root}: writing failed ({error.strerror or error}); nothing was left behind") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+            raise DataError(str(error)) from error
     return root
 
 

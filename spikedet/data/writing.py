@@ -17,7 +17,7 @@ import yaml
 from spikedet.config import LayoutName
 from spikedet.data.coco_json import category_id, coco_box, coco_categories
 from spikedet.data.dataset import Sample
-from spikedet.data.layout import plain_number
+from spikedet.data.layout import checked_split_name, plain_number
 from spikedet.data.yolo_labels import yolo_line
 from spikedet.data.yolo_yaml import MORE_SPLITS, SPLIT_KEYS
 
@@ -44,8 +44,11 @@ def write_layout(to: LayoutName, folder: Path, splits: Splits, class_names: Sequ
     """Write annotations and split files; returns what the layout could not express, or "".
 
     Raises:
+        DataError: the name of a split cannot be that of a file.
         OSError: a file cannot be written.
     """
+    for split in splits:
+        checked_split_name(str(folder), split)
     writers: dict[LayoutName, Callable[[Path, Splits, Sequence[str]], str]]
     writers = {"voc": _write_voc, "yolo": _write_yolo, "coco": _write_coco}
     return writers[to](folder, splits, class_names)

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from spikedet.data.layout import checked_class_names, folder_name, shown
+from spikedet.data.layout import checked_class_names, checked_split_name, folder_name, shown
 from spikedet.errors import ConfigError, DataError
 
 YAML_NAMES = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
@@ -77,10 +77,17 @@ def parse_yolo(file: Path, content: Mapping[str, Any]) -> YoloFile:
     parts = {}
     for key, value in ({key: content.get(key) for key in SPLIT_KEYS} | more).items():
         if value:  # a key without a value is no split
-            parts[key] = _parts(file, key, value)
+            parts[_split_name(file, key)] = _parts(file, key, value)
     if not parts:
         raise ConfigError(f"{file}: no split; expected at least one of {', '.join(SPLIT_KEYS)}")
     return YoloFile(file, folder.resolve(), folder_name(folder), names, parts)
+
+
+def _split_name(file: Path, key: str) -> str:
+    try:
+        return checked_split_name(f"{file}: {MORE_SPLITS!r}", key)
+    except DataError as error:
+        raise ConfigError(str(error)) from error
 
 
 def _class_names(file: Path, names: object) -> tuple[str, ...]:
@@ -93,7 +100,7 @@ def _class_names(file: Path, names: object) -> tuple[str, ...]:
     try:
         plain = [str(name) if isinstance(name, int) and not isinstance(name, bool) else name for name in names]
         return checked_class_names(f"{file}: 'names'", plain)
-    except ValueError as error:
+    except DataError as error:
         raise ConfigError(str(error)) from error
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from spikedet.data.images import read_image
+from spikedet.data.images import FORMATS, read_image
 from spikedet.errors import DataError
 from spikedet.video import FrameReader, Source, open_frames
 
@@ -61,7 +61,7 @@ def _refusal(path: Path) -> str:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            opened = Image.open(path)
+            opened = Image.open(path, formats=(*FORMATS, "GIF"))  # a GIF gets the words about animations
     except (OSError, ValueError, SyntaxError, ImportError, Image.DecompressionBombError):
         return ""
     with opened:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import base64
 import binascii
 import html
+import io
 import json
 import math
 from collections.abc import Callable
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
+from PIL import Image, UnidentifiedImageError
 
 from spikedet.detector import Answer
 from spikedet.errors import DataError, SpikedetError
@@ -20,6 +21,8 @@ from spikedet.family import Member
 from spikedet.visualization.draw import OKABE_ITO
 
 MAX_FRAME_BYTES = 4_000_000
+MAX_FRAME_SIDE = 4096
+"""Pixels; cameras have no more, and a small file can hold a huge picture."""
 
 
 def webcam_html(image_size: int) -> str:
@@ -54,14 +57,20 @@ def parse_request(request: Any, T: int) -> tuple[npt.NDArray[np.uint8], int, flo
         numbers = [float(request[name]) for name in ("t", "confidence", "stable_steps")]
         if len(encoded) > MAX_FRAME_BYTES or not all(map(math.isfinite, numbers)):
             raise ValueError
-        raw = np.frombuffer(base64.b64decode(encoded, validate=True), np.uint8)
-        frame = cv2.imdecode(raw, cv2.IMREAD_COLOR) if len(raw) else None
-    except (KeyError, TypeError, ValueError, binascii.Error, cv2.error) as error:
+        with Image.open(io.BytesIO(base64.b64decode(encoded, validate=True)), formats=("JPEG", "PNG")) as picture:
+            if max(picture.size) > MAX_FRAME_SIDE:
+                raise DataError(f"the frame is larger than {MAX_FRAME_SIDE} pixels")
+            frame = np.asarray(picture.convert("RGB"))
+    except DataError:
+        raise
+    except (UnidentifiedImageError, ImportError) as error:  # ultralytics makes PIL look for plug-ins
+        raise DataError("not a frame: expected a JPEG picture") from error
+    except (KeyError, TypeError, ValueError, binascii.Error) as error:
         raise DataError("not a frame: expected a JPEG picture with t, confidence and stable_steps") from error
-    if frame is None:
-        raise DataError("the frame is damaged")
+    except (OSError, SyntaxError) as error:
+        raise DataError("the frame is damaged") from error
     t, confidence, stable_steps = numbers
-    return np.ascontiguousarray(frame[..., ::-1]), min(max(int(t), 1), T), confidence, max(int(stable_steps), 0)
+    return frame, min(max(int(t), 1), T), confidence, max(int(stable_steps), 0)
 
 
 def answer(

@@ -96,33 +96,50 @@ class APResampler:
         return 100 * np.divide(total, present, out=np.full_like(total, np.nan), where=present > 0)
 
 
-def paired_bootstrap(
-    dataset: DetectionDataset,
-    detections_a: Sequence[Detections],
-    detections_b: Sequence[Detections],
-    draws: int = 1000,
-    seed: int = 0,
-    confidence: float = 0.95,
-) -> tuple[float, tuple[float, float]]:
-    """The AP50:95 that b loses against a, with a percentile interval; both see the same draws of pictures.
+@dataclass(frozen=True)
+class Resampled:
+    """AP50:95 of one detector in percent.
+
+    Attributes:
+        ap: on the whole split.
+        drawn: float64 ``[D]``, on each seeded draw; NaN for a draw that has no object to find.
+    """
+
+    ap: float
+    drawn: Floats
+
+
+def resample(
+    dataset: DetectionDataset, detections: Sequence[Detections], draws: int = 1000, seed: int = 0
+) -> Resampled:
+    """One detector on seeded draws of the pictures, the same for every detector.
+
+    Raises:
+        ValueError: if the detections do not belong to the dataset, the split has no object to find, or ``draws`` is
+            below 1.
+    """
+    if draws < 1:
+        raise ValueError(f"expected draws >= 1, got {draws}")
+    detector = APResampler(dataset, detections)
+    whole = float(detector.ap(np.ones((1, len(dataset)), np.int64))[0])
+    if np.isnan(whole):
+        raise ValueError(f"{dataset.name} {dataset.split}: no object to find, so there is no AP to compare")
+    return Resampled(whole, np.concatenate([detector.ap(weights) for weights in _draws(len(dataset), draws, seed)]))
+
+
+def paired_loss(a: Resampled, b: Resampled, confidence: float = 0.95) -> tuple[float, tuple[float, float]]:
+    """The AP50:95 that b loses against a, with a percentile interval; both must have seen the same draws.
 
     Returns:
         ``(loss, (low, high))`` in points (percent): ``loss`` is AP of a minus AP of b on the whole split. Draws without
         any object to find are left out.
 
     Raises:
-        ValueError: if the detections do not belong to the dataset, the split has no object to find, ``draws`` is below
-            1 or ``confidence`` is not between 0 and 1.
+        ValueError: if ``confidence`` is not between 0 and 1.
     """
-    if draws < 1 or not 0 < confidence < 1:
-        raise ValueError(f"expected draws >= 1 and 0 < confidence < 1, got {draws} and {confidence}")
-    a, b = APResampler(dataset, detections_a), APResampler(dataset, detections_b)
-    everything = np.ones((1, len(dataset)), np.int64)
-    loss = float((a.ap(everything) - b.ap(everything))[0])
-    if np.isnan(loss):
-        raise ValueError(f"{dataset.name} {dataset.split}: no object to find, so there is no AP to compare")
-    differences = np.concatenate([a.ap(weights) - b.ap(weights) for weights in _draws(len(dataset), draws, seed)])
-    tail = (1 - confidence) / 2
+    if not 0 < confidence < 1:
+        raise ValueError(f"expected 0 < confidence < 1, got {confidence}")
+    loss, differences, tail = a.ap - b.ap, a.drawn - b.drawn, (1 - confidence) / 2
     low, high = np.nanquantile(differences, [tail, 1 - tail]) if not np.isnan(differences).all() else (loss, loss)
     return loss, (float(low), float(high))
 

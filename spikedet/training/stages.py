@@ -8,6 +8,7 @@ from pathlib import Path
 from spikedet.checkpoint import CheckpointMeta, save_checkpoint
 from spikedet.config import FinetuneConfig, LoopConfig, TrainConfig
 from spikedet.data import DetectionDataset, load_dataset
+from spikedet.data.sources import is_synthetic
 from spikedet.distributed import barrier, first_says, is_first
 from spikedet.environment import seed_everything
 from spikedet.errors import ConfigError
@@ -124,5 +125,4 @@ def _run(model: ClipDetector, dataset: DetectionDataset, config: LoopConfig, met
 
 def _absolute(data: str) -> str:
     """Paths are kept absolute so that later stages find the data from any folder; set names stay as they are."""
-    is_path = data and not data.startswith("synthetic")
-    return str(Path(data).resolve()) if is_path else data
+    return str(Path(data).resolve()) if data and not is_synthetic(data) else data

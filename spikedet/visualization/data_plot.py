@@ -10,8 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spikedet.data.statistics import LARGE_SIDE_PX, SMALL_SIDE_PX
-from spikedet.files import atomic_path
-from spikedet.visualization.figure import OKABE_ITO
+from spikedet.visualization.figure import OKABE_ITO, new_figure
 
 SIDE_BINS = 40
 
@@ -32,18 +31,11 @@ def plot_data(
     Raises:
         SpikedetError: if it cannot be written.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     classes = max((len(by_class) for by_class in counts.values()), default=0)
-    figure = Figure(figsize=(11, max(4.5, 1 + 0.25 * classes)), layout="constrained")
-    FigureCanvasAgg(figure)
-    count_axes, side_axes = figure.subplots(1, 2)
     colours = [OKABE_ITO[index % len(OKABE_ITO)] for index in range(len(counts))]
-    _draw_counts(count_axes, counts, colours)
-    _draw_sides(side_axes, sides_px, colours)
-    with atomic_path(Path(path)) as temporary:
-        figure.savefig(temporary, format="png", dpi=120)
+    with new_figure(path, 2, width=11, height=max(4.5, 1 + 0.25 * classes), legend="small") as (count_axes, side_axes):
+        _draw_counts(count_axes, counts, colours)
+        _draw_sides(side_axes, sides_px, colours)
     return Path(path)
 
 
@@ -57,8 +49,6 @@ def _draw_counts(axes: Any, counts: Mapping[str, Mapping[str, int]], colours: Se
     axes.set_yticks(range(len(names)), names, fontsize="small")
     axes.set(xlabel="objects", ylim=(len(names) - 0.5, -0.5) if names else (0, 1))
     axes.grid(axis="x", alpha=0.3)
-    if counts:
-        axes.legend(fontsize="small")
 
 
 def _draw_sides(axes: Any, sides_px: Mapping[str, npt.NDArray[np.float64]], colours: Sequence[str]) -> None:
@@ -66,10 +56,10 @@ def _draw_sides(axes: Any, sides_px: Mapping[str, npt.NDArray[np.float64]], colo
     largest = max((float(sides.max()) for sides in sides_px.values() if len(sides)), default=1.0)
     smallest = min((float(sides.min()) for sides in sides_px.values() if len(sides)), default=1.0)
     bins = np.geomspace(smallest, max(largest, smallest * 1.01) * (1 + 1e-9), SIDE_BINS + 1)
-    for (split, sides), colour in zip(sides_px.items(), colours, strict=True):
+    for sides, colour in zip(sides_px.values(), colours, strict=True):
         if len(sides):
             weights = np.full(len(sides), 100 / len(sides))
-            axes.hist(sides, bins, weights=weights, histtype="step", color=colour, linewidth=1.5, label=split)
+            axes.hist(sides, bins, weights=weights, histtype="step", color=colour, linewidth=1.5)
     for side in (SMALL_SIDE_PX, LARGE_SIDE_PX):
         axes.axvline(side, color="0.5", linestyle="--", linewidth=1)
     axes.set_xscale("log", base=2)

@@ -88,6 +88,7 @@ def plot_residual(found: Explanation, path: Path) -> Path:
                     color=OKABE_ITO[2 + (marker == "s")],
                 )
         sizes.set_yscale("symlog", linthresh=1)
+        sizes.yaxis.set_major_formatter("{x:g}")
         sizes.set(title="How much: spikes off, and potential outside the range")
         for axes in (shares, sizes):
             name_layers(axes, [layer.layer for layer in found.spiking])

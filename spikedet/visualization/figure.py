@@ -18,33 +18,44 @@ MANY, LEGEND_INCHES = 8, 4
 
 @contextmanager
 def new_figure(
-    path: Path, columns: int = 1, *, rows: int = 1, width: float = 8, height: float = 5, legend: str = "x-small"
+    path: Path,
+    columns: int = 1,
+    *,
+    rows: int = 1,
+    width: float = 8,
+    height: float = 5,
+    legend: str = "x-small",
+    **subplots: Any,
 ) -> Iterator[Any]:
     """Axes (one, or an array of them) to draw on; then a legend where something has a label, and a PNG at 150 dpi.
+
+    A ``$`` in a label is a dollar sign: class and model names are not formulas.
 
     Args:
         path: the file.
         columns, rows: of axes.
         width, height: of the whole, inches.
         legend: its font size; empty draws none.
+        subplots: further arguments of ``Figure.subplots``.
 
     Raises:
         SpikedetError: if the picture cannot be written.
     """
+    from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
-    yield figure.subplots(rows, columns)
-    for axes in figure.axes:
-        labelled = len(axes.get_legend_handles_labels()[0])
-        if legend and labelled > MANY:
-            figure.set_figwidth(width + LEGEND_INCHES)
-            axes.legend(fontsize=legend, loc="upper left", bbox_to_anchor=(1, 1))
-        elif legend and labelled:
-            axes.legend(fontsize=legend)
-    with atomic_path(Path(path)) as temporary:
+    with rc_context({"text.parse_math": False}), atomic_path(Path(path)) as temporary:
+        yield figure.subplots(rows, columns, **subplots)
+        for axes in figure.axes:
+            labelled = len(axes.get_legend_handles_labels()[0])
+            if legend and labelled > MANY:
+                figure.set_figwidth(width + LEGEND_INCHES)
+                axes.legend(fontsize=legend, loc="upper left", bbox_to_anchor=(1, 1))
+            elif legend and labelled:
+                axes.legend(fontsize=legend)
         figure.savefig(temporary, format="png", dpi=150)
 
 

@@ -6,7 +6,7 @@ import csv
 from collections import defaultdict
 from pathlib import Path
 
-from spikedet.files import atomic_path
+from spikedet.visualization.figure import new_figure
 
 
 def read_log(path: Path) -> dict[str, list[float]]:
@@ -21,22 +21,14 @@ def read_log(path: Path) -> dict[str, list[float]]:
 
 def plot_training(log: Path, picture: Path) -> Path:
     """Draw the losses (left) and the held-out AP in percent (right) of a run's log as a PNG."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     columns = read_log(log)
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    FigureCanvasAgg(figure)
-    loss_axes, ap_axes = figure.subplots(1, 2)
-    for name, values in columns.items():
-        axes = loss_axes if name.startswith("train/") else ap_axes if name.startswith("held_out/") else None
-        if axes is not None:
-            axes.plot(columns["epoch"], values, label=name.split("/")[1])
-    loss_axes.set(xlabel="epoch", ylabel="training loss")
-    ap_axes.set(xlabel="epoch", ylabel="AP on held-out training pictures, %", ylim=(0, 100))
-    for axes in (loss_axes, ap_axes):
-        axes.grid(alpha=0.3)
-        axes.legend()
-    with atomic_path(picture) as temporary:
-        figure.savefig(temporary, dpi=120, format="png")
+    with new_figure(picture, 2, width=10, height=4, legend="medium") as (loss_axes, ap_axes):
+        for name, values in columns.items():
+            axes = loss_axes if name.startswith("train/") else ap_axes if name.startswith("held_out/") else None
+            if axes is not None:
+                axes.plot(columns["epoch"], values, label=name.split("/")[1])
+        loss_axes.set(xlabel="epoch", ylabel="training loss")
+        ap_axes.set(xlabel="epoch", ylabel="AP on held-out training pictures, %", ylim=(0, 100))
+        for axes in (loss_axes, ap_axes):
+            axes.grid(alpha=0.3)
     return picture

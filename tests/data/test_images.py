@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -69,13 +71,57 @@ def test_exif_orientation_6_turns_the_picture_and_its_size(tmp_path: Path) -> No
     assert_pixel(image[8:], (0, 0, 0))
 
 
-@pytest.mark.parametrize(("orientation", "hw"), [(1, (8, 16)), (3, (8, 16)), (8, (16, 8)), (99, (8, 16))])
-def test_image_hw_agrees_with_the_decoded_picture(tmp_path: Path, orientation: int, hw: tuple[int, int]) -> None:
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.tif", "a.webp"])
+@pytest.mark.parametrize(("orientation", "hw"), [(1, (8, 16)), (3, (8, 16)), (6, (16, 8)), (8, (16, 8)), (99, (8, 16))])
+def test_image_hw_agrees_with_the_decoded_picture(
+    tmp_path: Path, name: str, orientation: int, hw: tuple[int, int]
+) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
-    path = save(tmp_path / "a.jpg", Image.new("RGB", (16, 8)), exif=exif)
+    path = save(tmp_path / name, Image.new("RGB", (16, 8)), exif=exif)
     assert image_hw(path) == hw
     assert read_image(path).shape[:2] == hw
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def test_size_of_a_png_is_read_without_decoding_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = save(tmp_path / "a.png", Image.new("RGB", (16, 8)))
+    monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("decoded"))
+    assert image_hw(path) == (8, 16)
+
+
+def test_exif_behind_the_pixels_of_a_png_is_seen(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.png", Image.new("RGB", (16, 8)))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    head, tail = path.read_bytes()[:-12], path.read_bytes()[-12:]
+    path.write_bytes(head + chunk(b"eXIf", exif.tobytes().removeprefix(b"Exif\x00\x00")) + tail)
+    assert read_image(path).shape[:2] == (16, 8)
+    assert image_hw(path) == (16, 8)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif"])
+def test_16_bits_keep_their_greys(tmp_path: Path, name: str) -> None:
+    grey = np.array([[0, 257, 32768, 65535]], np.uint16)
+    image = read_image(save(tmp_path / name, Image.fromarray(grey)))
+    assert image.tolist() == [[[0] * 3, [1] * 3, [128] * 3, [255] * 3]]
+
+
+def test_32_bits_are_refused(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.tif", Image.new("F", (4, 3), 0.5))
+    with pytest.raises(DataError, match=r"a\.tif: 32 bits a channel"):
+        read_image(path)
+
+
+def test_a_page_of_postscript_starts_no_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", lambda *args, **kwargs: pytest.fail("started"))
+    path = tmp_path / "a.jpg"
+    path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n%%EOF\n")
+    with pytest.raises(DataError, match=r"a\.jpg: not a picture that can be read"):
+        read_image(path)
 
 
 def test_truncated_jpeg_has_a_size_but_cannot_be_read(tmp_path: Path) -> None:

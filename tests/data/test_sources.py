@@ -119,9 +119,9 @@ def test_yaml_without_names_takes_those_of_the_annotations(tmp_path: Path) -> No
         ("names: [a]", "'data' must be the path of a dataset's folder, got None"),
         ("data: 7", "'data' must be the path of a dataset's folder, got 7"),
         ("data: x\nnames: {0: a}", "'names' must be a list of class names"),
-        ("data: x\nnames: []", "'names' must be a list of class names"),
+        ("data: x\nnames: []", "'names': no class names"),
         ("data: x\nnames: [no]", "quote names such as 'no'"),
-        ("data: x\nnames: [a, a]", "'names' has a name twice"),
+        ("data: x\nnames: [a, a]", "'names': the class name 'a' is there twice"),
     ],
 )
 def test_invalid_yaml(tmp_path: Path, text: str, message: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -31,6 +32,12 @@ def test_everything_that_counts(tmp_path: Path) -> None:
     found = parse(tmp_path, text)
     assert (found.root, found.name, found.class_names) == (tmp_path / "set", "set", ("7", "dog"))
     assert found.parts == {"train": ("images/a", "images/b"), "val": ("val.txt",)}
+
+
+@pytest.mark.parametrize("name", ["../train", "/tmp/train", "..", ".hidden", r"a\b", "C:train", "", "a\nb"])
+def test_a_split_cannot_be_called_like_a_path(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigError, match=r"data\.yaml: 'splits': expected the name of a split"):
+        parse(tmp_path, yaml.safe_dump({"train": "images", "names": ["a"], "splits": {name: "list.txt"}}))
 
 
 def test_what_is_not_known_has_no_effect(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from tiny_detector import IMAGE_SIZE, T, chain
 
 from spikedet.config import SimulationConfig
-from spikedet.demo.webcam import MAX_FRAME_BYTES, make_look, parse_request, webcam_html
+from spikedet.demo.webcam import MAX_FRAME_BYTES, MAX_FRAME_SIDE, make_look, parse_request, webcam_html
 from spikedet.errors import DataError
 from spikedet.family import Member, load_family
 
@@ -80,6 +80,12 @@ def test_what_is_no_frame_gets_a_sentence(member: Member, broken: Any) -> None:
     with pytest.raises(DataError, match="frame"):
         parse_request(broken, T)
     assert list(make_look(member)(broken)) == ["error"]
+
+
+def test_a_small_file_of_a_huge_picture_is_not_decoded() -> None:
+    huge = base64.b64encode(cv2.imencode(".png", np.zeros((8, MAX_FRAME_SIDE + 1), np.uint8))[1].tobytes()).decode()
+    with pytest.raises(DataError, match="larger than 4096 pixels"):
+        parse_request(request(frame=huge), T)
 
 
 def test_the_page_knows_size_and_colours() -> None:

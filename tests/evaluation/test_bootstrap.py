@@ -1,17 +1,20 @@
 """The weighted AP against COCOeval, and the interval."""
 
-import time
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spikedet.evaluation import bootstrap, paired_bootstrap
+from spikedet.evaluation import bootstrap, paired_loss, resample
 from spikedet.evaluation.bootstrap import APResampler
 from spikedet.evaluation.coco_ap import evaluate_coco
 
 BOX = (10, 10, 50, 50)
+
+
+def paired_bootstrap(dataset, a, b, draws=1000, seed=0, confidence=0.95):
+    """Both detectors on the same draws."""
+    return paired_loss(resample(dataset, a, draws, seed), resample(dataset, b, draws, seed), confidence)
 
 
 def test_no_detections_of_shape_0_4(hand_made):
@@ -83,20 +86,14 @@ def test_exchanging_a_and_b_changes_the_sign(random_made):
     assert paired_bootstrap(dataset, b, a, draws=50) == (-loss, pytest.approx((-high, -low)))
 
 
-def test_a_thousand_draws_are_fast(random_made):
-    dataset, detections = random_made(0, images=72)
-    resampler = APResampler(dataset, detections)
-    start = time.perf_counter()
-    resampler.ap(np.ones((1000, 72)))
-    assert time.perf_counter() - start < 10
-
-
 def test_wrong_arguments(hand_made):
     dataset, detections = hand_made([[(BOX, 0, False)]], [[]])
     with pytest.raises(ValueError, match=r"shape \[draws, 1\], got \[1, 2\]"):
         APResampler(dataset, detections).ap(np.ones((1, 2)))
     with pytest.raises(ValueError, match="draws >= 1"):
         paired_bootstrap(dataset, detections, detections, draws=0)
+    with pytest.raises(ValueError, match="0 < confidence < 1"):
+        paired_bootstrap(dataset, detections, detections, draws=2, confidence=1.0)
     empty, nothing = hand_made([], [])
     with pytest.raises(ValueError, match="made test: no object to find"):
         paired_bootstrap(empty, nothing, nothing)

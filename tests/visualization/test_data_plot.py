@@ -18,6 +18,7 @@ from spikedet.visualization import plot_data
         ({}, {}),
         ({"train": {}}, {"train": []}),
         ({"train": {"a": 0}, "val": {"a": 1}}, {"train": [], "val": [12.0]}),
+        ({"train": {"a_$x_$b": 2, "$5 and $10": 1}}, {"train": [5.0]}),
         ({"train": {"a": 2, "b": 1}, "val": {"a": 0, "b": 1}}, {"train": [1.0, 64.0, 500.0], "val": [32.0]}),
     ],
 )
@@ -28,7 +29,7 @@ def test_the_picture_is_a_png_and_nothing_else_is_left(
         counts, {split: np.array(values) for split, values in sides.items()}, tmp_path / "new" / "data.png"
     )
     with Image.open(path) as image:
-        assert (image.format, image.size) == ("PNG", (1320, 540))
+        assert (image.format, image.size) == ("PNG", (1650, 675))
     assert [file.name for file in path.parent.iterdir()] == ["data.png"]
 
 
@@ -36,7 +37,7 @@ def test_many_classes_make_it_higher(tmp_path: Path) -> None:
     counts = {"train": {f"class {index}": index for index in range(80)}}
     path = plot_data(counts, {"train": np.array([1.0])}, tmp_path / "data.png")
     with Image.open(path) as image:
-        assert image.size == (1320, 2520)
+        assert image.size == (1650, 3150)
 
 
 def test_pyplot_stays_unused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
