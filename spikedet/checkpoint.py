@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
@@ -19,14 +19,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from spikedet.config import SPIKING_STAGES, MaxPoolRule, Neuron, Stage
+from spikedet.config import LIMITS, SPIKING_STAGES, MaxPoolRule, Neuron, Stage
 from spikedet.environment import versions
 from spikedet.errors import CheckpointError, ConfigError
 from spikedet.files import atomic_path
 
 FORMAT = 1
-LIMITS = {"image_size": (1, 8192), "T": (1, 32767), "delay": (0, 1000), "seed": (0, 2**63)}
-"""Beyond them a file is damaged rather than ambitious; counts of spikes are kept in 16 bits."""
 _KEY = "spikedet"
 
 
@@ -93,7 +91,9 @@ class CheckpointMeta:
         return dataclasses.replace(self, parent=link, versions=versions(), **changes)
 
 
-def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], meta: CheckpointMeta, *, half: bool = False) -> Path:
+def save_checkpoint(
+    path: Path, tensors: Mapping[str, Tensor], meta: CheckpointMeta, *, half: bool = False, keep: bool = False
+) -> Path:
     """Write tensors and metadata atomically.
 
     Args:
@@ -101,10 +101,13 @@ def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], meta: CheckpointM
         tensors: state dict; must be finite.
         meta: see ``CheckpointMeta``.
         half: store floating-point tensors as float16 (they are read back as float32).
+        keep: leave a file alone that holds this network already, so that what was made from it still knows it.
 
     Raises:
-        CheckpointError: a tensor holds NaN or infinity; nothing is written.
+        CheckpointError: a tensor holds NaN or infinity, or the metadata are not valid; nothing is written.
     """
+    if problem := _problem(meta):
+        raise CheckpointError(f"{path}: not saved: {problem}")
     stored = {}
     for name, tensor in tensors.items():
         value = tensor.detach().cpu()
@@ -112,9 +115,26 @@ def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], meta: CheckpointM
         if value.is_floating_point() and not torch.isfinite(value).all():
             raise CheckpointError(f"{path}: {name} holds NaN or infinite values; not saved, the last good file stays")
         stored[name] = value.contiguous().clone()
-    with atomic_path(Path(path)) as temporary:
-        save_file(stored, temporary, metadata={_KEY: json.dumps(dataclasses.asdict(meta))})
+    if not (keep and _holds(Path(path), stored, meta)):
+        with atomic_path(Path(path)) as temporary:
+            save_file(stored, temporary, metadata={_KEY: json.dumps(dataclasses.asdict(meta))})
     return Path(path)
+
+
+def _holds(path: Path, tensors: Mapping[str, Tensor], meta: CheckpointMeta) -> bool:
+    """Whether a file has the same tensors and is of the same network; how and when it was made may differ."""
+    try:
+        there = read_meta(path)
+        with safe_open(path, framework="pt") as file:
+            if set(file.keys()) != set(tensors) or not all(
+                torch.equal(file.get_tensor(name), value) for name, value in tensors.items()
+            ):
+                return False
+    except (CheckpointError, SafetensorError, OSError):
+        return False
+    return dataclasses.replace(there, config={}, versions={}, notes={}) == dataclasses.replace(
+        meta, config={}, versions={}, notes={}
+    )
 
 
 def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], CheckpointMeta]:
@@ -195,6 +215,15 @@ def _problem(meta: CheckpointMeta) -> str | None:
     if link is not None and not all(isinstance(value, str) for value in link.values()):
         return "parent must hold texts"
     return None
+
+
+def require_same_classes(paths: Sequence[Path], reference: Path, what: str) -> tuple[str, ...]:
+    """The class names of the reference; a ConfigError naming the first of the checkpoints that has others."""
+    names = read_meta(reference).class_names
+    for path in paths:
+        if read_meta(path).class_names != names:
+            raise ConfigError(f"{path}: its classes are not those of {reference}; {what} networks of one task together")
+    return names
 
 
 def file_sha256(path: Path) -> str:

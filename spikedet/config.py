@@ -29,6 +29,10 @@ def _check(ok: bool, name: str, expected: str, value: Any) -> None:
         raise ConfigError(f"--{name.replace('_', '-')} must be {expected}, got {value!r}")
 
 
+LIMITS = {"image_size": (1, 8192), "T": (1, 32767), "delay": (0, 1000), "seed": (0, 2**63)}
+"""Least and most; a checkpoint beyond them is damaged rather than ambitious. Spikes are counted in 16 bits."""
+
+
 class Checked:
     """Range checks shared by the stage configurations, by field name."""
 
@@ -45,6 +49,8 @@ class Checked:
                 _check(value in get_args(_CHOICES[name]), name, f"one of {get_args(_CHOICES[name])}", value)
             elif name == "image_size":
                 _check(value >= 32 and value % 32 == 0, name, "a multiple of 32", value)
+            if name in LIMITS and value is not None:
+                _check(value <= LIMITS[name][1], name, f"at most {LIMITS[name][1]}", value)
 
 
 _POSITIVE = frozenset(

@@ -34,8 +34,7 @@ def convert(config: ConvertConfig) -> list[Path]:
     if config.dry_run:
         dry_run(config)
         return []
-    baseline = config.method == "channel-norm"
-    if baseline and (config.finetune or config.calibrate or config.joint):
+    if config.method == "channel-norm" and (config.finetune or config.calibrate or config.joint):
         raise ConfigError(
             "--method channel-norm is the baseline without Stage I and II: drop --finetune, --calibrate and --joint"
         )
@@ -57,8 +56,30 @@ def convert(config: ConvertConfig) -> list[Path]:
         )
         source = finetune(stage1)
         written.append(source)
+    written.append(copied := _copied(config, source, out / "copied.safetensors"))
+    if config.calibrate:
+        stage2 = CalibrateConfig(
+            checkpoint=str(copied),
+            images=config.images,
+            epochs=config.epochs,
+            **shared,
+        )
+        written.extend(calibrate(stage2))
+    if config.joint:
+        last = JointConfig(
+            checkpoint=str(written[-1]),
+            epochs=config.joint_epochs,
+            **shared,
+        )
+        written.append(joint(last))
+    return written
+
+
+def _copied(config: ConvertConfig, source: Path, path: Path) -> Path:
+    """The network with copied weights, written to ``path``; with ``resume`` it stays where it is there already."""
     model, meta = load_ann(source)
     T = _time_steps(config, meta.T)
+    baseline = config.method == "channel-norm"
     if (meta.stage == "ann" or baseline) and config.theta_images:
         data, split = meta.training_data(config.data, config.split)
         dataset = load_dataset(data, split, class_names=meta.class_names, skip_bad=config.skip_bad)
@@ -82,29 +103,13 @@ def convert(config: ConvertConfig) -> list[Path]:
         notes={},
         seed=config.seed,
     )
-    copied = save_spiking(out / "copied.safetensors", network, meta)
-    written.append(copied)
+    save_spiking(path, network, meta, keep=config.resume)
     print(
-        f"{copied}: {sum(1 for _ in network.spiking())} spiking layers, neuron {network.neuron}, delay {config.delay}, "
+        f"{path}: {sum(1 for _ in network.spiking())} spiking layers, neuron {network.neuron}, delay {config.delay}, "
         f"T = {T}, latency L = {network.latency(T)} steps",
         flush=True,
     )
-    if config.calibrate:
-        stage2 = CalibrateConfig(
-            checkpoint=str(copied),
-            images=config.images,
-            epochs=config.epochs,
-            **shared,
-        )
-        written.extend(calibrate(stage2))
-    if config.joint:
-        last = JointConfig(
-            checkpoint=str(written[-1]),
-            epochs=config.joint_epochs,
-            **shared,
-        )
-        written.append(joint(last))
-    return written
+    return path
 
 
 def dry_run(config: ConvertConfig) -> None:

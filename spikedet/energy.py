@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from spikedet.checkpoint import file_sha256, read_meta
+from spikedet.checkpoint import file_sha256, read_meta, require_same_classes
 from spikedet.config import EnergyConfig, parse_time_steps
 from spikedet.conversion import to_spiking
 from spikedet.data import DetectionDataset, load_dataset
@@ -27,7 +27,6 @@ from spikedet.evaluation.energy_rows import Measured, energy_rows
 from spikedet.evaluation.energy_tables import WITH_MEMORY, WITHOUT_MEMORY, energy_markdown, energy_table
 from spikedet.evaluation.synaptic_operations import OperationCounter, layer_synapses
 from spikedet.files import write_json, write_text
-from spikedet.lineage import require_same_classes
 from spikedet.models import load_ann
 from spikedet.networks import SnnNetwork, load_network
 from spikedet.progress import track

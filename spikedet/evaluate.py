@@ -13,7 +13,7 @@ from typing import Any, get_args
 
 from torch import Tensor
 
-from spikedet.checkpoint import CheckpointMeta, file_sha256, read_meta
+from spikedet.checkpoint import CheckpointMeta, file_sha256, read_meta, require_same_classes
 from spikedet.config import EvaluateConfig, Stage, parse_time_steps
 from spikedet.data import DetectionDataset, load_dataset
 from spikedet.detections import Detections
@@ -25,7 +25,7 @@ from spikedet.evaluation.archive import Predicted, archive_key, load_predicted, 
 from spikedet.evaluation.bootstrap import Resampled
 from spikedet.evaluation.predict import predict_dataset
 from spikedet.files import write_text
-from spikedet.lineage import lineage, require_same_classes, variants, with_parents
+from spikedet.lineage import lineage, variants, with_parents
 from spikedet.models import has_max_pools
 from spikedet.networks import ANN_STEP, Network
 from spikedet.progress import track

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from spikedet.checkpoint import CheckpointMeta, file_sha256, read_meta
+from spikedet.checkpoint import CheckpointMeta, file_sha256, read_meta, require_same_classes
 from spikedet.config import SPIKING_STAGES, ExplainConfig, parse_time_steps
 from spikedet.conversion import load_spiking, to_spiking
 from spikedet.data import DetectionDataset, load_dataset
@@ -28,7 +28,7 @@ from spikedet.layer_errors.observe import Family, LayerObserver, ann_means, snn_
 from spikedet.layer_errors.ranking import rank_layers
 from spikedet.layer_errors.records import ANN, CLIP_ANN, QC, SNN, ApPoint, Explanation, LayerErrors, Ranking
 from spikedet.layer_errors.text import explanation_markdown
-from spikedet.lineage import require_same_classes, with_parents
+from spikedet.lineage import with_parents
 from spikedet.models import load_ann
 from spikedet.progress import track
 from spikedet.snn import Backend, SpikingNetwork, make_backend

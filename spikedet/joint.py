@@ -12,14 +12,14 @@ import torch
 from spikedet.calibration.finished import calibration_key, is_result
 from spikedet.calibration.joint import JointCalibration, Progress, Teacher
 from spikedet.calibration.pictures import Pictures
-from spikedet.checkpoint import file_sha256, read_meta
+from spikedet.checkpoint import file_sha256, read_meta, require_same_classes
 from spikedet.config import JointConfig
 from spikedet.conversion import load_spiking, save_spiking
 from spikedet.data import load_dataset
 from spikedet.distributed import barrier, first_says, is_first
 from spikedet.environment import pick_device, seed_everything
 from spikedet.errors import CheckpointError, ConfigError
-from spikedet.lineage import require_same_classes, with_parents
+from spikedet.lineage import with_parents
 from spikedet.models import load_ann
 from spikedet.training.distillation import teacher_answers
 from spikedet.training.state import load_state, save_state

@@ -9,7 +9,6 @@ from pathlib import Path
 from spikedet.checkpoint import CheckpointMeta, file_sha256, read_meta
 from spikedet.config import SimulationConfig
 from spikedet.conversion import to_spiking
-from spikedet.errors import ConfigError
 from spikedet.models import load_ann
 from spikedet.networks import AnnNetwork, Network, SnnNetwork, load_network
 
@@ -40,15 +39,6 @@ def lineage(digest: str, parents: Mapping[str, str | None]) -> set[str]:
         found.add(current)
         current = parents.get(current)
     return found
-
-
-def require_same_classes(paths: Sequence[Path], reference: Path, what: str) -> tuple[str, ...]:
-    """The class names of the reference; a ConfigError naming the first of the checkpoints that has others."""
-    names = read_meta(reference).class_names
-    for path in paths:
-        if read_meta(path).class_names != names:
-            raise ConfigError(f"{path}: its classes are not those of {reference}; {what} networks of one task together")
-    return names
 
 
 def variants(path: Path, how: SimulationConfig) -> list[tuple[str, Network]]:

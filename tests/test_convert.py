@@ -56,6 +56,43 @@ def test_joint_calibration_comes_last(tmp_path: Path, calibrated: bool, start: s
     assert (meta.stage, parent_stage(written[-1]), meta.config["joint"]["epochs"]) == ("joint", start, 1)
 
 
+def test_resuming_goes_on_where_the_calibration_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The network it calibrates is written first; anew, it would not be the one whose layers are done."""
+    asked = {"calibrate": True, "joint": True, "joint_epochs": 1}
+    whole = convert.convert(config(tmp_path / "whole", "qc", **asked))
+    done: list[str] = []
+    calibrated = stage2.fine_calibrate_
+
+    def stopped(observer: Any, node: Any, *others: Any) -> Any:
+        if len(done) == 3:
+            raise KeyboardInterrupt
+        done.append(node.name)
+        return calibrated(observer, node, *others)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(stage2, "fine_calibrate_", stopped)
+        convert.convert(config(tmp_path / "cut", "qc", **asked))
+    copied = file_sha256(tmp_path / "cut" / "copied.safetensors")
+    again: list[str] = []
+    monkeypatch.setattr(
+        stage2, "fine_calibrate_", lambda o, node, *others: [again.append(node.name), calibrated(o, node, *others)][1]
+    )
+    written = convert.convert(config(tmp_path / "cut", "qc", resume=True, **asked))
+    assert done and again and not set(done) & set(again)
+    assert file_sha256(tmp_path / "cut" / "copied.safetensors") == copied
+    for path, other in zip(written, whole, strict=True):
+        assert same(load_checkpoint(path)[0], load_checkpoint(other)[0])
+    before = [file_sha256(path) for path in written]
+    convert.convert(config(tmp_path / "cut", "qc", resume=True, **asked))
+    assert [file_sha256(path) for path in written] == before
+
+
+def test_resuming_with_another_T_converts_anew(tmp_path: Path) -> None:
+    convert.convert(config(tmp_path, "qc"))
+    (copied,) = convert.convert(config(tmp_path, "qc", T=5, resume=True))
+    assert read_meta(copied).T == 5
+
+
 def test_the_network_is_the_conversion_of_the_checkpoint(tmp_path: Path) -> None:
     (copied,) = convert.convert(config(tmp_path, "qc", T=None))
     model, _ = load_ann(chain()["qc"])

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from tiny_detector import chain, write_ann
 
-from spikedet.checkpoint import load_checkpoint, save_checkpoint
+from spikedet.checkpoint import load_checkpoint, require_same_classes, save_checkpoint
 from spikedet.config import ConvertConfig, SimulationConfig
 from spikedet.convert import convert
 from spikedet.errors import ConfigError
-from spikedet.lineage import lineage, require_same_classes, variants, with_parents
+from spikedet.lineage import lineage, variants, with_parents
 
 STAGES = ("ann", "qc", "copied", "coarse", "fine")
 

@@ -11,9 +11,9 @@ from spikedet.models import build_detector
 from spikedet.snn import SpikingNetwork
 
 
-def save_spiking(path: Path, network: SpikingNetwork, meta: CheckpointMeta) -> Path:
-    """Write a converted network."""
-    return save_checkpoint(path, network.tensors(), meta)
+def save_spiking(path: Path, network: SpikingNetwork, meta: CheckpointMeta, *, keep: bool = False) -> Path:
+    """Write a converted network; ``keep`` as in ``save_checkpoint``."""
+    return save_checkpoint(path, network.tensors(), meta, keep=keep)
 
 
 def load_spiking(path: Path) -> tuple[SpikingNetwork, CheckpointMeta]:

@@ -37,6 +37,8 @@ def load_ann(path: Path) -> tuple[ClipDetector, CheckpointMeta]:
 def import_ultralytics(path: Path, out: Path) -> Path:
     """Write an ultralytics ``.pt`` detector with ReLU or LeakyReLU as a source ANN that clips nothing yet.
 
+    A file that holds it already stays as it is.
+
     Raises:
         CheckpointError: the file cannot be used, or holds a layer that we do not know.
         ConfigError: its activation or one of its modules cannot spike.
@@ -56,7 +58,7 @@ def import_ultralytics(path: Path, out: Path) -> Path:
         image_size=found.image_size,
         notes={"imported": path.name},
     )
-    return save_checkpoint(out, model.state_dict(), meta)
+    return save_checkpoint(out, model.state_dict(), meta, keep=True)
 
 
 def start_from_(model: ClipDetector, path: Path) -> int:

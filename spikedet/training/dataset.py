@@ -80,6 +80,13 @@ class AugmentedDataset(YOLODataset):
             self._remember(i, image, (height, width))
         return image, (height, width), image.shape[:2]
 
+    def forget(self) -> None:
+        """Empty the mosaic's buffer, so that every epoch begins alike; pictures that are all kept stay."""
+        if self.cache != "ram":
+            for i in self.buffer:
+                self.ims[i] = self.im_hw0[i] = self.im_hw[i] = None
+            self.buffer.clear()
+
     def _remember(self, i: int, image: Any, image_hw: tuple[int, int]) -> None:
         self.ims[i], self.im_hw0[i], self.im_hw[i] = image, image_hw, image.shape[:2]
         if self.cache == "ram":

@@ -58,6 +58,7 @@ class TrainingLoop(DetectionTrainer):
         image_size: side of the square input.
         save: receives the best network.
         name: of the stage; its files in the output folder begin with it, so that stages may share a folder.
+        made_for: what makes this training the one that a state belongs to, as JSON.
     """
 
     best_fitness: float | None
@@ -74,8 +75,10 @@ class TrainingLoop(DetectionTrainer):
         image_size: int,
         save: Save,
         name: str,
+        made_for: dict[str, Any] | None = None,
     ) -> None:
         self.config, self.sources, self.save_best = config, {"train": train, "val": held_out}, save
+        self.made_for = made_for or {}
         self.out, self.state, self.judged = Path(config.out), state_path(config, name), False
         device = pick_device(config.device)
         threads = torch.get_num_threads()
@@ -98,7 +101,8 @@ class TrainingLoop(DetectionTrainer):
         self.model = model.to(memory_format=torch.channels_last)  # a sixth faster on a CPU
         self.model.autocast = config.precision == "bf16"
         self.metrics = {}
-        self.batch_size = self.args.batch = _batch(config, len(train))
+        # One step of the optimizer for each batch, also where there are fewer pictures than a batch takes.
+        self.batch_size = self.args.batch = self.args.nbs = _batch(config, len(train))
         seed_everything(config.seed)
         self.writer = SummaryWriter(str(self.out / "tensorboard" / name)) if is_first() else None
         self.started = time.monotonic()
@@ -196,6 +200,8 @@ class TrainingLoop(DetectionTrainer):
             "best_fitness": self.best_fitness,
             "updates": self.ema.updates,
             "stopper": [self.stopper.best_fitness, self.stopper.best_epoch],
+            "stopped_at_patience": self.config.patience if self.stop and self.epoch + 1 < self.epochs else 0,
+            "made_for": self.made_for,
             "held_out": {k: v for k, v in self.metrics.items() if k.startswith("held_out/")},
         }
         modules = {"model": unwrap_model(self.model).state_dict(), "ema": averaged.state_dict()}
@@ -204,9 +210,13 @@ class TrainingLoop(DetectionTrainer):
 
     def resume_training(self, ckpt: Any) -> None:
         """Go on after the last finished epoch, if asked to and if there is one."""
-        if not self.config.resume or not self.state.exists():
+        if not self.config.resume:
             return
-        modules, optimizer, facts = load_progress(self.state)
+        if not self.state.exists():
+            if is_first():
+                forget_epochs(self.csv, 0)
+            return
+        modules, optimizer, facts = load_progress(self.state, self.made_for)
         try:
             unwrap_model(self.model).load_state_dict(modules["model"])
             self.ema = ModelEMA(self.model)
@@ -265,15 +275,20 @@ def seed_epoch(loader: Any, seed: int, epoch: int) -> None:
     seed_everything(own_seed)
     loader.generator.manual_seed(own_seed)
     if loader.num_workers == 0:
+        loader.dataset.forget()
         loader.reset()  # the sampler may be in the middle of a permutation
 
 
 def forget_epochs(log: Path, done: int) -> None:
     """Drop the lines of a log that come after ``done`` epochs: their state was not saved."""
     if log.exists():
-        head, *lines = log.read_text(encoding="utf-8").splitlines()
-        kept = [line for line in lines if int(line.split(",")[0]) <= done]
-        write_text(log, "\n".join([head, *kept]) + "\n")
+        head, *lines = [*log.read_text(encoding="utf-8", errors="replace").splitlines(), ""]
+        numbered = [(line, line.partition(",")[0]) for line in lines]
+        kept = [line for line, number in numbered if number.isdecimal() and int(number) <= done]
+        if kept:
+            write_text(log, "\n".join([head, *kept]) + "\n")
+        else:
+            log.unlink()
 
 
 def state_path(config: LoopConfig, name: str) -> Path:
@@ -286,25 +301,41 @@ def log_path(config: LoopConfig, name: str) -> Path:
     return Path(config.out) / f"{name}-log.csv"
 
 
-def finished(config: LoopConfig, name: str) -> bool:
-    """True if a resumed run has nothing left to do."""
+def finished(config: LoopConfig, name: str, made_for: dict[str, Any]) -> bool:
+    """True if a resumed run has nothing left to do. Raises CheckpointError as ``load_progress``."""
     state = state_path(config, name)
-    return config.resume and state.exists() and load_progress(state)[2]["epoch"] + 1 >= config.epochs
+    if not config.resume or not state.exists():
+        return False
+    facts = load_progress(state, made_for)[2]
+    return facts["epoch"] + 1 >= config.epochs or 0 < config.patience == facts.get("stopped_at_patience")
 
 
-def load_progress(path: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any], dict[str, Any]]:
-    """``load_state`` with the facts of this loop. Raises CheckpointError where they are not whole."""
+def load_progress(
+    path: Path, made_for: dict[str, Any]
+) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any], dict[str, Any]]:
+    """``load_state`` with the facts of this loop.
+
+    Raises:
+        CheckpointError: they are not whole, or of a training that was made for something else.
+    """
     modules, optimizer, facts = load_state(path)
     try:
+        before = dict(facts.get("made_for", {}))  # states of earlier versions do not say
         first, second = facts["stopper"]
         numbers = [first, second, facts["epoch"], facts["updates"], facts["best_fitness"] or 0.0]
         whole = all(isinstance(number, (int, float)) for number in numbers) and type(facts["epoch"]) is int
-    except (TypeError, KeyError, ValueError):
+    except (TypeError, KeyError, ValueError, AttributeError):
         whole = False
     if not whole:
         raise CheckpointError(
             f"{path}: no training state to resume from (its facts are damaged); train without --resume"
         )
+    for name, value in made_for.items():
+        if before.get(name, value) != value:
+            raise CheckpointError(
+                f"{path}: the state of another training ({name}: {before[name]!r} then, {value!r} now); train without "
+                "--resume, or with another --out"
+            )
     return modules, optimizer, facts
 
 

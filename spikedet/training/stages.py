@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 from pathlib import Path
+from typing import Any
 
-from spikedet.checkpoint import CheckpointMeta, save_checkpoint
+from spikedet.checkpoint import CheckpointMeta, file_sha256, require_same_classes, save_checkpoint
 from spikedet.config import FinetuneConfig, LoopConfig, TrainConfig
 from spikedet.data import DetectionDataset, load_dataset
 from spikedet.data.sources import is_synthetic
 from spikedet.distributed import barrier, first_says, is_first
 from spikedet.environment import seed_everything
-from spikedet.errors import ConfigError
 from spikedet.models import (
     ClipDetector,
     ExtraLoss,
@@ -30,6 +32,12 @@ from spikedet.training.loop import TrainingLoop, finished, log_path
 from spikedet.training.sparsity import FiringPenalty
 from spikedet.training.spiking_forward import SpikingForward
 from spikedet.visualization import plot_training
+
+_MAY_CHANGE = frozenset(
+    {"checkpoint", "teacher", "weights", "data", "split", "strict", "skip_bad", "device", "workers", "resume", "out"}
+    | {"epochs", "close_mosaic", "patience", "validate_every"}
+)
+"""Settings that a training which goes on may change; files and pictures count by what is in them."""
 
 
 def train(config: TrainConfig) -> Path:
@@ -78,7 +86,9 @@ def finetune(config: FinetuneConfig) -> Path:
     qc = as_qc(model, config.T, config.noise)
     extra_losses: dict[str, ExtraLoss] = {}
     if config.distill:
-        extra_losses["distill_loss"] = Distillation(_teacher(Path(config.teacher or source), meta), config.distill)
+        teacher = Path(config.teacher or source)
+        require_same_classes([teacher], source, "let one teach another:")
+        extra_losses["distill_loss"] = Distillation(load_ann(teacher)[0], config.distill)
     if config.sparsity:
         extra_losses["sparsity_loss"] = FiringPenalty(qc, config.sparsity, meta.image_size)
     qc.extra_losses = extra_losses
@@ -97,16 +107,9 @@ def _average_pools(model: ClipDetector, meta: CheckpointMeta) -> tuple[ClipDetec
     return made.eval(), dataclasses.replace(meta, architecture=architecture)
 
 
-def _teacher(path: Path, student: CheckpointMeta) -> ClipDetector:
-    model, meta = load_ann(path)
-    if meta.class_names != student.class_names:
-        raise ConfigError(f"{path}: a teacher must know the student's classes, {', '.join(student.class_names)}")
-    return model
-
-
 def _run(model: ClipDetector, dataset: DetectionDataset, config: LoopConfig, meta: CheckpointMeta) -> Path:
-    path = Path(config.out) / f"{meta.stage}.safetensors"
-    if first_says(finished(config, meta.stage) and path.exists()):
+    path, identity = Path(config.out) / f"{meta.stage}.safetensors", made_for(config, meta, dataset)
+    if first_says(finished(config, meta.stage, identity) and path.exists()):
         print(f"{path}: already trained to epoch {config.epochs}", flush=True)
         return path
     rest, held_out = dataset.hold_out(config.held_out, config.seed)
@@ -116,11 +119,20 @@ def _run(model: ClipDetector, dataset: DetectionDataset, config: LoopConfig, met
         clip = as_clip(network)
         save_checkpoint(path, clip.state_dict(), dataclasses.replace(meta, notes={"held_out": measures}))
 
-    TrainingLoop(model, rest, held_out, config, meta.image_size, save, meta.stage).run()
+    TrainingLoop(model, rest, held_out, config, meta.image_size, save, meta.stage, identity).run()
     if is_first():
         plot_training(log_path(config, meta.stage), path.with_name(f"{meta.stage}-training.png"))
     barrier()
     return path
+
+
+def made_for(config: LoopConfig, meta: CheckpointMeta, dataset: DetectionDataset) -> dict[str, Any]:
+    """What a state must have been trained for to be gone on from: network, pictures, settings; not for how long."""
+    settings = {name: value for name, value in dataclasses.asdict(config).items() if name not in _MAY_CHANGE}
+    files = {name: getattr(config, name, "") for name in ("checkpoint", "teacher", "weights")}
+    digests = {f"sha256 of the {name}": file_sha256(Path(path)) for name, path in files.items() if path}
+    pictures = hashlib.sha256(json.dumps(dataset.picture_facts()).encode()).hexdigest()
+    return {**settings, "classes": list(meta.class_names), "sha256 of the list of pictures": pictures, **digests}
 
 
 def _absolute(data: str) -> str:

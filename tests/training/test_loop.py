@@ -314,6 +314,65 @@ def test_a_state_of_another_network_is_refused(tmp_path: Path) -> None:
         train(config(tmp_path, epochs=2, resume=True))
 
 
+def test_a_state_made_for_something_else_is_refused(tmp_path: Path) -> None:
+    """Or the network of other settings, or of other pictures, would pass for the one that was asked for."""
+    train(config(tmp_path, epochs=1))
+    with pytest.raises(CheckpointError, match=r"the state of another training \(mosaic: 1\.0 then, 0\.5 now\)"):
+        train(config(tmp_path, epochs=2, mosaic=0.5, resume=True))
+    with pytest.raises(CheckpointError, match=r"another training \(sha256 of the list of pictures: "):
+        train(config(tmp_path, epochs=2, split="train+val", resume=True))
+
+
+def test_a_state_that_does_not_say_what_it_was_made_for_is_taken(tmp_path: Path) -> None:
+    train(config(tmp_path, epochs=1))
+    state = tmp_path / "out" / "ann-state.safetensors"
+    modules, optimizer, facts = load_state(state)
+    del facts["made_for"], facts["stopped_at_patience"]
+    save_state(state, modules, optimizer, facts)
+    train(config(tmp_path, epochs=2, resume=True))
+    assert epochs_logged(tmp_path / "out") == [1, 2]
+
+
+def test_a_run_that_patience_ended_is_finished_until_there_is_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def worse(self: TrainingLoop) -> tuple[dict[str, float], float]:
+        self.judged = True
+        return {"held_out/AP": 1.0}, 50.0 - self.epoch
+
+    monkeypatch.setattr(TrainingLoop, "validate", worse)
+    train(config(tmp_path, epochs=6, patience=2))
+    done = epochs_run(monkeypatch)
+    train(config(tmp_path, epochs=6, patience=2, resume=True))
+    assert done == []
+    train(config(tmp_path, epochs=6, patience=4, resume=True))
+    assert done[0] == 4
+
+
+def test_without_room_for_all_pictures_too_a_run_ends_as_if_nothing_had_happened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spikedet.training.dataset.KEPT_BYTES", 0)
+    test_an_interrupted_run_ends_as_if_nothing_had_happened(tmp_path, 1)
+
+
+@pytest.mark.parametrize("content", ["", "\n\n", "epoch,time\n", "epoch,time\n1,2.5\n\nrubbish\n"])
+def test_a_log_without_a_state_is_begun_anew(tmp_path: Path, content: str) -> None:
+    log = tmp_path / "out" / "ann-log.csv"
+    log.parent.mkdir()
+    log.write_text(content, encoding="utf-8")
+    train(config(tmp_path, epochs=1, resume=True))
+    assert epochs_logged(tmp_path / "out") == [1]
+
+
+def test_every_batch_is_a_step_also_where_it_is_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = []
+    step = TrainingLoop.optimizer_step
+    monkeypatch.setattr(TrainingLoop, "optimizer_step", lambda self: [steps.append(self.epoch), step(self)])
+    train(config(tmp_path, epochs=3, batch=16))  # of 6 pictures
+    assert steps == [0, 1, 2]
+
+
 def test_resuming_a_finished_run_changes_nothing(tmp_path: Path) -> None:
     train(config(tmp_path, epochs=1))
     before = load_checkpoint(tmp_path / "out" / "ann.safetensors")[0]

@@ -47,6 +47,7 @@ class Recorded:
     size: int
     save: Save
     name: str
+    made_for: dict[str, Any]
     made: ClassVar[list[Recorded]] = []
 
     def __post_init__(self) -> None:
