@@ -326,8 +326,8 @@ class ConvertConfig(Checked):
         T: time steps; for a QC-ANN its own T unless given.
         method: "two-stage", or "channel-norm", the Spiking-YOLO baseline: thresholds are each channel's largest
             activation on theta_images pictures, membranes start at zero.
-        neuron: "if" (the paper's) or "signed" (may take back a spike; lowest latency); LeakyReLU layers always get
-            "asymmetric" ones.
+        neuron: "if" (the paper's) or "signed" (may take back a spike; lowest latency); with "if" LeakyReLU layers get
+            "asymmetric" ones, "signed" does not convert them.
         delay: firing delay of every layer, in steps.
         max_pool: what a maximum over spikes is: "count" (the growth of the largest spike count, exact in rates),
             "gate" (the leader's spikes) or "or".

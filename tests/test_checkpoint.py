@@ -13,10 +13,19 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save_file
+from tiny_detector import chain
 from torch import Tensor
 
-from spikedet.checkpoint import FORMAT, CheckpointMeta, file_sha256, load_checkpoint, read_meta, save_checkpoint
-from spikedet.errors import CheckpointError, SpikedetError
+from spikedet.checkpoint import (
+    FORMAT,
+    CheckpointMeta,
+    file_sha256,
+    load_checkpoint,
+    read_meta,
+    require_same_classes,
+    save_checkpoint,
+)
+from spikedet.errors import CheckpointError, ConfigError, SpikedetError
 
 META = CheckpointMeta(
     stage="fine",
@@ -230,6 +239,29 @@ def test_converted_networks_are_spiking(stage: Any, spiking: bool) -> None:
     assert dataclasses.replace(META, stage=stage).spiking is spiking
 
 
+def test_a_network_that_is_there_already_may_stay(tmp_path: Path) -> None:
+    tensors, meta = load_checkpoint(chain()["copied"])
+    path = save_checkpoint(tmp_path / "a.safetensors", tensors, meta)
+    before = file_sha256(path)
+    later = dataclasses.replace(meta, config={}, versions={"git": "later"}, notes={"seconds": 3})
+    save_checkpoint(path, tensors, later, keep=True)
+    assert file_sha256(path) == before
+    name = next(iter(tensors))
+    for changed in ((tensors | {name: tensors[name] + 1}, later), (tensors, dataclasses.replace(meta, delay=1))):
+        save_checkpoint(path, *changed, keep=True)
+        assert file_sha256(path) != before
+    path.write_bytes(b"damaged")
+    save_checkpoint(path, tensors, meta, keep=True)
+    assert file_sha256(path) == before
+
+
+def test_metadata_that_could_not_be_read_back_are_not_saved(tmp_path: Path) -> None:
+    tensors, meta = load_checkpoint(chain()["copied"])
+    with pytest.raises(CheckpointError, match="not saved: T must be a whole number from 1 to 32767, got 40000"):
+        save_checkpoint(tmp_path / "a.safetensors", tensors, dataclasses.replace(meta, T=40000))
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_child_names_its_parent(tmp_path: Path) -> None:
     path = save_checkpoint(tmp_path / "qc.safetensors", tensors(), dataclasses.replace(META, stage="qc"))
     child = read_meta(path).child(path, stage="copied", T=4)
@@ -241,3 +273,13 @@ def test_a_child_names_its_parent(tmp_path: Path) -> None:
 
 def test_versions_are_recorded() -> None:
     assert {"python", "torch", "ultralytics", "spikedet", "git"} <= META.versions.keys()
+
+
+def test_networks_of_other_classes_are_named(tmp_path: Path) -> None:
+    tensors, meta = load_checkpoint(chain()["ann"])
+    other = save_checkpoint(
+        tmp_path / "other.safetensors", tensors, dataclasses.replace(meta, class_names=tuple("abcd"))
+    )
+    assert require_same_classes([chain()["fine"]], chain()["ann"], "draw") == meta.class_names
+    with pytest.raises(ConfigError, match=r"other.safetensors: its classes are not those of .*; draw networks of one"):
+        require_same_classes([chain()["fine"], other], chain()["ann"], "draw")

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shutil
 from pathlib import Path
 
 import pytest
 from tiny_detector import chain, write_ann
 
-from spikedet.checkpoint import load_checkpoint, require_same_classes, save_checkpoint
 from spikedet.config import ConvertConfig, SimulationConfig
 from spikedet.convert import convert
-from spikedet.errors import ConfigError
 from spikedet.lineage import lineage, variants, with_parents
 
 STAGES = ("ann", "qc", "copied", "coarse", "fine")
@@ -66,13 +63,3 @@ def test_a_qc_checkpoint_is_two_networks() -> None:
         "qc": [("ann", "ann"), ("qc", "qc")],
         **{stage: [(stage, stage)] for stage in ("copied", "coarse", "fine")},
     }
-
-
-def test_networks_of_other_classes_are_named(tmp_path: Path) -> None:
-    tensors, meta = load_checkpoint(chain()["ann"])
-    other = save_checkpoint(
-        tmp_path / "other.safetensors", tensors, dataclasses.replace(meta, class_names=tuple("abcd"))
-    )
-    assert require_same_classes([chain()["fine"]], chain()["ann"], "draw") == meta.class_names
-    with pytest.raises(ConfigError, match=r"other.safetensors: its classes are not those of .*; draw networks of one"):
-        require_same_classes([chain()["fine"], other], chain()["ann"], "draw")

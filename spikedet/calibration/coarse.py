@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from spikedet.calibration.observer import Indices, Observer
+from spikedet.calibration.observer import Indices, Observer, windows
 from spikedet.distributed import sum_
 from spikedet.snn import Node, Readout, SpikingConv
 
@@ -77,7 +77,7 @@ def channel_errors(observer: Observer, node: Node, batches: Sequence[Indices], e
     count = torch.zeros((), dtype=torch.float64)
     for indices in batches:
         target = observer.target(node, indices)
-        found = answers(observer, node, indices, halved=early > 0)
+        found = answers(observer, node, indices, early)
         errors = [target - rate for rate in found]
         parts = [errors[0], *(error.square() for error in errors)]
         sums[: len(parts)] += torch.stack([part.sum((0, 2, 3), dtype=torch.float64) for part in parts])
@@ -88,16 +88,15 @@ def channel_errors(observer: Observer, node: Node, batches: Sequence[Indices], e
     return ChannelErrors(mean, square, square + early * early_square)
 
 
-def answers(observer: Observer, node: Node, indices: Indices, *, halved: bool = False) -> list[Tensor]:
+def answers(observer: Observer, node: Node, indices: Indices, early: float = 0.0) -> list[Tensor]:
     """What a layer says now: its mean spikes, or a read-out's mean potential, ``[b, C, H, W]``.
 
-    ``halved`` adds the mean of its spikes in the first half of the window, where there is one.
+    ``early`` adds the mean of its spikes in the first half of the window, where that counts, see ``windows``.
     """
     module = node.module
     if isinstance(module, SpikingConv):
-        spikes, half = observer.simulate(node, module, indices), observer.T // 2
-        windows = [observer.T, half] if halved and half else [observer.T]
-        return [observer.rate(module, spikes[:steps]) for steps in windows]
+        spikes = observer.simulate(node, module, indices)
+        return [observer.rate(module, spikes[:steps]) for steps in windows(module, observer.T, early)]
     assert isinstance(module, Readout)
     logits: Tensor = module(observer.train(node.inputs[0], indices).mean(0))
     return [logits]

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from spikedet.calibration.observer import Observer
+from spikedet.calibration.observer import Observer, windows
 from spikedet.config import CalibrateConfig, Precision
 from spikedet.distributed import held_here, sum_, sum_gradients_
 from spikedet.snn import Node, SpikingConv
@@ -88,8 +88,7 @@ def layer_rates(
 ) -> list[Tensor]:
     """Rate (or logits) of a cropped input, differentiable in the layer's weight, bias and u[0].
 
-    With ``config.early``, the rate in the first half of the window too, unless firing is delayed (the half would then
-    end before inputs do that it has to see).
+    With ``config.early``, the rate in the first half of the window too, see ``windows``.
 
     Args:
         module: the layer being trained.
@@ -116,15 +115,9 @@ def layer_rates(
             lower=module.lower,
             delay=module.delay,
         )
-        for steps in windows(module, T, config)
+        for steps in windows(module, T, config.early)
     ]
     return [mean * broadcast(module.theta) for mean in means]
-
-
-def windows(module: SpikingConv | Readout, T: int, config: CalibrateConfig) -> list[int]:
-    """The numbers of steps after which a layer's rate is judged."""
-    halved = isinstance(module, SpikingConv) and config.early > 0 and not module.delay and T > 1
-    return [T, T // 2] if halved else [T]
 
 
 def squared_error(rates: list[Tensor], targets: Tensor, config: CalibrateConfig) -> Tensor:
@@ -167,7 +160,8 @@ def fine_calibrate_(
         config: see ``CalibrateConfig``.
 
     Returns:
-        Held-out mean squared error before and after, and the number of epochs run.
+        Held-out cost before and after (mean squared error, and what ``early`` and ``sparsity`` add), and the number of
+        epochs run.
     """
     module = node.module
     assert isinstance(module, (SpikingConv, Readout))
@@ -284,7 +278,7 @@ def _held_out_error(observer: Observer, node: Node, held_out: list[int], config:
         if observer.channels is not None and isinstance(module, SpikingConv) and source in observer.channels:
             bits = F.pad(observer.bits(source, held, window.inputs), (0, 0, *window.padding))
             spikes = _spikes_of_bits(observer, module, observer.channels[source], bits, window.crop)
-            rates = [observer.rate(module, spikes[:steps]) for steps in windows(module, observer.T, config)]
+            rates = [observer.rate(module, spikes[:steps]) for steps in windows(module, observer.T, config.early)]
         else:
             x = F.pad(observer.train(source, held, window.inputs), window.padding)
             rates = layer_rates(module, x, observer.T, config, "fp32", window.crop)

@@ -140,7 +140,7 @@ class JointCalibration:
     ) -> None:
         self.network, self.teacher, self.config = network, teacher, config
         self.pictures, self.held_out = pictures, held_out
-        self.device = network.strides.device
+        self.device = next(network.parameters()).device
         groups = [
             group
             for node in network.nodes

@@ -235,3 +235,12 @@ def peak_bytes(network: SpikingNetwork, shapes: Mapping[str, tuple[int, ...]], p
                 pending[source].discard(node.name)
                 held -= 0 if pending[source] else size[source]
     return peak
+
+
+def windows(module: SpikingConv | Readout, T: int, early: float) -> list[int]:
+    """The numbers of steps after which a layer's rate is judged: T, and with ``early`` half of it.
+
+    A delayed layer has no half: it would end before inputs do that it has to see.
+    """
+    halved = isinstance(module, SpikingConv) and early > 0 and not module.delay and T > 1
+    return [T, T // 2] if halved else [T]

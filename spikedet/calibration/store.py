@@ -6,6 +6,7 @@ folder on disk. Entries are dropped when their last reader is done, so that cost
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,12 +31,17 @@ class ByteStore:
         self._disk = tempfile.TemporaryDirectory(prefix="spikedet-calibration-", dir=folder)
 
     def create(self, name: str, shape: Sequence[int]) -> Bytes:
-        """A new writable array, pictures first; on disk if memory would exceed the budget."""
+        """A new writable array, pictures first; on disk if memory would exceed the budget.
+
+        Raises:
+            OSError: the disk has no room for it.
+        """
         if self.memory_bytes + int(np.prod(shape)) <= self._budget:
             array: Bytes = np.zeros(shape, np.uint8)
         else:
             path = Path(self._disk.name) / f"{name}.bin"
-            array = np.memmap(path, np.uint8, "w+", shape=tuple(shape))
+            _reserve(path, int(np.prod(shape)))
+            array = np.memmap(path, np.uint8, "r+", shape=tuple(shape))
         self._arrays[name] = array
         return array
 
@@ -66,3 +72,12 @@ class ByteStore:
         """Remove everything."""
         self._arrays.clear()
         self._disk.cleanup()
+
+
+def _reserve(path: Path, size: int) -> None:
+    """A file of zeros whose room is taken now: on a full disk, a page that is written later would be a signal."""
+    with open(path, "wb") as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, size)
+        else:
+            file.truncate(size)

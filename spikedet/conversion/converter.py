@@ -20,7 +20,8 @@ def to_spiking(
     Args:
         model: a detector whose activations are ``ClippedReLU`` or ``QCActivation``.
         T: time steps it is converted for.
-        neuron: ``if`` or ``signed``; a LeakyReLU always becomes an asymmetric neuron.
+        neuron: ``if`` or ``signed``; with ``if``, a LeakyReLU becomes an asymmetric neuron (with ``signed`` it cannot
+            spike).
         delay: firing delay of every layer, in steps.
         max_pool: what a maximum over spikes is, see ``spikedet.snn.operations``.
 

@@ -79,7 +79,7 @@ def layer_channels(theta: Tensor, negative: bool) -> Channels:
     """Of a layer's own spikes, negative ones too or not; ``theta`` is ``[C]``."""
     count = len(theta)
     pad = padded(count) - count
-    index, value = F.pad(torch.arange(count), (0, pad)), F.pad(theta.detach(), (0, pad))
+    index, value = F.pad(torch.arange(count), (0, pad)), F.pad(theta.detach().cpu(), (0, pad))
     if negative:
         return Channels(count, torch.cat([index, index]), torch.cat([value, -value]))
     return Channels(count, index, value)
@@ -128,7 +128,3 @@ def _ones(bits: Tensor) -> Tensor:
     pairs = bits - ((bits >> 1) & 0x55)
     nibbles = (pairs & 0x33) + ((pairs >> 2) & 0x33)
     return (nibbles + (nibbles >> 4)) & 0x0F
-
-
-def _pair(value: int | tuple[int, ...]) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else (value[0], value[1])

@@ -41,10 +41,11 @@ if triton is not None:
         fired = tl.zeros_like(potential)
         if signed:
             fired = tl.load(count + at, mask=inside, other=0.0)
+        here, there = v + at, train + at  # pointers move on step by step: an offset would exceed 32 bits
         for k in range(end):
             if k < steps:
-                step = 0 if constant else k
-                potential += tl.load(v + step * total + at, mask=inside, other=0.0)
+                potential += tl.load(here, mask=inside, other=0.0)
+                here += 0 if constant else total
             if k >= silent:
                 spike = (potential >= threshold).to(tl.float32)
                 if signed:
@@ -55,7 +56,8 @@ if triton is not None:
                     down = (potential <= below).to(tl.float32)
                     potential -= down * below
                     spike -= down
-                tl.store(train + (k - silent) * total + at, (spike * threshold).to(train.dtype.element_ty), mask=inside)
+                tl.store(there, (spike * threshold).to(train.dtype.element_ty), mask=inside)
+                there += total
         tl.store(u + at, potential, mask=inside)
         if signed:
             tl.store(count + at, fired, mask=inside)

@@ -122,8 +122,8 @@ def test_the_answer_of_a_layer_is_its_rate(neuron: str, delay: int) -> None:
     torch.manual_seed(0)
     network, images = branching(neuron, delay), pictures()
     observer: Observer = at(network, "stem", images)
-    rate, early = answers(observer, node_of(network, "stem"), [0, 2], halved=True)
-    assert early.shape == rate.shape
+    rate, *early = answers(observer, node_of(network, "stem"), [0, 2], early=1.0)
+    assert [half.shape for half in early] == ([] if delay else [rate.shape])
     assert torch.equal(rate, qc_forward(network, images[[0, 2]], network.T)["stem"])
 
 
@@ -137,7 +137,7 @@ def test_the_first_half_of_a_window_by_hand() -> None:
     """
     network = one_layer([0.0, 0.0])
     observer, node = at(network, "layer", torch.tensor([HALF]).view(1, 1, 1, 1)), node_of(network, "layer")
-    rate, early = answers(observer, node, [0], halved=True)
+    rate, early = answers(observer, node, [0], early=1.0)
     assert (rate.flatten().tolist(), early.flatten().tolist()) == ([0.25, 0.0], [0.0, 0.0])
     errors = channel_errors(observer, node, [[0]], early=2.0)
     assert errors.mean.tolist() == [0.25, 0.5]
@@ -181,5 +181,5 @@ def test_one_step_has_no_half() -> None:
     torch.manual_seed(0)
     network = branching(T=1)
     observer, node = at(network, "stem", pictures()), node_of(network, "stem")
-    assert len(answers(observer, node, [0], halved=True)) == 1
+    assert len(answers(observer, node, [0], early=1.0)) == 1
     assert coarse_calibrate_(observer, node, batches(5), 0.5) == 0

@@ -96,7 +96,7 @@ def test_the_rate_that_is_trained_is_the_rate_that_is_simulated(neuron: str, del
     assert isinstance(module, (SpikingConv, Readout))
     x = F.pad(observer.train(node.inputs[0], [0, 3]), (module.padding[1],) * 2 + (module.padding[0],) * 2)
     rates = layer_rates(module, x, network.T, settings(early=0.5), "fp32")
-    expected = answers(observer, node, [0, 3], halved=not delay)
+    expected = answers(observer, node, [0, 3], early=1.0)
     assert len(rates) == len(expected)
     assert all(map(torch.equal, rates, expected))
 
@@ -168,7 +168,7 @@ def test_spikes_on_time_are_bought_with_early() -> None:
         config = settings(epochs=25, lr=0.05, patience=0, crop=WHOLE, early=early)
         before, after, _ = fine_calibrate_(observer, node, TRAINING, HELD_OUT, config)
         assert after < before
-        _, half = answers(observer, node, HELD_OUT, halved=True)
+        _, half = answers(observer, node, HELD_OUT, early=1.0)
         halves.append(float((half - observer.target(node, HELD_OUT)).square().mean()))
         assert after == pytest.approx(error_on(observer, node, HELD_OUT) + early * halves[-1])
     assert halves[1] < halves[0]
