@@ -76,7 +76,7 @@ def run(experiment: Experiment, data: str, out: Path, source: Path | None = None
 
 def so_far(experiment: Experiment, out: Path) -> Path:
     """``results.json`` of the networks that are judged already. Raises ConfigError if none is."""
-    found = [out / "results" / judged_in(experiment, network) / "results.json" for network in experiment.networks]
+    found = [out / "results" / judged_in(network) / "results.json" for network in experiment.networks]
     judged = [results for results in found if results.exists()]
     if not judged:
         raise ConfigError(f"{out}: no network of {experiment.name} is judged yet; run without --so-far")
@@ -112,9 +112,9 @@ def gather(experiment: Experiment, judged: Sequence[Path], out: Path) -> Path:
     return write_results(out / "results" / experiment.name / "results.json", meta, ordered)
 
 
-def judged_in(experiment: Experiment, network: NetworkSettings) -> str:
+def judged_in(network: NetworkSettings) -> str:
     """Name of the folder of a network's results; others are where it is read out at other t or on fewer pictures."""
-    steps, limit = network.t.replace(",", "_"), network.limit or experiment.limit
+    steps, limit = network.t.replace(",", "_"), network.limit
     return "-".join([network.folder, *([f"t{steps}"] if steps else []), *([f"first{limit}"] if limit else [])])
 
 
@@ -129,10 +129,10 @@ def judge(folder: Path, into: Path, experiment: Experiment, data: str, network: 
         data=data,
         split=experiment.split,
         t=network.t,
-        limit=network.limit or experiment.limit,
+        limit=network.limit,
         resume=True,
         detections=str(into / "detections"),
-        out=str(into / judged_in(experiment, network)),
+        out=str(into / judged_in(network)),
     )
     results = Path(config.out) / "results.json"
     digests = set(map(file_sha256, checkpoints))

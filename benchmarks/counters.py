@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -94,7 +95,8 @@ def sinabs(convs: list[nn.Conv2d], image: Tensor, T: int) -> Counts:
         v = conv(x).unflatten(0, (len(image), T))
         handle.remove()
         if index:
-            found.append(float(conv.hook_data["layer_synops_per_timestep"]) * len(image) * T)
+            heard: Any = conv.hook_data
+            found.append(float(heard["layer_synops_per_timestep"]) * len(image) * T)
         neurons = IAF(spike_threshold=torch.tensor(1.0), spike_fn=SingleSpike, reset_fn=MembraneSubtract())
         neurons.init_state_with_shape((len(image), *v.shape[2:]))
         neurons.v_mem.fill_(0.5)

@@ -14,7 +14,8 @@ from spikedet.snn.dense import TorchBackend
 from spikedet.snn.layers import broadcast
 from spikedet.snn.native.backend import NativeBackend
 from spikedet.snn.operations import SpikeOp
-from spikedet.snn.packing import combine, pack, unpack
+from spikedet.snn.packed_operations import combine
+from spikedet.snn.packing import pack, unpack
 
 NEAR = 1e-5
 """Distance from the threshold, in units of theta, within which rounding may decide."""

@@ -27,7 +27,7 @@ class NetworkSettings:
         joint: also the joint calibration, with the settings that differ from the experiment's; null leaves it out.
         seed: of conversion and Stage II.
         t: time steps to read out; empty is T.
-        limit: judge only the first pictures of the split; 0 is all of them.
+        limit: judge only the first pictures of the split; 0 is as many as the experiment's.
     """
 
     stage1: str
@@ -116,7 +116,9 @@ def load_experiment(path: Path) -> Experiment:
     values["stages"] = tuple(values.get("stages", SPIKING_STAGES))
     if unknown := sorted(set(values["stages"]) - set(SPIKING_STAGES)):
         raise ConfigError(f"{path}: no stage {unknown[0]!r}; stages are {', '.join(SPIKING_STAGES)}")
-    return _made(Experiment, {**values, "networks": tuple(networks)}, str(path))
+    experiment: Experiment = _made(Experiment, {**values, "networks": tuple(networks)}, str(path))
+    limited = (dataclasses.replace(network, limit=network.limit or experiment.limit) for network in networks)
+    return dataclasses.replace(experiment, networks=tuple(limited))
 
 
 def _values(path: Path) -> dict[str, Any]:

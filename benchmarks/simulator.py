@@ -146,7 +146,7 @@ def firing(net: SpikingNetwork, images: Tensor, T: int) -> tuple[float, float]:
         spikes[node.name] = spikes.get(node.name, 0.0) + float(counts.sum())
         return train, counts
 
-    run.backend.fire = counted  # type: ignore[method-assign]
+    run.backend.fire = counted  # type: ignore[method-assign, assignment]
     while run.clock < run.end:
         run.advance(run.backend.chunk(len(images)))
     rates = {name: count / (neurons[name] * T * len(images)) for name, count in spikes.items()}

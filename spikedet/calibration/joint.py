@@ -27,6 +27,7 @@ from spikedet.calibration.pictures import Pictures, Recipe, recipes
 from spikedet.config import JointConfig, Mode, Precision
 from spikedet.distributed import own, sum_, sum_gradients_
 from spikedet.errors import TrainingError
+from spikedet.progress import track
 from spikedet.quantization import leaky_clip
 from spikedet.snn import Readout, SpikingConv, SpikingNetwork, layer_rates
 from spikedet.snn.choose import make_backend
@@ -173,7 +174,7 @@ class JointCalibration:
         done, total = self.progress.epoch, 0.0
         draw = np.random.default_rng((self.config.seed, done))
         inputs = recipes(len(self.pictures), self.config.mosaic, draw)
-        for number in range(self.steps_per_epoch):
+        for number in track(range(self.steps_per_epoch), f"epoch {done + 1}, batches"):
             step = done * self.steps_per_epoch + number
             for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
                 group["lr"] = rate * schedule(step, self.config.epochs * self.steps_per_epoch)
