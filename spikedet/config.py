@@ -290,7 +290,7 @@ class JointConfig(Checked):
         mosaic: share of the pictures that are put together from four; keeps many epochs from learning them by heart.
         held_out: seeded fraction of the pictures that chooses the best epoch.
         sparsity: weight of an L1 penalty on firing rates, each weighed by the weights that its spikes meet.
-        precision: bf16 autocast of the forward pass in means, or fp32; held-out losses are always exact.
+        precision: bf16 autocast of the forward pass in means, or fp32; for held-out losses always fp32.
         mode: "exact" or "fast", of the simulation in training.
         device: "auto", "cpu" or "cuda:0".
         resume: go on from the last finished epoch in the output folder.
