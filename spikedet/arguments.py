@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 import typing
 from dataclasses import MISSING, fields
@@ -27,7 +28,7 @@ def make_parser(config: type[Any], verb: str, positional: str | None = None) -> 
         positional: a field given without a flag; a tuple field takes several values.
     """
     summary, helps = documentation(config)
-    parser = ArgumentParser(prog=f"spikedet {verb}", description=summary)
+    parser = ArgumentParser(prog=f"spikedet {verb}", description=summary, allow_abbrev=False)
     parser.add_argument("--config", action="config", help="YAML file with any of the settings below")
     types = typing.get_type_hints(config)
     for item in fields(config):
@@ -48,6 +49,7 @@ def make_parser(config: type[Any], verb: str, positional: str | None = None) -> 
 def parse_config(config: type[Config], verb: str, positional: str | None, arguments: list[str]) -> Config:
     """The configuration that a command line asks for; prints help or one error line and exits where it must."""
     parser = make_parser(config, verb, positional)
+    _check_files(parser, config, arguments)
     values = parser.parse_args(arguments).as_dict()
     files = values.pop("config", None) or []
     if positional and not values.get(positional):  # argparse puts the missing argument over the file's setting
@@ -62,6 +64,24 @@ def parse_config(config: type[Config], verb: str, positional: str | None, argume
     if positional and isinstance(values[positional], list):
         values[positional] = tuple(values[positional])
     return config(**values)
+
+
+def _check_files(parser: ArgumentParser, config: type[Any], arguments: list[str]) -> None:
+    """One error line for what jsonargparse has none: no mapping, a text for a list, a list for time steps."""
+    lists = {name for name, hint in typing.get_type_hints(config).items() if typing.get_origin(hint) is tuple}
+    after = [value for flag, value in itertools.pairwise(arguments) if flag == "--config"]
+    for file in [*after, *(word.partition("=")[2] for word in arguments if word.startswith("--config="))]:
+        try:
+            settings = yaml.safe_load(Path(file).read_text("utf-8"))
+        except (OSError, ValueError, yaml.YAMLError):
+            continue  # jsonargparse says what is wrong
+        if not isinstance(settings, dict):
+            parser.error(f"{file}: expected a mapping of settings, for example 'T: 8'")
+        for name, value in settings.items():
+            if name in lists and isinstance(value, str):
+                parser.error(f"{file}: {name} is a list; write {name}: [{value}]")
+            if name == "t" and isinstance(value, list):
+                parser.error(f"{file}: t is one text; write t: {','.join(map(str, value))!r}")
 
 
 def documentation(config: type[Any]) -> tuple[str, dict[str, str]]:

@@ -78,12 +78,26 @@ class CheckpointMeta:
     def training_data(self, data: str, split: str) -> tuple[str, str]:
         """Data and split for a later stage: what is asked for, else (where empty) what this one was trained on.
 
+        Of a dataset of another name, the split is ``train`` unless one is asked for.
+
         Raises:
             ConfigError: neither says which pictures.
         """
         if not ((data or self.data.get("data")) and (split or self.data.get("split"))):
             raise ConfigError(f"{self.model}: its checkpoint names no training pictures; give --data and --split")
-        return data or self.data["data"], split or self.data["split"]
+        other = data and self.data.get("data") and Path(data).resolve().name != Path(self.data["data"]).name
+        return data or self.data["data"], split or ("train" if other else self.data["split"])
+
+    def judged_data(self, data: str, split: str) -> str:
+        """The data that a network is judged on: what is asked for, else what it was trained on, another split of it.
+
+        Raises:
+            ConfigError: no data are known, or they are one file that has been trained on.
+        """
+        found, trained_on = self.training_data(data, split)[0], self.data.get("split")
+        if not data and found.endswith(".json") and split != trained_on:
+            raise ConfigError(f"{found}: one COCO file is one split, and it was trained on; give --data for {split!r}")
+        return found
 
     def child(self, parent: Path, **changes: Any) -> CheckpointMeta:
         """The metadata of a checkpoint made from this one, which is stored at ``parent``."""
@@ -161,8 +175,8 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], CheckpointMeta]:
 def read_meta(path: Path) -> CheckpointMeta:
     """The metadata alone. Raises CheckpointError like ``load_checkpoint``."""
     path = Path(path)
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no such checkpoint; expected a .safetensors file written by spikedet")
+    if not path.is_file() or path.suffix in _FOREIGN:
+        raise CheckpointError(f"{path}: {_no_checkpoint(path)}")
     try:
         with safe_open(path, framework="pt") as file:
             text = (file.metadata() or {}).get(_KEY)
@@ -183,6 +197,23 @@ def read_meta(path: Path) -> CheckpointMeta:
     if problem := _problem(meta):
         raise CheckpointError(f"{path}: its metadata is not valid: {problem}")
     return meta
+
+
+_FOREIGN = {
+    ".pt": "an ultralytics file; import it with spikedet convert {0} --T 8 (ReLU, LeakyReLU), or start from its "
+    "weights with spikedet train --from MODEL.yaml --activation clip --weights {0}",
+    ".yaml": "a model without weights; train it with spikedet train --from {0}, or see spikedet convert {0} --dry-run",
+}
+
+
+def _no_checkpoint(path: Path) -> str:
+    """What a path is instead, and what to do."""
+    if path.suffix in _FOREIGN:
+        return _FOREIGN[path.suffix].format(path)
+    if path.is_dir():
+        inside = [found.name for found in sorted(path.glob("*.safetensors")) if not found.stem.endswith("-state")]
+        return f"a folder; name one of its checkpoints: {', '.join(inside) or 'there is none in it'}"
+    return "no such checkpoint; expected a .safetensors file written by spikedet"
 
 
 def _problem(meta: CheckpointMeta) -> str | None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from spikedet.arguments import parse_config
 from spikedet.errors import ConfigError, SpikedetError
+from spikedet.preparation import prepared
 
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM})
 """What libraries may meet while they write logs of their own."""
@@ -111,7 +112,7 @@ def run(name: str, arguments: list[str]) -> Any:
     """Parse a verb's configuration and call its function, together with the other processes of a torchrun."""
     verb = VERBS[name]
     config = getattr(importlib.import_module("spikedet.config"), verb.config)
-    parsed = parse_config(config, name, verb.positional, arguments)
+    parsed = prepared(parse_config(config, name, verb.positional, arguments))
     processes = importlib.import_module("spikedet.distributed")  # torch is slow to import: not for --help
     if processes.started_by_torchrun() and not verb.shared:
         shared = ", ".join(known for known, other in VERBS.items() if other.shared)

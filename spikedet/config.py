@@ -24,9 +24,13 @@ LayoutName = Literal["voc", "yolo", "coco"]
 VideoFormat = Literal["mp4", "webm", "gif"]
 
 
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
 def _check(ok: bool, name: str, expected: str, value: Any) -> None:
     if not ok:
-        raise ConfigError(f"--{name.replace('_', '-')} must be {expected}, got {value!r}")
+        raise ConfigError(f"{_flag(name)} must be {expected}, got {value!r}")
 
 
 LIMITS = {"image_size": (1, 8192), "T": (1, 32767), "delay": (0, 1000), "seed": (0, 2**63)}
@@ -51,6 +55,9 @@ class Checked:
                 _check(value >= 32 and value % 32 == 0, name, "a multiple of 32", value)
             if name in LIMITS and value is not None:
                 _check(value <= LIMITS[name][1], name, f"at most {LIMITS[name][1]}", value)
+            elif name in _RANGES:
+                least, most = _RANGES[name]
+                _check(least <= value <= most, name, f"between {least} and {most}", value)
 
 
 _POSITIVE = frozenset(
@@ -70,16 +77,17 @@ _POSITIVE = frozenset(
         "memory_budget_gb",
         "validate_every",
         "train",
-        "side",
-        "port",
+        "val",
+        "test",
         "every",
     }
 )
 _NOT_NEGATIVE = frozenset(
     {"warmup_epochs", "close_mosaic", "weight_decay", "theta_lr_factor", "delay", "patience", "limit", "theta_images"}
     | {"distill", "sparsity", "early"}
-    | {"workers", "seed", "val", "test", "chunk", "stable_steps", "pictures", "rank_images", "frames"}
+    | {"workers", "seed", "chunk", "stable_steps", "pictures", "rank_images", "frames"}
 )
+_RANGES = {"side": (64, 1024), "port": (1, 65535)}
 _FRACTIONS = frozenset(["held_out", "noise", "mosaic", "mixup", "confidence", "iou", "lr_final"])
 _CHOICES: dict[str, Any] = {
     "neuron": Neuron,
@@ -197,6 +205,7 @@ class FinetuneConfig(LoopConfig):
             activation, BN keeps its statistics); not in the paper.
         neuron: of the spiking network in spiking_forward.
         delay: firing delay of the spiking network in spiking_forward.
+        out: output folder; empty is the checkpoint's folder.
     """
 
     checkpoint: str
@@ -214,6 +223,7 @@ class FinetuneConfig(LoopConfig):
     delay: int = 0
     epochs: int = 30
     warmup_epochs: float = 1.0
+    out: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -317,6 +327,10 @@ class JointConfig(Checked):
     out: str = ""
 
 
+_OF_STAGES = {"finetune": ("finetune_epochs",), "calibrate": ("images", "epochs"), "joint": ("joint_epochs",)}
+"""Settings of ``ConvertConfig`` that belong to one stage."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ConvertConfig(Checked):
     """Conversion of a source or QC network into a spiking one, with Stage I and Stage II when asked.
@@ -373,6 +387,14 @@ class ConvertConfig(Checked):
     skip_bad: bool = False
     seed: int = 0
     out: str = ""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        defaults = {item.name: item.default for item in fields(self)}
+        for stage, names in _OF_STAGES.items():
+            for name in names:
+                if not getattr(self, stage) and getattr(self, name) != defaults[name]:
+                    raise ConfigError(f"{_flag(name)} has no effect without {_flag(stage)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -486,7 +508,7 @@ class DetectConfig(SimulationConfig):
         stable_steps: stop a picture once its boxes have stayed the same for this many steps; 0 never stops early.
         every: of a video, look at each n-th frame only.
         frames: of a video or camera, stop after looking at this many frames; 0 goes on to the end, or until Ctrl-C.
-        track: follow boxes through a video by ByteTrack; needs spikedet[track].
+        track: follow boxes through a video by ByteTrack; needs the package trackers.
         video_format: of drawn videos; "gif" is for short ones.
         save_json: also write results.json in COCO's results format, with results_images.json to read it by.
         save_txt: also write labels/NAME.txt in YOLO's label format.

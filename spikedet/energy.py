@@ -112,7 +112,7 @@ def pictures(config: EnergyConfig, paths: Sequence[Path]) -> DetectionDataset | 
     if not any(meta.spiking for meta in metas):
         return None
     dataset = load_dataset(
-        metas[0].training_data(config.data, config.split)[0],
+        metas[0].judged_data(config.data, config.split),
         config.split,
         class_names=metas[0].class_names,
         strict=config.strict,

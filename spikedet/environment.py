@@ -31,6 +31,8 @@ def pick_device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise ConfigError(f"--device {name}: not a device; expected auto, cpu or cuda:0") from error
+    if device.type not in ("cpu", "cuda"):
+        raise ConfigError(f"--device {name}: networks run on a CPU or on CUDA; expected auto, cpu or cuda:0")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ConfigError(
             f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices; use cpu or auto"

@@ -100,6 +100,7 @@ def evaluate(config: EvaluateConfig) -> list[ResultRow]:
     write_text(out / "table.md", table)
     plot_ap_by_t(rows, out / "ap_by_t.png")
     print(table, flush=True)
+    print(f"written: results.json, table.md and ap_by_t.png in {out}", flush=True)
     return rows
 
 
@@ -125,7 +126,7 @@ def judge_all(config: EvaluateConfig) -> Evaluation:
     first = read_meta(asked[0])
     require_same_classes(paths, asked[0], "evaluate")
     dataset = load_dataset(
-        first.training_data(config.data, config.split)[0],
+        first.judged_data(config.data, config.split),
         config.split,
         class_names=first.class_names,
         strict=config.strict,
@@ -163,7 +164,10 @@ def expand(checkpoints: Sequence[str]) -> list[Path]:
 
 def judge(name: str, network: Network, digest: str, dataset: DetectionDataset, config: EvaluateConfig) -> list[Judged]:
     """Detections and AP of one network at every time step, from one run over the pictures or an earlier one."""
-    steps = network.steps(parse_time_steps(config.t))
+    asked = parse_time_steps(config.t)
+    steps = network.steps(asked)
+    if network.meta.spiking and (beyond := sorted(set(asked) - set(steps))):
+        print(f"{name}: t = {', '.join(map(str, beyond))} left out, its T is {network.meta.T}", flush=True)
     if not steps:
         return []
     facts = {"checkpoint": digest, "network": name, "t": steps, "mode": config.mode, "backend": config.backend}

@@ -69,6 +69,21 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def require_writable(folder: Path) -> None:
+    """Find out now, and not after hours of work, whether a folder can be made and written to; nothing is left there.
+
+    Raises:
+        SpikedetError: it cannot.
+    """
+    folder = Path(folder).absolute()
+    nearest = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
+    try:
+        with tempfile.TemporaryFile(dir=nearest):
+            pass
+    except OSError as error:
+        raise SpikedetError(f"{folder}: cannot write here ({error.strerror}); choose another output folder") from error
+
+
 def write_text(path: Path, text: str) -> Path:
     """Write UTF-8 text atomically and return the path."""
     with atomic_path(path) as temporary:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from spikedet.calibration.finished import calibration_key, is_result
+from spikedet.calibration.finished import OTHER_STATE, calibration_key, is_result
 from spikedet.calibration.joint import JointCalibration, Progress, Teacher
 from spikedet.calibration.pictures import Pictures
 from spikedet.checkpoint import file_sha256, read_meta, require_same_classes
@@ -63,6 +63,7 @@ def joint(config: JointConfig) -> Path:
         )
         save_spiking(path, network.cpu(), made)
         state.unlink(missing_ok=True)
+        print(f"{path}: held-out loss {min(run.progress.losses):.4f}", flush=True)
     barrier()
     return path
 
@@ -70,7 +71,8 @@ def joint(config: JointConfig) -> Path:
 def _train(run: JointCalibration, state: Path, key: str) -> None:
     """Every epoch that is left; after each the state is kept, to go on from."""
     epochs = run.config.epochs
-    if first_says(run.config.resume and state.exists() and _resume(run, state, key)):
+    if first_says(run.config.resume and state.exists()):
+        _resume(run, state, key)
         print(f"resumed after epoch {run.progress.epoch} of {epochs}", flush=True)
     else:
         run.begin()
@@ -104,13 +106,12 @@ def teacher(path: Path, device: torch.device) -> Teacher:
     return partial(teacher_answers, load_ann(path)[0].to(device))
 
 
-def _resume(run: JointCalibration, state: Path, key: str) -> bool:
-    """Whether the state was of this very calibration, and has been taken."""
+def _resume(run: JointCalibration, state: Path, key: str) -> None:
+    """Take up the state. Raises CheckpointError where it is not of this very calibration."""
     modules, optimizer, facts = load_state(state)
     if not isinstance(facts, dict) or facts.get("key") != key:
-        return False
+        raise CheckpointError(OTHER_STATE.format(state))
     try:
         run.resume(modules["network"], Progress(facts["epoch"], modules["best"], facts["losses"], optimizer))
     except (KeyError, RuntimeError, ValueError) as error:
         raise CheckpointError(f"{state}: not a state of this calibration ({error}); go without --resume") from error
-    return True

@@ -56,7 +56,10 @@ def publish(config: PublishConfig) -> list[Path]:
     size = weights.stat().st_size / 1e6
     text = card(out.stem, meta, markdown_table(rows), size)
     facts = {"weights": weights.name, "sha256": file_sha256(weights), "versions": versions()}
-    return [weights, write_text(out.with_suffix(".md"), text), write_results(out.with_suffix(".json"), facts, rows)]
+    card_file = write_text(out.with_suffix(".md"), text)
+    written = [weights, card_file, write_results(out.with_suffix(".json"), facts, rows)]
+    print(f"written: {', '.join(map(str, written))}", flush=True)
+    return written
 
 
 def without_paths(meta: CheckpointMeta) -> CheckpointMeta:

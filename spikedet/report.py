@@ -50,7 +50,10 @@ def report(config: ReportConfig) -> Path:
     facts = {key: meta[key] for key in ("command", "checkpoints", "versions") if key in meta}
     sections.append(Section("Command, checkpoints, versions", preformatted(json.dumps(facts, indent=1))))
     title = f"spikedet: {rows[0].model} on {rows[0].data} {rows[0].split}" if rows else "spikedet"
-    return write_text(Path(config.out) if config.out else results.parent / "report.html", page_html(title, sections))
+    page = Path(config.out) if config.out else results.parent / "report.html"
+    write_text(page, page_html(title, sections))
+    print(f"{page}: written", flush=True)
+    return page
 
 
 def find_results(run: Path) -> Path:

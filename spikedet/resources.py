@@ -21,6 +21,11 @@ def sample_pictures() -> list[Path]:
     return sorted(Path(str(files("ultralytics") / "assets")).glob("*.jpg"))
 
 
+def shipped_weights() -> dict[str, Path]:
+    """The checkpoints that ship with the package, by name."""
+    return {found.stem: found for found in sorted(resource_folder("weights").glob("*.safetensors"))}
+
+
 def find_weights(name: str | Path) -> Path:
     """A checkpoint by path, or one of those that ship with the package by its name.
 
@@ -30,7 +35,7 @@ def find_weights(name: str | Path) -> Path:
     path = Path(name)
     if path.suffix == ".safetensors" or path.exists():
         return path
-    shipped = {found.stem: found for found in sorted(resource_folder("weights").glob("*.safetensors"))}
+    shipped = shipped_weights()
     if str(name) not in shipped:
         known = ", ".join(shipped) or "none"
         raise CheckpointError(f"{name}: no such checkpoint; expected a .safetensors file or a shipped one: {known}")

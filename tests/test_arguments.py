@@ -217,6 +217,33 @@ def test_unknown_keys_and_bad_values_end_with_status_2(
     assert re.search(rf'"?\b{named}\b"?', capsys.readouterr().err.split("error:")[1])
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "expected a mapping of settings"),
+        ("- a\n", "expected a mapping of settings"),
+        ("checkpoints: a.safetensors\n", r"checkpoints is a list; write checkpoints: \[a.safetensors\]"),
+        ("t: [2, 4]\n", "t is one text; write t: '2,4'"),
+    ],
+)
+@pytest.mark.parametrize("joined", [False, True])
+def test_a_file_of_another_form_is_one_line(
+    tmp_path: Path, text: str, said: str, joined: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = yaml_file(tmp_path, text)
+    with pytest.raises(SystemExit) as stopped:
+        parse_config(EvaluateConfig, "evaluate", "checkpoints", [f"--config={file}"] if joined else ["--config", file])
+    assert stopped.value.code == 2
+    assert re.search(said, capsys.readouterr().err)
+
+
+def test_flags_are_not_guessed(capsys: pytest.CaptureFixture[str]) -> None:
+    """``convert --t 8`` would be ``--theta-images 8``."""
+    with pytest.raises(SystemExit):
+        parse_config(ConvertConfig, "convert", "checkpoint", ["a", "--t", "8"])
+    assert "--t" in capsys.readouterr().err
+
+
 def test_a_missing_file_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         parse_config(TrainConfig, "train", None, ["--config", "nowhere.yaml"])

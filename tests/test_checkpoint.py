@@ -120,8 +120,19 @@ def write_raw(folder: Path, header: Any, values: dict[str, Tensor] | None = None
 def test_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"gone\.safetensors: no such checkpoint; expected a \.safetensors file"):
         load_checkpoint(tmp_path / "gone.safetensors")
-    with pytest.raises(CheckpointError, match="no such checkpoint"):
+
+
+def test_what_is_no_checkpoint_is_said_with_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="a folder; name one of its checkpoints: there is none in it"):
         load_checkpoint(tmp_path)
+    for name in ("fine.safetensors", "fine-state.safetensors", "net.pt", "net.yaml"):
+        (tmp_path / name).write_bytes(b"")
+    with pytest.raises(CheckpointError, match=r"name one of its checkpoints: fine\.safetensors$"):
+        load_checkpoint(tmp_path)
+    with pytest.raises(CheckpointError, match=r"net\.pt: an ultralytics file; import it with spikedet convert"):
+        load_checkpoint(tmp_path / "net.pt")
+    with pytest.raises(CheckpointError, match=r"net\.yaml: a model without weights; train it with"):
+        load_checkpoint(tmp_path / "net.yaml")
 
 
 @pytest.mark.parametrize("keep", [0, 4, 200, -1])
@@ -260,6 +271,23 @@ def test_metadata_that_could_not_be_read_back_are_not_saved(tmp_path: Path) -> N
     with pytest.raises(CheckpointError, match="not saved: T must be a whole number from 1 to 32767, got 40000"):
         save_checkpoint(tmp_path / "a.safetensors", tensors, dataclasses.replace(meta, T=40000))
     assert not list(tmp_path.iterdir())
+
+
+def test_data_of_another_name_have_a_train_split(tmp_path: Path) -> None:
+    meta = dataclasses.replace(load_checkpoint(chain()["ann"])[1], data={"data": "/a/voc", "split": "VOC2007/train"})
+    assert meta.training_data("", "") == ("/a/voc", "VOC2007/train")
+    assert meta.training_data("/b/voc", "") == ("/b/voc", "VOC2007/train")
+    assert meta.training_data("/b/mine", "") == ("/b/mine", "train")
+    assert meta.training_data("/b/mine", "val") == ("/b/mine", "val")
+
+
+def test_a_file_that_was_trained_on_is_not_judged_on(tmp_path: Path) -> None:
+    meta = load_checkpoint(chain()["ann"])[1]
+    meta = dataclasses.replace(meta, data={"data": "/a/labels.json", "split": "train"})
+    with pytest.raises(ConfigError, match=r"labels\.json: one COCO file is one split, and it was trained on"):
+        meta.judged_data("", "val")
+    assert meta.judged_data("/a/other.json", "val") == "/a/other.json"
+    assert meta.judged_data("", "train") == "/a/labels.json"
 
 
 def test_a_child_names_its_parent(tmp_path: Path) -> None:

@@ -136,7 +136,7 @@ def test_our_errors_are_one_line_and_status_1(
         (["detect", "nowhere.jpg", "--weights", "a"], "nowhere.jpg: no such picture, video or folder"),
         (["evaluate", "."], "no checkpoint in this folder"),
         (["calibrate", "nowhere.safetensors"], "nowhere.safetensors: no such checkpoint"),
-        (["synthesize", "new", "--side", "8"], "is outside 64 to 1024 pixels"),
+        (["synthesize", "new", "--side", "8"], "--side must be between 64 and 1024, got 8"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
@@ -186,7 +186,7 @@ def test_errors_that_are_not_ours_keep_their_trace(monkeypatch: pytest.MonkeyPat
         main(["train"])
 
 
-@pytest.mark.parametrize("device", ["gpu", "cuda:99"])
+@pytest.mark.parametrize("device", ["gpu", "cuda:99", "mps"])
 def test_a_device_that_is_not_there_is_a_setting_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str
 ) -> None:

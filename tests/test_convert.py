@@ -22,7 +22,9 @@ from spikedet.snn import SpikingNetwork
 
 
 def config(out: Path, source: str = "ann", **changes: Any) -> ConvertConfig:
-    given = {"T": 3, "images": 4, "epochs": 1, "finetune_epochs": 1, "out": str(out)}
+    given = {"T": 3, "out": str(out)}
+    given |= {"images": 4, "epochs": 1} if changes.get("calibrate") else {}
+    given |= {"finetune_epochs": 1} if changes.get("finetune") else {}
     return ConvertConfig(checkpoint=str(chain()[source]), **{**given, **changes})
 
 
@@ -85,6 +87,16 @@ def test_resuming_goes_on_where_the_calibration_was(tmp_path: Path, monkeypatch:
     before = [file_sha256(path) for path in written]
     convert.convert(config(tmp_path / "cut", "qc", resume=True, **asked))
     assert [file_sha256(path) for path in written] == before
+
+
+@pytest.mark.parametrize(
+    ("name", "stage"),
+    [("finetune_epochs", "finetune"), ("images", "calibrate"), ("epochs", "calibrate"), ("joint_epochs", "joint")],
+)
+def test_settings_of_a_stage_that_does_not_run_are_refused(tmp_path: Path, name: str, stage: str) -> None:
+    with pytest.raises(ConfigError, match=f"--{name.replace('_', '-')} has no effect without --{stage}"):
+        config(tmp_path, **{name: 3})
+    assert getattr(config(tmp_path, **{stage: True, name: 3}), name) == 3
 
 
 def test_resuming_with_another_T_converts_anew(tmp_path: Path) -> None:

@@ -308,10 +308,15 @@ def test_batches_and_chunks_change_nothing(
 
 
 @pytest.mark.parametrize(("t", "read"), [("", [T]), ("4,8", [4]), ("2", [2]), ("8", []), ("1,3,100", [1, 3])], ids=str)
-def test_steps_beyond_a_networks_window_are_left_out_for_it(tmp_path: Path, t: str, read: list[int]) -> None:
+def test_steps_beyond_a_networks_window_are_left_out_for_it(
+    tmp_path: Path, t: str, read: list[int], capsys: pytest.CaptureFixture[str]
+) -> None:
     rows = evaluate(config(tmp_path, chain()["copied"], t=t, limit=2))
     assert [row.t for row in rows if row.stage == "copied"] == read
     assert [row.stage for row in rows][:3] == ["ann", "ann", "qc"]
+    beyond = [step for step in map(int, filter(None, t.split(","))) if step > T]
+    said = f"copied: t = {beyond[0] if beyond else ''} left out, its T is {T}"
+    assert (said in capsys.readouterr().out) == bool(beyond)
 
 
 @pytest.mark.parametrize(("limit", "images"), [(1, 1), (3, 3), (0, 4), (99, 4)])

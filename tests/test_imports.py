@@ -46,6 +46,7 @@ LAYERS: list[set[str]] = [
         "joint",
         "lineage",
         "networks",
+        "preparation",
         "publish",
         "quickstart",
         "report",

@@ -22,6 +22,10 @@ from spikedet.distributed import is_first
 from spikedet.errors import CheckpointError
 from spikedet.files import atomic_path
 
+OTHER_STATE = (
+    "{}: the state of a calibration of another network, with other settings or on other pictures; go without "
+    "--resume, or with another --out"
+)
 _KEY = "spikedet-calibration"
 _NOT_MATTERING = frozenset(
     {"checkpoint", "teacher", "data", "split", "skip_bad", "out", "resume", "memory_budget_gb", "device"}
@@ -48,8 +52,11 @@ class FinishedLayers:
 
     Args:
         path: the file; None keeps nothing.
-        key: what the calibration is of; a file with another key is not used.
+        key: what the calibration is of.
         resume: begin with what is in the file.
+
+    Raises:
+        CheckpointError: the file is there, of a calibration with another key.
     """
 
     def __init__(self, path: Path | None = None, key: str = "", *, resume: bool = False) -> None:
@@ -91,7 +98,7 @@ class FinishedLayers:
             with safe_open(path, framework="pt") as file:
                 header = json.loads((file.metadata() or {})[_KEY])
                 if header["key"] != self.key:
-                    return
+                    raise CheckpointError(OTHER_STATE.format(path))
                 reports = {name: LayerReport(**report) for name, report in header["reports"].items()}
                 self._tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
                 self._reports = reports

@@ -52,20 +52,21 @@ def calibrate(config: CalibrateConfig) -> list[Path]:
     print(f"Stage II on {len(drawn)} pictures of {drawn.split}{here}: {estimate(network, images, config)}", flush=True)
     out = Path(config.out) if config.out else source.parent
     key = calibration_key(file_sha256(source), config, drawn)
-    written = []
-    for stage in ("coarse", "fine") if config.fine else ("coarse",):
-        path = out / f"{stage}.safetensors"
-        if not first_says(config.resume and is_result(path, key)):
-            finished = FinishedLayers(out / f"{stage}-state.safetensors", key, resume=config.resume)
-            if len(finished):
-                print(f"resumed after {len(finished)} layers of the {stage} calibration", flush=True)
-            made, reports = calibrate_network(network, images, config, fine=stage == "fine", finished=finished)
-            if is_first():
-                save_spiking(path, made, _child(meta, source, stage, config, reports, key))
-                finished.remove()
-        written.append(path)
+    stages = ("coarse", "fine") if config.fine else ("coarse",)
+    paths = {stage: out / f"{stage}.safetensors" for stage in stages}
+    left = [stage for stage in stages if not first_says(config.resume and is_result(paths[stage], key))]
+    # All states are looked at before anything is written: one of them may be another calibration's.
+    states = [FinishedLayers(out / f"{stage}-state.safetensors", key, resume=config.resume) for stage in left]
+    for stage, finished in zip(left, states, strict=True):
+        if len(finished):
+            print(f"resumed after {len(finished)} layers of the {stage} calibration", flush=True)
+        made, reports = calibrate_network(network, images, config, fine=stage == "fine", finished=finished)
+        if is_first():
+            save_spiking(paths[stage], made, _child(meta, source, stage, config, reports, key))
+            finished.remove()
+            print(f"{paths[stage]}: written", flush=True)
     barrier()
-    return written
+    return list(paths.values())
 
 
 def calibrate_network(

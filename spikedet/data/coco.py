@@ -10,9 +10,10 @@ from functools import partial
 from pathlib import Path
 
 from spikedet.config import LayoutName
-from spikedet.data.coco_files import find_annotations, full_split_name, picture_folders, split_files
+from spikedet.data.coco_files import find_annotations, full_split_name, picture_folders, short_split_name, split_files
 from spikedet.data.coco_json import CocoImage, coco_edges, read_coco
 from spikedet.data.layout import (
+    USUAL_SPLITS,
     Entry,
     Listing,
     broken_entry,
@@ -49,8 +50,11 @@ class CocoLayout:
         """Parts are ``train`` or ``train2017``.
 
         Raises:
-            DataError: a part has no annotation file, that is not whole, or the parts have different classes.
+            DataError: a part has no annotation file, that is not whole, or the parts have different classes; or the
+                one file is plainly that of another split.
         """
+        if self.file is not None:
+            _refuse_other_split(self.file, split)
         files = [self.file] if self.file else [find_annotations(self.root, part) for part in split_parts(split)]
         entries: list[Entry] = []
         names: tuple[str, ...] = ()
@@ -83,6 +87,15 @@ def coco_file(file: Path) -> CocoLayout:
     home = Path(os.path.abspath(file)).parent
     root = home.parent if home.name.lower().startswith("ann") else home
     return CocoLayout(root.resolve(), root.name, file)
+
+
+def _refuse_other_split(file: Path, split: str) -> None:
+    """``instances_val2017.json`` is no split "test"; a file whose name is no usual split's is whatever is asked for."""
+    own, asked = short_split_name(full_split_name(file)), short_split_name(split)
+    if own != asked and {own, asked} <= set(USUAL_SPLITS):
+        raise DataError(
+            f"{file}: the split {own!r}, not {asked!r}; give --split {own}, or the file or folder that has {asked!r}"
+        )
 
 
 def _entries(root: Path, file: Path, images: Sequence[CocoImage], folders: Sequence[Path]) -> Iterator[Entry]:

@@ -50,7 +50,7 @@ def serve(config: DemoConfig) -> None:
             prevent_thread_lock=True,
         )
     except OSError as error:
-        raise ConfigError(f"port {config.port} cannot be used ({error}); choose another --port") from error
+        raise ConfigError(f"{config.host}:{config.port} cannot be used; choose another --port or --host") from error
     print(f"spikedet demo: open http://{config.host}:{config.port} (Ctrl-C ends it)", flush=True)
     page.block_thread()
 
@@ -190,5 +190,5 @@ def import_gradio() -> Any:
     try:
         import gradio
     except ImportError as error:
-        raise ConfigError(f"the web page needs gradio ({error}); pip install 'spikedet[demo]'") from error
+        raise ConfigError(f"the web page needs gradio ({error}); pip install gradio") from error
     return gradio

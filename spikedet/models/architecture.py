@@ -77,6 +77,8 @@ def has_max_pools(architecture: dict[str, Any]) -> bool:
 
 def _find(model: str) -> tuple[Path, str]:
     """The file of a model and the scale that its name asks for."""
+    if model.endswith(".pt"):
+        raise ConfigError(f"model {model!r}: --from takes the model's YAML; the .pt file goes to --weights")
     own = resource_folder("configs") / "models"
     path = Path(model) if model.endswith((".yaml", ".yml")) else own / f"{model}.yaml"
     if path.is_file():

@@ -57,5 +57,6 @@ def read_ultralytics(path: Path) -> Imported:
         raise CheckpointError(
             f"{path}: refused, not an ultralytics detection checkpoint made of known model classes ({reason})"
         ) from error
-    architecture = {key: value for key, value in architecture.items() if key not in ("ch", "channels", "yaml_file")}
+    hidden = ("ch", "channels", "yaml_file", *(() if architecture.get("scale") else ("scale",)))
+    architecture = {key: value for key, value in architecture.items() if key not in hidden}
     return Imported(architecture, class_names, size, tensors)

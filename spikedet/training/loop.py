@@ -310,6 +310,17 @@ def finished(config: LoopConfig, name: str, made_for: dict[str, Any]) -> bool:
     return facts["epoch"] + 1 >= config.epochs or 0 < config.patience == facts.get("stopped_at_patience")
 
 
+def interrupted_after(config: LoopConfig, name: str) -> int:
+    """Epochs of an unfinished training in the output folder that is not gone on with; 0 if there is none."""
+    state = state_path(config, name)
+    if config.resume or not state.exists():
+        return 0
+    with suppress(CheckpointError):
+        done = int(load_progress(state, {})[2]["epoch"]) + 1
+        return done if done < config.epochs else 0
+    return 0
+
+
 def load_progress(
     path: Path, made_for: dict[str, Any]
 ) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any], dict[str, Any]]:

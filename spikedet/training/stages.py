@@ -28,7 +28,7 @@ from spikedet.models import (
     start_from_,
 )
 from spikedet.training.distillation import Distillation
-from spikedet.training.loop import TrainingLoop, finished, log_path
+from spikedet.training.loop import TrainingLoop, finished, interrupted_after, log_path
 from spikedet.training.sparsity import FiringPenalty
 from spikedet.training.spiking_forward import SpikingForward
 from spikedet.visualization import plot_training
@@ -66,6 +66,7 @@ def finetune(config: FinetuneConfig) -> Path:
     """Stage I: fine-tune a QC-ANN for ``config.T`` time steps; returns ``OUT/qc.safetensors``."""
     seed_everything(config.seed)
     source = Path(config.checkpoint)
+    config = dataclasses.replace(config, out=config.out or str(source.parent))
     model, meta = load_ann(source)
     if config.pool == "average":
         model, meta = _average_pools(model, meta)
@@ -112,6 +113,8 @@ def _run(model: ClipDetector, dataset: DetectionDataset, config: LoopConfig, met
     if first_says(finished(config, meta.stage, identity) and path.exists()):
         print(f"{path}: already trained to epoch {config.epochs}", flush=True)
         return path
+    if is_first() and (done := interrupted_after(config, meta.stage)):
+        print(f"{path}: the training interrupted after epoch {done} begins anew; --resume would go on", flush=True)
     rest, held_out = dataset.hold_out(config.held_out, config.seed)
     print(f"{meta.model}: {len(rest)} pictures to train on, {len(held_out)} held out, output {path}", flush=True)
 

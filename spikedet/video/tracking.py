@@ -29,7 +29,7 @@ def import_trackers() -> Any:
     try:
         import trackers
     except ImportError as error:
-        raise ConfigError(f"tracking needs the package trackers ({error}); pip install 'spikedet[track]'") from error
+        raise ConfigError(f"tracking needs the package trackers ({error}); pip install trackers") from error
     return trackers
 
 

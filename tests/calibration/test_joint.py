@@ -201,9 +201,7 @@ def test_one_that_is_done_is_not_done_again(tmp_path: Path, capsys: pytest.Captu
     assert path.stat().st_mtime_ns != written
 
 
-def test_a_state_of_another_calibration_is_not_used(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_state_of_another_calibration_is_refused_and_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: Any) -> None:
         raise KeyboardInterrupt
 
@@ -211,9 +209,10 @@ def test_a_state_of_another_calibration_is_not_used(
         patch.setattr("spikedet.joint.save_spiking", interrupted)
         with pytest.raises(KeyboardInterrupt):
             run(tmp_path)
-    capsys.readouterr()
-    run(tmp_path, resume=True, lr=2e-2)
-    assert "resumed" not in capsys.readouterr().out
+    before = fingerprint(tmp_path)
+    with pytest.raises(CheckpointError, match=r"joint-state\.safetensors: the state of a calibration of another"):
+        run(tmp_path, resume=True, lr=2e-2)
+    assert fingerprint(tmp_path) == before
 
 
 def orphan(stage: str, folder: Path, **changed: Any) -> Path:

@@ -377,6 +377,25 @@ def test_layers_of_another_calibration_are_not_taken(tmp_path: Path, changes: di
     assert same(load_checkpoint(resumed)[0], load_checkpoint(fresh)[0])
 
 
+def test_a_state_of_another_calibration_is_refused_and_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[int] = []
+
+    def interrupted(*arguments: Any) -> Any:
+        done.append(len(done))
+        if len(done) == 3:
+            raise KeyboardInterrupt
+        return calibrate_one(*arguments)
+
+    calibrate_one = stage2.fine_calibrate_
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(stage2, "fine_calibrate_", interrupted)
+        run(tmp_path)
+    before = fingerprint(tmp_path)
+    with pytest.raises(CheckpointError, match=r"fine-state\.safetensors: the state of a calibration .* other settings"):
+        run(tmp_path, resume=True, images=5)
+    assert "fine-state.safetensors" in before and fingerprint(tmp_path) == before
+
+
 @pytest.mark.parametrize("content", [b"", b"no state", None])
 def test_a_state_that_is_not_whole_is_none(tmp_path: Path, calibrated: Path, content: bytes | None) -> None:
     state = tmp_path / "fine-state.safetensors"

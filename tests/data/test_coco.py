@@ -102,6 +102,25 @@ def test_a_file_given_itself(tmp_path: Path, file: str, picture: str, name: str,
     assert dataset.samples[0].image_path == tmp_path / "mine" / picture
 
 
+@pytest.mark.parametrize(
+    ("file", "split", "refused"),
+    [
+        ("annotations/instances_val2017.json", "val", False),
+        ("annotations/instances_val2017.json", "val2017", False),
+        ("annotations/instances_val2017.json", "test", True),
+        ("annotations/instances_train.json", "val", True),
+        ("annotations/instances_mine.json", "val", False),
+    ],
+)
+def test_a_file_is_not_another_split(tmp_path: Path, file: str, split: str, refused: bool) -> None:
+    path = write_coco(tmp_path / "mine", coco_content(), file, ["a.jpg"])
+    if not refused:
+        assert len(load_dataset(path, split)) == 1
+        return
+    with pytest.raises(DataError, match=r"\.json: the split '(train|val)', not '(val|test)'; give --split"):
+        load_dataset(path, split)
+
+
 def test_a_file_given_by_a_relative_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_coco(tmp_path / "mine", coco_content(), "x.json", ["a.jpg"])
     monkeypatch.chdir(tmp_path / "mine")

@@ -44,6 +44,13 @@ def test_an_imported_network_answers_as_it_did(tmp_path: Path) -> None:
     assert all(a.theta.min() > 1000 for _, a in activations(model))
 
 
+def test_a_model_whose_name_has_no_scale_is_imported_too(tmp_path: Path) -> None:
+    """Ultralytics writes ``scale: ''`` for a YAML file such as yolov3-tiny.yaml."""
+    found = read_ultralytics(write_pt(tmp_path / "net.pt", scale=""))
+    assert "scale" not in found.architecture
+    load_ann(import_ultralytics(tmp_path / "net.pt", tmp_path / "ann.safetensors"))
+
+
 def test_training_starts_from_its_tensors(tmp_path: Path) -> None:
     """Also from a network with SiLU: only the activations differ. The classifier's last layer has other classes."""
     path = write_pt(tmp_path / "net.pt", activation="torch.nn.SiLU()")

@@ -53,5 +53,5 @@ def test_two_videos_have_ids_of_their_own() -> None:
 
 def test_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "trackers", None)
-    with pytest.raises(ConfigError, match=r"tracking needs the package trackers .*; pip install 'spikedet\[track\]'"):
+    with pytest.raises(ConfigError, match=r"tracking needs the package trackers .*; pip install trackers"):
         import_trackers()

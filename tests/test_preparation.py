@@ -1,0 +1,59 @@
+"""What the command line finds out before anything is computed."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from spikedet import preparation
+from spikedet.cli import main
+from spikedet.config import CalibrateConfig, ConvertConfig, EvaluateConfig, PublishConfig, ReportConfig, TrainConfig
+from spikedet.errors import ConfigError, SpikedetError
+from spikedet.preparation import prepared
+from spikedet.resources import shipped_weights
+
+NAME = "tiny-yolo-voc-t8"
+
+
+def test_shipped_weights_are_known_by_name_to_every_command() -> None:
+    path = str(shipped_weights()[NAME])
+    assert prepared(EvaluateConfig(checkpoints=(NAME, "other"))).checkpoints == (path, "other")
+    assert prepared(PublishConfig(checkpoint=NAME, out="a.safetensors")).checkpoint == path
+    assert prepared(TrainConfig(weights=NAME)).weights == path
+    same = CalibrateConfig(checkpoint="mine.safetensors")
+    assert prepared(same) is same
+
+
+def test_nothing_is_written_beside_them_unasked() -> None:
+    with pytest.raises(ConfigError, match=f"--out is missing: {NAME} is the package's own"):
+        prepared(ConvertConfig(checkpoint=NAME))
+
+
+def test_an_output_that_cannot_be_written_is_said_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("mine", encoding="utf-8")
+    for out in (tmp_path / "file", tmp_path / "file" / "deeper"):
+        assert main(["train", "--data", "nowhere", "--out", str(out)]) == 1
+        assert "cannot write here" in capsys.readouterr().err
+    assert (tmp_path / "file").read_text(encoding="utf-8") == "mine"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is unwritable for root")
+def test_a_folder_without_the_right_to_write(tmp_path: Path) -> None:
+    tmp_path.chmod(0o555)
+    try:
+        with pytest.raises(SpikedetError, match="cannot write here"):
+            prepared(TrainConfig(out=str(tmp_path / "new")))
+    finally:
+        tmp_path.chmod(0o755)
+
+
+def test_looking_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Path] = []
+    real = preparation.require_writable
+    monkeypatch.setattr(preparation, "require_writable", lambda folder: [asked.append(folder), real(folder)])
+    prepared(TrainConfig(out=str(tmp_path / "a" / "b")))
+    prepared(ReportConfig(run=".", out=str(tmp_path / "page.html")))
+    assert asked == [tmp_path / "a" / "b", tmp_path]
+    assert not list(tmp_path.iterdir())
