@@ -35,7 +35,7 @@ from spikedet.snn.dense import float32
 from spikedet.snn.layers import broadcast
 from spikedet.snn.network import Node, mean_forward
 from spikedet.training.distillation import distillation_loss, teacher_weight
-from spikedet.training.sparsity import operation_shares
+from spikedet.training.sparsity import firing_penalty, operation_shares
 
 WARM_UP = 20
 """Steps of linear warm-up."""
@@ -212,8 +212,7 @@ class JointCalibration:
         answers = answer_with_rates(self.network, images, precision, mode)
         loss = distillation_loss(answers.maps, maps, weight)
         if self.config.sparsity:
-            fired = [part * answers.rates[name].abs().mean() for name, part in self.shares.items()]
-            loss = loss + self.config.sparsity * share * torch.stack(fired).sum()
+            loss = loss + self.config.sparsity * share * firing_penalty(answers.rates, self.shares)
         return loss
 
     @torch.no_grad()

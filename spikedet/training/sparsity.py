@@ -1,4 +1,4 @@
-"""Sparsity in Stage I: an L1 penalty on firing rates, each weighed by the weights that its spikes meet.
+"""Sparsity in training: an L1 penalty on firing rates, each weighed by the weights that its spikes meet.
 
     penalty = (sum over layers l of  F_l  mean(|g_l| / theta_l)) / (sum over layers of F_l)
 
@@ -8,6 +8,7 @@ penalty is the expected number of synaptic operations in a step, as a share of t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -32,18 +33,18 @@ class FiringPenalty:
 
     def __init__(self, model: ClipDetector, weight: float, image_size: int) -> None:
         self.weight = weight
-        self._heard: list[Tensor] = []
+        self._heard: dict[str, Tensor] = {}
         found = [(name, a) for name, a in activations(model) if isinstance(a, QCActivation)]
-        shares = operation_shares(to_spiking(model, found[0][1].T), (image_size, image_size))
+        self.shares = operation_shares(to_spiking(model, found[0][1].T), (image_size, image_size))
         for name, activation in found:
-            activation.register_forward_hook(_Listener(self._heard, shares[name.removesuffix(".act")]))
+            activation.register_forward_hook(_Listener(self._heard, name.removesuffix(".act")))
 
     def __deepcopy__(self, memo: Any) -> FiringPenalty:
         return self  # the averaged network is a deep copy that never trains
 
     def __call__(self, images: Tensor, answers: dict[str, Tensor]) -> Tensor:
         """The weighted penalty of the forward pass that has just been; nothing is heard twice."""
-        total = torch.stack(self._heard).sum()
+        total = firing_penalty(self._heard, self.shares)
         self._heard.clear()
         return self.weight * total
 
@@ -51,16 +52,25 @@ class FiringPenalty:
 class _Listener:
     """The forward hook of one activation."""
 
-    def __init__(self, heard: list[Tensor], share: float) -> None:
-        self._heard, self._share = heard, share
+    def __init__(self, heard: dict[str, Tensor], name: str) -> None:
+        self._heard, self._name = heard, name
 
     def __deepcopy__(self, memo: Any) -> _Listener:
         return self
 
     def __call__(self, activation: QCActivation, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         if activation.training:
-            rates = output.float().abs() / per_channel(activation.theta, output.ndim)
-            self._heard.append(self._share * rates.mean())
+            self._heard[self._name] = output.float() / per_channel(activation.theta, output.ndim)
+
+
+def firing_penalty(rates: Mapping[str, Tensor], shares: Mapping[str, float]) -> Tensor:
+    """The penalty, in [0, 1] for plain IF.
+
+    Args:
+        rates: spikes per neuron and step of every spiking layer, of any shape, by name.
+        shares: see ``operation_shares``.
+    """
+    return torch.stack([share * rates[name].abs().mean() for name, share in shares.items()]).sum()
 
 
 @torch.no_grad()
