@@ -1,0 +1,212 @@
+"""Settings of conversion, Stage II, joint calibration, and of the quickstart that runs all stages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from spikedet.config.checks import (
+    Activation,
+    Checked,
+    MaxPoolRule,
+    Method,
+    Mode,
+    Neuron,
+    PotentialScope,
+    Precision,
+    flag_name,
+)
+from spikedet.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrateConfig(Checked):
+    """Stage II: layer-wise calibration of initial potential and weights.
+
+    Attributes:
+        checkpoint: a converted network with copied weights.
+        data: empty takes the checkpoint's training data.
+        split: empty takes the checkpoint's.
+        skip_bad: leave out broken pictures and annotations; as in training.
+        images: calibration pictures, drawn from the training split; a fifth is held out for early stopping.
+        fine: also the fine calibration (weights, bias and u[0] by BPTT), after the coarse one.
+        train_weights: let the fine calibration change weights and biases.
+        train_potential: let the fine calibration change u[0].
+        potential_per: one u[0] per channel, or one per neuron; the latter ties the network to its input size.
+        passes: times all layers are calibrated, each pass from the result of the one before.
+        epochs: passes over the calibration pictures per layer.
+        patience: epochs without a better held-out error before a layer stops.
+        batch: pictures per step.
+        lr: Adam's step, relative to the root mean square of a layer's weights (bias and u[0]: to theta).
+        crop: output positions per side in a training step; larger maps are cropped at random.
+        surrogate_width: width of the rectangular surrogate, in units of theta.
+        early: weight of the rates' error after half of the window, beside that after all of it: spikes that come on
+            time leave the next layer less error. 0 is the paper's Stage II.
+        sparsity: weight of an L1 penalty on a layer's firing rate, in units of the mean square of its theta; 0 is the
+            paper's Stage II.
+        precision: of the convolutions in training steps; held-out errors and the spikes kept are always fp32.
+        memory_budget_gb: cached spike trains above this go to disk.
+        resume: go on with the layer that an interrupted calibration of the same network was in.
+        seed: of the draw and the crops.
+        out: output folder; empty is the checkpoint's folder.
+    """
+
+    checkpoint: str
+    data: str = ""
+    split: str = ""
+    skip_bad: bool = False
+    images: int = 64
+    fine: bool = True
+    train_weights: bool = True
+    train_potential: bool = True
+    potential_per: PotentialScope = "channel"
+    passes: int = 1
+    epochs: int = 12
+    patience: int = 4
+    batch: int = 8
+    lr: float = 2e-3
+    crop: int = 20
+    surrogate_width: float = 1.0
+    early: float = 0.0
+    sparsity: float = 0.0
+    precision: Precision = "fp32"
+    memory_budget_gb: float = 4.0
+    resume: bool = False
+    seed: int = 0
+    out: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class JointConfig(Checked):
+    """Joint calibration: all layers at once, towards the answers of the ANN; after Stage II, and not in the paper.
+
+    Attributes:
+        checkpoint: a spiking network, calibrated or not.
+        teacher: the ANN whose answers are the target, or a QC-ANN that stands for its clip ANN; empty finds the source
+            through the checkpoint, or else its clip ANN.
+        data: empty takes the checkpoint's training data; labels are not used.
+        split: empty takes the checkpoint's.
+        skip_bad: leave out broken pictures and annotations; as in training.
+        epochs: passes over the pictures.
+        batch: pictures per step.
+        lr: Adam's step, relative to the root mean square of a layer's weights (bias and u[0]: to theta).
+        mosaic: share of the pictures that are put together from four; keeps many epochs from learning them by heart.
+        held_out: seeded fraction of the pictures that chooses the best epoch.
+        sparsity: weight of an L1 penalty on firing rates, each weighed by the weights that its spikes meet.
+        precision: bf16 autocast of the forward pass in means, or fp32; for held-out losses always fp32.
+        mode: "exact" or "fast", of the simulation in training.
+        device: "auto", "cpu" or "cuda:0".
+        resume: go on from the last finished epoch in the output folder.
+        seed: of everything random.
+        out: output folder; empty is the checkpoint's folder.
+    """
+
+    checkpoint: str
+    teacher: str = ""
+    data: str = ""
+    split: str = ""
+    skip_bad: bool = False
+    epochs: int = 4
+    batch: int = 16
+    lr: float = 5e-4
+    mosaic: float = 0.0
+    held_out: float = 0.1
+    sparsity: float = 0.0
+    precision: Precision = "bf16"
+    mode: Mode = "exact"
+    device: str = "auto"
+    resume: bool = False
+    seed: int = 0
+    out: str = ""
+
+
+_OF_STAGES = {"finetune": ("finetune_epochs",), "calibrate": ("images", "epochs"), "joint": ("joint_epochs",)}
+"""Settings of ``ConvertConfig`` that belong to one stage."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvertConfig(Checked):
+    """Conversion of a source or QC network into a spiking one, with Stage I and Stage II when asked.
+
+    Attributes:
+        checkpoint: a source ANN or a QC-ANN.
+        T: time steps; for a QC-ANN its own T unless given.
+        method: "two-stage", or "channel-norm", the Spiking-YOLO baseline: thresholds are each channel's largest
+            activation on theta_images pictures, membranes start at zero.
+        neuron: "if" (the paper's) or "signed" (may take back a spike; lowest latency); with "if" LeakyReLU layers get
+            "asymmetric" ones, "signed" does not convert them.
+        delay: firing delay of every layer, in steps.
+        max_pool: what a maximum over spikes is: "count" (the growth of the largest spike count, exact in rates),
+            "gate" (the leader's spikes) or "or".
+        theta_images: pictures for the thresholds of a source without Stage I (mean-square-best, or channel-norm's); 0
+            keeps its thetas.
+        dry_run: only say, layer by layer, what would become of the model (a checkpoint, a model YAML or an
+            ultralytics .pt file), and which layers cannot spike.
+        activation: of a model YAML or .pt file in a dry run, as in training.
+        resume: in Stage I and II, go on where they were interrupted.
+        finetune: run Stage I first.
+        finetune_epochs: epochs of Stage I.
+        calibrate: run Stage II afterwards.
+        images: calibration pictures.
+        epochs: epochs of fine calibration per layer.
+        joint: run the joint calibration last.
+        joint_epochs: epochs of it.
+        data: empty takes the checkpoint's training data.
+        split: empty takes the checkpoint's.
+        skip_bad: leave out broken pictures and annotations in every stage that runs; as in training.
+        seed: of every stage that runs.
+        out: output folder; empty is the checkpoint's folder.
+    """
+
+    checkpoint: str
+    T: int | None = None
+    method: Method = "two-stage"
+    neuron: Neuron = "if"
+    delay: int = 0
+    max_pool: MaxPoolRule = "count"
+    theta_images: int = 32
+    dry_run: bool = False
+    activation: Activation = ""
+    resume: bool = False
+    finetune: bool = False
+    finetune_epochs: int = 30
+    calibrate: bool = False
+    images: int = 64
+    epochs: int = 12
+    joint: bool = False
+    joint_epochs: int = 4
+    data: str = ""
+    split: str = ""
+    skip_bad: bool = False
+    seed: int = 0
+    out: str = ""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        defaults = {item.name: item.default for item in fields(self)}
+        for stage, names in _OF_STAGES.items():
+            for name in names:
+                if not getattr(self, stage) and getattr(self, name) != defaults[name]:
+                    raise ConfigError(f"{flag_name(name)} has no effect without {flag_name(stage)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuickstartConfig(Checked):
+    """Every stage on the built-in synthetic set with the nano network.
+
+    Attributes:
+        out: output folder.
+        epochs: of source training.
+        finetune_epochs: of Stage I.
+        T: time steps converted for.
+        images: calibration pictures.
+        joint_epochs: of the joint calibration.
+        seed: of every stage.
+    """
+
+    out: str = "runs/quickstart"
+    epochs: int = 90
+    finetune_epochs: int = 25
+    T: int = 8
+    images: int = 64
+    joint_epochs: int = 10
+    seed: int = 0

@@ -1,0 +1,77 @@
+"""Settings of what makes, fetches, checks and rewrites datasets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from spikedet.config.checks import Checked, DownloadName, LayoutName
+
+
+@dataclass(frozen=True, kw_only=True)
+class SynthesizeConfig(Checked):
+    """The built-in synthetic set, written as a VOC-layout folder.
+
+    Attributes:
+        out: the folder to write.
+        train: training pictures.
+        val: validation pictures.
+        test: test pictures.
+        side: height and width, pixels.
+        seed: same seed, same pictures.
+    """
+
+    out: str
+    train: int = 256
+    val: int = 64
+    test: int = 64
+    side: int = 160
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class DownloadConfig(Checked):
+    """The official PASCAL VOC2007 and VOC2012 archives (2.8 GB), fetched and unpacked; needs a network.
+
+    Attributes:
+        name: what to fetch; "voc" is all there is.
+        out: VOCdevkit is made in this folder.
+    """
+
+    name: DownloadName = "voc"
+    out: str = "data"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataCheckConfig(Checked):
+    """Every annotation read and every picture decoded; what is wrong, and what there is.
+
+    Attributes:
+        data: a folder in VOC, YOLO or COCO layout, a data YAML, or a COCO JSON file.
+        split: the split to check; empty checks every split found.
+        strict: boxes that have no size or leave their picture count as errors.
+        out: folder for report.json and data.png.
+    """
+
+    data: str
+    split: str = ""
+    strict: bool = False
+    out: str = "runs/data-check"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConvertConfig(Checked):
+    """A dataset written anew in another layout, all splits.
+
+    Attributes:
+        data: a folder in VOC, YOLO or COCO layout, a data YAML, or a COCO JSON file.
+        to: the layout to write.
+        out: the folder to write; it must not exist or be empty.
+        skip_bad: leave out broken pictures and annotations; as in training.
+        link: hard-link the pictures instead of copying them; a change to one is then a change to both.
+    """
+
+    data: str
+    to: LayoutName
+    out: str
+    skip_bad: bool = False
+    link: bool = False

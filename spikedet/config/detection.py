@@ -1,0 +1,108 @@
+"""Settings of what shows boxes: files, strips, the page and the window."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from spikedet.config.checks import VideoFormat
+from spikedet.config.evaluation import SimulationConfig
+
+DEFAULT_WEIGHTS = "tiny-yolo-voc-t8"
+"""The shipped network that detects where none is named: 20 VOC classes, T = 8."""
+DEFAULT_FAMILY = f"tiny-yolo-voc-source,tiny-yolo-voc-qc,{DEFAULT_WEIGHTS}"
+"""The same after the shipped networks that it came from, to be looked at side by side."""
+DEFAULT_WEBCAM = "tiny-yolo-nano-voc-t8"
+"""The shipped network that is fast enough for a camera."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectConfig(SimulationConfig):
+    """Boxes on pictures, videos and cameras.
+
+    Attributes:
+        source: a picture, a video, a folder of them (subfolders too), a camera's index, or an address (rtsp, http).
+        weights: any spikedet checkpoint, or the name of one that ships with the package.
+        t: time step to read out, or several ("2,4,8"); empty is the network's T.
+        confidence: lowest score drawn and written.
+        iou: overlap above which non-maximum suppression drops the weaker box.
+        stable_steps: stop a picture once its boxes have stayed the same for this many steps; 0 never stops early.
+        every: of a video, look at each n-th frame only.
+        frames: of a video or camera, stop after looking at this many frames; 0 goes on to the end, or until Ctrl-C.
+        track: follow boxes through a video by ByteTrack; needs the package trackers.
+        video_format: of drawn videos; "gif" is for short ones.
+        save_json: also write results.json in COCO's results format, with results_images.json to read it by.
+        save_txt: also write labels/NAME.txt in YOLO's label format.
+        out: folder for the drawn pictures and videos and detections.json.
+    """
+
+    source: str
+    weights: str = DEFAULT_WEIGHTS
+    t: str | int = ""
+    confidence: float = 0.25
+    iou: float = 0.7
+    stable_steps: int = 0
+    every: int = 1
+    frames: int = 0
+    track: bool = False
+    video_format: VideoFormat = "mp4"
+    save_json: bool = False
+    save_txt: bool = False
+    out: str = "runs/detect"
+
+
+@dataclass(frozen=True, kw_only=True)
+class GrowConfig(SimulationConfig):
+    """Boxes growing with time on one picture: a strip and an animation, one row per network.
+
+    Attributes:
+        source: a picture.
+        weights: spikedet checkpoints or names of shipped ones, separated by commas; each is shown after those it came
+            from, as far as they are there.
+        t: time steps to show, for example "1,2,4,8"; empty is all of them, or 8 where they are many.
+        confidence: lowest score drawn.
+        iou: overlap above which non-maximum suppression drops the weaker box.
+        layer: also plot the spikes and membrane potentials of this layer of the last of the weights.
+        out: folder for strip.png, growing.gif and raster.png.
+    """
+
+    source: str
+    weights: str = DEFAULT_FAMILY
+    t: str | int = ""
+    confidence: float = 0.25
+    iou: float = 0.7
+    layer: str = ""
+    out: str = "runs/grow"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoConfig(SimulationConfig):
+    """Detections growing with time, live: a web page, or a window with --window.
+
+    Attributes:
+        weights: spikedet checkpoints or names of shipped ones, separated by commas; the last one is the one to show.
+        webcam_weights: the network of the webcam tab and of the window; empty is the last of the others, or the shipped
+            nano network where those are the shipped ones.
+        window: a window on this machine instead of the page.
+        source: of the window: a camera's index, an address (rtsp, http) or a video file.
+        out: folder for the pictures that the window saves.
+        confidence: lowest score drawn.
+        iou: overlap above which non-maximum suppression drops the weaker box.
+        host: address to listen on; 0.0.0.0 lets others in.
+        port: of the web page.
+    """
+
+    weights: str = DEFAULT_FAMILY
+    webcam_weights: str = ""
+    window: bool = False
+    source: str | int = "0"
+    out: str = "runs/demo"
+    confidence: float = 0.25
+    iou: float = 0.7
+    host: str = "127.0.0.1"
+    port: int = 7860
+
+    @property
+    def live(self) -> str:
+        """The network that looks at a camera."""
+        last = DEFAULT_WEBCAM if self.weights == DEFAULT_FAMILY else self.weights.split(",")[-1]
+        return self.webcam_weights or last

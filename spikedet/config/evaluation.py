@@ -1,0 +1,180 @@
+"""Settings of what judges, measures, explains and gives away networks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from spikedet.config.checks import BackendName, Checked, Mode
+from spikedet.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimulationConfig(Checked):
+    """How a converted network is simulated.
+
+    Attributes:
+        backend: "native" (compiled, event-driven, CPU), "torch" (dense, any device), or "auto", the faster that works.
+        mode: "exact" (float32, the spikes of the definition) or "fast" (8-bit or 16-bit weights).
+        chunk: time steps simulated together; memory grows with this, not with T. 0 leaves it to the backend.
+        device: "auto", "cpu" or "cuda:0".
+    """
+
+    backend: BackendName = "auto"
+    mode: Mode = "exact"
+    chunk: int = 0
+    device: str = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateConfig(SimulationConfig):
+    """AP by time step of one or several checkpoints.
+
+    Attributes:
+        checkpoints: files or folders; a folder stands for every checkpoint directly in it.
+        data: empty takes the first checkpoint's data.
+        split: the split that is judged.
+        t: time steps to read out, for example "4,8,20"; empty reads each network at its own T.
+        limit: judge only the first pictures of the split; 0 is all.
+        batch: pictures simulated together.
+        draws: bootstrap draws for the interval of the conversion loss.
+        strict: refuse bad boxes.
+        skip_bad: leave out broken pictures and annotations; as in training.
+        seed: of the bootstrap.
+        resume: networks whose detections are there already are not run again.
+        detections: folder for the detections of the networks judged; empty is OUT/detections.
+        out: folder for results.json, table.md and ap_by_t.png.
+    """
+
+    checkpoints: tuple[str, ...]
+    data: str = ""
+    split: str = "val"
+    t: str | int = ""
+    limit: int = 0
+    batch: int = 4
+    draws: int = 1000
+    strict: bool = False
+    skip_bad: bool = False
+    seed: int = 0
+    resume: bool = False
+    detections: str = ""
+    out: str = "runs/evaluate"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnergyConfig(SimulationConfig):
+    """Synaptic operations, counted spike by spike, and energy for a picture; MACs and energy of the ANNs beside them.
+
+    Attributes:
+        checkpoints: files or folders, as in evaluate; of an ANN or a QC-ANN alone the MACs are counted.
+        data: pictures that spikes are counted on; empty takes the first checkpoint's data.
+        split: of the data.
+        t: time steps to read out, for example "2,4,8"; empty reads each network at its own T.
+        limit: count on the first pictures of the split only; 0 is all.
+        batch: pictures simulated together.
+        constants: energy of an operation of the float networks: a table under configs/energy, or a YAML file like them.
+        quantized: the same for the quantized ANN, and for spiking networks with weights of its kind.
+        image_every_step: count the convolution of the image in every time step, not once, as it is computed.
+        memory_traffic: add the tables' model of memory traffic.
+        results: results.json of an evaluation, or its folder, for the AP of the networks; empty looks for one in OUT,
+            then for NAME.json beside each checkpoint.
+        strict: refuse bad boxes.
+        skip_bad: leave out broken pictures and annotations; as in training.
+        out: folder for energy.json, energy.md and the plots; that of an evaluation puts them into its report.
+    """
+
+    checkpoints: tuple[str, ...]
+    data: str = ""
+    split: str = "val"
+    t: str | int = ""
+    limit: int = 0
+    batch: int = 4
+    constants: str = "45nm_float"
+    quantized: str = "45nm_int8"
+    image_every_step: bool = False
+    memory_traffic: bool = False
+    results: str = ""
+    strict: bool = False
+    skip_bad: bool = False
+    out: str = "runs/energy"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExplainConfig(SimulationConfig):
+    """The error of a converted network layer by layer, what it costs, and what to do about it.
+
+    Attributes:
+        checkpoint: a converted network.
+        qc: its QC-ANN, as the network with copied weights or as Stage I's; empty finds it through the checkpoint.
+        source: the ANN that errors are measured against; empty finds it through the checkpoint: the clip ANN with Stage
+            I's weights or, without Stage I, the source ANN.
+        data: empty takes the checkpoint's training data.
+        split: empty takes the checkpoint's training split.
+        skip_bad: leave out broken pictures and annotations; as in training.
+        images: pictures, drawn from the split.
+        t: time steps to look at, for example "1,2,4"; empty takes powers of two. T is always looked at.
+        batch: pictures simulated together.
+        rank_images: how many of the pictures rank the layers by AP with each one's residual error alone, and without;
+            0 leaves that out.
+        seed: of the draw.
+        out: folder for explain.json, explain.md and the plots; that of an evaluation puts them into its report.
+    """
+
+    checkpoint: str
+    qc: str = ""
+    source: str = ""
+    data: str = ""
+    split: str = ""
+    skip_bad: bool = False
+    images: int = 64
+    t: str | int = ""
+    batch: int = 2
+    rank_images: int = 16
+    seed: int = 0
+    out: str = "runs/explain"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportConfig(Checked):
+    """One self-contained HTML file about an evaluation.
+
+    Attributes:
+        run: folder that spikedet evaluate wrote.
+        pictures: how many of the best and of the worst pictures to show; 0 shows none.
+        out: the file; empty is report.html in that folder.
+    """
+
+    run: str
+    pictures: int = 4
+    out: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishConfig(Checked):
+    """A checkpoint made fit to be given away: float16, without this machine's paths, with a model card.
+
+    Attributes:
+        checkpoint: any checkpoint.
+        out: the file to write; the card stands beside it as .md.
+        data: judged on; empty takes the checkpoint's.
+        split: judged on.
+        t: time steps to read out; empty is the network's T.
+        results: folder for the evaluation's files.
+    """
+
+    checkpoint: str
+    out: str
+    data: str = ""
+    split: str = "val"
+    t: str | int = ""
+    results: str = "runs/publish"
+
+
+def parse_time_steps(text: str | int) -> tuple[int, ...]:
+    """``"4,8,20"`` -> (4, 8, 20), sorted, unique; an empty text is (). Raises ConfigError."""
+    try:
+        steps = sorted({int(part) for part in str(text).split(",") if part.strip()})
+    except ValueError as error:
+        raise ConfigError(f"time steps must be whole numbers separated by commas, got {text!r}") from error
+    if steps and steps[0] < 1:
+        raise ConfigError(f"time steps must be at least 1, got {steps[0]}")
+    return tuple(steps)

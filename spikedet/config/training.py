@@ -1,0 +1,127 @@
+"""Settings of source training and Stage I."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from spikedet.config.checks import Activation, Checked, Neuron, Pool, Precision, ThetaScope
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopConfig(Checked):
+    """What source training and Stage I share.
+
+    Attributes:
+        data: a folder in VOC, YOLO or COCO layout, a data YAML, a COCO JSON file, or "synthetic" (the built-in set).
+        split: training split, for example "train" or "VOC2007/train+VOC2012/train".
+        strict: refuse boxes that have no size or leave their picture, instead of dropping or clipping them.
+        skip_bad: leave out broken pictures and annotations instead of stopping; every picture is decoded to find them.
+        epochs: passes over the training pictures.
+        batch: pictures per step.
+        lr: learning rate of the weights (AdamW).
+        lr_final: the learning rate at the end, as a fraction of lr (cosine schedule).
+        theta_lr_factor: learning rate of the thresholds, as a multiple of lr.
+        weight_decay: of the weights; never of thresholds, biases and BN.
+        warmup_epochs: epochs of linear warm-up.
+        mosaic: probability of mosaic augmentation.
+        close_mosaic: final epochs without mosaic.
+        mixup: probability of mixup augmentation.
+        held_out: seeded fraction of the training pictures kept for validation.
+        validate_every: epochs between validations on the held-out pictures.
+        patience: stop after this many epochs without a better validation; 0 never stops early.
+        precision: bf16 autocast of the forward pass, or fp32.
+        device: "auto", "cpu" or "cuda:0".
+        workers: data-loading processes; 0 loads in the training process.
+        seed: of everything random.
+        resume: go on from the last finished epoch in the output folder.
+        out: output folder.
+    """
+
+    data: str = "synthetic"
+    split: str = "train"
+    strict: bool = False
+    skip_bad: bool = False
+    epochs: int = 100
+    batch: int = 8
+    lr: float = 1e-3
+    lr_final: float = 0.01
+    theta_lr_factor: float = 10.0
+    weight_decay: float = 5e-4
+    warmup_epochs: float = 3.0
+    mosaic: float = 1.0
+    close_mosaic: int = 10
+    mixup: float = 0.0
+    held_out: float = 0.1
+    validate_every: int = 1
+    patience: int = 0
+    precision: Precision = "bf16"
+    device: str = "auto"
+    workers: int = 0
+    seed: int = 0
+    resume: bool = False
+    out: str = "runs/run"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(LoopConfig):
+    """Source ANN training.
+
+    Attributes:
+        model: name under configs/models, the path of a model YAML, or one of ultralytics' by its file name, for example
+            yolov8n.yaml.
+        activation: "clip" (ReLU) or "leaky" (LeakyReLU), clipped, in place of the model's own; empty keeps ReLU and
+            LeakyReLU models as they are.
+        image_size: side of the square input, a multiple of 32.
+        theta: initial clip threshold.
+        theta_per: one trained threshold per channel or per layer.
+        weights: a source checkpoint, or an ultralytics .pt file, to start from; what does not fit (another number of
+            classes) starts at random.
+    """
+
+    model: str = "tiny-yolo"
+    activation: Activation = ""
+    image_size: int = 320
+    theta: float = 4.0
+    theta_per: ThetaScope = "channel"
+    weights: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneConfig(LoopConfig):
+    """Stage I: QC fine-tuning with trained thresholds and quantization noise.
+
+    Attributes:
+        checkpoint: a source (or an earlier Stage I) checkpoint.
+        data: as in training; empty takes the checkpoint's.
+        split: as in training; empty takes the checkpoint's.
+        T: time steps of the spiking network to come, the number of quantization levels.
+        noise: quantization noise p, the fraction of elements left unquantized in a training forward.
+        theta_images: training pictures on which the mean-square-best initial thresholds are found; 0 keeps theta.
+        distill: weight of a loss against the teacher's answers, beside the labels; 0 is the paper's Stage I.
+        teacher: the network that distillation follows; empty is the checkpoint, with clip activations.
+        sparsity: weight of an L1 penalty on firing rates, each weighed by the weights that its spikes meet; 0 is the
+            paper's Stage I.
+        pool: "average" puts average pooling in place of max-pooling layers before it trains.
+        spiking_forward: answer with the firing rates of the spiking network itself (gradients stay those of the QC
+            activation, BN keeps its statistics); not in the paper.
+        neuron: of the spiking network in spiking_forward.
+        delay: firing delay of the spiking network in spiking_forward.
+        out: output folder; empty is the checkpoint's folder.
+    """
+
+    checkpoint: str
+    data: str = ""
+    split: str = ""
+    T: int = 8
+    noise: float = 0.1
+    theta_images: int = 32
+    distill: float = 0.0
+    sparsity: float = 0.0
+    teacher: str = ""
+    pool: Pool = "max"
+    spiking_forward: bool = False
+    neuron: Neuron = "if"
+    delay: int = 0
+    epochs: int = 30
+    warmup_epochs: float = 1.0
+    out: str = ""
