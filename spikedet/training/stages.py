@@ -28,7 +28,8 @@ from spikedet.models import (
     start_from_,
 )
 from spikedet.training.distillation import Distillation
-from spikedet.training.loop import TrainingLoop, finished, interrupted_after, log_path
+from spikedet.training.loop import TrainingLoop
+from spikedet.training.resuming import finished, interrupted_after, log_path
 from spikedet.training.sparsity import FiringPenalty
 from spikedet.training.spiking_forward import SpikingForward
 from spikedet.visualization import plot_training
