@@ -44,6 +44,8 @@ COMMANDS = {
     "finetune": f"finetune base/ann.safetensors --T 4 {TRAINING} --epochs 6 --theta-images 4 --out out",
     "calibrate": "calibrate base/copied.safetensors --images 16 --epochs 3 --batch 4 --crop 8 --out out",
     "joint": "joint base/fine.safetensors --epochs 4 --batch 4 --held-out 0.25 --out out",
+    "convert": "convert base/ann.safetensors --T 4 --theta-images 4 --finetune --finetune-epochs 3 --calibrate "
+    "--images 16 --epochs 3 --joint --joint-epochs 3 --out out",
     "evaluate": "evaluate base --split test --t 2,4 --draws 20 --batch 2 --out out",
 }
 BASE = (
