@@ -101,7 +101,7 @@ def pivot(rows: list[ResultRow]) -> str:
         first = shown[0]
         head = f"{first.model} on {first.data} {first.split} ({images} pictures), AP50:95 / AP50 in %."
         titles = "| network |" + "".join(f" T = {t} |" for t in steps)
-        body = [f"| {name} |" + "".join(f" {cells.get(t, '-')} |" for t in steps) for name, cells in lines.items()]
+        body = [f"| {name} |" + "".join(f" {row.get(t, '-')} |" for t in steps) for name, row in lines.items() if row]
         parts.append("\n".join([head, "", titles, f"| --- |{' ---: |' * len(steps)}", *body]))
     return "\n\n".join(parts)
 
