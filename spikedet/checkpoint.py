@@ -146,9 +146,7 @@ def _holds(path: Path, tensors: Mapping[str, Tensor], meta: CheckpointMeta) -> b
                 return False
     except (CheckpointError, SafetensorError, OSError):
         return False
-    return dataclasses.replace(there, config={}, versions={}, notes={}) == dataclasses.replace(
-        meta, config={}, versions={}, notes={}
-    )
+    return there == dataclasses.replace(meta, config=there.config, versions=there.versions, notes=there.notes)
 
 
 def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], CheckpointMeta]:

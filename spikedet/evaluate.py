@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -265,6 +266,7 @@ def _calibration(meta: CheckpointMeta) -> dict[str, Any]:
 def make_rows(judged: Sequence[Judged], dataset: DetectionDataset, config: EvaluateConfig) -> list[ResultRow]:
     """Result rows with the conversion loss against the best ANN that each network came from."""
     parents = {j.digest: j.meta.parent["sha256"] if j.meta.parent else None for j in judged}
+    resampled = partial(resample, dataset, draws=config.draws, seed=config.seed)
     references: dict[str, Resampled] = {}  # each ANN is resampled once
     rows = []
     for j in judged:
@@ -273,10 +275,9 @@ def make_rows(judged: Sequence[Judged], dataset: DetectionDataset, config: Evalu
         anns = [other for other in judged if other.network == "ann" and other.digest in family]
         reference = max(anns, key=lambda other: other.ap, default=None)
         if reference is not None and j.network != "ann" and j.measures.AP is not None:
-            how = {"draws": config.draws, "seed": config.seed}
             if reference.digest not in references:
-                references[reference.digest] = resample(dataset, reference.detections, **how)
-            loss, interval = paired_loss(references[reference.digest], resample(dataset, j.detections, **how))
+                references[reference.digest] = resampled(reference.detections)
+            loss, interval = paired_loss(references[reference.digest], resampled(j.detections))
         rows.append(
             ResultRow(
                 **made_by(j.meta, j.network),

@@ -46,7 +46,7 @@ def publish(config: PublishConfig) -> list[Path]:
     weights = save_checkpoint(out, tensors, without_paths(meta), half=True)
     judged = EvaluateConfig(
         checkpoints=(str(weights),),
-        data=config.data or meta.data.get("data", ""),  # the file that was written no longer knows the folder
+        data=meta.judged_data(config.data, config.split),  # the file that was written no longer knows the folder
         split=config.split,
         t=config.t,
         out=config.results,

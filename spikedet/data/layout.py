@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn, Protocol
 
 from spikedet.config import LayoutName
-from spikedet.errors import DataError
+from spikedet.errors import ConfigError, DataError
 
 Box = tuple[float, float, float, float]
 USUAL_SPLITS = ("train", "val", "trainval", "test")
@@ -122,6 +123,15 @@ def in_usual_order(splits: Iterable[str]) -> list[str]:
     """Train, val, trainval, test, then others by name."""
     rank = {name: index for index, name in enumerate(USUAL_SPLITS)}
     return sorted(set(splits), key=lambda name: (rank.get(name, len(rank)), name))
+
+
+@contextmanager
+def as_config_error() -> Iterator[None]:
+    """A DataError about what stands in a settings file is a ConfigError."""
+    try:
+        yield
+    except DataError as error:
+        raise ConfigError(str(error)) from error
 
 
 def checked_split_name(where: str, name: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from spikedet.data.coco import coco_file, coco_folder
 from spikedet.data.coco_files import annotation_files
 from spikedet.data.dataset import DetectionDataset
-from spikedet.data.layout import Layout, checked_class_names, shown
+from spikedet.data.layout import Layout, as_config_error, checked_class_names, shown
 from spikedet.data.reading import load_split
 from spikedet.data.scenes import SYNTHETIC_CLASS_NAMES
 from spikedet.data.synthetic import SyntheticConfig, write_synthetic
@@ -154,10 +154,8 @@ def _checked_names(path: Path, names: object) -> tuple[str, ...] | None:
         return None
     if not isinstance(names, list):
         raise ConfigError(f"{path}: 'names' must be a list of class names")
-    try:
+    with as_config_error():
         return checked_class_names(f"{path}: 'names'", names)
-    except DataError as error:
-        raise ConfigError(str(error)) from error
 
 
 def _expanded(path: str) -> Path:

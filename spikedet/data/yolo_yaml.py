@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from spikedet.data.layout import checked_class_names, checked_split_name, folder_name, shown
+from spikedet.data.layout import as_config_error, checked_class_names, checked_split_name, folder_name, shown
 from spikedet.errors import ConfigError, DataError
 
 YAML_NAMES = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
@@ -77,17 +77,12 @@ def parse_yolo(file: Path, content: Mapping[str, Any]) -> YoloFile:
     parts = {}
     for key, value in ({key: content.get(key) for key in SPLIT_KEYS} | more).items():
         if value:  # a key without a value is no split
-            parts[_split_name(file, key)] = _parts(file, key, value)
+            with as_config_error():
+                checked_split_name(f"{file}: {MORE_SPLITS!r}", key)
+            parts[key] = _parts(file, key, value)
     if not parts:
         raise ConfigError(f"{file}: no split; expected at least one of {', '.join(SPLIT_KEYS)}")
     return YoloFile(file, folder.resolve(), folder_name(folder), names, parts)
-
-
-def _split_name(file: Path, key: str) -> str:
-    try:
-        return checked_split_name(f"{file}: {MORE_SPLITS!r}", key)
-    except DataError as error:
-        raise ConfigError(str(error)) from error
 
 
 def _class_names(file: Path, names: object) -> tuple[str, ...]:
@@ -99,9 +94,10 @@ def _class_names(file: Path, names: object) -> tuple[str, ...]:
         raise ConfigError(f"{file}: 'names' must be a list of class names or a mapping from 0, 1, ... to them")
     try:
         plain = [str(name) if isinstance(name, int) and not isinstance(name, bool) else name for name in names]
+    except ValueError as error:  # a number of thousands of digits
+        raise ConfigError(f"{file}: 'names': {error}") from error
+    with as_config_error():
         return checked_class_names(f"{file}: 'names'", plain)
-    except DataError as error:
-        raise ConfigError(str(error)) from error
 
 
 def _root(file: Path, written: object) -> Path:

@@ -23,8 +23,7 @@ def plot_raster(record: LayerRecord, title: str, path: Path) -> Path:
     spikes = record.spikes.flatten(1).numpy()
     potential = record.potential.flatten(1).numpy()
     chosen = chosen_neurons(spikes)
-    size: dict[str, Any] = {"rows": 2, "height": 7, "sharex": True, "height_ratios": (2, 1)}
-    with new_figure(path, **size, legend="small") as (above, below):
+    with new_figure(path, rows=2, height=7, legend="small", sharex=True, height_ratios=(2, 1)) as (above, below):
         _draw_spikes(above, spikes, chosen)
         silent = float((spikes == 0).all(0).mean())
         above.set_title(

@@ -40,6 +40,11 @@ def test_a_split_cannot_be_called_like_a_path(tmp_path: Path, name: str) -> None
         parse(tmp_path, yaml.safe_dump({"train": "images", "names": ["a"], "splits": {name: "list.txt"}}))
 
 
+def test_a_class_called_by_a_huge_number_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"data\.yaml: 'names': .*limit"):
+        parse(tmp_path, f"train: images\nnames: [0x{'f' * 5000}]")
+
+
 def test_what_is_not_known_has_no_effect(tmp_path: Path) -> None:
     marker = tmp_path / "ran"
     text = f"train: images\nnames: [a]\ndownload: |\n  open({str(marker)!r}, 'w')\nroboflow: {{url: 'http://127.0.0.1:9'}}\n"
