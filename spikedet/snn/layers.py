@@ -89,7 +89,9 @@ class SpikingConv(nn.Module):
         self, batch: int, height: int, width: int, *, padding: tuple[int, ...] | None = None
     ) -> tuple[int, int, int, int]:
         """``[N, C, H', W']`` for inputs of this height and width; ``padding`` instead of the layer's own."""
-        spans = convolved_hw((height, width), self.weight, self.stride, padding or self.padding, self.dilation)
+        spans = window_places(
+            (height, width), self.weight.shape[2:], self.stride, padding or self.padding, self.dilation
+        )
         return (batch, len(self.theta), *spans)
 
     def silent_steps(self, done: int, steps: int) -> int:
@@ -152,7 +154,8 @@ class Readout(nn.Module):
 
     def output_shape(self, batch: int, height: int, width: int) -> tuple[int, int, int, int]:
         """``[N, C, H', W']`` for inputs of this height and width."""
-        return (batch, len(self.bias), *convolved_hw((height, width), self.weight, self.stride, self.padding))
+        hw = window_places((height, width), self.weight.shape[2:], self.stride, self.padding)
+        return (batch, len(self.bias), *hw)
 
 
 def broadcast(values: Tensor) -> Tensor:
@@ -160,16 +163,15 @@ def broadcast(values: Tensor) -> Tensor:
     return values.view(1, -1, 1, 1) if values.ndim == 1 else values.unsqueeze(0)
 
 
-def convolved_hw(
+def window_places(
     input_hw: tuple[int, int],
-    weight: Tensor,
-    stride: tuple[int, ...],
-    padding: tuple[int, ...],
-    dilation: tuple[int, ...] = (1, 1),
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int] = (1, 1),
 ) -> tuple[int, int]:
-    """Height and width after a convolution."""
+    """At how many heights and widths the window of a convolution or a pooling layer stands."""
     height, width = (
-        (side + 2 * padding[i] - dilation[i] * (weight.shape[2 + i] - 1) - 1) // stride[i] + 1
-        for i, side in enumerate(input_hw)
+        (side + 2 * padding[i] - dilation[i] * (kernel[i] - 1) - 1) // stride[i] + 1 for i, side in enumerate(input_hw)
     )
     return height, width

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spikedet.kernels.library import available, library, pointer
-from spikedet.snn.layers import SpikingConv
+from spikedet.snn.layers import SpikingConv, window_places
 from spikedet.snn.network import SpikingNetwork
 from spikedet.snn.operations import Add, AvgPool, Concat, MaxPool, Slice, SpikeOp, Upsample, ZeroPad
 from spikedet.snn.packing import Channels, layer_channels
@@ -115,10 +115,10 @@ def _kept_units(module: Slice, channels: Channels) -> Tensor:
 
 def _window_places(pool: nn.AvgPool2d | nn.MaxPool2d, train: Tensor) -> list[Tensor]:
     """The bits of each place of a pooling window, ``[K, N, H', W', bytes]`` each; none where it hangs over the edge."""
-    (kh, kw), (sh, sw), (ph, pw) = _pair(pool.kernel_size), _pair(pool.stride), _pair(pool.padding)
-    dh, dw = _pair(getattr(pool, "dilation", 1))
+    kernel, stride, padding, dilation = _window(pool)
+    height, width = window_places((train.shape[2], train.shape[3]), kernel, stride, padding, dilation)
+    (kh, kw), (sh, sw), (ph, pw), (dh, dw) = kernel, stride, padding, dilation
     train = F.pad(train, (0, 0, pw, pw, ph, ph))
-    height, width = (train.shape[2] - dh * (kh - 1) - 1) // sh + 1, (train.shape[3] - dw * (kw - 1) - 1) // sw + 1
     return [
         train[:, :, y * dh : y * dh + sh * (height - 1) + 1 : sh, x * dw : x * dw + sw * (width - 1) + 1 : sw]
         for y in range(kh)
@@ -137,11 +137,8 @@ class _MaxCount(ctypes.Structure):
 def _grown_maximum(pool: nn.MaxPool2d, train: Tensor, planes: int, memory: dict[str, Any]) -> Tensor:
     """The growth of each window's largest spike count, step by step."""
     steps, batch, height, width, count = train.shape
-    kernel, stride, padding, dilation = map(_pair, (pool.kernel_size, pool.stride, pool.padding, pool.dilation))
-    out_hw = [
-        (side + 2 * padding[i] - dilation[i] * (kernel[i] - 1) - 1) // stride[i] + 1
-        for i, side in enumerate((height, width))
-    ]
+    kernel, stride, padding, dilation = _window(pool)
+    out_hw = window_places((height, width), kernel, stride, padding, dilation)
     channels = 8 * count // planes
     if not memory:
         memory["counts"] = torch.zeros(batch, height, width, channels, dtype=torch.int16)
@@ -152,6 +149,11 @@ def _grown_maximum(pool: nn.MaxPool2d, train: Tensor, planes: int, memory: dict[
     tensors = (train, memory["counts"], memory["best"], out)
     library().spikedet_max_count(ctypes.byref(_MaxCount(*sizes)), *map(pointer, tensors))
     return out
+
+
+def _window(pool: nn.AvgPool2d | nn.MaxPool2d) -> tuple[tuple[int, int], ...]:
+    """Kernel, stride, padding and dilation of a pooling layer."""
+    return tuple(map(_pair, (pool.kernel_size, pool.stride, pool.padding, getattr(pool, "dilation", 1))))
 
 
 def _pair(value: Any) -> tuple[int, int]:

@@ -123,12 +123,3 @@ def supported_channels(network: SpikingNetwork) -> dict[str, Channels]:
             if reason:
                 raise NativeUnavailable(f"{node.name}: {reason}")
     return channels
-
-
-def why_unsupported(network: SpikingNetwork) -> str | None:
-    """What of a network has no form on packed spikes; None if all of it has."""
-    try:
-        supported_channels(network)
-    except NativeUnavailable as error:
-        return str(error)
-    return None
