@@ -39,14 +39,15 @@ def publish(config: PublishConfig) -> list[Path]:
         The weights, the card and the rows.
 
     Raises:
-        CheckpointError, DataError: see their messages.
+        CheckpointError, ConfigError, DataError: see their messages.
     """
     tensors, meta = load_checkpoint(Path(config.checkpoint))
+    data = meta.judged_data(config.data, config.split)  # the file that is written no longer knows the folder
     out = Path(config.out)
     weights = save_checkpoint(out, tensors, without_paths(meta), half=True)
     judged = EvaluateConfig(
         checkpoints=(str(weights),),
-        data=meta.judged_data(config.data, config.split),  # the file that was written no longer knows the folder
+        data=data,
         split=config.split,
         t=config.t,
         out=config.results,

@@ -10,10 +10,10 @@ import torch
 from tiny_detector import T, chain, pictures
 
 from spikedet import resources
-from spikedet.checkpoint import file_sha256, load_checkpoint, read_meta
+from spikedet.checkpoint import file_sha256, load_checkpoint, read_meta, save_checkpoint
 from spikedet.config import FinetuneConfig, PublishConfig
 from spikedet.detector import SpikingDetector
-from spikedet.errors import CheckpointError
+from spikedet.errors import CheckpointError, ConfigError
 from spikedet.evaluation import read_results
 from spikedet.publish import card as model_card
 from spikedet.publish import changed_settings, publish
@@ -43,6 +43,16 @@ def test_the_training_data_are_found_without_being_named(tmp_path: Path) -> None
     config = PublishConfig(checkpoint=str(chain()["copied"]), out=str(tmp_path / "net.safetensors"), split="test",
                            results=str(tmp_path / "results"))  # fmt: skip
     assert all(path.exists() for path in publish(config))
+
+
+def test_nothing_is_written_if_there_is_nothing_to_judge_on(tmp_path: Path) -> None:
+    tensors, meta = load_checkpoint(chain()["copied"])
+    meta.data.update(data=str(tmp_path / "labels.json"), split="train")
+    checkpoint = save_checkpoint(tmp_path / "copied.safetensors", tensors, meta)
+    out = tmp_path / "published" / "net.safetensors"
+    with pytest.raises(ConfigError, match="one COCO file is one split"):
+        publish(PublishConfig(checkpoint=str(checkpoint), out=str(out), split="test"))
+    assert not out.parent.exists()
 
 
 def test_no_path_of_this_machine_is_left(published: tuple[Path, Path]) -> None:
