@@ -21,6 +21,8 @@ STAGES = get_args(Stage)
 NEURONS = ("if", "signed", "asymmetric")
 AP_FIELDS = ("AP", "AP50", "AP75", "AP_S", "AP_M", "AP_L", "VOC07", "VOC_area", "loss")
 STEP_FIELDS = ("delay", "T", "t", "L")
+MORE_COLUMNS = {"max_pool": "max-pool", "calibrated": "trained", "calibration_images": "calibration pictures"}
+"""By field; the last two only where rows could not be told apart without them."""
 TABLE_APS = {"AP50:95": "AP", **{name: name for name in ("AP50", "AP75", "AP_S", "AP_M", "AP_L", "VOC07")}}
 
 
@@ -189,21 +191,32 @@ def markdown_table(rows: Sequence[ResultRow]) -> str:
 
 def _table(rows: Sequence[ResultRow]) -> str:
     words = ["network", "Stage I", "neuron"]
-    pooled = any(row.max_pool for row in rows)
-    words += ["max-pool"] if pooled else []
+    more = [name for name in MORE_COLUMNS if _needed(name, rows)]
+    words += [MORE_COLUMNS[name] for name in more]
     numbers = ["delay", "T", "t", "L", "spikes per picture", *TABLE_APS, "loss [95 %]"]
-    lines = [words + numbers, ["---"] * len(words) + ["---:"] * len(numbers), *(_cells(row, pooled) for row in rows)]
+    lines = [words + numbers, ["---"] * len(words) + ["---:"] * len(numbers), *(_cells(row, more) for row in rows)]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def _cells(row: ResultRow, pooled: bool) -> list[str]:
+def _needed(name: str, rows: Sequence[ResultRow]) -> bool:
+    """Whether a table has this column of ``MORE_COLUMNS``."""
+    if name == "max_pool":
+        return any(row.max_pool for row in rows)
+    values: dict[tuple[Any, ...], set[Any]] = {}
+    for row in rows:
+        alike = (row.network, row.stage1, row.neuron, row.max_pool, row.delay, row.T, row.t)
+        values.setdefault(alike, set()).add(getattr(row, name))
+    return any(len(found) > 1 for found in values.values())
+
+
+def _cells(row: ResultRow, more: Sequence[str]) -> list[str]:
     steps = ["-" if value is None else str(value) for value in (getattr(row, name) for name in STEP_FIELDS)]
     spikes = "-" if row.spikes_per_image is None else f"{row.spikes_per_image:,.1f}"
     loss = _decimal(row.loss)
     if row.loss_ci95 is not None:
         loss += f" [{_decimal(row.loss_ci95[0])}, {_decimal(row.loss_ci95[1])}]"
     aps = [_decimal(getattr(row, name)) for name in TABLE_APS.values()]
-    words = [row.network, row.stage1, row.neuron or "-", *([row.max_pool or "-"] if pooled else [])]
+    words = [row.network, row.stage1, row.neuron or "-", *(str(getattr(row, name) or "-") for name in more)]
     return [*words, *steps, spikes, *aps, loss]
 
 

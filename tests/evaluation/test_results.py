@@ -132,6 +132,19 @@ def test_one_table_where_only_one_exists():
     assert markdown_table([EARLY]).startswith("Converted for T, read out early at t < T.")
 
 
+def test_rows_are_told_apart_by_what_was_trained_and_on_how_many_pictures():
+    both = [replace(SNN, calibrated="W"), replace(SNN, calibrated="u[0]")]
+    lines = markdown_table([ANN, *both]).splitlines()[2:]
+    assert lines[0].startswith("| network | Stage I | neuron | trained | delay |")
+    assert [line.split(" | ")[3] for line in lines[2:]] == ["-", "W", "u[0]"]
+    few = [replace(SNN, calibration_images=2), replace(SNN, calibration_images=4)]
+    lines = markdown_table(few).splitlines()[2:]
+    assert lines[0].startswith("| network | Stage I | neuron | calibration pictures | delay |")
+    assert [line.split(" | ")[3] for line in lines[2:]] == ["2", "4"]
+    at_each_t = [replace(SNN, calibrated="W"), replace(SNN, calibrated="u[0]", T=4, t=4, L=4)]
+    assert "trained" not in markdown_table(at_each_t)
+
+
 def test_models_get_tables_of_their_own():
     table = markdown_table([ANN, replace(ANN, model="yolov8n")])
     assert table.count("read at T. yolov3-tiny on") == table.count("read at T. yolov8n on") == 1
