@@ -75,16 +75,25 @@ def part_name(row: ResultRow) -> str:
 
 def plot_ap_by_class(rows: Sequence[ResultRow], path: Path) -> Path:
     """AP50:95 (percent) of every class, sorted by the source's; a mark for each network; a PNG."""
-    shown = [row for row in rows if row.per_class and not row.read_early and row.stage != "qc"]
-    first = {name: aps["AP"] or 0.0 for name, aps in (shown[0].per_class or {}).items()} if shown else {}
+    shown = class_aps(rows)
+    first = {name: ap or 0.0 for name, ap in next(iter(shown.values()), {}).items()}
     order = sorted(first, key=lambda name: -first[name])
     with ap_axes(path, width=10) as axes:
-        for row, marker, colour in zip(shown, cycle(MARKERS), cycle(OKABE_ITO)):
-            aps = [(row.per_class or {})[name]["AP"] for name in order]
-            label = row.network + (f", T = {row.T}, {row.neuron}" if row.T else "")
-            axes.plot(range(len(order)), aps, marker, color=colour, label=label, alpha=0.8)
+        for (label, aps), marker, colour in zip(shown.items(), cycle(MARKERS), cycle(OKABE_ITO)):
+            axes.plot(range(len(order)), [aps[name] for name in order], marker, color=colour, label=label, alpha=0.8)
         axes.set_xticks(range(len(order)), order, rotation=45, ha="right")
     return path
+
+
+def class_aps(rows: Sequence[ResultRow]) -> dict[str, dict[str, float | None]]:
+    """AP of every class by the label of each network; of Stage I runs that follow each other the last one's ANN."""
+    shown = [row for row in rows if row.per_class and not row.read_early and row.stage != "qc"]
+    return {
+        row.network + (f", T = {row.T}, {row.neuron}" if row.T else ""): {
+            name: aps["AP"] for name, aps in (row.per_class or {}).items()
+        }
+        for row in shown
+    }
 
 
 def _made_for(row: ResultRow) -> tuple[Any, ...]:

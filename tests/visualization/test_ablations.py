@@ -6,7 +6,7 @@ from PIL import Image
 
 from spikedet.evaluation import ResultRow
 from spikedet.visualization import plot_ap_by_class, plot_ap_by_images, plot_parts
-from spikedet.visualization.ablations import images_lines, part_name
+from spikedet.visualization.ablations import class_aps, images_lines, part_name
 
 ANN = ResultRow(
     model="m", stage="ann", finetuned=False, data="d", split="s", images=9, seed=0, AP=60.0,
@@ -31,6 +31,16 @@ def test_lines_begin_at_the_copied_weights():
 def test_parts_have_names():
     names = [part_name(row) for row in (COPIED, COARSE, FINE, WEIGHTS)]
     assert names == ["weights copied", "coarse", "coarse, fine: W, u[0]", "coarse, fine: W"]
+
+
+def test_classes_have_a_mark_for_each_network():
+    clip = replace(ANN, finetuned=True, per_class={"cat": {"AP": 49.0}})
+    last = replace(clip, stage1_options="distilled", per_class={"cat": {"AP": 50.5}})
+    assert class_aps([ANN, clip, replace(clip, stage="qc"), last, MORE, EARLY]) == {
+        "ANN": {"cat": 50.0, "dog": 70.0, "cow": None},
+        "clip ANN after Stage I": {"cat": 50.5},
+        "SNN + coarse + fine, T = 8, if": {"cat": 50.0, "dog": 70.0, "cow": None},
+    }
 
 
 def test_every_picture_is_a_png_also_of_nothing(tmp_path):
