@@ -43,7 +43,8 @@ class CheckpointMeta:
         neuron: ``if``, ``signed`` or ``asymmetric`` for a spiking stage, else None.
         delay: firing delay k of every layer, in steps.
         max_pool: rule for maxima over spikes.
-        data: ``{"data", "split", "names"}`` of the training pictures.
+        data: ``{"data", "split", "held_out", "seed"}`` of the training pictures: where they are, the fraction of them
+            that no training so far has seen, and the seed that drew it.
         config: the settings of every stage so far, by stage.
         parent: ``{"file", "sha256", "stage"}`` of the checkpoint this one came from.
         notes: measured facts worth keeping, for example AP on the held-out slice.
@@ -87,6 +88,17 @@ class CheckpointMeta:
             raise ConfigError(f"{self.model}: its checkpoint names no training pictures; give --data and --split")
         other = data and self.data.get("data") and Path(data).resolve().name != Path(self.data["data"]).name
         return data or self.data["data"], split or ("train" if other else self.data["split"])
+
+    def held_out(self, data: str, split: str) -> tuple[float, int] | None:
+        """Fraction and seed of the pictures that no training so far has seen, for ``DetectionDataset.hold_out``.
+
+        None for other pictures than those trained on (by the names of data and split), or where nothing is known.
+        """
+        trained_on = (Path(self.data.get("data", "")).name, self.data.get("split"))
+        known = self.data if "seed" in self.data else self.config.get("train", {})
+        if (Path(data).resolve().name, split) != trained_on or not {"held_out", "seed"} <= known.keys():
+            return None
+        return known["held_out"], known["seed"]
 
     def judged_data(self, data: str, split: str) -> str:
         """The data that a network is judged on: what is asked for, else what it was trained on, another split of it.
@@ -236,6 +248,10 @@ def _problem(meta: CheckpointMeta) -> str | None:
         return "every stage's settings must be a mapping"
     if any(not isinstance(meta.data.get(name, ""), str) for name in ("data", "split")):
         return "data and split must be texts"
+    for known in (meta.data, meta.config.get("train", {})):
+        fraction, seed = known.get("held_out", 0.0), known.get("seed", 0)
+        if not (type(fraction) in (int, float) and 0 <= fraction <= 1 and type(seed) is int and seed >= 0):
+            return f"held_out must be a fraction and its seed a whole number, got {fraction!r} and {seed!r}"
     if not isinstance(meta.model, str) or not isinstance(meta.finetuned, bool):
         return "model must be a text and finetuned true or false"
     link = meta.parent

@@ -40,7 +40,8 @@ def joint(config: JointConfig) -> Path:
     seed_everything(config.seed)
     data, split = meta.training_data(config.data, config.split)
     dataset = load_dataset(data, split, class_names=meta.class_names, skip_bad=config.skip_bad)
-    rest, held_out = dataset.hold_out(config.held_out, config.seed)
+    _, drawn_with = meta.held_out(data, split) or (0.0, config.seed)
+    rest, held_out = dataset.hold_out(config.held_out, drawn_with)
     out = Path(config.out) if config.out else source.parent
     path, state = out / "joint.safetensors", out / "joint-state.safetensors"
     key = calibration_key(f"{file_sha256(source)} {file_sha256(ann)}", config, dataset)

@@ -281,6 +281,26 @@ def test_data_of_another_name_have_a_train_split(tmp_path: Path) -> None:
     assert meta.training_data("/b/mine", "val") == ("/b/mine", "val")
 
 
+def test_pictures_that_no_training_has_seen_are_remembered() -> None:
+    meta = load_checkpoint(chain()["ann"])[1]
+    seen = dataclasses.replace(meta, data={"data": "/a/voc", "split": "train", "held_out": 0.05, "seed": 2})
+    assert seen.held_out("/b/voc", "train") == (0.05, 2)
+    assert seen.held_out("/b/voc", "val") is None and seen.held_out("/a/mine", "train") is None
+    older = dataclasses.replace(
+        seen, data={"data": "voc", "split": "train"}, config={"train": {"held_out": 0.1, "seed": 7}}
+    )
+    assert older.held_out("/b/voc", "train") == (0.1, 7)
+    assert dataclasses.replace(older, config={}).held_out("/b/voc", "train") is None
+
+
+@pytest.mark.parametrize("known", [{"held_out": "a"}, {"held_out": 2}, {"seed": -1}, {"seed": 0.5}, {"seed": True}])
+def test_what_was_held_out_is_checked(tmp_path: Path, known: dict[str, Any]) -> None:
+    tensors, meta = load_checkpoint(chain()["ann"])
+    for changes in ({"data": {**meta.data, **known}}, {"config": {"train": known}}):
+        with pytest.raises(CheckpointError, match="held_out must be a fraction and its seed a whole number"):
+            save_checkpoint(tmp_path / "a.safetensors", tensors, dataclasses.replace(meta, **changes))
+
+
 def test_a_file_that_was_trained_on_is_not_judged_on(tmp_path: Path) -> None:
     meta = load_checkpoint(chain()["ann"])[1]
     meta = dataclasses.replace(meta, data={"data": "/a/labels.json", "split": "train"})

@@ -44,7 +44,7 @@ def calibrate(config: CalibrateConfig) -> list[Path]:
     seed_everything(config.seed)
     data, split = meta.training_data(config.data, config.split)
     dataset = load_dataset(data, split, class_names=meta.class_names, skip_bad=config.skip_bad)
-    drawn = dataset.draw(config.images, config.seed)
+    drawn = dataset.draw(config.images, config.seed, meta.held_out(data, split))
     if len(drawn) < size():
         raise ConfigError(f"{len(drawn)} calibration pictures for {size()} processes; use more --images")
     images = to_input([drawn.read_image(i) for i in own(range(len(drawn)))], meta.image_size)

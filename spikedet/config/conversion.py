@@ -90,7 +90,7 @@ class JointConfig(Checked):
         batch: pictures per step.
         lr: Adam's step, relative to the root mean square of a layer's weights (bias and u[0]: to theta).
         mosaic: share of the pictures that are put together from four; keeps many epochs from learning them by heart.
-        held_out: seeded fraction of the pictures that chooses the best epoch.
+        held_out: seeded fraction of the pictures that chooses the best epoch, taken from those that training has kept.
         sparsity: weight of an L1 penalty on firing rates, each weighed by the weights that its spikes meet.
         precision: bf16 autocast of the forward pass in means, or fp32; for held-out losses always fp32.
         mode: "exact" or "fast", of the simulation in training.

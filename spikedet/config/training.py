@@ -26,7 +26,8 @@ class LoopConfig(Checked):
         mosaic: probability of mosaic augmentation.
         close_mosaic: final epochs without mosaic.
         mixup: probability of mixup augmentation.
-        held_out: seeded fraction of the training pictures kept for validation.
+        held_out: seeded fraction of the training pictures kept for validation; Stage I takes them from those that
+            training has kept, if its pictures are the same.
         validate_every: epochs between validations on the held-out pictures.
         patience: stop after this many epochs without a better validation; 0 never stops early.
         precision: bf16 autocast of the forward pass, or fp32.

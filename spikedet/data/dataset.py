@@ -69,15 +69,20 @@ class DetectionDataset:
 
     def hold_out(self, fraction: float, seed: int) -> tuple[DetectionDataset, DetectionDataset]:
         """Split off a seeded ``fraction`` (at least one sample where there are two): ``(rest, held_out)``."""
-        count = min(max(round(len(self) * fraction), 1), len(self) - 1) if fraction > 0 and len(self) > 1 else 0
-        order = np.random.default_rng(seed).permutation(len(self))
-        held, rest = np.sort(order[:count]), np.sort(order[count:])
+        rest, held = map(np.sort, self._split_off(fraction, seed))
         return self.subset(list(rest), f"{self.split}-rest"), self.subset(list(held), f"{self.split}-held-out")
 
-    def draw(self, count: int, seed: int) -> DetectionDataset:
+    def draw(self, count: int, seed: int, held_out: tuple[float, int] | None = None) -> DetectionDataset:
         """A seeded draw of at most ``count`` samples without replacement.
 
-        With the seed of ``hold_out`` the samples that it holds out come first.
+        Those that ``hold_out(*held_out)`` holds out come first.
         """
+        first = set(self._split_off(*held_out)[1] if held_out else ())
+        order = sorted(np.random.default_rng(seed).permutation(len(self)), key=lambda i: i not in first)
+        return self.subset(order[:count])
+
+    def _split_off(self, fraction: float, seed: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Indices of the rest and of a seeded ``fraction``, both in drawn order."""
+        count = min(max(round(len(self) * fraction), 1), len(self) - 1) if fraction > 0 and len(self) > 1 else 0
         order = np.random.default_rng(seed).permutation(len(self))
-        return self.subset(list(order[:count]))
+        return order[count:], order[:count]

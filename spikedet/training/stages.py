@@ -56,7 +56,12 @@ def train(config: TrainConfig) -> Path:
         architecture=architecture,
         class_names=dataset.class_names,
         image_size=config.image_size,
-        data={"data": _absolute(config.data), "split": config.split},
+        data={
+            "data": _absolute(config.data),
+            "split": config.split,
+            "held_out": config.held_out,
+            "seed": config.seed,
+        },
         config={"train": dataclasses.asdict(config)},
         seed=config.seed,
     )
@@ -75,13 +80,14 @@ def finetune(config: FinetuneConfig) -> Path:
     dataset = load_dataset(data, split, class_names=meta.class_names, strict=config.strict, skip_bad=config.skip_bad)
     if config.theta_images:
         set_mean_square_best_thetas_(model, dataset.draw(config.theta_images, config.seed), meta.image_size, config.T)
+    unseen, seed = meta.held_out(data, split) or (1.0, config.seed)
     before = {"finetune_before": meta.config["finetune"]} if "finetune" in meta.config else {}
     meta = meta.child(
         source,
         stage="qc",
         finetuned=True,
         T=config.T,
-        data={"data": data, "split": split},
+        data={"data": data, "split": split, "held_out": min(unseen, config.held_out), "seed": seed},
         config={**meta.config, **before, "finetune": dataclasses.asdict(config)},
         seed=config.seed,
     )
@@ -116,7 +122,7 @@ def _run(model: ClipDetector, dataset: DetectionDataset, config: LoopConfig, met
         return path
     if is_first() and (done := interrupted_after(config, meta.stage)):
         print(f"{path}: the training interrupted after epoch {done} begins anew; --resume would go on", flush=True)
-    rest, held_out = dataset.hold_out(config.held_out, config.seed)
+    rest, held_out = dataset.hold_out(config.held_out, meta.data["seed"])
     print(f"{meta.model}: {len(rest)} pictures to train on, {len(held_out)} held out, output {path}", flush=True)
 
     def save(network: ClipDetector, measures: dict[str, float]) -> None:

@@ -75,6 +75,16 @@ def test_draw_is_seeded_without_replacement() -> None:
     assert drawn != ids(dataset.draw(8, seed=6))
     assert sorted(ids(dataset.draw(99, seed=5))) == sorted(ids(dataset))
     assert set(ids(dataset.hold_out(0.4, seed=5)[1])) == set(drawn)
+    assert drawn == ids(dataset.draw(8, seed=5, held_out=(0.4, 5)))
+
+
+def test_draw_takes_what_was_held_out_first() -> None:
+    dataset = make_dataset(20)
+    held = set(ids(dataset.hold_out(0.25, seed=1)[1]))
+    drawn = ids(dataset.draw(8, seed=5, held_out=(0.25, 1)))
+    assert set(drawn[:5]) == held and not held & set(drawn[5:])
+    assert ids(dataset.draw(3, seed=5, held_out=(0.25, 1))) == drawn[:3]
+    assert drawn != ids(dataset.draw(8, seed=6, held_out=(0.25, 1)))
 
 
 def test_read_image_reads_the_sample_at_the_index(tmp_path: Path) -> None:

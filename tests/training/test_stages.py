@@ -82,7 +82,7 @@ def test_a_source_checkpoint_says_what_it_is(tmp_path: Path, recorded: list[Reco
     assert meta.architecture == ARCHITECTURE
     assert meta.class_names == tuple(sorted(SYNTHETIC_CLASS_NAMES))
     assert meta.image_size == recorded[0].size == IMAGE_SIZE
-    assert meta.data == {"data": str(pictures()), "split": "train"}
+    assert meta.data == {"data": str(pictures()), "split": "train", "held_out": 0.25, "seed": 3}
     assert meta.config == {"train": dataclasses.asdict(config)}
     assert meta.notes == {"held_out": {"AP": 12.5}}
     assert meta.seed == 3
@@ -168,7 +168,7 @@ def test_a_qc_checkpoint_says_what_it_is_and_where_it_came_from(tuned: Path) -> 
         source.architecture,
         source.class_names,
         source.image_size,
-        source.data,
+        {**source.data, "held_out": 0.25, "seed": 0},
     )
     assert meta.config["finetune"]["T"] == 3
     assert set(meta.notes["held_out"]) == {"AP", "AP50", "AP75"}
@@ -218,7 +218,17 @@ def test_data_and_split_come_from_the_checkpoint_unless_given(tmp_path: Path, re
     other = finetune(finetuning(tmp_path, split="train+val"))
     trained_on = [ids(made.train) | ids(made.held_out) for made in recorded]
     assert (len(trained_on[0]), len(trained_on[1])) == (8, 12)
-    assert read_meta(other).data == {"data": str(pictures()), "split": "train+val"}
+    assert read_meta(other).data == {"data": str(pictures()), "split": "train+val", "held_out": 0.25, "seed": 0}
+
+
+def test_stage_1_validates_on_pictures_that_training_held_out(tmp_path: Path, recorded: list[Recorded]) -> None:
+    source = train(training(tmp_path, seed=3))
+    meta = read_meta(finetune(finetuning(tmp_path, checkpoint=str(source), seed=5, held_out=0.1)))
+    finetune(finetuning(tmp_path, checkpoint=str(source), seed=5, split="train+val"))
+    first, second, third = (ids(made.held_out) for made in recorded)
+    assert (len(first), len(second), len(third)) == (2, 1, 3)
+    assert second < first and not third <= first
+    assert (meta.data["held_out"], meta.data["seed"]) == (0.1, 3)
 
 
 def test_an_earlier_stage_1_checkpoint_can_be_tuned_again(tmp_path: Path, tuned: Path) -> None:
