@@ -86,7 +86,7 @@ class CheckpointMeta:
         """
         if not ((data or self.data.get("data")) and (split or self.data.get("split"))):
             raise ConfigError(f"{self.model}: its checkpoint names no training pictures; give --data and --split")
-        other = data and self.data.get("data") and Path(data).resolve().name != Path(self.data["data"]).name
+        other = data and self.data.get("data") and not self._trained_on(data)
         return data or self.data["data"], split or ("train" if other else self.data["split"])
 
     def held_out(self, data: str, split: str) -> tuple[float, int] | None:
@@ -94,11 +94,14 @@ class CheckpointMeta:
 
         None for other pictures than those trained on (by the names of data and split), or where nothing is known.
         """
-        trained_on = (Path(self.data.get("data", "")).name, self.data.get("split"))
         known = self.data if "seed" in self.data else self.config.get("train", {})
-        if (Path(data).resolve().name, split) != trained_on or not {"held_out", "seed"} <= known.keys():
+        if not self._trained_on(data) or split != self.data.get("split") or not {"held_out", "seed"} <= known.keys():
             return None
         return known["held_out"], known["seed"]
+
+    def _trained_on(self, data: str) -> bool:
+        """Whether a dataset has the name of the one trained on; shipped weights know no more of theirs."""
+        return Path(data).resolve().name == Path(self.data.get("data", "")).name
 
     def judged_data(self, data: str, split: str) -> str:
         """The data that a network is judged on: what is asked for, else what it was trained on, another split of it.

@@ -87,7 +87,7 @@ def combine(
     if isinstance(module, Upsample):
         return first.repeat_interleave(module.factor, 2).repeat_interleave(module.factor, 3)
     if isinstance(module, AvgPool):
-        return torch.cat(_window_places(module.pool, first), -1)
+        return torch.cat(_bits_by_place(module.pool, first), -1)
     if isinstance(module, ZeroPad):
         return F.pad(first, (0, 0, *module.padding))
     if isinstance(module, Slice):
@@ -95,7 +95,7 @@ def combine(
         return first.unflatten(-1, (-1, UNIT_BYTES))[..., kept, :].flatten(-2)
     if isinstance(module, MaxPool):
         if module.rule == "or":
-            return functools.reduce(torch.bitwise_or, _window_places(module.pool, first))
+            return functools.reduce(torch.bitwise_or, _bits_by_place(module.pool, first))
         return _grown_maximum(module.pool, first, inputs[0].planes, {} if memory is None else memory)
     return torch.cat(trains, -1)
 
@@ -113,7 +113,7 @@ def _kept_units(module: Slice, channels: Channels) -> Tensor:
     return ((index >= module.start) & (index < module.stop) & spikes).any(1)
 
 
-def _window_places(pool: nn.AvgPool2d | nn.MaxPool2d, train: Tensor) -> list[Tensor]:
+def _bits_by_place(pool: nn.AvgPool2d | nn.MaxPool2d, train: Tensor) -> list[Tensor]:
     """The bits of each place of a pooling window, ``[K, N, H', W', bytes]`` each; none where it hangs over the edge."""
     kernel, stride, padding, dilation = _window(pool)
     height, width = window_places((train.shape[2], train.shape[3]), kernel, stride, padding, dilation)

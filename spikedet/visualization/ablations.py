@@ -76,8 +76,8 @@ def part_name(row: ResultRow) -> str:
 def plot_ap_by_class(rows: Sequence[ResultRow], path: Path) -> Path:
     """AP50:95 (percent) of every class, sorted by the source's; a mark for each network; a PNG."""
     shown = class_aps(rows)
-    first = {name: ap or 0.0 for name, ap in next(iter(shown.values()), {}).items()}
-    order = sorted(first, key=lambda name: -first[name])
+    first = next(iter(shown.values()), {})
+    order = sorted(first, key=lambda name: -(first[name] or 0.0))
     with ap_axes(path, width=10) as axes:
         for (label, aps), marker, colour in zip(shown.items(), cycle(MARKERS), cycle(OKABE_ITO)):
             axes.plot(range(len(order)), [aps[name] for name in order], marker, color=colour, label=label, alpha=0.8)
