@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from spikedet.checkpoint import CheckpointMeta, file_sha256, require_same_classes, save_checkpoint
+from spikedet.checkpoint import CheckpointMeta, file_sha256, read_meta, require_same_classes, save_checkpoint
 from spikedet.config import FinetuneConfig, LoopConfig, TrainConfig
 from spikedet.data import DetectionDataset, load_dataset
 from spikedet.data.sources import is_synthetic
@@ -27,6 +27,7 @@ from spikedet.models import (
     set_mean_square_best_thetas_,
     start_from_,
 )
+from spikedet.models.imported import SUFFIX
 from spikedet.training.distillation import Distillation
 from spikedet.training.loop import TrainingLoop
 from spikedet.training.resuming import finished, interrupted_after, log_path
@@ -56,12 +57,7 @@ def train(config: TrainConfig) -> Path:
         architecture=architecture,
         class_names=dataset.class_names,
         image_size=config.image_size,
-        data={
-            "data": _absolute(config.data),
-            "split": config.split,
-            "held_out": config.held_out,
-            "seed": config.seed,
-        },
+        data=_training_pictures(_start(config), _absolute(config.data), config.split, config),
         config={"train": dataclasses.asdict(config)},
         seed=config.seed,
     )
@@ -80,14 +76,13 @@ def finetune(config: FinetuneConfig) -> Path:
     dataset = load_dataset(data, split, class_names=meta.class_names, strict=config.strict, skip_bad=config.skip_bad)
     if config.theta_images:
         set_mean_square_best_thetas_(model, dataset.draw(config.theta_images, config.seed), meta.image_size, config.T)
-    unseen, seed = meta.held_out(data, split) or (1.0, config.seed)
     before = {"finetune_before": meta.config["finetune"]} if "finetune" in meta.config else {}
     meta = meta.child(
         source,
         stage="qc",
         finetuned=True,
         T=config.T,
-        data={"data": data, "split": split, "held_out": min(unseen, config.held_out), "seed": seed},
+        data=_training_pictures(meta, data, split, config),
         config={**meta.config, **before, "finetune": dataclasses.asdict(config)},
         seed=config.seed,
     )
@@ -103,6 +98,18 @@ def finetune(config: FinetuneConfig) -> Path:
     if config.spiking_forward:
         SpikingForward(config.neuron, config.delay).attach(qc)
     return _run(qc, dataset, config, meta)
+
+
+def _start(config: TrainConfig) -> CheckpointMeta | None:
+    """What is known of the weights that training starts from: nothing of an ultralytics ``.pt`` file's."""
+    weights = Path(config.weights)
+    return read_meta(weights) if config.weights and weights.suffix != SUFFIX else None
+
+
+def _training_pictures(before: CheckpointMeta | None, data: str, split: str, config: LoopConfig) -> dict[str, Any]:
+    """``CheckpointMeta.data``: what is held out is, where possible, what the training ``before`` held out too."""
+    unseen, seed = (before and before.held_out(data, split)) or (1.0, config.seed)
+    return {"data": data, "split": split, "held_out": min(unseen, config.held_out), "seed": seed}
 
 
 def _average_pools(model: ClipDetector, meta: CheckpointMeta) -> tuple[ClipDetector, CheckpointMeta]:

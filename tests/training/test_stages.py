@@ -231,6 +231,17 @@ def test_stage_1_validates_on_pictures_that_training_held_out(tmp_path: Path, re
     assert (meta.data["held_out"], meta.data["seed"]) == (0.1, 3)
 
 
+def test_training_from_weights_validates_on_pictures_that_they_have_not_seen(
+    tmp_path: Path, recorded: list[Recorded]
+) -> None:
+    start = str(train(training(tmp_path, seed=3)))
+    again = read_meta(train(training(tmp_path, seed=5, weights=start, out=str(tmp_path / "again"))))
+    train(training(tmp_path, seed=5, weights=start, out=str(tmp_path / "other"), split="train+val"))
+    first, second, third = (ids(made.held_out) for made in recorded)
+    assert second == first and not third <= first
+    assert (again.data["seed"], again.seed) == (3, 5)
+
+
 def test_an_earlier_stage_1_checkpoint_can_be_tuned_again(tmp_path: Path, tuned: Path) -> None:
     meta = read_meta(finetune(finetuning(tmp_path, checkpoint=str(tuned), T=5)))
     assert (meta.stage, meta.T, meta.parent["stage"] if meta.parent else "") == ("qc", 5, "qc")
