@@ -85,7 +85,10 @@ def so_far(experiment: Experiment, out: Path) -> Path:
 
 
 def with_only(experiment: Experiment, numbers: str) -> Experiment:
-    """The experiment with some of its networks alone: "2,5" are the second and the fifth, an empty text is all."""
+    """The experiment with some of its networks and what they are made from: "2,5" are the second and the fifth.
+
+    An empty text is all of them.
+    """
     if not numbers:
         return experiment
     numbered = dict(enumerate(experiment.networks, 1))
@@ -93,7 +96,13 @@ def with_only(experiment: Experiment, numbers: str) -> Experiment:
         networks = tuple(numbered[int(number)] for number in numbers.split(","))
     except (ValueError, KeyError) as error:
         raise ConfigError(f"--only {numbers}: expected numbers from 1 to {len(numbered)}") from error
-    return dataclasses.replace(experiment, networks=networks)
+    needed = {network.stage1 for network in networks}
+    for name, settings in reversed(experiment.finetune.items()):  # a run stands below the one that it goes on from
+        if name in needed:
+            needed |= {settings.get("source", SOURCE), settings.get("after", name)}
+    finetune = {name: settings for name, settings in experiment.finetune.items() if name in needed}
+    sources = {name: settings for name, settings in experiment.sources.items() if name in needed}
+    return dataclasses.replace(experiment, networks=networks, finetune=finetune, sources=sources)
 
 
 def gather(experiment: Experiment, judged: Sequence[Path], out: Path) -> Path:

@@ -95,6 +95,18 @@ def test_single_networks_of_an_experiment() -> None:
             accuracy.with_only(experiment, wrong)
 
 
+def test_single_networks_need_their_own_source_and_stage_1_alone() -> None:
+    zoo = accuracy.with_only(load_experiment(ROOT / "configs/experiments/zoo_bccd.yaml"), "3,5")
+    assert list(zoo.sources) == ["yolov3-tiny-leaky", "yolov5n-clip"]
+    assert list(zoo.finetune) == ["yolov3-tiny-leaky-T8", "yolov5n-clip-T8"]
+    table_x = load_experiment(ROOT / "configs/experiments/voc_table_x.yaml")
+    distilled = next(n for n, network in enumerate(table_x.networks, 1) if network.stage1 == "T4-distill")
+    assert list(accuracy.with_only(table_x, str(distilled)).finetune) == ["T4", "T4-distill"]
+    copied = next(n for n, network in enumerate(table_x.networks, 1) if network.stage1 == "source")
+    assert accuracy.with_only(table_x, str(copied)).finetune == {}
+    assert list(accuracy.with_only(table_x, str(copied)).sources) == ["source"]
+
+
 def test_folders_tell_networks_apart() -> None:
     plain = NetworkSettings(stage1="T4", T=8)
     other = NetworkSettings(stage1="T4", T=8, calibrate={"images": 2}, seed=1)
