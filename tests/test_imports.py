@@ -59,7 +59,7 @@ LAYERS: list[set[str]] = [
 LAYER = {name: index for index, names in enumerate(LAYERS) for name in names}
 
 # Ultralytics changes often; these alone may know it.
-ULTRALYTICS = ("models/", "conversion/rules.py", "training/", "data/transforms.py")
+ULTRALYTICS = ("models/", "conversion/rules.py", "conversion/block_rules.py", "training/", "data/transforms.py")
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 

@@ -6,10 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from spikedet.config import MaxPoolRule, Neuron
-from spikedet.conversion.fold import fold_batch_norm
 from spikedet.errors import ConversionError
 from spikedet.quantization import ClippedReLU
 from spikedet.snn import Node, SpikingConv
@@ -79,8 +78,10 @@ class GraphBuilder:
             self.problems.append(Problem(name, kind, str(error), len(self.nodes)))
             return inputs[0]
 
-    def convolution(self, conv: nn.Conv2d, norm: nn.BatchNorm2d | None, act: Any, name: str, inputs: list[str]) -> str:
-        """A convolution, its optional BN and its clip activation, as one spiking layer."""
+    def spiking_layer(
+        self, conv: nn.Conv2d, folded: tuple[Tensor, Tensor], act: Any, name: str, inputs: list[str]
+    ) -> str:
+        """One spiking layer with the geometry of ``conv``, folded weight and bias, and the neurons of ``act``."""
         if not isinstance(act, ClippedReLU):
             raise ConversionError(
                 f"{name} has the activation {type(act).__name__}, which has no neuron: "
@@ -88,7 +89,7 @@ class GraphBuilder:
             )
         check_convolution(conv, name)
         neuron = self._neuron(act, name)
-        weight, bias = fold_batch_norm(conv, norm)
+        weight, bias = folded
         theta = act.theta.detach().expand(len(weight)).clone()
         layer = SpikingConv(
             weight,

@@ -7,18 +7,28 @@ and returns the name of its output. To support a module, write a rule, register 
 from __future__ import annotations
 
 from torch import nn
-from ultralytics.nn.modules import C3, SPPF, Bottleneck, C2f, Concat, Conv, Detect, DWConv
+from ultralytics.nn.modules import Concat, Conv, Detect, DWConv, RepConv
 
-from spikedet.conversion.fold import fold_batch_norm
+from spikedet.conversion.block_rules import BLOCK_RULES
+from spikedet.conversion.fold import fold_batch_norm, fold_branches
 from spikedet.conversion.graph import GraphBuilder, Rule, check_convolution, pair
 from spikedet.errors import ConversionError
 from spikedet.snn import Readout
-from spikedet.snn.operations import Add, AvgPool, MaxPool, Slice, Upsample, ZeroPad
+from spikedet.snn.operations import AvgPool, MaxPool, Upsample, ZeroPad
 from spikedet.snn.operations import Concat as ConcatTrains
 
 
 def _conv(graph: GraphBuilder, module: Conv, name: str, inputs: list[str]) -> str:
-    return graph.convolution(module.conv, getattr(module, "bn", None), module.act, name, inputs)
+    folded = fold_batch_norm(module.conv, getattr(module, "bn", None))
+    return graph.spiking_layer(module.conv, folded, module.act, name, inputs)
+
+
+def _rep_conv(graph: GraphBuilder, module: RepConv, name: str, inputs: list[str]) -> str:
+    if hasattr(module, "conv"):  # ultralytics has merged its branches
+        return graph.spiking_layer(module.conv, fold_batch_norm(module.conv, None), module.act, name, inputs)
+    square, point = module.conv1, module.conv2
+    folded = fold_branches((square.conv, square.bn), (point.conv, point.bn), module.bn)
+    return graph.spiking_layer(square.conv, folded, module.act, name, inputs)
 
 
 def _sequential(graph: GraphBuilder, module: nn.Sequential, name: str, inputs: list[str]) -> str:
@@ -48,11 +58,6 @@ def _concat(graph: GraphBuilder, module: Concat, name: str, inputs: list[str]) -
     return graph.add(name, inputs, ConcatTrains())
 
 
-def _bottleneck(graph: GraphBuilder, module: Bottleneck, name: str, inputs: list[str]) -> str:
-    inner = graph.convert(module.cv2, f"{name}.cv2", [graph.convert(module.cv1, f"{name}.cv1", inputs)])
-    return graph.add(f"{name}.add", [*inputs, inner], Add()) if module.add else inner
-
-
 def _max_pool(graph: GraphBuilder, module: nn.MaxPool2d, name: str, inputs: list[str]) -> str:
     return graph.add(name, inputs, MaxPool(module, graph.max_pool))
 
@@ -60,29 +65,6 @@ def _max_pool(graph: GraphBuilder, module: nn.MaxPool2d, name: str, inputs: list
 def _zero_pad(graph: GraphBuilder, module: nn.ZeroPad2d, name: str, inputs: list[str]) -> str:
     left, right, top, bottom = (int(side) for side in module.padding)
     return graph.add(name, inputs, ZeroPad((left, right, top, bottom)))
-
-
-def _c2f(graph: GraphBuilder, module: C2f, name: str, inputs: list[str]) -> str:
-    first = graph.convert(module.cv1, f"{name}.cv1", inputs)
-    halves = [Slice(0, module.c), Slice(module.c, 2 * module.c)]
-    parts = [graph.add(f"{name}.split.{i}", [first], half) for i, half in enumerate(halves)]
-    for key, child in module.m.named_children():
-        parts.append(graph.convert(child, f"{name}.m.{key}", [parts[-1]]))
-    return graph.convert(module.cv2, f"{name}.cv2", [graph.add(f"{name}.concat", parts, ConcatTrains())])
-
-
-def _c3(graph: GraphBuilder, module: C3, name: str, inputs: list[str]) -> str:
-    deep = graph.convert(module.m, f"{name}.m", [graph.convert(module.cv1, f"{name}.cv1", inputs)])
-    parts = [deep, graph.convert(module.cv2, f"{name}.cv2", inputs)]
-    return graph.convert(module.cv3, f"{name}.cv3", [graph.add(f"{name}.concat", parts, ConcatTrains())])
-
-
-def _sppf(graph: GraphBuilder, module: SPPF, name: str, inputs: list[str]) -> str:
-    parts = [graph.convert(module.cv1, f"{name}.cv1", inputs)]
-    for i in range(module.n):
-        parts.append(graph.convert(module.m, f"{name}.m.{i}", [parts[-1]]))
-    made = graph.convert(module.cv2, f"{name}.cv2", [graph.add(f"{name}.concat", parts, ConcatTrains())])
-    return graph.add(f"{name}.add", [made, *inputs], Add()) if module.add else made
 
 
 def readout(graph: GraphBuilder, branch: nn.Sequential, name: str, source: str) -> str:
@@ -112,10 +94,8 @@ def check_head(head: nn.Module, name: str) -> Detect:
 RULES: dict[type[nn.Module], Rule] = {
     Conv: _conv,
     DWConv: _conv,
-    Bottleneck: _bottleneck,
-    C2f: _c2f,
-    C3: _c3,
-    SPPF: _sppf,
+    RepConv: _rep_conv,
+    **BLOCK_RULES,
     Concat: _concat,
     nn.Sequential: _sequential,
     nn.Identity: _identity,
@@ -129,7 +109,8 @@ INSTEAD = {
     "SiLU": "train with clip activations instead (spikedet train --activation clip)",
     "LeakyReLU": "train with clip activations instead (spikedet train --activation leaky)",
     "ConvTranspose2d": "use nn.Upsample (nearest) and a convolution",
-    "C3k2": "use C2f, as yolov8 does",
     "C2PSA": "attention has no spiking form here; leave it out, as yolov8 does",
-    "": "use Conv, Bottleneck, C2f, C3, SPPF, nn.Upsample (nearest), nn.AvgPool2d or nn.MaxPool2d, Concat, and Detect",
+    "PSABlock": "attention has no spiking form here; use C3k2 without it",
+    "": "use Conv, Bottleneck, C2f, C3, C3k2, RepNCSPELAN4, SPPF, nn.Upsample (nearest), nn.AvgPool2d or nn.MaxPool2d, "
+    "Concat, and Detect",
 }

@@ -19,9 +19,11 @@ from spikedet.errors import ConfigError
 from spikedet.resources import resource_folder
 
 ALLOWED_MODULES = frozenset(
-    {"Conv", "DWConv", "Bottleneck", "C2f", "C3", "SPPF", "Concat", "Detect"}
+    {"Conv", "DWConv", "Bottleneck", "C2", "C2f", "C3", "C3k2", "Concat", "Detect", "SPP", "SPPF"}
+    | {"AConv", "ADown", "ELAN1", "RepNCSPELAN4", "SPPELAN"}
     | {"nn.Upsample", "nn.AvgPool2d", "nn.MaxPool2d", "nn.ZeroPad2d", "nn.Identity"}
 )
+POOLING_MODULES = frozenset({"nn.MaxPool2d", "SPP", "SPPF", "SPPELAN", "ADown"})
 ALLOWED_ACTIVATION = re.compile(r"(torch\.)?nn\.(ReLU\(\)|LeakyReLU\((0?\.\d{1,6})?\))")
 ACTIVATIONS = {"clip": "torch.nn.ReLU()", "leaky": "torch.nn.LeakyReLU(0.1)"}
 LARGEST = {"nc": 100_000, "reg_max": 256, "depth_multiple": 16, "width_multiple": 16}
@@ -72,7 +74,7 @@ def average_pools(architecture: dict[str, Any]) -> dict[str, Any]:
 
 def has_max_pools(architecture: dict[str, Any]) -> bool:
     """Whether any of its layers takes maxima."""
-    return any(row[2] in ("nn.MaxPool2d", "SPPF") for row in [*architecture["backbone"], *architecture["head"]])
+    return any(row[2] in POOLING_MODULES for row in [*architecture["backbone"], *architecture["head"]])
 
 
 def _find(model: str) -> tuple[Path, str]:
@@ -166,6 +168,8 @@ def layer_problem(row: Any, index: int) -> str | None:
     sizes = [value for value in arguments[1:] if _is_number(value)] if module.endswith(("Conv", "Upsample")) else []
     if any(value > LARGEST["kernel"] for value in [*sizes[:3], *sizes[4:]]):  # the fourth is the number of groups
         return f"has the arguments {arguments}; expected kernels, strides and factors up to {LARGEST['kernel']}"
+    if module == "RepNCSPELAN4" and any(_is_number(n) and n > LARGEST["repeats"] for n in arguments[3:4]):
+        return f"has the arguments {arguments}; expected at most {LARGEST['repeats']} repeats, the fourth of them"
     return None
 
 

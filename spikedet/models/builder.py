@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from ultralytics.nn.modules import RepConv
 from ultralytics.nn.tasks import DetectionModel
 
 from spikedet.errors import ConfigError
@@ -74,23 +75,25 @@ def build_detector(
             f"the model cannot be built from its YAML ({error}); check channels and layer indices"
         ) from error
     model.names = dict(enumerate(class_names))
+    slope = max((m.negative_slope for m in model.modules() if isinstance(m, nn.LeakyReLU)), default=0.0)
 
     def clip(old: nn.Module, channels: int) -> nn.Module:
-        slope = old.negative_slope if isinstance(old, nn.LeakyReLU) else 0.0
         return ClippedReLU(channels if theta_per == "channel" else 1, theta, slope)
 
-    replace_activations_(model, (nn.ReLU, nn.LeakyReLU), clip)
+    # RepConv has SiLU: ultralytics does not give it the YAML's activation.
+    replace_activations_(model, (nn.ReLU, nn.LeakyReLU, nn.SiLU), clip)
     return model
 
 
 def replace_activations_(
     model: nn.Module, kind: type[nn.Module] | tuple[type[nn.Module], ...], make: Callable[[Any, int], nn.Module]
 ) -> None:
-    """Replace in place the activation of every ultralytics Conv whose type is ``kind`` by ``make(old, channels)``."""
+    """Replace in place the activation of every Conv and RepConv whose type is ``kind`` by ``make(old, channels)``."""
     for module in model.modules():
         activation = getattr(module, "act", None)
         if isinstance(activation, kind):
-            convolution = module.conv
+            branch: Any = module.conv1 if isinstance(module, RepConv) and not hasattr(module, "conv") else module
+            convolution = branch.conv
             assert isinstance(convolution, nn.Conv2d)
             module.act = make(activation, convolution.out_channels)
 

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 from ultralytics.nn.tasks import torch_safe_load
 
 from spikedet.errors import CheckpointError
 
 SUFFIX = ".pt"
+SILU = "torch.nn.SiLU()"
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Imported:
     """What an ultralytics checkpoint says.
 
     Attributes:
-        architecture: the model YAML as a mapping, not checked yet.
+        architecture: the model YAML as a mapping, not checked yet; its activation is SiLU where any layer has it.
         class_names: in label order.
         image_size: side of the square input it was trained for.
         tensors: its averaged weights where there are some, as float32.
@@ -49,6 +50,8 @@ def read_ultralytics(path: Path) -> Imported:
         content, _ = torch_safe_load(path.resolve(), safe_only=True)
         model = content.get("ema") or content["model"]
         architecture, names = dict(model.yaml), model.names
+        if any(isinstance(module, nn.SiLU) for module in model.modules()):  # RepConv keeps it, whatever the YAML says
+            architecture["activation"] = SILU
         tensors = {name: value.float() for name, value in model.state_dict().items()}
         class_names = tuple(str(names[label]) for label in range(len(names)))
         size = int(content.get("train_args", {}).get("imgsz", 640))

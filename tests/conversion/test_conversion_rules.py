@@ -46,6 +46,15 @@ CASES: dict[str, tuple[list[Row], tuple[int, ...], tuple[int, int]]] = {
     "C2f": ([STEM, [-1, 2, "C2f", [16, True]]], (-1,), (19, 13)),
     "C2f without sums": ([STEM, [-1, 1, "C2f", [16]]], (-1,), (19, 13)),
     "C3": ([STEM, [-1, 2, "C3", [16]]], (-1,), (19, 13)),
+    "C2": ([STEM, [-1, 2, "C2", [16]]], (-1,), (19, 13)),
+    "C3k2": ([STEM, [-1, 2, "C3k2", [16]]], (-1,), (19, 13)),
+    "C3k2 of C3k": ([STEM, [-1, 1, "C3k2", [16, True]]], (-1,), (19, 13)),
+    "RepNCSPELAN4": ([STEM, [-1, 1, "RepNCSPELAN4", [16, 16, 8, 2]]], (-1,), (19, 13)),
+    "ELAN1": ([STEM, [-1, 1, "ELAN1", [16, 16, 8]]], (-1,), (19, 13)),
+    "AConv": ([STEM, [-1, 1, "AConv", [16]]], (-1,), (19, 13)),
+    "ADown": ([STEM, [-1, 1, "ADown", [16]]], (-1,), (21, 13)),
+    "SPP": ([STEM, [-1, 1, "SPP", [16, [3, 5]]]], (-1,), (19, 13)),
+    "SPPELAN": ([STEM, [-1, 1, "SPPELAN", [16, 8, 3]]], (-1,), (19, 13)),
     "SPPF": ([STEM, [-1, 1, "SPPF", [16, 3]]], (-1,), (19, 13)),
     "DWConv": ([STEM, [-1, 1, "DWConv", [8, 3, 1]]], (-1,), (19, 13)),
     "two scales": ([STEM, [-1, 1, "Conv", [8, 3, 2]]], (0, 1), (19, 13)),
@@ -74,11 +83,12 @@ def test_rate_mode_is_the_model(case: str, theta_per: str) -> None:
 
 
 def test_every_registered_rule_has_a_case() -> None:
-    """nn.Identity adds no node; it has its own test."""
+    """nn.Identity adds no node; it has its own test. C3k stands in C3k2, what begins with Rep in RepNCSPELAN4."""
     from spikedet.conversion.rules import RULES
 
     tested = {"Conv", "DWConv", "Bottleneck", "C2f", "C3", "SPPF", "Concat", "Sequential", "Upsample", "AvgPool2d"}
-    tested |= {"MaxPool2d", "ZeroPad2d", "Identity"}
+    tested |= {"MaxPool2d", "ZeroPad2d", "Identity", "C2", "C3k2", "C3k", "SPP", "SPPELAN", "AConv", "ADown", "ELAN1"}
+    tested |= {"RepNCSPELAN4", "RepCSP", "RepBottleneck", "RepConv"}
     assert {kind.__name__ for kind in RULES} == tested
 
 
@@ -100,11 +110,12 @@ def test_identity_is_its_input() -> None:
     assert torch.equal(logits(network, qc_forward(network, images, 4))[0], expected)
 
 
+@pytest.mark.parametrize("row", [[-1, 1, "Conv", [8, 3, 1]], [-1, 1, "RepNCSPELAN4", [8, 8, 8]]])
 @torch.no_grad()
-def test_a_fused_model_converts_to_the_same_network() -> None:
-    """Ultralytics' own fusion leaves convolutions with a bias and no BN; its rounding is float32's."""
+def test_a_fused_model_converts_to_the_same_network(row: Row) -> None:
+    """Ultralytics' own fusion leaves convolutions with a bias, no BN and no branches; its rounding is float32's."""
     torch.manual_seed(0)
-    model = dyadic_detector(STEM, [-1, 1, "Conv", [8, 3, 1]])
+    model = dyadic_detector(STEM, row)
     expected = to_spiking(model, 4).tensors()
     fused = to_spiking(model.fuse(verbose=False), 4).tensors()
     assert fused.keys() == expected.keys()

@@ -6,8 +6,10 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from ultralytics.nn.modules import RepConv
 
 from spikedet.conversion import fold_batch_norm
+from spikedet.conversion.fold import fold_branches
 
 
 def made_pair(bias: bool, affine: bool, groups: int) -> tuple[nn.Conv2d, nn.BatchNorm2d]:
@@ -72,3 +74,21 @@ def test_the_modules_stay_as_they_were() -> None:
     fold_batch_norm(conv, norm)
     after = [*conv.state_dict().values(), *norm.state_dict().values()]
     assert all(torch.equal(one, other) for one, other in zip(before, after, strict=True))
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("identity", [False, True])
+@torch.no_grad()
+def test_folded_branches_equal_their_sum(identity: bool, groups: int) -> None:
+    torch.manual_seed(0)
+    module = RepConv(4, 4, g=groups, act=False, bn=identity).eval()
+    for norm in (m for m in module.modules() if isinstance(m, nn.BatchNorm2d)):
+        norm.running_mean, norm.running_var = torch.randn(4) * 3, torch.rand(4) * 4 + 0.01
+        nn.init.normal_(norm.weight)
+        nn.init.normal_(norm.bias)
+    x = torch.randn(2, 4, 9, 7)
+    square, point = module.conv1, module.conv2
+    weight, bias = fold_branches((square.conv, square.bn), (point.conv, point.bn), module.bn)
+    got = F.conv2d(x, weight, bias, 1, 1, groups=groups)
+    expected = module.double()(x.double())
+    assert (got - expected).abs().max() <= 1e-5 * expected.abs().max()

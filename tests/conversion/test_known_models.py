@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from small_detectors import logits, trained_like_
+from torch.nn import functional as F
 
 from spikedet.config import Activation
 from spikedet.conversion import to_spiking
@@ -13,7 +14,7 @@ from spikedet.snn import layer_rates, make_backend, qc_forward
 from spikedet.snn.dense import TorchBackend
 from spikedet.snn.operations import MaxPool
 
-MODELS = ("yolov3-tiny.yaml", "yolov5n.yaml", "yolov8n.yaml")
+MODELS = ("yolov3-tiny.yaml", "yolov5n.yaml", "yolov8n.yaml", "yolov9t.yaml")
 
 
 def made(name: str, activation: Activation) -> ClipDetector:
@@ -62,3 +63,20 @@ def test_the_rule_for_maxima_is_chosen_by_name() -> None:
     network = to_spiking(made("yolov8n.yaml", "clip"), 4, max_pool="or")
     rules = {node.module.rule for node in network.nodes if isinstance(node.module, MaxPool)}
     assert rules == {"or"}
+
+
+@torch.no_grad()
+def test_maxima_of_averages_are_exact() -> None:
+    """YOLOv9's ADown pools means of four trains, which no bit says: torch runs it, at every t the largest mean."""
+    torch.manual_seed(0)
+    rows = [[-1, 1, "Conv", [8, 3, 2]], [-1, 1, "ADown", [16]], [[-1], 1, "Detect", ["nc"]]]
+    architecture = {"nc": 2, "activation": "torch.nn.ReLU()", "reg_max": 4, "backbone": rows[:2], "head": rows[2:]}
+    model = build_detector(architecture, ("a", "b"), theta=0.5).eval()
+    trained_like_(model)
+    network = to_spiking(model, 6)
+    backend = make_backend(network)
+    assert "max-pooling of joined trains" in backend.why
+    rates = layer_rates(network, torch.rand(1, 3, 64, 64), 6, backend)
+    smooth = F.avg_pool2d(rates["model.0"], 2, 1)
+    assert rates["model.1.pool"].any()
+    torch.testing.assert_close(rates["model.1.pool"], F.max_pool2d(smooth[:, 4:], 3, 2, 1))

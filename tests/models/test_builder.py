@@ -53,7 +53,7 @@ def test_a_plain_architecture_passes() -> None:
 
 @pytest.mark.parametrize("module", ["C2PSA", "nn.LSTM", "os.system", "torchvision.ops.nms", ""])
 def test_unknown_modules_are_refused(module: str) -> None:
-    with pytest.raises(ConfigError, match=r"mine\.yaml: layer 0 uses .* not supported; use one of Bottleneck, C2f"):
+    with pytest.raises(ConfigError, match=r"mine\.yaml: layer 0 uses .* not supported; use one of AConv, ADown, Bott"):
         check_architecture(with_row(-1, 1, module, [8, 3, 2]), "mine.yaml")
 
 

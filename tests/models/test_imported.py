@@ -14,8 +14,10 @@ from ultralytics.nn.tasks import DetectionModel
 from spikedet.config import ConvertConfig
 from spikedet.convert import convert
 from spikedet.errors import CheckpointError, ConfigError
-from spikedet.models import activations, import_ultralytics, load_ann, start_from_
+from spikedet.models import activations, build_detector, import_ultralytics, load_ann, start_from_
+from spikedet.models.architecture import ACTIVATIONS
 from spikedet.models.imported import read_ultralytics
+from spikedet.quantization import ClippedReLU
 
 
 def write_pt(path: Path, **changes: Any) -> Path:
@@ -69,6 +71,20 @@ def test_conversion_needs_pictures_and_a_known_activation(tmp_path: Path) -> Non
         convert(ConvertConfig(checkpoint=str(silu), T=4, out=str(tmp_path / "out")))
     written = convert(ConvertConfig(checkpoint=str(relu), T=4, theta_images=0, out=str(tmp_path / "out")))
     assert [path.name for path in written] == ["ann.safetensors", "copied.safetensors"]
+
+
+def test_branches_that_kept_silu_are_not_taken_for_relu(tmp_path: Path) -> None:
+    """Ultralytics gives a YAML's activation to every Conv, but not to the RepConv of YOLOv9's blocks."""
+    rows = [*ARCHITECTURE["backbone"], [-1, 1, "RepNCSPELAN4", [16, 16, 8]]]
+    head = [[[-1], 1, "Detect", ["nc"]]]
+    path = write_pt(tmp_path / "net.pt", backbone=rows, head=head)
+    with pytest.raises(ConfigError, match=r"net\.pt: activation 'torch\.nn\.SiLU\(\)' cannot spike"):
+        import_ultralytics(path, tmp_path / "ann.safetensors")
+    architecture = {**ARCHITECTURE, "backbone": rows, "head": head, "activation": ACTIVATIONS["leaky"]}
+    model = build_detector(architecture, ("a", "b"))
+    assert {a.slope for _, a in activations(model)} == {0.1}
+    assert isinstance(model.get_submodule(f"model.{len(rows) - 1}.cv2.0.m.0.cv1.act"), ClippedReLU)
+    assert start_from_(model, path) > 0
 
 
 class Runs:
