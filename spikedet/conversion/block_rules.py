@@ -16,9 +16,8 @@ def _bottleneck(graph: GraphBuilder, module: Bottleneck, name: str, inputs: list
 
 
 def _c2f(graph: GraphBuilder, module: C2f, name: str, inputs: list[str]) -> str:
-    parts = _halves(graph, graph.convert(module.cv1, f"{name}.cv1", inputs), module.c, name)
-    for key, child in module.m.named_children():
-        parts.append(graph.convert(child, f"{name}.m.{key}", [parts[-1]]))
+    first, second = _halves(graph, graph.convert(module.cv1, f"{name}.cv1", inputs), module.c, name)
+    parts = [first, *graph.chain(module.m.named_children(), f"{name}.m", second)]
     return graph.convert(module.cv2, f"{name}.cv2", [_joined(graph, parts, name)])
 
 
@@ -35,9 +34,8 @@ def _c3(graph: GraphBuilder, module: C3, name: str, inputs: list[str]) -> str:
 
 
 def _elan(graph: GraphBuilder, module: RepNCSPELAN4, name: str, inputs: list[str]) -> str:
-    parts = _halves(graph, graph.convert(module.cv1, f"{name}.cv1", inputs), module.c, name)
-    for key in ("cv2", "cv3"):
-        parts.append(graph.convert(getattr(module, key), f"{name}.{key}", [parts[-1]]))
+    first, second = _halves(graph, graph.convert(module.cv1, f"{name}.cv1", inputs), module.c, name)
+    parts = [first, *graph.chain([("cv2", module.cv2), ("cv3", module.cv3)], name, second)]
     return graph.convert(module.cv4, f"{name}.cv4", [_joined(graph, parts, name)])
 
 
@@ -48,17 +46,15 @@ def _spp(graph: GraphBuilder, module: SPP, name: str, inputs: list[str]) -> str:
 
 
 def _sppf(graph: GraphBuilder, module: SPPF, name: str, inputs: list[str]) -> str:
-    parts = [graph.convert(module.cv1, f"{name}.cv1", inputs)]
-    for i in range(module.n):
-        parts.append(graph.convert(module.m, f"{name}.m.{i}", [parts[-1]]))
+    first = graph.convert(module.cv1, f"{name}.cv1", inputs)
+    parts = graph.chain([(str(i), module.m) for i in range(module.n)], f"{name}.m", first)
     made = graph.convert(module.cv2, f"{name}.cv2", [_joined(graph, parts, name)])
     return graph.add(f"{name}.add", [made, *inputs], Add()) if module.add else made
 
 
 def _sppelan(graph: GraphBuilder, module: SPPELAN, name: str, inputs: list[str]) -> str:
-    parts = [graph.convert(module.cv1, f"{name}.cv1", inputs)]
-    for key in ("cv2", "cv3", "cv4"):
-        parts.append(graph.convert(getattr(module, key), f"{name}.{key}", [parts[-1]]))
+    first = graph.convert(module.cv1, f"{name}.cv1", inputs)
+    parts = graph.chain([("cv2", module.cv2), ("cv3", module.cv3), ("cv4", module.cv4)], name, first)
     return graph.convert(module.cv5, f"{name}.cv5", [_joined(graph, parts, name)])
 
 

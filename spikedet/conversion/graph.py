@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -77,6 +77,13 @@ class GraphBuilder:
                 raise
             self.problems.append(Problem(name, kind, str(error), len(self.nodes)))
             return inputs[0]
+
+    def chain(self, children: Iterable[tuple[str, nn.Module]], name: str, source: str) -> list[str]:
+        """``source`` and the output of every child, by its key under ``name``; each child reads what is before it."""
+        outputs = [source]
+        for key, child in children:
+            outputs.append(self.convert(child, f"{name}.{key}", [outputs[-1]]))
+        return outputs
 
     def spiking_layer(
         self, conv: nn.Conv2d, folded: tuple[Tensor, Tensor], act: Any, name: str, inputs: list[str]

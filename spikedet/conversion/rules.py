@@ -32,9 +32,7 @@ def _rep_conv(graph: GraphBuilder, module: RepConv, name: str, inputs: list[str]
 
 
 def _sequential(graph: GraphBuilder, module: nn.Sequential, name: str, inputs: list[str]) -> str:
-    for key, child in module.named_children():
-        inputs = [graph.convert(child, f"{name}.{key}", inputs)]
-    return inputs[0]
+    return graph.chain(module.named_children(), name, inputs[0])[-1]
 
 
 def _identity(graph: GraphBuilder, module: nn.Identity, name: str, inputs: list[str]) -> str:
@@ -70,8 +68,7 @@ def _zero_pad(graph: GraphBuilder, module: nn.ZeroPad2d, name: str, inputs: list
 def readout(graph: GraphBuilder, branch: nn.Sequential, name: str, source: str) -> str:
     """A head's branch: spiking layers, then a last plain convolution that reads out the mean input potential."""
     *layers, last = branch
-    for index, layer in enumerate(layers):
-        source = graph.convert(layer, f"{name}.{index}", [source])
+    source = graph.chain(((str(index), layer) for index, layer in enumerate(layers)), name, source)[-1]
     if not isinstance(last, nn.Conv2d):
         raise ConversionError(f"{name}: a branch must end in a plain convolution, got {type(last).__name__}")
     check_convolution(last, name)

@@ -198,6 +198,11 @@ def test_inner_layers_are_named_by_their_path() -> None:
     assert refused(in_head).startswith("model.2.cv3.0.1 has the activation SiLU")
 
 
+def test_attention_within_a_block_is_named() -> None:
+    message = refused(lambda model: None, [-1, 1, "C3k2", [16, False, 0.5, True]])
+    assert message.startswith("model.1.m.0.1 (PSABlock) cannot spike: attention has no spiking form here; use C3k2")
+
+
 def test_only_zero_padding() -> None:
     assert refused(reflect_).startswith("model.1: padding reflect/(1, 1) is not supported")
     assert refused(same_).startswith("model.1: padding zeros/same is not supported")

@@ -53,8 +53,15 @@ def test_a_plain_architecture_passes() -> None:
 
 @pytest.mark.parametrize("module", ["C2PSA", "nn.LSTM", "os.system", "torchvision.ops.nms", ""])
 def test_unknown_modules_are_refused(module: str) -> None:
-    with pytest.raises(ConfigError, match=r"mine\.yaml: layer 0 uses .* not supported; use one of AConv, ADown, Bott"):
+    listed = "AConv, ADown, Bottleneck, C2, C2f, C3"
+    with pytest.raises(ConfigError, match=rf"mine\.yaml: layer 0 uses .* not supported; use one of {listed}"):
         check_architecture(with_row(-1, 1, module, [8, 3, 2]), "mine.yaml")
+
+
+def test_a_block_may_not_repeat_its_parts_without_end() -> None:
+    check_architecture(with_row(-1, 1, "RepNCSPELAN4", [8, 8, 8, 100]), "mine.yaml")
+    with pytest.raises(ConfigError, match=r"mine\.yaml: layer 0 has the arguments .* at most 100 repeats, the fourth"):
+        check_architecture(with_row(-1, 1, "RepNCSPELAN4", [8, 8, 8, 101]), "mine.yaml")
 
 
 @pytest.mark.parametrize(
