@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from experiment import SOURCE, Experiment, NetworkSettings, load_experiment
-from readme_tables import ROOT, publish, versus_paper
+from readme_tables import ROOT, publish
+from tables import versus_paper
 
 from spikedet.calibration import calibrate
 from spikedet.checkpoint import file_sha256

@@ -18,7 +18,8 @@ from pathlib import Path
 
 from accuracy import experiment_parser, run, spiking
 from experiment import Experiment, load_experiment
-from readme_tables import ROOT, first_table
+from readme_tables import ROOT
+from tables import first_table
 
 from spikedet.config import SPIKING_STAGES, EnergyConfig, ExplainConfig
 from spikedet.energy import energy

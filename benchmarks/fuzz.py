@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Mutates annotations, pictures, label files, models and checkpoints, and reads them.
 
-    python benchmarks/fuzz.py [--cases 10000] [--seed 0]
+    python benchmarks/fuzz.py [--cases 10000] [--seed 0] [--publish]
 
 Every case must end in success or in one of our own errors, within 10 s, without running anything, connecting anywhere,
 unpickling (``.pt`` files go through torch's restricted unpickler) or writing outside the output folder. Prints a table
-of outcomes by kind of file, and fails where one is anything else.
+of outcomes by kind of file, and fails where one is anything else; ``--publish`` writes docs/results/fuzz.json, from
+which the table in docs/pipeline.md is made.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ from typing import Any
 
 import torch
 import yaml
+from readme_tables import ROOT
+from tables import fuzz_table
 from ultralytics.nn.tasks import DetectionModel
 
 from spikedet import SpikingDetector
@@ -42,9 +45,11 @@ from spikedet.data import load_dataset
 from spikedet.data.convert import convert as convert_data
 from spikedet.data.images import read_image
 from spikedet.data.synthetic import write_synthetic
+from spikedet.environment import versions
 from spikedet.errors import SpikedetError
 from spikedet.evaluation import read_results
 from spikedet.evaluation.archive import load_predicted
+from spikedet.files import write_json
 from spikedet.kernels.library import available
 from spikedet.models import build_detector, load_ann, load_model_yaml
 from spikedet.models.imported import read_ultralytics
@@ -373,13 +378,9 @@ def fingerprint(folder: Path) -> dict[str, tuple[int, int]]:
     return {str(path): (path.stat().st_size, path.stat().st_mtime_ns) for path in folder.rglob("*")}
 
 
-def table(findings: Findings) -> str:
-    """Outcomes by kind of file."""
-    kinds = sorted({kind for counts in findings.outcomes.values() for kind in counts})
-    lines = [f"| file | {' | '.join(kinds)} |", f"| --- |{' ---: |' * len(kinds)}"]
-    for name, counts in findings.outcomes.items():
-        lines.append(f"| {name} | {' | '.join(str(counts[kind]) for kind in kinds)} |")
-    return "\n".join([*lines, "", f"slowest case {findings.slowest_s:.1f} s; {len(findings.faults)} faults"])
+def rows(findings: Findings) -> list[dict[str, Any]]:
+    """Outcomes by kind of file, as they are published."""
+    return [{"file": name, "outcomes": dict(counts)} for name, counts in findings.outcomes.items()]
 
 
 def main() -> None:
@@ -387,12 +388,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--publish", action="store_true", help="also write docs/results/fuzz.json")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         findings = fuzz(arguments.cases, arguments.seed, Path(name))
-    print(table(findings))
+    print(fuzz_table(rows(findings)))
+    print(f"\nslowest case {findings.slowest_s:.1f} s; {len(findings.faults)} faults")
     if findings.faults:
         raise SystemExit("\n".join(findings.faults))
+    if arguments.publish:
+        meta = {"versions": versions(), "cases": arguments.cases, "seed": arguments.seed}
+        meta["slowest_s"] = round(findings.slowest_s, 1)
+        print("published", write_json(ROOT / "docs/results/fuzz.json", {"meta": meta, "rows": rows(findings)}))
 
 
 if __name__ == "__main__":

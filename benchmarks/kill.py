@@ -24,7 +24,8 @@ from pathlib import Path
 
 import torch
 import yaml
-from readme_tables import ROOT, kill_table
+from readme_tables import ROOT
+from tables import kill_table
 
 from spikedet.checkpoint import load_checkpoint
 from spikedet.evaluation import read_results

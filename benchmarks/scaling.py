@@ -17,24 +17,27 @@ import time
 from pathlib import Path
 
 import torch
+from readme_tables import ROOT
 from subjects import child_environment
+from tables import scaling_table
 
 from spikedet.checkpoint import load_checkpoint
 from spikedet.environment import versions
 from spikedet.evaluation import read_results
 from spikedet.files import write_json
 
-HEAD = "| command | processes x threads | seconds | times the first row's speed | result |"
-RULE = "| --- | ---: | ---: | ---: | --- |"
+
+def threads(processes: int) -> int:
+    """Of each of so many processes."""
+    return max(1, torch.get_num_threads() // processes)
 
 
 def run(processes: int, arguments: list[str]) -> float:
     """Seconds of one command."""
-    threads = max(1, torch.get_num_threads() // processes)
     command = ["-m", "spikedet", *arguments]
     if processes > 1:
         command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), *command]
-    environment = child_environment(threads)
+    environment = child_environment(threads(processes))
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [os.getcwd(), environment.get("PYTHONPATH")]))
     started = time.perf_counter()
     subprocess.run([sys.executable, *command], check=True, env=environment, stdout=subprocess.DEVNULL)
@@ -64,7 +67,7 @@ def main() -> None:
     parser.add_argument("--epochs", default="10")
     parser.add_argument("--images", default="32", help="calibration pictures")
     parser.add_argument("--out", default="runs/scaling")
-    parser.add_argument("--publish", action="store_true", help="write docs/results/scaling.json")
+    parser.add_argument("--publish", action="store_true", help="also write docs/results/scaling.json")
     arguments = parser.parse_args()
     out = Path(arguments.out)
     counts = [int(count) for count in arguments.processes.split(",")]
@@ -77,7 +80,8 @@ def main() -> None:
     def measure(name: str, processes: int, command: list[str]) -> Path:
         folder = out / f"{name}-{processes}"
         seconds = run(processes, [*command, "--out", str(folder)])
-        rows.append({"command": name, "processes": processes, "seconds": round(seconds, 1)})
+        shape = {"processes": processes, "threads": threads(processes)}
+        rows.append({"command": name, **shape, "seconds": round(seconds, 1)})
         return folder
 
     evaluate = ["--split", arguments.split, "--draws", "20"]
@@ -94,22 +98,11 @@ def main() -> None:
     for processes in counts:
         folder = measure("evaluate", processes, ["evaluate", str(calibrated), *evaluate, "--t", "2,4,8"])
         rows[-1]["result"] = judge(folder, "fine")
-    print(f"\n{HEAD}\n{RULE}")
-    for row in rows:
-        first = next(other for other in rows if other["command"] == row["command"])
-        row["threads"] = max(1, torch.get_num_threads() // int(str(row["processes"])))
-        row["speedup"] = round(float(str(first["seconds"])) / float(str(row["seconds"])), 2)
-        shown = (
-            row["command"],
-            f"{row['processes']} x {row['threads']}",
-            row["seconds"],
-            row["speedup"],
-            row["result"],
-        )
-        print("| " + " | ".join(map(str, shown)) + " |")
+    print(scaling_table(rows))
     if arguments.publish:
         settings = {k: v for k, v in vars(arguments).items() if k not in ("out", "publish")}
-        write_json(Path("docs/results/scaling.json"), {"versions": versions(), "settings": settings, "rows": rows})
+        meta = {"versions": versions(), "settings": settings}
+        print("published", write_json(ROOT / "docs/results/scaling.json", {"meta": meta, "rows": rows}))
 
 
 if __name__ == "__main__":

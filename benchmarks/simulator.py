@@ -24,8 +24,8 @@ import torch
 from contenders import CONTENDERS
 from differences import Difference, differences
 from memory import peak_over_idle
-from readme_tables import SPEED_HEAD, speed_line
 from subjects import child_environment, network, pictures
+from tables import SPEED_HEAD, speed_line
 from torch import Tensor
 
 from spikedet.config import Mode

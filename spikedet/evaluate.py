@@ -27,7 +27,7 @@ from spikedet.evaluation.bootstrap import Resampled
 from spikedet.evaluation.predict import predict_dataset
 from spikedet.files import write_text
 from spikedet.lineage import lineage, variants, with_parents
-from spikedet.models import has_max_pools
+from spikedet.models import has_leaky_activations, has_max_pools
 from spikedet.networks import ANN_STEP, Network
 from spikedet.progress import track
 from spikedet.visualization import plot_ap_by_t
@@ -222,6 +222,7 @@ def made_by(meta: CheckpointMeta, stage: str) -> dict[str, Any]:
         "stage1_T": meta.config.get("finetune", {}).get("T"),
         "stage1_options": _stage1_options(meta),
         "max_pool": _max_pool(meta),
+        "activation": "leaky" if has_leaky_activations(meta.architecture) else None,
         **_calibration(meta),
     }
 

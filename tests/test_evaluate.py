@@ -206,6 +206,18 @@ def test_rows_say_what_stands_for_maxima(changes: dict[str, Any], pool: str | No
     assert ("| max-pool |" in markdown_table([row])) is (pool is not None)
 
 
+@pytest.mark.parametrize(
+    ("named", "said", "subject"),
+    [("torch.nn.LeakyReLU(0.1)", "leaky", "tiny, leaky on made"), ("torch.nn.ReLU()", None, "tiny on made")],
+)
+def test_rows_say_which_activation_a_network_has(named: str, said: str | None, subject: str) -> None:
+    network = judged("ann", "a", None, 2)
+    network.meta = dataclasses.replace(network.meta, architecture={"backbone": [], "head": [], "activation": named})
+    row = make_rows([network], judging(), EvaluateConfig(checkpoints=("a",)))[0]
+    assert row.activation == said
+    assert subject in markdown_table([row])
+
+
 # --- a whole run ----------------------------------------------------------------------------------------------------
 
 

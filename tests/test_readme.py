@@ -18,7 +18,7 @@ TEXTS = [
     "README.md",
     *(
         f"docs/{name}.md"
-        for name in ("pipeline", "simulator", "scaling", "demo", "energy", "explain", "table_x", "CONTRIBUTING")
+        for name in ("pipeline", "simulator", "scaling", "demo", "energy", "explain", "table_x", "zoo", "CONTRIBUTING")
     ),
 ]
 TOOLS = {

@@ -49,6 +49,7 @@ class ResultRow:
         calibration_images: pictures that Stage II saw, if it ran; optional in the file.
         calibrated: what was trained after coarse calibration, for example ``W, u[0], jointly``; optional in the file.
         max_pool: what stands for maxima, a rule over spikes or ``average``; optional in the file.
+        activation: ``leaky`` for clipped LeakyReLU, None for clipped ReLU; optional in the file.
 
     Raises:
         ValueError: if a value is unknown or not a finite number where one belongs.
@@ -84,6 +85,7 @@ class ResultRow:
     calibration_images: int | None = None
     calibrated: str | None = None
     max_pool: str | None = None
+    activation: str | None = None
 
     def __post_init__(self) -> None:
         if self.stage not in STAGES:
@@ -105,6 +107,11 @@ class ResultRow:
                 raise ValueError(f"loss_ci95 must be two numbers or null, got {self.loss_ci95!r}")
             for bound in self.loss_ci95:
                 _check_number("loss_ci95", bound)
+
+    @property
+    def architecture(self) -> str:
+        """The model and, unless it is clipped ReLU, its activation."""
+        return f"{self.model}, {self.activation}" if self.activation else self.model
 
     @property
     def network(self) -> str:
@@ -131,7 +138,15 @@ def network_name(stage: str, finetuned: bool) -> str:
     return names.get(stage, "SNN + coarse + fine")
 
 
-OPTIONAL_KEYS = ("per_class", "stage1_T", "stage1_options", "calibration_images", "calibrated", "max_pool")
+OPTIONAL_KEYS = (
+    "per_class",
+    "stage1_T",
+    "stage1_options",
+    "calibration_images",
+    "calibrated",
+    "max_pool",
+    "activation",
+)
 REQUIRED_KEYS = tuple(field.name for field in fields(ResultRow) if field.name not in OPTIONAL_KEYS)
 
 
@@ -172,14 +187,14 @@ def read_results(path: Path) -> tuple[dict[str, Any], list[ResultRow]]:
 def markdown_table(rows: Sequence[ResultRow]) -> str:
     """Markdown: networks read at their T first, then those read out early, each under a sentence saying which.
 
-    Rows of different methods, models, data, splits or seeds get tables of their own. AP in percent.
+    Rows of different methods, models, activations, data, splits or seeds get tables of their own. AP in percent.
     """
     groups: dict[tuple[Any, ...], list[ResultRow]] = {}
     for row in rows:
-        groups.setdefault((row.method, row.model, row.data, row.split, row.images, row.seed), []).append(row)
+        groups.setdefault((row.method, row.architecture, row.data, row.split, row.images, row.seed), []).append(row)
     parts = []
-    for (method, model, data, split, images, seed), members in groups.items():
-        subject = f"{model} on {data} {split} ({images} pictures), method {method}, seed {seed}; AP in percent."
+    for (method, architecture, data, split, images, seed), members in groups.items():
+        subject = f"{architecture} on {data} {split} ({images} pictures), method {method}, seed {seed}; AP in percent."
         full = [row for row in members if not row.read_early]
         early = [row for row in members if row.read_early]
         if full:

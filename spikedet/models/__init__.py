@@ -3,6 +3,7 @@
 from spikedet.models.architecture import (
     average_pools,
     check_architecture,
+    has_leaky_activations,
     has_max_pools,
     layer_problem,
     load_model_yaml,
@@ -21,6 +22,7 @@ __all__ = [
     "average_pools",
     "build_detector",
     "check_architecture",
+    "has_leaky_activations",
     "has_max_pools",
     "import_ultralytics",
     "layer_problem",

@@ -77,6 +77,11 @@ def has_max_pools(architecture: dict[str, Any]) -> bool:
     return any(row[2] in POOLING_MODULES for row in [*architecture["backbone"], *architecture["head"]])
 
 
+def has_leaky_activations(architecture: dict[str, Any]) -> bool:
+    """Whether its activations are LeakyReLU, where others are ReLU."""
+    return "LeakyReLU" in str(architecture.get("activation"))
+
+
 def _find(model: str) -> tuple[Path, str]:
     """The file of a model and the scale that its name asks for."""
     if model.endswith(".pt"):

@@ -12,7 +12,7 @@ import pytest
 import torch
 from experiment import Experiment, NetworkSettings, load_experiment
 from PIL import Image
-from readme_tables import network_name, versus_paper
+from tables import network_name, versus_paper
 from tiny_detector import chain, pictures
 
 from spikedet.config import (

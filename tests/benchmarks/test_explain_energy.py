@@ -8,7 +8,7 @@ from pathlib import Path
 import explain_energy
 import pytest
 from experiment import Experiment
-from readme_tables import first_table
+from tables import first_table
 from tiny_detector import chain, pictures
 
 from spikedet.config import EvaluateConfig

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from fuzz import Watch, bytes_mutated, fuzz, mutated, table
+from fuzz import Watch, bytes_mutated, fuzz, mutated, rows
 
 CASES = 1000
 
@@ -21,7 +21,7 @@ def test_a_thousand_mutated_files(tmp_path: Path) -> None:
     errors = {kind for counts in findings.outcomes.values() for kind in counts} - {"success"}
     assert errors == {"CheckpointError", "ConfigError", "DataError"}
     both = [name for name, counts in findings.outcomes.items() if counts["success"] and len(counts) > 1]
-    assert len(both) > 10, table(findings)
+    assert len(both) > 10, rows(findings)
 
 
 def test_mutations_differ_and_are_repeatable() -> None:

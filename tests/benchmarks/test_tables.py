@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from readme_tables import network_name, pivot, seeds_table, versus_paper
+from tables import (
+    fuzz_table,
+    models_table,
+    network_name,
+    pivot,
+    pools_table,
+    scaling_table,
+    seeds_table,
+    versus_paper,
+)
 
 from spikedet.evaluation import ResultRow
 
@@ -69,4 +78,51 @@ def test_mean_and_spread_over_seeds() -> None:
     assert seeds_table(rows).splitlines()[2:] == [
         "| Stage I + Stage II | 8 | 3 | 59.0 ± 1.0 | 60.0 ± 0.0 | 1.0 ± 1.0 |",
         "| Stage I | 8 | 1 | 40.0 | 60.0 | 20.0 |",
+    ]
+
+
+def test_networks_of_one_model_stand_together() -> None:
+    leaky = replace(ANN, activation="leaky", AP=50.0)
+    spiking = replace(FINE, spikes_per_image=1.5e6, loss_ci95=(1.0, 3.04))
+    assert models_table([ANN, leaky, spiking, EARLY]).splitlines() == [
+        "d s (9 pictures), converted for T and read at T, AP in %.",
+        "",
+        "| model | network | neuron | T | spikes per picture | AP50:95 | AP50 | loss [95 % interval] |",
+        "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: |",
+        "| m | ANN | - | - | - | 60.0 | 80.0 | - |",
+        "| m | SNN + coarse + fine | if | 8 | 1.50 M | 58.0 | 60.0 | 2.0 [1.0, 3.0] |",
+        "| m, leaky | ANN | - | - | - | 50.0 | 80.0 | - |",
+    ]
+
+
+def test_rules_for_maxima() -> None:
+    rows = [replace(FINE, max_pool=rule) for rule in ("count", "or")]
+    assert pools_table([ANN, *rows]).splitlines()[4:] == [
+        "| ANN | - | - | - | 60.0 | 80.0 | - |",
+        "| SNN + coarse + fine | count | 8 | - | 58.0 | 60.0 | 2.0 |",
+        "| SNN + coarse + fine | or | 8 | - | 58.0 | 60.0 | 2.0 |",
+    ]
+
+
+def test_outcomes_of_broken_files() -> None:
+    rows = [
+        {"file": "picture", "outcomes": {"success": 2, "DataError": 1}},
+        {"file": "state", "outcomes": {"CheckpointError": 3}},
+    ]
+    assert fuzz_table(rows).splitlines() == [
+        "| file | cases | CheckpointError | DataError | success |",
+        "| --- | ---: | ---: | ---: | ---: |",
+        "| picture | 3 | 0 | 1 | 2 |",
+        "| state | 3 | 3 | 0 | 0 |",
+        "| all | 6 | 3 | 1 | 2 |",
+    ]
+
+
+def test_several_processes_beside_one() -> None:
+    one = {"command": "train", "processes": 1, "threads": 2, "seconds": 3.0, "result": "AP50:95 1.0"}
+    rows = [one, {**one, "processes": 2, "threads": 1, "seconds": 2.0}, {**one, "command": "evaluate"}]
+    assert scaling_table(rows).splitlines()[2:] == [
+        "| train | 1 x 2 | 3.0 | 1.00 | AP50:95 1.0 |",
+        "| train | 2 x 1 | 2.0 | 1.50 | AP50:95 1.0 |",
+        "| evaluate | 1 x 2 | 3.0 | 1.00 | AP50:95 1.0 |",
     ]

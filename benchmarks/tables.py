@@ -1,0 +1,200 @@
+"""The tables of README and docs, as pure functions of published rows."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from spikedet.evaluation import ResultRow
+
+LOSS = "loss [95 % interval]"
+SHOWN = ("copied", "fine", "joint")
+WORDS = ("model", "network", "Stage I", "neuron", "max-pool")
+HEAD = ("network", "Stage I", "neuron", "T", "t", "L", "spikes per picture", "AP50:95", "AP50", "AP75", LOSS)
+MODELS_HEAD = ("model", "network", "neuron", "T", "spikes per picture", "AP50:95", "AP50", LOSS)
+POOLS_HEAD = ("network", "max-pool", "T", "spikes per picture", "AP50:95", "AP50", LOSS)
+
+
+def table(rows: Sequence[ResultRow], head: Sequence[str] = HEAD) -> str:
+    """The source and the spiking networks read at their own T, under a line that says what it is.
+
+    QC-ANNs, coarse calibration and early read-outs are in docs/results. The networks of one model stand together.
+    """
+    shown = [row for row in rows if not row.read_early and (row.stage in SHOWN or not row.finetuned)]
+    models = list(dict.fromkeys(row.architecture for row in shown))
+    shown.sort(key=lambda row: models.index(row.architecture))
+    first = shown[0]
+    subject = "" if "model" in head else f"{first.architecture} on "
+    lines = [
+        f"{subject}{first.data} {first.split} ({first.images} pictures), converted for T and read at T, AP in %.",
+        "",
+        f"| {' | '.join(head)} |",
+        "|" + "".join(" --- |" if name in WORDS else " ---: |" for name in head),
+    ]
+    return "\n".join([*lines, *(f"| {' | '.join(cells(row)[name] for name in head)} |" for row in shown)])
+
+
+def cells(row: ResultRow) -> dict[str, str]:
+    """One row's cells, by what stands above them."""
+    neuron = row.neuron or "-"
+    neuron += f", delay {row.delay}" if row.delay else ""
+    interval = f" [{row.loss_ci95[0]:.1f}, {row.loss_ci95[1]:.1f}]" if row.loss_ci95 else ""
+    aps = {"AP50:95": row.AP, "AP50": row.AP50, "AP75": row.AP75}
+    return {
+        "model": row.architecture,
+        "network": row.network,
+        "Stage I": row.stage1,
+        "neuron": neuron,
+        "max-pool": row.max_pool or "-",
+        **{name: str(getattr(row, name) or "-") for name in ("T", "t", "L")},
+        "spikes per picture": f"{row.spikes_per_image / 1e6:.2f} M" if row.spikes_per_image else "-",
+        **{name: f"{value:.1f}" if value is not None else "-" for name, value in aps.items()},
+        LOSS: f"{row.loss:.1f}{interval}" if row.loss is not None else "-",
+    }
+
+
+def network_name(row: ResultRow) -> str:
+    """What was done to make a network, in the paper's words, for a table with T across."""
+    if row.stage == "ann":
+        return row.network
+    if row.method == "channel-norm":
+        return "Spiking-YOLO baseline (channel norm)"
+    if row.stage == "qc":
+        return "QC-ANN"
+    later = {"copied": [], "coarse": ["Stage II, coarse only"], "fine": ["Stage II"]}
+    later["joint"] = [*(["Stage II"] if row.calibration_images else []), "joint"]
+    stages = [*(["Stage I"] if row.finetuned else []), *later[row.stage]]
+    name = " + ".join(stages) or "weights copied"
+    extra = [*(["signed IF"] if row.neuron == "signed" else []), *([f"delay {row.delay}"] if row.delay else [])]
+    return ", ".join([name, *extra])
+
+
+def pivot(rows: list[ResultRow]) -> str:
+    """AP50:95 / AP50 of every network (down) by time step (across); a table for each number of pictures.
+
+    Networks are read at their own T; only the baseline, made for no T in particular, is read earlier. Of Stage I runs
+    that follow each other the last one's ANNs are shown.
+    """
+    parts = []
+    for images in sorted({row.images for row in rows}, reverse=True):
+        shown = [r for r in rows if r.images == images and (not r.read_early or r.method == "channel-norm")]
+        steps = sorted({row.t for row in shown if row.t and row.stage != "qc"})
+        lines: dict[str, dict[int, str]] = {}
+        several = len({row.stage1_options for row in shown if row.finetuned and row.neuron}) > 1
+        for row in shown:
+            cell = f"{row.AP:.1f} / {row.AP50:.1f}" if row.AP is not None and row.AP50 is not None else "-"
+            columns = steps if row.stage == "ann" else [row.t] if row.t in steps else []
+            name = network_name(row) + (f" ({row.stage1_options})" if several and row.stage1_options else "")
+            lines.setdefault(name, {}).update(dict.fromkeys((c for c in columns if c), cell))
+        first = shown[0]
+        head = f"{first.model} on {first.data} {first.split} ({images} pictures), AP50:95 / AP50 in %."
+        titles = "| network |" + "".join(f" T = {t} |" for t in steps)
+        body = [f"| {name} |" + "".join(f" {row.get(t, '-')} |" for t in steps) for name, row in lines.items() if row]
+        parts.append("\n".join([head, "", titles, f"| --- |{' ---: |' * len(steps)}", *body]))
+    return "\n\n".join(parts)
+
+
+def versus_paper(rows: list[ResultRow], paper: Sequence[Mapping[str, Any]]) -> str:
+    """The paper's figures and ours at the same T, one line for each of the paper's."""
+    lines = ["| network | T | paper: AP50:95 | AP50 | ours: AP50:95 | AP50 |", f"| --- |{' ---: |' * 5}"]
+    for row in paper:
+        ours = [r for r in rows if network_name(r) == row["network"] and (r.t or r.T) == row["T"] and r.stage != "qc"]
+        mine = [f"{ours[0].AP:.1f}", f"{ours[0].AP50:.1f}"] if ours else ["-", "-"]
+        lines.append(f"| {row['network']} | {row['T']} | {row['AP']} | {row['AP50']} | {mine[0]} | {mine[1]} |")
+    return "\n".join(lines)
+
+
+def seeds_table(rows: list[ResultRow]) -> str:
+    """Mean and spread over seeds of networks that differ in nothing else."""
+    groups: dict[tuple[Any, ...], list[ResultRow]] = {}
+    for row in rows:
+        if row.stage not in ("ann", "qc") and not row.read_early:
+            groups.setdefault((network_name(row), row.T), []).append(row)
+    lines = ["| network | T | seeds | AP50:95 | AP50 | loss |", f"| --- |{' ---: |' * 5}"]
+    for (name, T), members in groups.items():
+        shown = [_spread([value for r in members if (value := getattr(r, key)) is not None]) for key in SPREADS]
+        lines.append(f"| {name} | {T} | {len(members)} | {' | '.join(shown)} |")
+    return "\n".join(lines)
+
+
+def models_table(rows: Sequence[ResultRow]) -> str:
+    """Several models under each other."""
+    return table(rows, MODELS_HEAD)
+
+
+def pools_table(rows: Sequence[ResultRow]) -> str:
+    """One model with several rules for maxima."""
+    return table(rows, POOLS_HEAD)
+
+
+SPREADS = ("AP", "AP50", "loss")
+
+
+def _spread(values: list[float]) -> str:
+    deviation = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
+    return f"{statistics.fmean(values):.1f}{deviation}" if values else "-"
+
+
+def kill_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """What kills did to each verb."""
+    lines = ["| verb | runs | kills | alone, s | lost work per kill, s | identical |", f"| --- |{' ---: |' * 5}"]
+    for row in rows:
+        cells = [row["verb"], row["runs"], row["kills"], f"{row['alone_s']:.1f}", f"{row['lost_s']:.1f}"]
+        lines.append(f"| {' | '.join(map(str, cells))} | {row['identical']} of {row['runs']} |")
+    return "\n".join(lines)
+
+
+def fuzz_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """How cases of each kind of file ended, and all of them."""
+    kinds = sorted({kind for row in rows for kind in row["outcomes"]})
+    lines = [f"| file | cases | {' | '.join(kinds)} |", f"| --- | ---: |{' ---: |' * len(kinds)}"]
+    total = {kind: sum(row["outcomes"].get(kind, 0) for row in rows) for kind in kinds}
+    for row in [*rows, {"file": "all", "outcomes": total}]:
+        counts = [row["outcomes"].get(kind, 0) for kind in kinds]
+        lines.append(f"| {row['file']} | {' | '.join(map(str, [sum(counts), *counts]))} |")
+    return "\n".join(lines)
+
+
+def scaling_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Commands in one process and in several: seconds, speed over the first row of the command, and what came out."""
+    head = ("command", "processes x threads", "seconds", "times the speed", "result")
+    lines = [f"| {' | '.join(head)} |", "| --- | ---: | ---: | ---: | --- |"]
+    first: dict[str, float] = {}
+    for row in rows:
+        speed = first.setdefault(row["command"], row["seconds"]) / row["seconds"]
+        shape = f"{row['processes']} x {row['threads']}"
+        lines.append(f"| {row['command']} | {shape} | {row['seconds']:.1f} | {speed:.2f} | {row['result']} |")
+    return "\n".join(lines)
+
+
+def first_table(text: str) -> str:
+    """The first table of a Markdown text, with the line that says what it is."""
+    head, _, rest = text.partition("\n| ")
+    rows = ["| " + rest.partition("\n\n")[0]]
+    return "\n".join([head.strip().splitlines()[-1], "", *rows])
+
+
+SPEED_HEAD = ("simulator", "px", "batch", "T", "ms", "x ANN", "x bound", "peak MiB")
+
+
+def speed_line(row: dict[str, Any]) -> str:
+    """One row of the simulator benchmark, in the order of ``SPEED_HEAD``."""
+    numbers = [f"{row['ms']:.1f}", f"{row['ratio']:.2f}"]
+    numbers += ["-" if row["over_bound"] is None else f"{row['over_bound']:.2f}"]
+    numbers += ["-" if row["peak_mib"] is None else f"{row['peak_mib']:.0f}"]
+    return f"| {' | '.join(map(str, [row['simulator'], row['px'], row['batch'], row['T'] or '-', *numbers]))} |"
+
+
+def speed_table(published: dict[str, Any], *, whole: bool) -> str:
+    """Times of the simulator benchmark; one picture of 320 px at T = 20 unless ``whole``."""
+    meta, rows = published["meta"], published["rows"]
+    if not whole:
+        rows = [row for row in rows if row["px"] == 320 and row["batch"] == 1 and row["T"] in (0, 20)]
+    lines = [
+        f"{meta['network']}, {meta['threads']} threads; firing rate {100 * meta['rate']:.1f} % at T = 20.",
+        "",
+        f"| {' | '.join(SPEED_HEAD)} |",
+        f"| --- |{' ---: |' * (len(SPEED_HEAD) - 1)}",
+    ]
+    return "\n".join([*lines, *map(speed_line, rows)])
