@@ -7,8 +7,9 @@ Training goes on after its last epoch, networks are made and judged one by one: 
 
 Prints the table; ``--publish`` writes docs/results/NAME.json and .md and docs/images/NAME.png from the same rows;
 ``--download`` first fetches PASCAL VOC; ``--data`` must then end in VOCdevkit. ``--source`` takes a source that is
-trained already, for example one of weights/, in place of training one. ``--only 2,5`` makes and judges these networks
-alone, so that processes can share the work; ``--so-far`` makes the table of all that are judged already.
+trained already, for example one of weights/, in place of training one, and ``--stage1 T4-distill=FILE`` a Stage I of
+that source. ``--only 2,5`` makes and judges these networks alone, so that processes can share the work; ``--so-far``
+makes the table of all that are judged already.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ import argparse
 import dataclasses
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from experiment import SOURCE, Experiment, NetworkSettings, load_experiment
@@ -26,7 +28,7 @@ from readme_tables import ROOT, publish
 from tables import versus_paper
 
 from spikedet.calibration import calibrate
-from spikedet.checkpoint import file_sha256
+from spikedet.checkpoint import file_sha256, load_checkpoint, save_checkpoint
 from spikedet.config import (
     CalibrateConfig,
     ConvertConfig,
@@ -49,8 +51,24 @@ from spikedet.visualization import plot_ap_by_class, plot_ap_by_images, plot_ap_
 PLOTS = {"t": plot_ap_by_t, "images": plot_ap_by_images, "class": plot_ap_by_class, "parts": plot_parts}
 
 
-def run(experiment: Experiment, data: str, out: Path, source: Path | None = None, workers: int = 0) -> Path:
-    """Every step of an experiment, training of its source excepted if one is given; returns its ``results.json``."""
+def run(
+    experiment: Experiment,
+    data: str,
+    out: Path,
+    source: Path | None = None,
+    workers: int = 0,
+    given: Mapping[str, Path] = MappingProxyType({}),
+) -> Path:
+    """Every step of an experiment; returns its ``results.json``.
+
+    Args:
+        experiment: what to make.
+        data: folder with the pictures.
+        out: folder of everything that is made.
+        source: trained already, in place of training one.
+        workers: data-loading processes in training.
+        given: by name, Stage I checkpoints that are not made again.
+    """
     loading = {"workers": workers} if workers else {}
     if source:
         if set(experiment.sources) != {SOURCE}:
@@ -63,7 +81,10 @@ def run(experiment: Experiment, data: str, out: Path, source: Path | None = None
                 TrainConfig(data=data, out=str(out / name), resume=True, **{**loading, **experiment.train, **settings})
             )
     for name, settings in experiment.finetune.items():
-        stage1(out, name, data, **{**loading, **settings})
+        if name in given:
+            adopt(given[name], out / name / "qc.safetensors", out / settings.get("source", SOURCE) / "ann.safetensors")
+        else:
+            stage1(out, name, data, **{**loading, **settings})
     judged: list[Path] = []
     todo, started, made = len(experiment.networks), time.monotonic(), 0
     for number, network in enumerate(experiment.networks, 1):
@@ -85,21 +106,23 @@ def so_far(experiment: Experiment, out: Path) -> Path:
     return gather(experiment, judged, out)
 
 
-def with_only(experiment: Experiment, numbers: str) -> Experiment:
+def with_only(experiment: Experiment, numbers: str, given: Collection[str] = ()) -> Experiment:
     """The experiment with some of its networks and what they are made from: "2,5" are the second and the fifth.
 
-    An empty text is all of them.
+    An empty text is all of them. What only the Stage I runs that are ``given`` were made from is left out.
     """
-    if not numbers:
-        return experiment
+    if unknown := sorted(set(given) - experiment.finetune.keys()):
+        raise ConfigError(f"--stage1 {unknown[0]}: {experiment.name} has {', '.join(experiment.finetune) or 'none'}")
     numbered = dict(enumerate(experiment.networks, 1))
     try:
-        networks = tuple(numbered[int(number)] for number in numbers.split(","))
+        networks = tuple(numbered[int(number)] for number in numbers.split(",")) if numbers else experiment.networks
     except (ValueError, KeyError) as error:
         raise ConfigError(f"--only {numbers}: expected numbers from 1 to {len(numbered)}") from error
     needed = {network.stage1 for network in networks}
     for name, settings in reversed(experiment.finetune.items()):  # a run stands below the one that it goes on from
-        if name in needed:
+        if name in given:
+            needed |= {settings.get("source", SOURCE)}
+        elif name in needed:
             needed |= {settings.get("source", SOURCE), settings.get("after", name)}
     finetune = {name: settings for name, settings in experiment.finetune.items() if name in needed}
     sources = {name: settings for name, settings in experiment.sources.items() if name in needed}
@@ -163,6 +186,21 @@ def stage1(out: Path, name: str, data: str, *, source: str = SOURCE, after: str 
     return finetune(FinetuneConfig(checkpoint=str(start), data=data, out=str(out / name), resume=True, **settings))
 
 
+def adopt(checkpoint: Path, path: Path, source: Path) -> None:
+    """A trained Stage I with the source that it came from named as its parent, so that losses are against that."""
+    tensors, meta = load_checkpoint(checkpoint)
+    parent = {"file": str(source.resolve()), "sha256": file_sha256(source), "stage": "ann"}
+    save_checkpoint(path, tensors, dataclasses.replace(meta, parent=parent))
+
+
+def stage1_files(said: Sequence[str]) -> dict[str, Path]:
+    """``NAME=FILE`` by name."""
+    for text in said:
+        if "=" not in text:
+            raise ConfigError(f"--stage1 {text}: expected NAME=FILE")
+    return {name: Path(file) for name, _, file in (text.partition("=") for text in said)}
+
+
 def spiking(out: Path, network: NetworkSettings, experiment: Experiment, data: str) -> Path:
     """The folder of one network, converted and calibrated unless it is there already."""
     folder, copied = out / network.folder, out / network.converted / "copied.safetensors"
@@ -200,6 +238,9 @@ def experiment_parser(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--data", required=True, help="folder with the pictures")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--source", type=Path, help="checkpoint of a trained source, in place of training one")
+    parser.add_argument(
+        "--stage1", action="append", default=[], metavar="NAME=FILE", help="a trained Stage I, in place of training it"
+    )
     parser.add_argument("--workers", type=int, default=0, help="data-loading processes in training; see spikedet train")
     parser.add_argument("--publish", action="store_true", help="also write docs/results and docs/images")
     return parser
@@ -212,13 +253,14 @@ def main() -> None:
     parser.add_argument("--only", default="", help="numbers of the networks to make, from 1: for example 2,5")
     parser.add_argument("--download", action="store_true", help="first fetch PASCAL VOC into the folder above --data")
     arguments = parser.parse_args()
-    experiment = with_only(load_experiment(arguments.experiment), arguments.only)
+    given = stage1_files(arguments.stage1)
+    experiment = with_only(load_experiment(arguments.experiment), arguments.only, given)
     if arguments.download:
         download(DownloadConfig(out=str(Path(arguments.data).parent)))
     if arguments.so_far:
         results = so_far(experiment, arguments.out)
     else:
-        results = run(experiment, arguments.data, arguments.out, arguments.source, arguments.workers)
+        results = run(experiment, arguments.data, arguments.out, arguments.source, arguments.workers, given)
     rows = read_results(results)[1]
     print(markdown_table(rows))
     if experiment.paper:

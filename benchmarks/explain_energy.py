@@ -3,10 +3,10 @@
 
     python benchmarks/explain_energy.py configs/experiments/voc_energy.yaml --data PATH/TO/VOCdevkit --out runs/voc
 
-The experiment's networks are made and judged first, unless they are already; ``--source`` is as in accuracy.py. The
-first ``--explain`` of them are explained on training pictures. All are read at their own T for energy, on the first
-``--limit`` pictures of the split. Prints the first table of energy; ``--publish`` writes explain_NAME and energy_NAME
-into docs/results (JSON and Markdown) and docs/images (a plot of each).
+The experiment's networks are made and judged first, unless they are already; ``--source`` and ``--stage1`` are as in
+accuracy.py. The first ``--explain`` of them are explained on training pictures. All are read at their own T for energy,
+on the first ``--limit`` pictures of the split. Prints the first table of energy; ``--publish`` writes explain_NAME and
+energy_NAME into docs/results (JSON and Markdown) and docs/images (a plot of each).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import shutil
 import time
 from pathlib import Path
 
-from accuracy import experiment_parser, run, spiking
+from accuracy import experiment_parser, run, spiking, stage1_files, with_only
 from experiment import Experiment, load_experiment
 from readme_tables import ROOT
 from tables import first_table
@@ -84,8 +84,9 @@ def main() -> None:
     parser.add_argument("--explain", type=int, default=2, help="how many of the networks are explained")
     parser.add_argument("--limit", type=int, default=200, help="pictures for energy")
     arguments = parser.parse_args()
-    experiment = load_experiment(arguments.experiment)
-    results = run(experiment, arguments.data, arguments.out, arguments.source, arguments.workers)
+    given = stage1_files(arguments.stage1)
+    experiment = with_only(load_experiment(arguments.experiment), "", given)
+    results = run(experiment, arguments.data, arguments.out, arguments.source, arguments.workers, given)
     folders = [spiking(arguments.out, network, experiment, arguments.data) for network in experiment.networks]
     explanations = explained(experiment, folders[: arguments.explain], arguments.data, arguments.out)
     costs = measured(experiment, folders, results, arguments.data, arguments.limit, arguments.out)

@@ -15,6 +15,7 @@ from PIL import Image
 from tables import network_name, versus_paper
 from tiny_detector import chain, pictures
 
+from spikedet.checkpoint import load_checkpoint, save_checkpoint
 from spikedet.config import (
     CalibrateConfig,
     ConvertConfig,
@@ -105,6 +106,21 @@ def test_single_networks_need_their_own_source_and_stage_1_alone() -> None:
     copied = next(n for n, network in enumerate(table_x.networks, 1) if network.stage1 == "source")
     assert accuracy.with_only(table_x, str(copied)).finetune == {}
     assert list(accuracy.with_only(table_x, str(copied)).sources) == ["source"]
+
+
+def test_a_stage_1_that_is_given_needs_none_before_it() -> None:
+    table_x = load_experiment(ROOT / "configs/experiments/voc_table_x.yaml")
+    pruned = accuracy.with_only(table_x, "", ["T4-distill"])
+    assert (list(pruned.finetune), list(pruned.sources)) == (["T4-distill"], ["source"])
+    assert pruned.networks == table_x.networks
+    with pytest.raises(ConfigError, match="--stage1 T5: voc_table_x has T4, T4-distill"):
+        accuracy.with_only(table_x, "", ["T5"])
+
+
+def test_stage_1_files_are_named() -> None:
+    assert accuracy.stage1_files(["a=b.safetensors", "c=d=e"]) == {"a": Path("b.safetensors"), "c": Path("d=e")}
+    with pytest.raises(ConfigError, match=r"--stage1 b\.safetensors: expected NAME=FILE"):
+        accuracy.stage1_files(["b.safetensors"])
 
 
 def test_folders_tell_networks_apart() -> None:
@@ -221,3 +237,28 @@ def test_a_source_that_is_there_is_not_trained(tmp_path: Path, monkeypatch: pyte
         accuracy.so_far(experiment, tmp_path / "nowhere")
     with pytest.raises(ConfigError, match="e has sources of its own, other"):
         accuracy.run(dataclasses.replace(experiment, sources={"other": {}}), "", tmp_path, chain()["ann"])
+
+
+def test_a_stage_1_that_is_there_is_not_trained_and_loses_against_the_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def finetune(config: object) -> None:
+        raise AssertionError("trained")
+
+    monkeypatch.setattr(accuracy, "finetune", finetune)
+    settings = NetworkSettings(stage1="given", T=2, calibrated=False)
+    experiment = Experiment(
+        name="e", split="test", train={}, finetune={"given": {"T": 2}}, calibrate={}, networks=(settings,)
+    )
+    stage1 = tmp_path / "published.safetensors"
+    tensors, meta = load_checkpoint(chain()["qc"])
+    save_checkpoint(stage1, tensors, dataclasses.replace(meta, parent=None), half=True)
+    results = accuracy.run(experiment, str(pictures()), tmp_path / "out", chain()["ann"], given={"given": stage1})
+    rows = read_results(results)[1]
+    assert [(row.stage, row.finetuned) for row in rows] == [
+        ("ann", False),
+        ("ann", True),
+        ("qc", True),
+        ("copied", True),
+    ]
+    assert rows[-1].loss == pytest.approx(max(rows[0].AP or 0, rows[1].AP or 0) - (rows[-1].AP or 0), abs=1e-3)
