@@ -97,7 +97,7 @@ def test_single_networks_of_an_experiment() -> None:
 
 
 def test_single_networks_need_their_own_source_and_stage_1_alone() -> None:
-    zoo = accuracy.with_only(load_experiment(ROOT / "configs/experiments/zoo_bccd.yaml"), "3,5")
+    zoo = accuracy.with_only(load_experiment(ROOT / "configs/experiments/zoo_bccd.yaml"), "4,5")
     assert list(zoo.sources) == ["yolov3-tiny-leaky", "yolov5n-clip"]
     assert list(zoo.finetune) == ["yolov3-tiny-leaky-T8", "yolov5n-clip-T8"]
     table_x = load_experiment(ROOT / "configs/experiments/voc_table_x.yaml")
