@@ -10,28 +10,27 @@ from torch import Tensor, nn
 from spikedet.data import DetectionDataset
 from spikedet.data.transforms import to_input
 from spikedet.models.builder import ClipDetector, activations
-from spikedet.quantization import mean_square_best_theta
+from spikedet.quantization import ClippedReLU, mean_square_best_theta
 
 
 @torch.no_grad()
-def set_mean_square_best_thetas_(
-    model: ClipDetector, pictures: DetectionDataset, image_size: int, T: int, batch: int = 16
-) -> None:
+def set_mean_square_best_thetas_(model: ClipDetector, pictures: DetectionDataset, image_size: int, T: int) -> None:
     """Set every threshold, in place, to the mean-square-best one for T levels on a few training pictures.
 
-    Layer by layer, each on the activations that the thresholds before it give; thresholds become per channel.
+    Layer by layer in one pass, each on the activations that the thresholds before it give. Thresholds become per
+    channel. All pictures are in memory together.
     """
     model.eval()
     inputs = to_input([pictures.read_image(i) for i in range(len(pictures))], image_size)
-    for _, activation in list(activations(model)):
-        seen: list[Tensor] = []  # one layer at a time, so that memory holds one layer's pre-activations
-        hook = activation.register_forward_pre_hook(_collector(seen))
-        for part in inputs.split(batch):
-            model(part)
+
+    def set_theta(activation: ClippedReLU, arguments: tuple[Tensor, ...]) -> None:
+        (x,) = arguments
+        activation.set_theta(mean_square_best_theta(x, T, theta_max=activation.theta, slope=activation.slope))
+
+    hooks = [activation.register_forward_pre_hook(set_theta) for _, activation in activations(model)]
+    model(inputs.contiguous(memory_format=torch.channels_last))
+    for hook in hooks:
         hook.remove()
-        activation.set_theta(
-            mean_square_best_theta(torch.cat(seen), T, theta_max=activation.theta, slope=activation.slope)
-        )
 
 
 @torch.no_grad()
@@ -60,10 +59,3 @@ def set_largest_thetas_(model: ClipDetector, pictures: DetectionDataset, image_s
         hook.remove()
     for name, activation in list(activations(model)):
         activation.set_theta(torch.where(largest[name] > 0, largest[name], activation.theta))
-
-
-def _collector(seen: list[Tensor]) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-    def hook(_: nn.Module, arguments: tuple[Tensor, ...]) -> None:
-        seen.append(arguments[0].detach())
-
-    return hook

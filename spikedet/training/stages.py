@@ -30,7 +30,7 @@ from spikedet.models import (
 from spikedet.models.imported import SUFFIX
 from spikedet.training.distillation import Distillation
 from spikedet.training.loop import TrainingLoop
-from spikedet.training.resuming import finished, interrupted_after, log_path
+from spikedet.training.resuming import finished, interrupted_after, log_path, state_path
 from spikedet.training.sparsity import FiringPenalty
 from spikedet.training.spiking_forward import SpikingForward
 from spikedet.visualization import plot_training
@@ -74,7 +74,7 @@ def finetune(config: FinetuneConfig) -> Path:
         model, meta = _average_pools(model, meta)
     data, split = meta.training_data(_absolute(config.data), config.split)
     dataset = load_dataset(data, split, class_names=meta.class_names, strict=config.strict, skip_bad=config.skip_bad)
-    if config.theta_images:
+    if config.theta_images and not _goes_on(config, model):
         set_mean_square_best_thetas_(model, dataset.draw(config.theta_images, config.seed), meta.image_size, config.T)
     before = {"finetune_before": meta.config["finetune"]} if "finetune" in meta.config else {}
     meta = meta.child(
@@ -98,6 +98,12 @@ def finetune(config: FinetuneConfig) -> Path:
     if config.spiking_forward:
         SpikingForward(config.neuron, config.delay).attach(qc)
     return _run(qc, dataset, config, meta)
+
+
+def _goes_on(config: FinetuneConfig, model: ClipDetector) -> bool:
+    """Whether a state will bring its own thresholds, of the shapes that these have: one per channel."""
+    kept = config.resume and state_path(config, "qc").exists()
+    return first_says(kept) and all(activation.theta.numel() > 1 for _, activation in activations(model))
 
 
 def _start(config: TrainConfig) -> CheckpointMeta | None:

@@ -96,7 +96,7 @@ def pictures(tmp_path: Path) -> DetectionDataset:
 def test_thresholds_are_set_layer_by_layer(model: ClipDetector, pictures: DetectionDataset) -> None:
     """The first layer by hand; the second on what the first one's new thresholds give."""
     before = [a.theta.clone() for _, a in activations(model)]
-    set_mean_square_best_thetas_(model, pictures, 32, 4, batch=2)
+    set_mean_square_best_thetas_(model, pictures, 32, 4)
     after = [a.theta for _, a in activations(model)]
     assert [theta.numel() for theta in after] == [8, 16, 16, 8, 8]  # per channel from now on
     x = to_input([pictures.read_image(i) for i in range(3)], 32)
@@ -107,6 +107,20 @@ def test_thresholds_are_set_layer_by_layer(model: ClipDetector, pictures: Detect
     second = model.model[1].cv2[0][0]
     expected = mean_square_best_theta(second.bn(second.conv(stem(x))), 4, theta_max=before[1])
     torch.testing.assert_close(after[1], expected)
+
+
+@torch.no_grad()
+def test_thresholds_are_set_in_the_order_of_execution(pictures: DetectionDataset) -> None:
+    """A C2f runs its bottlenecks before the convolution behind them, which its list of modules has first."""
+    architecture = {**META.architecture, "backbone": [[-1, 1, "Conv", [8, 3, 2]], [-1, 1, "C2f", [8, True]]]}
+    model = build_detector(architecture, META.class_names).eval()
+    set_mean_square_best_thetas_(model, pictures, 32, 4)
+    heard: list[torch.Tensor] = []
+    last = model.model[1].cv2
+    last.act.register_forward_pre_hook(lambda _, arguments: heard.append(arguments[0]))
+    model(to_input([pictures.read_image(i) for i in range(3)], 32))
+    expected = mean_square_best_theta(heard[0], 4, theta_max=torch.full((8,), 4.0))
+    torch.testing.assert_close(last.act.theta, expected)
 
 
 @torch.no_grad()

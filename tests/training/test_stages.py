@@ -206,6 +206,22 @@ def test_thresholds_begin_mean_square_best_on_training_pictures(tmp_path: Path, 
         assert torch.equal(mine.log_theta, theirs.log_theta)
 
 
+def test_a_stage_1_that_goes_on_looks_for_no_thresholds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings: dict[str, Any] = {"theta_images": 4, "resume": True}
+    whole = finetune(finetuning(tmp_path / "whole", epochs=2, **settings))
+    finetune(finetuning(tmp_path / "cut", epochs=1, **settings))
+
+    def search(*_: object) -> None:
+        raise AssertionError("looked for thresholds")
+
+    monkeypatch.setattr(stages, "set_mean_square_best_thetas_", search)
+    resumed = finetune(finetuning(tmp_path / "cut", epochs=2, **settings))
+    assert resumed == finetune(finetuning(tmp_path / "cut", epochs=2, **settings))  # nothing is left to do
+    assert load_checkpoint(resumed)[0].keys() == load_checkpoint(whole)[0].keys()
+    with pytest.raises(AssertionError, match="looked for thresholds"):
+        finetune(finetuning(tmp_path / "new", **settings))
+
+
 def test_thresholds_stay_without_pictures_for_them(tmp_path: Path, recorded: list[Recorded]) -> None:
     finetune(finetuning(tmp_path, theta_images=0))
     source, _ = load_ann(chain()["ann"])
