@@ -48,12 +48,17 @@ def main() -> None:
         x = torch.randn(shape).bfloat16().contiguous(memory_format=torch.channels_last)
         if not compiled.applies(x):
             raise SystemExit("the kernels cannot be compiled here")
-        for activation in (QCActivation(shape[1], T=4, noise=0.1), ClippedReLU(shape[1])):
+        for activation in (
+            QCActivation(shape[1], T=4, noise=0.1),
+            ClippedReLU(shape[1]),
+            QCActivation(shape[1], T=4, noise=0.1, slope=0.1),
+            ClippedReLU(shape[1], slope=0.1),
+        ):
             ours = measured_ms(activation, x, rounds)
             with patch.object(compiled, "applies", lambda _: False):
                 torchs = measured_ms(activation, x, rounds)
             cells = [f"{forward:.1f} + {backward:.1f}" for forward, backward in (torchs, ours)]
-            name = type(activation).__name__
+            name = type(activation).__name__ + (", leaky" if activation.slope else "")
             print(f"| {name} | {'x'.join(map(str, shape))} | {' | '.join(cells)} | {sum(torchs) / sum(ours):.1f} |")
 
 

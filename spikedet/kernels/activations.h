@@ -29,6 +29,13 @@ inline void narrowed(float value, Bfloat* to) {
     *to = uint16_t(value != value ? 0x7fc0 : rounded);
 }
 
+// A product as torch leaves it in a tensor of this type.
+template <class S> inline float stored(float value) {
+    S kept;
+    narrowed(value, &kept);
+    return widened(kept);
+}
+
 constexpr int64_t BLOCK = 256;  // places whose theta gradients are summed together, whatever the number of threads
 
 }  // namespace
@@ -39,6 +46,7 @@ extern "C" {
 struct Activation {
     int64_t places, channels, levels;  // levels: T of the QC activation, 0 of the clip activation
     const float* theta;
+    float slope;  // of the LeakyReLU, 0 is ReLU
 };
 
 }
@@ -107,18 +115,78 @@ void clip_backward_row(int64_t channels, const float* __restrict theta, const S*
     }
 }
 
+// The same with negative values: LeakyReLU, clipped at -theta and theta.
+
+template <class S>
+void leaky_quantize_clip_row(int64_t channels, const float* __restrict scale, float levels, float slope,
+                             const S* __restrict values, const uint8_t* __restrict kept, S* __restrict out,
+                             uint8_t* __restrict inside) {
+    for (int64_t c = 0; c < channels; c++) {
+        const float scaled = widened(values[c]) * scale[c];
+        const float most = std::floor(-slope * (scaled / levels + 0.5f)) + (levels - 1.0f);
+        float below = std::floor(-slope * (scaled + 0.5f));
+        below = below < most ? below : most;
+        below = below < 0 ? 0 : below;
+        float level = scaled < 0 ? -below : std::floor(scaled + 0.5f);
+        if (kept) level = kept[c] ? (scaled < 0 ? slope * scaled : scaled) : level;
+        inside[c] = (level >= -levels) & (level <= levels);
+        level = level < -levels ? -levels : level;
+        level = level > levels ? levels : level;
+        narrowed(level / scale[c], out + c);
+    }
+}
+
+template <class S>
+void leaky_quantize_clip_backward_row(int64_t channels, float slope, const S* __restrict grad, const S* __restrict values,
+                                      const S* __restrict out, const uint8_t* __restrict inside,
+                                      S* __restrict grad_values, float* __restrict sums) {
+    for (int64_t c = 0; c < channels; c++) {
+        const float outer = widened(grad[c]), value = widened(values[c]), kept = outer * float(inside[c]);
+        const float passed = value < 0 ? stored<S>(slope * kept) : kept;
+        narrowed(passed, grad_values + c);
+        sums[c] += outer * widened(out[c]) - passed * value;
+    }
+}
+
+template <class S>
+void leaky_clip_row(int64_t channels, const float* __restrict theta, float slope, const S* __restrict values,
+                    S* __restrict out) {
+    for (int64_t c = 0; c < channels; c++) {
+        float value = widened(values[c]);
+        value = value < 0 ? stored<S>(slope * value) : value;
+        value = value > theta[c] ? theta[c] : value;
+        narrowed(value < -theta[c] ? -theta[c] : value, out + c);
+    }
+}
+
+template <class S>
+void leaky_clip_backward_row(int64_t channels, const float* __restrict theta, float slope, const S* __restrict grad,
+                             const S* __restrict values, S* __restrict grad_values, float* __restrict sums) {
+    for (int64_t c = 0; c < channels; c++) {
+        const float outer = widened(grad[c]), value = widened(values[c]);
+        const float above = value > theta[c] ? 1.0f : 0.0f, below = stored<S>(slope * value) < -theta[c] ? 1.0f : 0.0f;
+        const float passed = value > 0 ? outer : stored<S>(slope * outer);
+        narrowed(passed * (1.0f - above - below), grad_values + c);
+        sums[c] += outer * (above - below);
+    }
+}
+
 // inside: 1 where the gradient of the clip passes. kept (or null): not 0 where a value is not quantized.
 template <class S>
 void quantize_clip(const Activation& a, const S* values, const uint8_t* kept, S* out, uint8_t* inside) {
     std::vector<float> scale(a.channels);
     for (int64_t c = 0; c < a.channels; c++) scale[c] = 1.0f / a.theta[c] * float(a.levels);  // as torch divides a number
+    const float levels = float(a.levels);
 #pragma omp parallel for schedule(static)
     for (int64_t place = 0; place < a.places; place++) {
         const int64_t row = place * a.channels;
-        if (kept)
-            quantize_clip_row(a.channels, scale.data(), float(a.levels), values + row, kept + row, out + row, inside + row);
+        if (a.slope != 0)
+            leaky_quantize_clip_row<S>(a.channels, scale.data(), levels, a.slope, values + row,
+                                       kept ? kept + row : nullptr, out + row, inside + row);
+        else if (kept)
+            quantize_clip_row(a.channels, scale.data(), levels, values + row, kept + row, out + row, inside + row);
         else
-            quantize_clip_row<S>(a.channels, scale.data(), float(a.levels), values + row, nullptr, out + row, inside + row);
+            quantize_clip_row<S>(a.channels, scale.data(), levels, values + row, nullptr, out + row, inside + row);
     }
 }
 
@@ -127,7 +195,12 @@ template <class S>
 void quantize_clip_backward(const Activation& a, const S* grad, const S* values, const S* out, const uint8_t* inside,
                             S* grad_values, float* grad_theta) {
     auto sum = [&](int64_t row, float* sums) {
-        quantize_clip_backward_row(a.channels, grad + row, values + row, out + row, inside + row, grad_values + row, sums);
+        if (a.slope != 0)
+            leaky_quantize_clip_backward_row(a.channels, a.slope, grad + row, values + row, out + row, inside + row,
+                                             grad_values + row, sums);
+        else
+            quantize_clip_backward_row(a.channels, grad + row, values + row, out + row, inside + row, grad_values + row,
+                                       sums);
     };
     sum_over_places(a, sum, [&](int64_t c, float all) { grad_theta[c] = all / a.theta[c]; });
 }
@@ -135,14 +208,20 @@ void quantize_clip_backward(const Activation& a, const S* grad, const S* values,
 // theta is compared as it is stored, in the type of the values.
 template <class S> void clip_values(const Activation& a, const S* values, S* out) {
 #pragma omp parallel for schedule(static)
-    for (int64_t place = 0; place < a.places; place++)
-        clip_row(a.channels, a.theta, values + place * a.channels, out + place * a.channels);
+    for (int64_t row = 0; row < a.places * a.channels; row += a.channels)
+        if (a.slope != 0)
+            leaky_clip_row(a.channels, a.theta, a.slope, values + row, out + row);
+        else
+            clip_row(a.channels, a.theta, values + row, out + row);
 }
 
 template <class S>
 void clip_backward(const Activation& a, const S* grad, const S* values, S* grad_values, float* grad_theta) {
     auto sum = [&](int64_t row, float* sums) {
-        clip_backward_row(a.channels, a.theta, grad + row, values + row, grad_values + row, sums);
+        if (a.slope != 0)
+            leaky_clip_backward_row(a.channels, a.theta, a.slope, grad + row, values + row, grad_values + row, sums);
+        else
+            clip_backward_row(a.channels, a.theta, grad + row, values + row, grad_values + row, sums);
     };
     sum_over_places(a, sum, [&](int64_t c, float all) { grad_theta[c] = all; });
 }

@@ -39,9 +39,9 @@ class _QuantizeClip(torch.autograd.Function):
         ctx: Any, x: Tensor, theta: Tensor, T: int, slope: float, kept: Tensor | None, answer: Tensor | None
     ) -> Tensor:
         ctx.slope, ctx.T = slope, T
-        ctx.compiled = not slope and answer is None and compiled.applies(x)
+        ctx.compiled = answer is None and compiled.applies(x)
         if ctx.compiled:
-            out, inside = compiled.quantize_clip(x, theta, T, kept)
+            out, inside = compiled.quantize_clip(x, theta, T, kept, slope)
             ctx.save_for_backward(x, out, inside, theta)
             return out
         # x may be bfloat16 under autocast; 8 bits of mantissa would move the rounding boundaries, so round in float32.
@@ -65,7 +65,8 @@ class _QuantizeClip(torch.autograd.Function):
         x, out, inside, theta = ctx.saved_tensors
         (grad,) = grads
         if ctx.compiled:
-            return *compiled.quantize_clip_backward(grad, x, out, inside, theta, ctx.T), None, None, None, None
+            found = compiled.quantize_clip_backward(grad, x, out, inside, theta, ctx.T, ctx.slope)
+            return *found, None, None, None, None
         grad_x = grad * inside
         if ctx.slope:
             grad_x = torch.where(x < 0, ctx.slope * grad_x, grad_x)
@@ -83,9 +84,9 @@ class _Clip(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, theta: Tensor, slope: float) -> Tensor:
         ctx.save_for_backward(x, theta)
         ctx.slope = slope
-        ctx.compiled = not slope and compiled.applies(x)
+        ctx.compiled = compiled.applies(x)
         if ctx.compiled:
-            return compiled.clip(x, theta)
+            return compiled.clip(x, theta, slope)
         limit = per_channel(theta, x.ndim).to(x.dtype)
         if not slope:
             return torch.minimum(x.clamp_min(0), limit)
@@ -96,7 +97,7 @@ class _Clip(torch.autograd.Function):
         x, theta = ctx.saved_tensors
         (grad,) = grads
         if ctx.compiled:
-            return *compiled.clip_backward(grad, x, theta), None
+            return *compiled.clip_backward(grad, x, theta, ctx.slope), None
         limit = per_channel(theta, x.ndim).to(x.dtype)
         above = x > limit
         over = [d for d in range(x.ndim) if d != 1] if theta.numel() > 1 else list(range(x.ndim))

@@ -17,6 +17,7 @@ _TYPES = {getattr(torch, name): name for name in STORED}
 
 class _Activation(ctypes.Structure):
     _fields_ = [*((name, ctypes.c_int64) for name in ("places", "channels", "levels")), ("theta", ctypes.c_void_p)]
+    _fields_ += [("slope", ctypes.c_float)]
 
 
 def applies(x: Tensor) -> bool:
@@ -30,7 +31,7 @@ def applies(x: Tensor) -> bool:
     )
 
 
-def quantize_clip(x: Tensor, theta: Tensor, T: int, kept: Tensor | None) -> tuple[Tensor, Tensor]:
+def quantize_clip(x: Tensor, theta: Tensor, T: int, kept: Tensor | None, slope: float = 0.0) -> tuple[Tensor, Tensor]:
     """g(x) and the bool mask of where its gradient passes.
 
     Args:
@@ -38,40 +39,41 @@ def quantize_clip(x: Tensor, theta: Tensor, T: int, kept: Tensor | None) -> tupl
         theta: ``[C]`` or ``[1]``.
         T: quantization levels.
         kept: bool mask of x's shape, True where a value is not quantized.
+        slope: of the LeakyReLU; 0 is ReLU.
     """
     out, inside = torch.empty_like(x), torch.empty_like(x, dtype=torch.bool)
     mask = None if kept is None else kept.contiguous(memory_format=torch.channels_last)
-    _call("quantize_clip", x, theta, T, x, mask, out, inside)
+    _call("quantize_clip", x, theta, T, slope, x, mask, out, inside)
     return out, inside
 
 
 def quantize_clip_backward(
-    grad: Tensor, x: Tensor, out: Tensor, inside: Tensor, theta: Tensor, T: int
+    grad: Tensor, x: Tensor, out: Tensor, inside: Tensor, theta: Tensor, T: int, slope: float = 0.0
 ) -> tuple[Tensor, Tensor]:
     """Gradients of x and theta, from that of g(x)."""
     grad_x, grad_theta = torch.empty_like(x), torch.empty(x.shape[1])
-    _call("quantize_clip_backward", x, theta, T, _like(grad, x), x, out, inside, grad_x, grad_theta)
+    _call("quantize_clip_backward", x, theta, T, slope, _like(grad, x), x, out, inside, grad_x, grad_theta)
     return grad_x, _as(grad_theta, theta)
 
 
-def clip(x: Tensor, theta: Tensor) -> Tensor:
-    """clip(x, 0, theta); theta is rounded to the type of x."""
+def clip(x: Tensor, theta: Tensor, slope: float = 0.0) -> Tensor:
+    """clip(x, 0, theta), with a slope clip(LeakyReLU(x), -theta, theta); theta is rounded to the type of x."""
     out = torch.empty_like(x)
-    _call("clip", x, theta.to(x.dtype), 0, x, out)
+    _call("clip", x, theta.to(x.dtype), 0, slope, x, out)
     return out
 
 
-def clip_backward(grad: Tensor, x: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
+def clip_backward(grad: Tensor, x: Tensor, theta: Tensor, slope: float = 0.0) -> tuple[Tensor, Tensor]:
     """Gradients of x and theta, from that of the clipped values."""
     grad_x, grad_theta = torch.empty_like(x), torch.empty(x.shape[1])
-    _call("clip_backward", x, theta.to(x.dtype), 0, _like(grad, x), x, grad_x, grad_theta)
+    _call("clip_backward", x, theta.to(x.dtype), 0, slope, _like(grad, x), x, grad_x, grad_theta)
     return grad_x, _as(grad_theta, theta)
 
 
-def _call(name: str, x: Tensor, theta: Tensor, levels: int, *tensors: Tensor | None) -> None:
+def _call(name: str, x: Tensor, theta: Tensor, levels: int, slope: float, *tensors: Tensor | None) -> None:
     batch, channels, height, width = x.shape
     limits = theta.detach().float().expand(channels).contiguous()
-    shape = _Activation(batch * height * width, channels, levels, pointer(limits))
+    shape = _Activation(batch * height * width, channels, levels, pointer(limits), slope)
     getattr(library(), f"spikedet_{name}_{_TYPES[x.dtype]}")(ctypes.byref(shape), *map(pointer, tensors))
 
 
