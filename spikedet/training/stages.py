@@ -37,7 +37,7 @@ from spikedet.visualization import plot_training
 
 _MAY_CHANGE = frozenset(
     {"checkpoint", "teacher", "weights", "data", "split", "strict", "skip_bad", "device", "workers", "resume", "out"}
-    | {"epochs", "close_mosaic", "patience", "validate_every"}
+    | {"model", "activation", "epochs", "close_mosaic", "patience", "validate_every"}
 )
 """Settings that a training which goes on may change; files and pictures count by what is in them."""
 
@@ -154,8 +154,12 @@ def made_for(config: LoopConfig, meta: CheckpointMeta, dataset: DetectionDataset
     settings = {name: value for name, value in dataclasses.asdict(config).items() if name not in _MAY_CHANGE}
     files = {name: getattr(config, name, "") for name in ("checkpoint", "teacher", "weights")}
     digests = {f"sha256 of the {name}": file_sha256(Path(path)) for name, path in files.items() if path}
-    pictures = hashlib.sha256(json.dumps(dataset.picture_facts()).encode()).hexdigest()
-    return {**settings, "classes": list(meta.class_names), "sha256 of the list of pictures": pictures, **digests}
+    contents = {"layers of the model": meta.architecture, "list of pictures": dataset.picture_facts()}
+    digests |= {
+        f"sha256 of the {name}": hashlib.sha256(json.dumps(content).encode()).hexdigest()
+        for name, content in contents.items()
+    }
+    return {**settings, "classes": list(meta.class_names), **digests}
 
 
 def _absolute(data: str) -> str:

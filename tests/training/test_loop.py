@@ -323,6 +323,17 @@ def test_a_state_made_for_something_else_is_refused(tmp_path: Path) -> None:
         train(config(tmp_path, epochs=2, split="train+val", resume=True))
 
 
+def test_a_model_counts_by_its_layers(tmp_path: Path) -> None:
+    """Its file may move; one that was edited is another model."""
+    train(config(tmp_path, epochs=1))
+    model = tmp_path / "moved.yaml"
+    model.write_text((tmp_path / "tiny.yaml").read_text())
+    train(config(tmp_path, epochs=1, model=str(model), resume=True))
+    model.write_text(model.read_text().replace("ReLU()", "LeakyReLU(0.1)"))
+    with pytest.raises(CheckpointError, match=r"another training \(sha256 of the layers of the model: "):
+        train(config(tmp_path, epochs=2, model=str(model), resume=True))
+
+
 def test_a_state_that_does_not_say_what_it_was_made_for_is_taken(tmp_path: Path) -> None:
     train(config(tmp_path, epochs=1))
     state = tmp_path / "out" / "ann-state.safetensors"
