@@ -63,9 +63,8 @@ def test_quantize_clip(
         lambda a, theta: qc_quantize(a, theta, T, kept, slope=slope), x, thetas(count), monkeypatch
     )
     assert torch.equal(ours[0], torchs[0]) and torch.equal(ours[1], torchs[1])
-    torch.testing.assert_close(
-        ours[2], torchs[2], rtol=1e-5 if dtype == torch.float32 else 3e-2, atol=1e-4
-    )  # torch rounds products to bfloat16
+    rounded = 3e-2 if slope else 2e-2  # torch rounds products to bfloat16; a slope leaves more of them to add up
+    torch.testing.assert_close(ours[2], torchs[2], rtol=1e-5 if dtype == torch.float32 else rounded, atol=1e-4)
 
 
 @every_type
