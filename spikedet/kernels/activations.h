@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 #include <vector>
 
 namespace {
@@ -68,108 +69,73 @@ template <class Sum, class Total> void sum_over_places(const Activation& a, Sum 
     }
 }
 
-// Rows of C values, one place each; restrict lets the compiler take them a vector at a time.
+// Rows of C values, one place each; restrict lets the compiler take them a vector at a time. LEAKY: negative values are
+// multiplied by the slope and clipped at -theta; without it (ReLU) they are zero and the slope is not looked at.
 
-template <class S>
-void quantize_clip_row(int64_t channels, const float* __restrict scale, float levels, const S* __restrict values,
-                       const uint8_t* __restrict kept, S* __restrict out, uint8_t* __restrict inside) {
+template <bool LEAKY, class S>
+void quantize_clip_row(int64_t channels, const float* __restrict scale, float levels, float slope,
+                       const S* __restrict values, const uint8_t* __restrict kept, S* __restrict out,
+                       uint8_t* __restrict inside) {
+    const float least = LEAKY ? -levels : 0.0f;
     for (int64_t c = 0; c < channels; c++) {
         const float scaled = widened(values[c]) * scale[c];
-        float level = std::floor(scaled + 0.5f);
-        if (kept) level = kept[c] ? scaled : level;
-        inside[c] = (level >= 0) & (level <= levels);
-        level = level < 0 ? 0 : level;
+        float level = std::floor(scaled + 0.5f), whole = scaled;
+        if constexpr (LEAKY) {
+            const float most = std::floor(-slope * (scaled / levels + 0.5f)) + (levels - 1.0f);
+            float below = std::floor(-slope * (scaled + 0.5f));
+            below = below < most ? below : most;
+            below = below < 0 ? 0 : below;
+            level = scaled < 0 ? -below : level;
+            whole = scaled < 0 ? slope * scaled : scaled;
+        }
+        if (kept) level = kept[c] ? whole : level;
+        inside[c] = (level >= least) & (level <= levels);
+        level = level < least ? least : level;
         level = level > levels ? levels : level;
         narrowed(level / scale[c], out + c);
     }
 }
 
-template <class S>
-void quantize_clip_backward_row(int64_t channels, const S* __restrict grad, const S* __restrict values,
+template <bool LEAKY, class S>
+void quantize_clip_backward_row(int64_t channels, float slope, const S* __restrict grad, const S* __restrict values,
                                 const S* __restrict out, const uint8_t* __restrict inside, S* __restrict grad_values,
                                 float* __restrict sums) {
     for (int64_t c = 0; c < channels; c++) {
-        const float outer = widened(grad[c]), passed = outer * float(inside[c]);
-        narrowed(passed, grad_values + c);
-        sums[c] += outer * widened(out[c]) - passed * widened(values[c]);
-    }
-}
-
-template <class S>
-void clip_row(int64_t channels, const float* __restrict theta, const S* __restrict values, S* __restrict out) {
-    for (int64_t c = 0; c < channels; c++) {
-        float value = widened(values[c]);
-        value = value < 0 ? 0 : value;
-        narrowed(value > theta[c] ? theta[c] : value, out + c);
-    }
-}
-
-template <class S>
-void clip_backward_row(int64_t channels, const float* __restrict theta, const S* __restrict grad,
-                       const S* __restrict values, S* __restrict grad_values, float* __restrict sums) {
-    for (int64_t c = 0; c < channels; c++) {
         const float outer = widened(grad[c]), value = widened(values[c]);
-        const float above = value > theta[c] ? 1.0f : 0.0f, positive = value > 0 ? 1.0f : 0.0f;
-        narrowed(outer * (positive * (1.0f - above)), grad_values + c);
-        sums[c] += outer * above;
-    }
-}
-
-// The same with negative values: LeakyReLU, clipped at -theta and theta.
-
-template <class S>
-void leaky_quantize_clip_row(int64_t channels, const float* __restrict scale, float levels, float slope,
-                             const S* __restrict values, const uint8_t* __restrict kept, S* __restrict out,
-                             uint8_t* __restrict inside) {
-    for (int64_t c = 0; c < channels; c++) {
-        const float scaled = widened(values[c]) * scale[c];
-        const float most = std::floor(-slope * (scaled / levels + 0.5f)) + (levels - 1.0f);
-        float below = std::floor(-slope * (scaled + 0.5f));
-        below = below < most ? below : most;
-        below = below < 0 ? 0 : below;
-        float level = scaled < 0 ? -below : std::floor(scaled + 0.5f);
-        if (kept) level = kept[c] ? (scaled < 0 ? slope * scaled : scaled) : level;
-        inside[c] = (level >= -levels) & (level <= levels);
-        level = level < -levels ? -levels : level;
-        level = level > levels ? levels : level;
-        narrowed(level / scale[c], out + c);
-    }
-}
-
-template <class S>
-void leaky_quantize_clip_backward_row(int64_t channels, float slope, const S* __restrict grad, const S* __restrict values,
-                                      const S* __restrict out, const uint8_t* __restrict inside,
-                                      S* __restrict grad_values, float* __restrict sums) {
-    for (int64_t c = 0; c < channels; c++) {
-        const float outer = widened(grad[c]), value = widened(values[c]), kept = outer * float(inside[c]);
-        const float passed = value < 0 ? stored<S>(slope * kept) : kept;
+        float passed = outer * float(inside[c]);
+        if constexpr (LEAKY) passed = value < 0 ? stored<S>(slope * passed) : passed;
         narrowed(passed, grad_values + c);
         sums[c] += outer * widened(out[c]) - passed * value;
     }
 }
 
-template <class S>
-void leaky_clip_row(int64_t channels, const float* __restrict theta, float slope, const S* __restrict values,
-                    S* __restrict out) {
+template <bool LEAKY, class S>
+void clip_row(int64_t channels, const float* __restrict theta, float slope, const S* __restrict values,
+              S* __restrict out) {
     for (int64_t c = 0; c < channels; c++) {
         float value = widened(values[c]);
-        value = value < 0 ? stored<S>(slope * value) : value;
+        value = value < 0 ? (LEAKY ? stored<S>(slope * value) : 0.0f) : value;
         value = value > theta[c] ? theta[c] : value;
-        narrowed(value < -theta[c] ? -theta[c] : value, out + c);
+        if constexpr (LEAKY) value = value < -theta[c] ? -theta[c] : value;
+        narrowed(value, out + c);
     }
 }
 
-template <class S>
-void leaky_clip_backward_row(int64_t channels, const float* __restrict theta, float slope, const S* __restrict grad,
-                             const S* __restrict values, S* __restrict grad_values, float* __restrict sums) {
+template <bool LEAKY, class S>
+void clip_backward_row(int64_t channels, const float* __restrict theta, float slope, const S* __restrict grad,
+                       const S* __restrict values, S* __restrict grad_values, float* __restrict sums) {
     for (int64_t c = 0; c < channels; c++) {
         const float outer = widened(grad[c]), value = widened(values[c]);
-        const float above = value > theta[c] ? 1.0f : 0.0f, below = stored<S>(slope * value) < -theta[c] ? 1.0f : 0.0f;
-        const float passed = value > 0 ? outer : stored<S>(slope * outer);
+        const float above = value > theta[c] ? 1.0f : 0.0f;
+        const float below = LEAKY && stored<S>(slope * value) < -theta[c] ? 1.0f : 0.0f;
+        const float passed = LEAKY ? (value > 0 ? outer : stored<S>(slope * outer)) : outer * (value > 0 ? 1.0f : 0.0f);
         narrowed(passed * (1.0f - above - below), grad_values + c);
         sums[c] += outer * (above - below);
     }
 }
+
+// f(true_type) for LeakyReLU, f(false_type) for ReLU.
+template <class F> void by_slope(float slope, F f) { slope != 0 ? f(std::true_type()) : f(std::false_type()); }
 
 // inside: 1 where the gradient of the clip passes. kept (or null): not 0 where a value is not quantized.
 template <class S>
@@ -177,53 +143,44 @@ void quantize_clip(const Activation& a, const S* values, const uint8_t* kept, S*
     std::vector<float> scale(a.channels);
     for (int64_t c = 0; c < a.channels; c++) scale[c] = 1.0f / a.theta[c] * float(a.levels);  // as torch divides a number
     const float levels = float(a.levels);
+    by_slope(a.slope, [&](auto leaky) {
 #pragma omp parallel for schedule(static)
-    for (int64_t place = 0; place < a.places; place++) {
-        const int64_t row = place * a.channels;
-        if (a.slope != 0)
-            leaky_quantize_clip_row<S>(a.channels, scale.data(), levels, a.slope, values + row,
-                                       kept ? kept + row : nullptr, out + row, inside + row);
-        else if (kept)
-            quantize_clip_row(a.channels, scale.data(), levels, values + row, kept + row, out + row, inside + row);
-        else
-            quantize_clip_row<S>(a.channels, scale.data(), levels, values + row, nullptr, out + row, inside + row);
-    }
+        for (int64_t row = 0; row < a.places * a.channels; row += a.channels)
+            quantize_clip_row<leaky>(a.channels, scale.data(), levels, a.slope, values + row,
+                                     kept ? kept + row : nullptr, out + row, inside + row);
+    });
 }
 
 // Gradients of values and theta: g is homogeneous, d g / d theta = (g - x d g / d x) / theta.
 template <class S>
 void quantize_clip_backward(const Activation& a, const S* grad, const S* values, const S* out, const uint8_t* inside,
                             S* grad_values, float* grad_theta) {
-    auto sum = [&](int64_t row, float* sums) {
-        if (a.slope != 0)
-            leaky_quantize_clip_backward_row(a.channels, a.slope, grad + row, values + row, out + row, inside + row,
-                                             grad_values + row, sums);
-        else
-            quantize_clip_backward_row(a.channels, grad + row, values + row, out + row, inside + row, grad_values + row,
-                                       sums);
-    };
-    sum_over_places(a, sum, [&](int64_t c, float all) { grad_theta[c] = all / a.theta[c]; });
+    by_slope(a.slope, [&](auto leaky) {
+        auto sum = [&](int64_t row, float* sums) {
+            quantize_clip_backward_row<leaky>(a.channels, a.slope, grad + row, values + row, out + row, inside + row,
+                                              grad_values + row, sums);
+        };
+        sum_over_places(a, sum, [&](int64_t c, float all) { grad_theta[c] = all / a.theta[c]; });
+    });
 }
 
 // theta is compared as it is stored, in the type of the values.
 template <class S> void clip_values(const Activation& a, const S* values, S* out) {
+    by_slope(a.slope, [&](auto leaky) {
 #pragma omp parallel for schedule(static)
-    for (int64_t row = 0; row < a.places * a.channels; row += a.channels)
-        if (a.slope != 0)
-            leaky_clip_row(a.channels, a.theta, a.slope, values + row, out + row);
-        else
-            clip_row(a.channels, a.theta, values + row, out + row);
+        for (int64_t row = 0; row < a.places * a.channels; row += a.channels)
+            clip_row<leaky>(a.channels, a.theta, a.slope, values + row, out + row);
+    });
 }
 
 template <class S>
 void clip_backward(const Activation& a, const S* grad, const S* values, S* grad_values, float* grad_theta) {
-    auto sum = [&](int64_t row, float* sums) {
-        if (a.slope != 0)
-            leaky_clip_backward_row(a.channels, a.theta, a.slope, grad + row, values + row, grad_values + row, sums);
-        else
-            clip_backward_row(a.channels, a.theta, grad + row, values + row, grad_values + row, sums);
-    };
-    sum_over_places(a, sum, [&](int64_t c, float all) { grad_theta[c] = all; });
+    by_slope(a.slope, [&](auto leaky) {
+        auto sum = [&](int64_t row, float* sums) {
+            clip_backward_row<leaky>(a.channels, a.theta, a.slope, grad + row, values + row, grad_values + row, sums);
+        };
+        sum_over_places(a, sum, [&](int64_t c, float all) { grad_theta[c] = all; });
+    });
 }
 
 }  // namespace
