@@ -63,6 +63,7 @@ ARCHITECTURE: dict[str, Any] = {
     "backbone": [[-1, 1, "Conv", [8, 3, 2]], [-1, 1, "Conv", [8, 3, 2]], [-1, 1, "nn.MaxPool2d", [2, 2]]],
     "head": [[-1, 1, "Conv", [8, 3, 2]], [[-1], 1, "Detect", ["nc"]]],
 }
+TRAINING: dict[str, Any] = {"image_size": 64, "epochs": 1, "batch": 4, "warmup_epochs": 0, "held_out": 0.0}
 TOKENS = (b"nan", b"-1", b"0", b"1e999", b"99999999999999999999", b"null", b"[]", b"{}", b'""', b"../../etc/passwd")
 VALUES: tuple[Any, ...] = (None, -1, 0, 1, 10**9, 1.5, float("nan"), "x", "../..", [], {}, True, [1] * 3, "9" * 40)
 FORBIDDEN = (
@@ -148,8 +149,7 @@ def seeds(folder: Path) -> None:
         convert_data(DataConvertConfig(data=str(folder / "voc"), to=layout, out=str(folder / layout)))
     (folder / "short.yaml").write_text("data: voc\nnames: [circle, square, triangle, cross]\n", "utf-8")
     (folder / "model.yaml").write_text(yaml.safe_dump(ARCHITECTURE), "utf-8")
-    settings: dict[str, Any] = {"image_size": 64, "epochs": 1, "batch": 4, "warmup_epochs": 0, "held_out": 0.0}
-    train(TrainConfig(data=str(folder / "voc"), model=str(folder / "model.yaml"), out=str(folder / "net"), **settings))
+    train(TrainConfig(data=str(folder / "voc"), model=str(folder / "model.yaml"), out=str(folder / "net"), **TRAINING))
     convert(ConvertConfig(checkpoint=str(folder / "net/ann.safetensors"), T=2, theta_images=2))
     model = DetectionModel(dict(ARCHITECTURE), ch=3, nc=4, verbose=False)
     torch.save({"model": model, "train_args": {"imgsz": 64}}, folder / "net.pt")
@@ -168,9 +168,9 @@ def targets(folder: Path) -> list[Target]:
         return SpikingDetector.load(home / "net/copied.safetensors")(home / picture)
 
     def again(home: Path, out: Path) -> object:
-        settings: dict[str, Any] = {"image_size": 64, "epochs": 1, "batch": 4, "held_out": 0.0, "resume": True}
         shutil.copytree(home / "net", out / "net")
         data, model = str(home / "voc"), str(home / "model.yaml")
+        settings = {**TRAINING, "epochs": 2, "resume": True}
         return train(TrainConfig(data=data, model=model, out=str(out / "net"), **settings))
 
     def calibrated(home: Path, out: Path) -> object:

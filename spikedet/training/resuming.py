@@ -65,17 +65,11 @@ def load_progress(
         CheckpointError: they are not whole, or of a training that was made for something else.
     """
     modules, optimizer, facts = load_state(path)
-    try:
-        before = dict(facts.get("made_for", {}))  # states of earlier versions do not say
-        first, second = facts["stopper"]
-        numbers = [first, second, facts["epoch"], facts["updates"], facts["best_fitness"] or 0.0]
-        whole = all(isinstance(number, (int, float)) for number in numbers) and type(facts["epoch"]) is int
-    except (TypeError, KeyError, ValueError, AttributeError):
-        whole = False
-    if not whole:
+    if not _whole(facts):
         raise CheckpointError(
             f"{path}: no training state to resume from (its facts are damaged); train without --resume"
         )
+    before = facts.get("made_for", {})  # states of earlier versions do not say
     for name, value in made_for.items():
         if before.get(name, value) != value:
             raise CheckpointError(
@@ -83,3 +77,16 @@ def load_progress(
                 "--resume, or with another --out"
             )
     return modules, optimizer, facts
+
+
+def _whole(facts: Any) -> bool:
+    """Whether the facts of a state are of the form in which the loop saved them."""
+    try:
+        best, (first, second) = facts["best_fitness"], facts["stopper"]
+        numbers = [first, second, facts["updates"], *facts.get("held_out", {}).values()]
+        numbers += [] if best is None else [best]
+        counted = type(facts["epoch"]) is int and facts["epoch"] >= 0 and facts["updates"] >= 0
+        named = isinstance(facts.get("made_for", {}), dict)
+    except (TypeError, KeyError, ValueError, AttributeError):
+        return False
+    return counted and named and all(isinstance(number, (int, float)) for number in numbers)

@@ -60,12 +60,46 @@ def _parse_state(
             slots.setdefault(int(index), {})[slot] = value
         else:
             modules.setdefault(part, {})[rest] = value
-    return modules, {"state": slots, "param_groups": header["groups"]}, header["facts"]
+    groups = [dict(group) for group in header["groups"]]
+    return modules, {"state": slots, "param_groups": groups}, header["facts"]
 
 
 def _json_groups(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
     plain = (int, float, str, bool, type(None), list, tuple)
     return [{k: v for k, v in group.items() if isinstance(v, plain)} for group in groups]
+
+
+def load_adamw_(optimizer: torch.optim.AdamW, saved: dict[str, Any]) -> None:
+    """Put a saved state into an optimizer, all of it checked first: torch itself fails at the next step, if at all.
+
+    Args:
+        saved: as ``load_state`` gives it.
+
+    Raises:
+        ValueError: not what an optimizer of these parameters and settings (but for learning rates) would have saved.
+    """
+    own = json.loads(json.dumps(_json_groups(optimizer.state_dict()["param_groups"])))
+    if _without_rates(saved["param_groups"]) != _without_rates(own):
+        raise ValueError("its optimizer has other parameters or settings, or an impossible learning rate")
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for index, slots in saved["state"].items():
+        if not 0 <= index < len(parameters) or not _fit(slots, parameters[index]):
+            raise ValueError(f"what its optimizer keeps of parameter {index} is damaged")
+    optimizer.load_state_dict(saved)
+
+
+def _without_rates(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Groups with, instead of each learning rate, whether it can be one."""
+    return [{**group, "lr": isinstance(group.get("lr"), float) and 0 <= group["lr"] < float("inf")} for group in groups]
+
+
+def _fit(slots: dict[str, Any], parameter: Tensor) -> bool:
+    """Whether these are AdamW's count of steps and two moments of a parameter."""
+    if slots.keys() != {"step", "exp_avg", "exp_avg_sq"} or not all(isinstance(v, Tensor) for v in slots.values()):
+        return False
+    step, moments = slots["step"], (slots["exp_avg"], slots["exp_avg_sq"])
+    counts = step.shape == () and step.dtype == torch.float32 and 0 <= float(step) < float("inf")
+    return counts and all(m.shape == parameter.shape and m.dtype == parameter.dtype for m in moments)
 
 
 def finite(tensors: dict[str, Tensor]) -> bool:

@@ -293,7 +293,19 @@ def test_an_epoch_that_was_logged_but_not_saved_is_forgotten(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    "facts", [3, {}, {"epoch": "1"}, {"epoch": 0, "updates": 1, "best_fitness": None, "stopper": 4}]
+    "facts",
+    [
+        3,
+        {},
+        {"epoch": "1"},
+        {"epoch": 0, "updates": 1, "best_fitness": None, "stopper": 4},
+        {"epoch": -1, "updates": 1, "best_fitness": None, "stopper": [0.0, 0]},
+        {"epoch": 0, "updates": -1, "best_fitness": None, "stopper": [0.0, 0]},
+        {"epoch": 0, "updates": 1, "best_fitness": [], "stopper": [0.0, 0]},
+        {"epoch": 0, "updates": 1, "best_fitness": None, "stopper": [0.0, 0], "held_out": "x"},
+        {"epoch": 0, "updates": 1, "best_fitness": None, "stopper": [0.0, 0], "held_out": {"AP": [1]}},
+        {"epoch": 0, "updates": 1, "best_fitness": None, "stopper": [0.0, 0], "made_for": 1},
+    ],
 )
 def test_a_state_with_damaged_facts_is_refused(tmp_path: Path, facts: Any) -> None:
     train(config(tmp_path, epochs=1))
@@ -311,6 +323,16 @@ def test_a_state_of_another_network_is_refused(tmp_path: Path) -> None:
     modules["model"].popitem()
     save_state(state, modules, optimizer, facts)
     with pytest.raises(CheckpointError, match="not a state of this training"):
+        train(config(tmp_path, epochs=2, resume=True))
+
+
+def test_a_damaged_state_of_the_optimizer_is_refused(tmp_path: Path) -> None:
+    train(config(tmp_path, epochs=1))
+    state = tmp_path / "out" / "ann-state.safetensors"
+    modules, optimizer, facts = load_state(state)
+    optimizer["state"][0]["step"].fill_(-2)
+    save_state(state, modules, optimizer, facts)
+    with pytest.raises(CheckpointError, match=r"ann-state\.safetensors: not a state of this training .* parameter 0"):
         train(config(tmp_path, epochs=2, resume=True))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from spikedet.errors import CheckpointError
-from spikedet.training.state import finite, load_state, save_state
+from spikedet.training.state import finite, load_adamw_, load_state, save_state
 
 
 def small_network() -> nn.Module:
@@ -18,12 +19,19 @@ def small_network() -> nn.Module:
     return nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Linear(6, 2))
 
 
-def made_optimizer(kind: str, model: nn.Module) -> torch.optim.Optimizer:
+def groups_of(model: nn.Module) -> list[dict[str, Any]]:
     weights, rest = [p for p in model.parameters() if p.ndim > 1], [p for p in model.parameters() if p.ndim == 1]
-    groups = [{"params": weights, "weight_decay": 0.1, "param_group": "weight"}, {"params": rest, "lr": 0.02}]
+    return [{"params": weights, "weight_decay": 0.1, "param_group": "weight"}, {"params": rest, "lr": 0.02}]
+
+
+def adamw(model: nn.Module) -> torch.optim.AdamW:
+    return torch.optim.AdamW(groups_of(model), lr=0.01, betas=(0.8, 0.99))
+
+
+def made_optimizer(kind: str, model: nn.Module) -> torch.optim.Optimizer:
     if kind == "SGD":
-        return torch.optim.SGD(groups, lr=0.01, momentum=0.9, nesterov=True)
-    return torch.optim.AdamW(groups, lr=0.01, betas=(0.8, 0.99))
+        return torch.optim.SGD(groups_of(model), lr=0.01, momentum=0.9, nesterov=True)
+    return adamw(model)
 
 
 def step(model: nn.Module, optimizer: torch.optim.Optimizer, seed: int) -> None:
@@ -72,6 +80,83 @@ def test_every_part_comes_back_by_name_and_type(tmp_path: Path) -> None:
     assert state["state"].keys() == saved["state"].keys()
     assert [group["params"] for group in state["param_groups"]] == [group["params"] for group in saved["param_groups"]]
     assert state["param_groups"][0]["param_group"] == "weight"
+
+
+def damaged(change: str, saved: dict[str, Any]) -> dict[str, Any]:
+    group, slots = saved["param_groups"][0], saved["state"][0]
+    match change:
+        case "a group less":
+            del saved["param_groups"][1]
+        case "a beta that is a word":
+            group["betas"] = ["x", 0.99]
+        case "another weight decay":
+            group["weight_decay"] = 0.2
+        case "a negative learning rate":
+            group["lr"] = -1.0
+        case "a learning rate of nan":
+            group["lr"] = float("nan")
+        case "no learning rate":
+            del group["lr"]
+        case "a flag set":
+            group["capturable"] = True
+        case "a parameter that is not there":
+            saved["state"][9] = slots
+        case "a moment missing":
+            del slots["exp_avg_sq"]
+        case "one too many":
+            slots["max_exp_avg_sq"] = slots["exp_avg_sq"]
+        case "a moment of another shape":
+            slots["exp_avg"] = slots["exp_avg"][:1]
+        case "a moment of another type":
+            slots["exp_avg"] = slots["exp_avg"].to(torch.complex64)
+        case "steps below zero":
+            slots["step"] = torch.tensor(-2.0)
+        case "steps that are no tensor":
+            slots["step"] = 3.0
+    return saved
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "a group less",
+        "a beta that is a word",
+        "another weight decay",
+        "a negative learning rate",
+        "no learning rate",
+        "a learning rate of nan",
+        "a flag set",
+        "a parameter that is not there",
+        "a moment missing",
+        "one too many",
+        "a moment of another shape",
+        "a moment of another type",
+        "steps below zero",
+        "steps that are no tensor",
+    ],
+)
+def test_a_damaged_state_of_an_optimizer_is_refused(change: str, tmp_path: Path) -> None:
+    model = small_network()
+    optimizer = adamw(model)
+    step(model, optimizer, 0)
+    path = tmp_path / "s.safetensors"
+    save_state(path, {"model": model.state_dict()}, optimizer.state_dict(), {})
+    fresh = adamw(small_network())
+    with pytest.raises(ValueError, match="its optimizer"):
+        load_adamw_(fresh, damaged(change, load_state(path)[1]))
+    assert fresh.state_dict()["state"] == {}
+    load_adamw_(fresh, load_state(path)[1])
+
+
+def test_learning_rates_come_back(tmp_path: Path) -> None:
+    """They alone may differ from what an optimizer is made with: a schedule changes them."""
+    model = small_network()
+    optimizer = adamw(model)
+    optimizer.param_groups[0]["lr"] = 0.003
+    save_state(tmp_path / "s.safetensors", {}, optimizer.state_dict(), {})
+    fresh = adamw(model)
+    load_adamw_(fresh, load_state(tmp_path / "s.safetensors")[1])
+    assert [group["lr"] for group in fresh.param_groups] == [0.003, 0.02]
 
 
 def test_an_optimizer_before_its_first_step(tmp_path: Path) -> None:
