@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import operator
 import time
 from functools import partial
 from pathlib import Path
@@ -113,6 +114,7 @@ def _resume(run: JointCalibration, state: Path, key: str) -> None:
     if not isinstance(facts, dict) or facts.get("key") != key:
         raise CheckpointError(OTHER_STATE.format(state))
     try:
-        run.resume(modules["network"], Progress(facts["epoch"], modules["best"], facts["losses"], optimizer))
-    except (KeyError, RuntimeError, ValueError) as error:
+        epoch, losses = operator.index(facts["epoch"]), list(map(float, facts["losses"]))
+        run.resume(modules["network"], Progress(epoch, modules["best"], losses, optimizer))
+    except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{state}: not a state of this calibration ({error}); go without --resume") from error

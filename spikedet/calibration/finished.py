@@ -21,6 +21,7 @@ from spikedet.data import DetectionDataset
 from spikedet.distributed import is_first
 from spikedet.errors import CheckpointError
 from spikedet.files import atomic_path
+from spikedet.training.state import alike, finite
 
 OTHER_STATE = (
     "{}: the state of a calibration of another network, with other settings or on other pictures; go without "
@@ -70,13 +71,13 @@ class FinishedLayers:
         return len(self._reports)
 
     def take(self, module: nn.Module, name: str) -> LayerReport | None:
-        """Load a finished layer's tensors into it, in place; None if it is not finished."""
-        report = self._reports.get(name)
-        if report is not None:
-            prefix = f"{name}/"
-            found = {key.removeprefix(prefix): v for key, v in self._tensors.items() if key.startswith(prefix)}
-            module.load_state_dict(found)
-        return report
+        """Load a finished layer's tensors into it, in place; None if it is not finished, or was not kept whole."""
+        prefix = f"{name}/"
+        found = {key.removeprefix(prefix): v for key, v in self._tensors.items() if key.startswith(prefix)}
+        if name not in self._reports or not alike(found, module.state_dict()) or not finite(found):
+            return None
+        module.load_state_dict(found)
+        return self._reports[name]
 
     def add(self, module: nn.Module, name: str, report: LayerReport) -> None:
         """Write a layer that has just been finished beside the others, in one step."""
@@ -102,5 +103,5 @@ class FinishedLayers:
                 reports = {name: LayerReport(**report) for name, report in header["reports"].items()}
                 self._tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
                 self._reports = reports
-        except (SafetensorError, OSError, KeyError, ValueError, TypeError):
+        except (SafetensorError, OSError, KeyError, ValueError, TypeError, AttributeError):
             return  # no file, or none of ours: from the beginning

@@ -36,6 +36,7 @@ from spikedet.snn.layers import broadcast
 from spikedet.snn.network import Node, mean_forward
 from spikedet.training.distillation import distillation_loss, teacher_weight
 from spikedet.training.sparsity import firing_penalty, operation_shares
+from spikedet.training.state import alike, finite, load_adam_
 
 WARM_UP = 20
 """Steps of linear warm-up."""
@@ -160,9 +161,14 @@ class JointCalibration:
         self.progress.losses = [self.held_out_loss()]
 
     def resume(self, network: dict[str, Tensor], progress: Progress) -> None:
-        """Go on where another process stopped."""
+        """Go on where another process stopped. Raises ValueError if that was another network or if it is damaged."""
+        own = self._tensors()
+        if not alike(network, own) or not alike(progress.best, own) or not finite(progress.best):
+            raise ValueError("its network has other tensors, or some that are not finite")
+        if not 0 <= progress.epoch < len(progress.losses) <= self.config.epochs + 1:
+            raise ValueError("its epochs are not those of its losses")
+        load_adam_(self.optimizer, progress.optimizer)
         self.network.load_state_dict(network)
-        self.optimizer.load_state_dict(progress.optimizer)
         self.progress = progress
 
     def epoch(self) -> float:

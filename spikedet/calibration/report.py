@@ -10,6 +10,9 @@ class LayerReport:
     """What calibration did to one layer: mean squared errors in squared activation units (read-outs: logits).
 
     With ``early`` or ``sparsity``, those before and after the fine calibration are its whole cost, which chooses.
+
+    Raises:
+        TypeError: a value is of another type, as from a damaged file.
     """
 
     layer: str
@@ -18,6 +21,14 @@ class LayerReport:
     fine_after: float | None
     epochs: int
     seconds: float
+
+    def __post_init__(self) -> None:
+        numbers = (self.coarse_before, self.epochs, self.seconds)
+        fine = (self.fine_before, self.fine_after)
+        whole = all(isinstance(number, (int, float)) for number in numbers)
+        both = all(isinstance(number, (int, float)) for number in fine) or fine == (None, None)
+        if not (isinstance(self.layer, str) and whole and both):
+            raise TypeError(f"no report of layer {self.layer}")
 
     def __str__(self) -> str:
         text = f"{self.layer:<18} MSE {self.coarse_before:.3e} as copied"

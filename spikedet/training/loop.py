@@ -35,7 +35,7 @@ from spikedet.models import ClipDetector
 from spikedet.progress import make_progress
 from spikedet.training.dataset import AugmentedDataset
 from spikedet.training.resuming import forget_epochs, load_progress, log_path, state_path
-from spikedet.training.state import finite, load_adamw_, save_state
+from spikedet.training.state import finite, load_adam_, save_state
 
 METRICS = ("AP", "AP50", "AP75")
 
@@ -220,7 +220,7 @@ class TrainingLoop(DetectionTrainer):
             unwrap_model(self.model).load_state_dict(modules["model"])
             self.ema = ModelEMA(self.model)
             self.ema.ema.load_state_dict(modules["ema"])
-            load_adamw_(self.optimizer, optimizer)
+            load_adam_(self.optimizer, optimizer)
         except (RuntimeError, KeyError, ValueError, TypeError) as error:
             reason = " ".join(str(error).split())[:200]
             raise CheckpointError(

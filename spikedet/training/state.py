@@ -69,10 +69,11 @@ def _json_groups(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{k: v for k, v in group.items() if isinstance(v, plain)} for group in groups]
 
 
-def load_adamw_(optimizer: torch.optim.AdamW, saved: dict[str, Any]) -> None:
+def load_adam_(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
     """Put a saved state into an optimizer, all of it checked first: torch itself fails at the next step, if at all.
 
     Args:
+        optimizer: Adam or AdamW.
         saved: as ``load_state`` gives it.
 
     Raises:
@@ -94,7 +95,7 @@ def _without_rates(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _fit(slots: dict[str, Any], parameter: Tensor) -> bool:
-    """Whether these are AdamW's count of steps and two moments of a parameter."""
+    """Whether these are Adam's count of steps and two moments of a parameter."""
     if slots.keys() != {"step", "exp_avg", "exp_avg_sq"} or not all(isinstance(v, Tensor) for v in slots.values()):
         return False
     step, moments = slots["step"], (slots["exp_avg"], slots["exp_avg_sq"])
@@ -105,3 +106,9 @@ def _fit(slots: dict[str, Any], parameter: Tensor) -> bool:
 def finite(tensors: dict[str, Tensor]) -> bool:
     """True if no floating-point tensor holds NaN or infinity."""
     return all(bool(torch.isfinite(t).all()) for t in tensors.values() if t.is_floating_point())
+
+
+def alike(tensors: dict[str, Tensor], others: dict[str, Tensor]) -> bool:
+    """True if two state dicts have the same names, shapes and types."""
+    form, other = ({name: (t.shape, t.dtype) for name, t in state.items()} for state in (tensors, others))
+    return form == other

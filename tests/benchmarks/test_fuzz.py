@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from fuzz import Watch, bytes_mutated, fuzz, mutated, rows
+from fuzz import Watch, fuzz, rows
+from mutations import bytes_mutated, mutated
 
 CASES = 1000
 

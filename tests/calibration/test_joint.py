@@ -24,6 +24,7 @@ from spikedet.models.postprocess import decode_maps
 from spikedet.snn import IMAGE, Node, SpikingNetwork, simulate
 from spikedet.snn.operations import MaxPool
 from spikedet.training.sparsity import operation_shares
+from spikedet.training.state import load_state, save_state
 
 SHORT: dict[str, Any] = {"epochs": 2, "batch": 4, "held_out": 0.25, "lr": 1e-2, "precision": "fp32"}
 
@@ -213,6 +214,50 @@ def test_a_state_of_another_calibration_is_refused_and_stays(tmp_path: Path, mon
     with pytest.raises(CheckpointError, match=r"joint-state\.safetensors: the state of a calibration of another"):
         run(tmp_path, resume=True, lr=2e-2)
     assert fingerprint(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "no network",
+        "another layer",
+        "nan in the best",
+        "an epoch too many",
+        "losses in words",
+        "a moment less",
+        "steps",
+    ],
+)
+def test_a_damaged_state_is_refused(change: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("spikedet.joint.save_spiking", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path)
+    state = tmp_path / "joint-state.safetensors"
+    modules, optimizer, facts = load_state(state)
+    name = next(iter(modules["best"]))
+    match change:
+        case "no network":
+            del modules["network"]
+        case "another layer":
+            modules["network"]["model.99.weight"] = torch.zeros(1)
+        case "nan in the best":
+            modules["best"][name] = torch.full_like(modules["best"][name], float("nan"))
+        case "an epoch too many":
+            facts["epoch"] += 1
+        case "losses in words":
+            facts["losses"] = ["low"]
+        case "a moment less":
+            del optimizer["state"][0]["exp_avg"]
+        case "steps":
+            optimizer["state"][0]["step"].fill_(-1)
+    save_state(state, modules, optimizer, facts)
+    with pytest.raises(CheckpointError, match=r"joint-state\.safetensors: not a state of this .*; go without --resume"):
+        run(tmp_path, resume=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["joint-state.safetensors"]
 
 
 def orphan(stage: str, folder: Path, **changed: Any) -> Path:

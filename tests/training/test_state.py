@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from spikedet.errors import CheckpointError
-from spikedet.training.state import finite, load_adamw_, load_state, save_state
+from spikedet.training.state import finite, load_adam_, load_state, save_state
 
 
 def small_network() -> nn.Module:
@@ -143,9 +143,9 @@ def test_a_damaged_state_of_an_optimizer_is_refused(change: str, tmp_path: Path)
     save_state(path, {"model": model.state_dict()}, optimizer.state_dict(), {})
     fresh = adamw(small_network())
     with pytest.raises(ValueError, match="its optimizer"):
-        load_adamw_(fresh, damaged(change, load_state(path)[1]))
+        load_adam_(fresh, damaged(change, load_state(path)[1]))
     assert fresh.state_dict()["state"] == {}
-    load_adamw_(fresh, load_state(path)[1])
+    load_adam_(fresh, load_state(path)[1])
 
 
 def test_learning_rates_come_back(tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_learning_rates_come_back(tmp_path: Path) -> None:
     optimizer.param_groups[0]["lr"] = 0.003
     save_state(tmp_path / "s.safetensors", {}, optimizer.state_dict(), {})
     fresh = adamw(model)
-    load_adamw_(fresh, load_state(tmp_path / "s.safetensors")[1])
+    load_adam_(fresh, load_state(tmp_path / "s.safetensors")[1])
     assert [group["lr"] for group in fresh.param_groups] == [0.003, 0.02]
 
 

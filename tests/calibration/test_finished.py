@@ -1,0 +1,84 @@
+"""Finished layers: kept whole they come back, damaged they are calibrated again."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from tiny_detector import same
+from torch import Tensor, nn
+
+from spikedet.calibration.finished import FinishedLayers
+from spikedet.calibration.report import LayerReport
+from spikedet.errors import CheckpointError
+
+REPORT = LayerReport("model.0", 0.5, 0.25, 0.125, 3, 1.0)
+
+
+def layer(seed: int) -> nn.Conv2d:
+    torch.manual_seed(seed)
+    return nn.Conv2d(3, 4, (1, 3))
+
+
+def kept(folder: Path) -> Path:
+    """A state with one layer."""
+    path = folder / "state.safetensors"
+    FinishedLayers(path, "a key").add(layer(0), "model.0", REPORT)
+    return path
+
+
+def rewritten(path: Path, tensors: dict[str, Tensor], **report: Any) -> None:
+    header = {"key": "a key", "reports": {"model.0": {**dataclasses.asdict(REPORT), **report}}}
+    save_file(tensors, path, metadata={"spikedet-calibration": json.dumps(header)})
+
+
+def test_a_layer_comes_back(tmp_path: Path) -> None:
+    path, other = kept(tmp_path), layer(1)
+    finished = FinishedLayers(path, "a key", resume=True)
+    assert len(finished) == 1 and finished.take(other, "model.0") == REPORT
+    assert same(other.state_dict(), layer(0).state_dict())
+    assert finished.take(other, "model.1") is None
+    finished.remove()
+    assert not path.exists()
+
+
+def test_nothing_is_taken_without_resume_or_from_another_calibration(tmp_path: Path) -> None:
+    path = kept(tmp_path)
+    assert len(FinishedLayers(path, "a key")) == 0
+    with pytest.raises(CheckpointError, match="the state of a calibration of another network"):
+        FinishedLayers(path, "another key", resume=True)
+
+
+@pytest.mark.parametrize("change", ["a tensor less", "one too many", "another shape", "another type", "nan"])
+def test_a_layer_that_was_not_kept_whole_is_not_finished(change: str, tmp_path: Path) -> None:
+    path, other = kept(tmp_path), layer(1)
+    tensors = load_file(path)
+    match change:
+        case "a tensor less":
+            del tensors["model.0/bias"]
+        case "one too many":
+            tensors["model.0/theta"] = torch.ones(4)
+        case "another shape":
+            tensors["model.0/bias"] = torch.ones(5)
+        case "another type":
+            tensors["model.0/bias"] = torch.ones(4, dtype=torch.float16)
+        case "nan":
+            tensors["model.0/bias"][2] = float("nan")
+    rewritten(path, tensors)
+    assert FinishedLayers(path, "a key", resume=True).take(other, "model.0") is None
+    assert same(other.state_dict(), layer(1).state_dict())
+
+
+@pytest.mark.parametrize("report", [{"epochs": "3"}, {"layer": None}, {"coarse_before": None}, {"fine_after": None}])
+def test_a_damaged_report_is_none(report: dict[str, Any], tmp_path: Path) -> None:
+    path = kept(tmp_path)
+    rewritten(path, load_file(path), **report)
+    assert len(FinishedLayers(path, "a key", resume=True)) == 0
+    with safe_open(path, framework="pt") as file:
+        assert "a key" in file.metadata()["spikedet-calibration"]
