@@ -6,7 +6,6 @@ what it holds, the architecture, the class names and the tensors are taken, the 
 
 from __future__ import annotations
 
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,7 +54,7 @@ def read_ultralytics(path: Path) -> Imported:
         tensors = {name: value.float() for name, value in model.state_dict().items()}
         class_names = tuple(str(names[label]) for label in range(len(names)))
         size = int(content.get("train_args", {}).get("imgsz", 640))
-    except (TypeError, KeyError, AttributeError, ValueError, RuntimeError, OSError, pickle.UnpicklingError) as error:
+    except Exception as error:  # a damaged file makes the unpickler fail in any way, of which IndexError is one
         reason = " ".join(str(error).split())[:300]
         raise CheckpointError(
             f"{path}: refused, not an ultralytics detection checkpoint made of known model classes ({reason})"

@@ -80,18 +80,21 @@ def load_adam_(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
         ValueError: not what an optimizer of these parameters and settings (but for learning rates) would have saved.
     """
     own = json.loads(json.dumps(_json_groups(optimizer.state_dict()["param_groups"])))
-    if _without_rates(saved["param_groups"]) != _without_rates(own):
+    groups = saved["param_groups"]
+    if list(map(_fixed, groups)) != list(map(_fixed, own)):
         raise ValueError("its optimizer has other parameters or settings, or an impossible learning rate")
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     for index, slots in saved["state"].items():
         if not 0 <= index < len(parameters) or not _fit(slots, parameters[index]):
             raise ValueError(f"what its optimizer keeps of parameter {index} is damaged")
-    optimizer.load_state_dict(saved)
+    groups = [{**mine, "lr": group["lr"]} for mine, group in zip(own, groups, strict=True)]
+    optimizer.load_state_dict({"state": saved["state"], "param_groups": groups})
 
 
-def _without_rates(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Groups with, instead of each learning rate, whether it can be one."""
-    return [{**group, "lr": isinstance(group.get("lr"), float) and 0 <= group["lr"] < float("inf")} for group in groups]
+def _fixed(group: dict[str, Any]) -> dict[str, Any]:
+    """The settings that training leaves as they are on any device, and whether the learning rate can be one."""
+    possible = isinstance(group.get("lr"), float) and 0 <= group["lr"] < float("inf")
+    return {**{name: value for name, value in group.items() if name not in ("lr", "fused", "foreign")}, "lr": possible}
 
 
 def _fit(slots: dict[str, Any], parameter: Tensor) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,16 @@ def test_what_is_no_such_file_is_refused(tmp_path: Path, content: str) -> None:
     if content in ("tensors", "number"):
         torch.save({"model": {"a": torch.ones(2)}} if content == "tensors" else 3, path)
     with pytest.raises(CheckpointError, match=r"x\.pt: refused, not an ultralytics detection checkpoint"):
+        read_ultralytics(path)
+
+
+def test_a_damaged_pickle_is_refused(tmp_path: Path) -> None:
+    """One that takes from an empty stack: the restricted unpickler has no error of its own for it."""
+    path = tmp_path / "x.pt"
+    with zipfile.ZipFile(write_pt(tmp_path / "net.pt")) as whole, zipfile.ZipFile(path, "w") as damaged:
+        for name in whole.namelist():
+            damaged.writestr(name, b"\x80\x02q\x00." if name.endswith("data.pkl") else whole.read(name))
+    with pytest.raises(CheckpointError, match=r"x\.pt: refused, not an ultralytics .* \(list index out of range\)"):
         read_ultralytics(path)
 
 

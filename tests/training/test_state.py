@@ -159,6 +159,18 @@ def test_learning_rates_come_back(tmp_path: Path) -> None:
     assert [group["lr"] for group in fresh.param_groups] == [0.003, 0.02]
 
 
+def test_how_a_device_computes_is_not_taken_over(tmp_path: Path) -> None:
+    """A training may go on on another device, whose optimizer is fused or not."""
+    model = small_network()
+    optimizer = torch.optim.Adam(groups_of(model), lr=0.01, fused=True)
+    step(model, optimizer, 0)
+    save_state(tmp_path / "s.safetensors", {}, optimizer.state_dict(), {})
+    other = torch.optim.Adam(groups_of(model), lr=0.01)
+    load_adam_(other, load_state(tmp_path / "s.safetensors")[1])
+    assert not any(group["fused"] for group in other.param_groups)
+    assert torch.equal(other.state_dict()["state"][0]["exp_avg"], optimizer.state_dict()["state"][0]["exp_avg"])
+
+
 def test_an_optimizer_before_its_first_step(tmp_path: Path) -> None:
     model = small_network()
     optimizer = made_optimizer("AdamW", model)
