@@ -229,7 +229,8 @@ class TrainingLoop(DetectionTrainer):
         self.ema.updates = facts["updates"]
         self.best_fitness = facts["best_fitness"]
         self.stopper.best_fitness, self.stopper.best_epoch = facts["stopper"]
-        self.metrics = self.metrics | facts.get("held_out", {})
+        known = {f"held_out/{name}" for name in METRICS}
+        self.metrics |= {name: value for name, value in facts.get("held_out", {}).items() if name in known}
         self.start_epoch = facts["epoch"] + 1
         barrier()  # everyone has read
         if is_first():

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import csv
 from collections import defaultdict
+from contextlib import suppress
 from pathlib import Path
 
 from spikedet.visualization.figure import new_figure
 
 
 def read_log(path: Path) -> dict[str, list[float]]:
-    """Columns of a training run's log by name."""
+    """Columns of a training run's log by name; lines that were not written whole are left out."""
     columns: dict[str, list[float]] = defaultdict(list)
-    with open(path, newline="", encoding="utf-8") as file:
+    with open(path, newline="", encoding="utf-8", errors="replace") as file:
         for row in csv.DictReader(file):
-            for name, value in row.items():
-                columns[name].append(float(value))
+            with suppress(TypeError, ValueError):  # a value too few is None, those too many are a list
+                for name, value in {name: float(value) for name, value in row.items()}.items():
+                    columns[name].append(value)
     return dict(columns)
 
 

@@ -326,6 +326,17 @@ def test_a_state_of_another_network_is_refused(tmp_path: Path) -> None:
         train(config(tmp_path, epochs=2, resume=True))
 
 
+def test_measures_that_nobody_knows_are_not_gone_on_with(tmp_path: Path) -> None:
+    """They would be columns that the log has no names for."""
+    train(config(tmp_path, epochs=1))
+    state = tmp_path / "out" / "ann-state.safetensors"
+    modules, optimizer, facts = load_state(state)
+    save_state(state, modules, optimizer, {**facts, "held_out": {"held_out/AP": 1.0, "x": 2.0}})
+    train(config(tmp_path, epochs=2, resume=True))
+    lines = (tmp_path / "out" / "ann-log.csv").read_text().splitlines()
+    assert len(lines) == 3 and len({line.count(",") for line in lines}) == 1
+
+
 def test_a_damaged_state_of_the_optimizer_is_refused(tmp_path: Path) -> None:
     train(config(tmp_path, epochs=1))
     state = tmp_path / "out" / "ann-state.safetensors"

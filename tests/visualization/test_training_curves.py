@@ -30,6 +30,12 @@ def test_columns_by_name(log: Path) -> None:
     }
 
 
+def test_lines_that_were_not_written_whole_are_left_out(log: Path) -> None:
+    log.write_text(LOG + "3,1.5,3.25,13,0.0001,7\n4,2,3\n5,2,,1,0.1\n", encoding="utf-8")
+    assert read_log(log)["epoch"] == [1, 2]
+    assert {len(values) for values in read_log(log).values()} == {2}
+
+
 def test_a_log_without_epochs_has_no_columns(log: Path) -> None:
     log.write_text(LOG.splitlines()[0] + "\n", encoding="utf-8")
     assert read_log(log) == {}
