@@ -38,7 +38,6 @@ ARCHITECTURE: dict[str, Any] = {
     "backbone": [[-1, 1, "Conv", [8, 3, 2]], [-1, 1, "Conv", [8, 3, 2]], [-1, 1, "nn.MaxPool2d", [2, 2]]],
     "head": [[-1, 1, "Conv", [8, 3, 2]], [[-1], 1, "Detect", ["nc"]]],
 }
-TRAINING: dict[str, Any] = {"image_size": 64, "epochs": 1, "batch": 4, "warmup_epochs": 0, "held_out": 0.0}
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ def seeds(folder: Path) -> None:
         convert_data(DataConvertConfig(data=str(folder / "voc"), to=layout, out=str(folder / layout)))
     (folder / "short.yaml").write_text("data: voc\nnames: [circle, square, triangle, cross]\n", "utf-8")
     (folder / "model.yaml").write_text(yaml.safe_dump(ARCHITECTURE), "utf-8")
-    train(TrainConfig(data=str(folder / "voc"), model=str(folder / "model.yaml"), out=str(folder / "net"), **TRAINING))
+    train(train_config(folder, folder))
     convert(ConvertConfig(checkpoint=str(folder / "net/ann.safetensors"), T=2, theta_images=2))
     interrupted(lambda: calibrate(calibrate_config(folder, folder)), "spikedet.calibration.stage2.save_spiking")
     interrupted(lambda: joint(joint_config(folder, folder)), "spikedet.joint.save_spiking")
@@ -80,6 +79,18 @@ def interrupted(verb: Callable[[], object], at: str) -> None:
 
     with patch(at, stop), suppress(KeyboardInterrupt):
         verb()
+
+
+def train_config(home: Path, out: Path, **changes: Any) -> TrainConfig:
+    """One epoch on the data in one folder, into another."""
+    settings: dict[str, Any] = {
+        "image_size": 64,
+        "epochs": 1,
+        "batch": 4,
+        "warmup_epochs": 0,
+        "held_out": 0.0,
+    } | changes
+    return TrainConfig(data=str(home / "voc"), model=str(home / "model.yaml"), out=str(out / "net"), **settings)
 
 
 def calibrate_config(home: Path, out: Path) -> CalibrateConfig:
@@ -107,18 +118,20 @@ def targets(folder: Path) -> list[Target]:
     def network(home: Path, out: Path) -> object:
         return SpikingDetector.load(home / "net/copied.safetensors")(home / picture)
 
-    def again(home: Path, out: Path) -> object:
-        shutil.copytree(home / "net", out / "net")
-        data, model = str(home / "voc"), str(home / "model.yaml")
-        settings = {**TRAINING, "epochs": 2, "resume": True}
-        return train(TrainConfig(data=data, model=model, out=str(out / "net"), **settings))
+    def resumed(verb: Callable[[Path, Path], object]) -> Callable[[Path, Path], object]:
+        def gone_on_with(home: Path, out: Path) -> object:
+            shutil.copytree(home / "net", out / "net")
+            return verb(home, out)
+
+        return gone_on_with
+
+    def trained(home: Path, out: Path) -> object:
+        return train(train_config(home, out, epochs=2, resume=True))
 
     def calibrated(home: Path, out: Path) -> object:
-        shutil.copytree(home / "net", out / "net")
         return calibrate(calibrate_config(home, out))
 
     def jointly(home: Path, out: Path) -> object:
-        shutil.copytree(home / "net", out / "net")
         return joint(joint_config(home, out))
 
     def detector(home: Path, out: Path) -> object:
@@ -139,12 +152,10 @@ def targets(folder: Path) -> list[Target]:
         Target("model YAML", "model.yaml", detector),
         Target("source checkpoint", source, lambda home, out: load_ann(home / source)),
         Target("spiking checkpoint", "net/copied.safetensors", network),
-        Target(
-            "calibrated checkpoint", "net/copied.safetensors", lambda home, out: calibrate(calibrate_config(home, out))
-        ),
-        Target("training state", state, again),
-        Target("calibration state", "net/coarse-state.safetensors", calibrated),
-        Target("joint state", "net/joint-state.safetensors", jointly),
+        Target("calibrated checkpoint", "net/copied.safetensors", calibrated),
+        Target("training state", state, resumed(trained)),
+        Target("calibration state", "net/coarse-state.safetensors", resumed(calibrated)),
+        Target("joint state", "net/joint-state.safetensors", resumed(jointly)),
         Target("detections", source, lambda home, out: load_predicted(home / source, 2)),
         Target("any checkpoint", state, lambda home, out: load_checkpoint(home / state)),
         Target("results", coco, lambda home, out: read_results(home / coco)),

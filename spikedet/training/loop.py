@@ -38,6 +38,7 @@ from spikedet.training.resuming import forget_epochs, load_progress, log_path, s
 from spikedet.training.state import finite, load_adam_, save_state
 
 METRICS = ("AP", "AP50", "AP75")
+HELD_OUT = tuple(f"held_out/{name}" for name in METRICS)
 
 _SEEDS_APART = 1_000_003
 """Between the seeds of two processes, so that they draw different noise and mosaics."""
@@ -153,7 +154,7 @@ class TrainingLoop(DetectionTrainer):
 
     def get_validator(self) -> Any:
         """A stand-in: ``validate`` is ours, ultralytics only asks for the names of the measures."""
-        return SimpleNamespace(metrics=SimpleNamespace(keys=[f"held_out/{name}" for name in METRICS]))
+        return SimpleNamespace(metrics=SimpleNamespace(keys=list(HELD_OUT)))
 
     def validate(self) -> tuple[dict[str, float], float]:
         """Percent AP of the averaged network on the held-out training pictures; fitness is AP50:95."""
@@ -229,8 +230,7 @@ class TrainingLoop(DetectionTrainer):
         self.ema.updates = facts["updates"]
         self.best_fitness = facts["best_fitness"]
         self.stopper.best_fitness, self.stopper.best_epoch = facts["stopper"]
-        known = {f"held_out/{name}" for name in METRICS}
-        self.metrics |= {name: value for name, value in facts.get("held_out", {}).items() if name in known}
+        self.metrics |= {name: value for name, value in facts.get("held_out", {}).items() if name in HELD_OUT}
         self.start_epoch = facts["epoch"] + 1
         barrier()  # everyone has read
         if is_first():

@@ -97,10 +97,9 @@ def test_single_networks_of_an_experiment() -> None:
 
 
 def test_single_networks_need_their_own_source_and_stage_1_alone() -> None:
-    whole = load_experiment(ROOT / "configs/experiments/zoo_bccd.yaml")
-    zoo = accuracy.with_only(whole, "4,5")
+    zoo = accuracy.with_only(load_experiment(ROOT / "configs/experiments/zoo_bccd.yaml"), "4,5")
     assert list(zoo.sources) == ["yolov3-tiny-leaky", "yolov5n-clip"]
-    assert list(zoo.finetune) == [whole.networks[3].stage1, whole.networks[4].stage1]
+    assert list(zoo.finetune) == ["yolov3-tiny-leaky-T8", "yolov5n-clip-T4"]
     table_x = load_experiment(ROOT / "configs/experiments/voc_table_x.yaml")
     distilled = next(n for n, network in enumerate(table_x.networks, 1) if network.stage1 == "T4-distill")
     assert list(accuracy.with_only(table_x, str(distilled)).finetune) == ["T4", "T4-distill"]

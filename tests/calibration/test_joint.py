@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -202,58 +203,50 @@ def test_one_that_is_done_is_not_done_again(tmp_path: Path, capsys: pytest.Captu
     assert path.stat().st_mtime_ns != written
 
 
-def test_a_state_of_another_calibration_is_refused_and_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def interrupt_at_the_end(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the last epoch, before the network is written."""
+
     def interrupted(*_: Any) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
         patch.setattr("spikedet.joint.save_spiking", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            run(tmp_path)
+            run(out)
+
+
+def test_a_state_of_another_calibration_is_refused_and_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    interrupt_at_the_end(tmp_path, monkeypatch)
     before = fingerprint(tmp_path)
     with pytest.raises(CheckpointError, match=r"joint-state\.safetensors: the state of a calibration of another"):
         run(tmp_path, resume=True, lr=2e-2)
     assert fingerprint(tmp_path) == before
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        "no network",
-        "another layer",
-        "nan in the best",
-        "an epoch too many",
-        "losses in words",
-        "a moment less",
-        "steps",
-    ],
-)
-def test_a_damaged_state_is_refused(change: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(*_: Any) -> None:
-        raise KeyboardInterrupt
+def no_longer_finite(tensors: dict[str, torch.Tensor]) -> None:
+    next(iter(tensors.values())).fill_(float("nan"))
 
-    with monkeypatch.context() as patch:
-        patch.setattr("spikedet.joint.save_spiking", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            run(tmp_path)
+
+Damage = Callable[[dict[str, Any], dict[str, Any], dict[str, Any]], object]
+"""Of a state's modules, optimizer and facts, in place."""
+
+DAMAGES: dict[str, Damage] = {
+    "no network": lambda modules, optimizer, facts: modules.pop("network"),
+    "another layer": lambda modules, optimizer, facts: modules["network"].update({"model.99.weight": torch.zeros(1)}),
+    "nan in the best": lambda modules, optimizer, facts: no_longer_finite(modules["best"]),
+    "an epoch too many": lambda modules, optimizer, facts: facts.update(epoch=facts["epoch"] + 1),
+    "losses in words": lambda modules, optimizer, facts: facts.update(losses=["low"]),
+    "a moment less": lambda modules, optimizer, facts: optimizer["state"][0].pop("exp_avg"),
+    "steps": lambda modules, optimizer, facts: optimizer["state"][0]["step"].fill_(-1),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
+def test_a_damaged_state_is_refused(damage: Damage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    interrupt_at_the_end(tmp_path, monkeypatch)
     state = tmp_path / "joint-state.safetensors"
     modules, optimizer, facts = load_state(state)
-    name = next(iter(modules["best"]))
-    match change:
-        case "no network":
-            del modules["network"]
-        case "another layer":
-            modules["network"]["model.99.weight"] = torch.zeros(1)
-        case "nan in the best":
-            modules["best"][name] = torch.full_like(modules["best"][name], float("nan"))
-        case "an epoch too many":
-            facts["epoch"] += 1
-        case "losses in words":
-            facts["losses"] = ["low"]
-        case "a moment less":
-            del optimizer["state"][0]["exp_avg"]
-        case "steps":
-            optimizer["state"][0]["step"].fill_(-1)
+    damage(modules, optimizer, facts)
     save_state(state, modules, optimizer, facts)
     with pytest.raises(CheckpointError, match=r"joint-state\.safetensors: not a state of this .*; go without --resume"):
         run(tmp_path, resume=True)
