@@ -28,7 +28,7 @@ from readme_tables import ROOT, publish
 from tables import versus_paper
 
 from spikedet.calibration import calibrate
-from spikedet.checkpoint import file_sha256, load_checkpoint, save_checkpoint
+from spikedet.checkpoint import load_checkpoint, save_checkpoint
 from spikedet.config import (
     CalibrateConfig,
     ConvertConfig,
@@ -40,6 +40,7 @@ from spikedet.config import (
 )
 from spikedet.convert import convert
 from spikedet.data.download import download
+from spikedet.digests import file_sha256
 from spikedet.errors import ConfigError
 from spikedet.evaluate import evaluate
 from spikedet.evaluation import ResultRow, markdown_table, read_results, write_results

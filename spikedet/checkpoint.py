@@ -7,7 +7,6 @@ came from, so that every later command needs no more than the file.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from spikedet.config import LIMITS, SPIKING_STAGES, MaxPoolRule, Neuron, Stage
+from spikedet.digests import file_sha256
 from spikedet.environment import versions
 from spikedet.errors import CheckpointError, ConfigError
 from spikedet.files import atomic_path
@@ -272,9 +272,3 @@ def require_same_classes(paths: Sequence[Path], reference: Path, what: str) -> t
         if read_meta(path).class_names != names:
             raise ConfigError(f"{path}: its classes are not those of {reference}; {what} networks of one task together")
     return names
-
-
-def file_sha256(path: Path) -> str:
-    """Hex digest of a file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

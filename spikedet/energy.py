@@ -10,11 +10,12 @@ from pathlib import Path
 
 import torch
 
-from spikedet.checkpoint import file_sha256, read_meta, require_same_classes
+from spikedet.checkpoint import read_meta, require_same_classes
 from spikedet.config import EnergyConfig, parse_time_steps
 from spikedet.conversion import to_spiking
 from spikedet.data import DetectionDataset, load_dataset
 from spikedet.data.transforms import to_input
+from spikedet.digests import file_sha256
 from spikedet.environment import versions
 from spikedet.errors import ConfigError
 from spikedet.evaluate import expand, made_by

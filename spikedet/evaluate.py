@@ -14,10 +14,11 @@ from typing import Any, get_args
 
 from torch import Tensor
 
-from spikedet.checkpoint import CheckpointMeta, file_sha256, read_meta, require_same_classes
+from spikedet.checkpoint import CheckpointMeta, read_meta, require_same_classes
 from spikedet.config import EvaluateConfig, Stage, parse_time_steps
 from spikedet.data import DetectionDataset, load_dataset
 from spikedet.detections import Detections
+from spikedet.digests import file_sha256
 from spikedet.distributed import first_says, gather_numbers, is_first
 from spikedet.environment import versions
 from spikedet.errors import ConfigError

@@ -13,11 +13,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from spikedet.checkpoint import CheckpointMeta, file_sha256, read_meta, require_same_classes
+from spikedet.checkpoint import CheckpointMeta, read_meta, require_same_classes
 from spikedet.config import SPIKING_STAGES, ExplainConfig, parse_time_steps
 from spikedet.conversion import load_spiking, to_spiking
 from spikedet.data import DetectionDataset, load_dataset
 from spikedet.data.transforms import to_input
+from spikedet.digests import file_sha256
 from spikedet.environment import pick_device, versions
 from spikedet.errors import CheckpointError, ConfigError
 from spikedet.files import write_json, write_text

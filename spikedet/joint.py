@@ -13,10 +13,11 @@ import torch
 from spikedet.calibration.finished import OTHER_STATE, calibration_key, is_result
 from spikedet.calibration.joint import JointCalibration, Progress, Teacher
 from spikedet.calibration.pictures import Pictures
-from spikedet.checkpoint import file_sha256, read_meta, require_same_classes
+from spikedet.checkpoint import read_meta, require_same_classes
 from spikedet.config import JointConfig
 from spikedet.conversion import load_spiking, save_spiking
 from spikedet.data import load_dataset
+from spikedet.digests import file_sha256
 from spikedet.distributed import barrier, first_says, is_first
 from spikedet.environment import pick_device, seed_everything
 from spikedet.errors import CheckpointError, ConfigError

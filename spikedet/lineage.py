@@ -6,9 +6,10 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from spikedet.checkpoint import CheckpointMeta, file_sha256, read_meta
+from spikedet.checkpoint import CheckpointMeta, read_meta
 from spikedet.config import SimulationConfig
 from spikedet.conversion import to_spiking
+from spikedet.digests import file_sha256
 from spikedet.models import load_ann
 from spikedet.networks import AnnNetwork, Network, SnnNetwork, load_network
 

@@ -6,8 +6,9 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from spikedet.checkpoint import CheckpointMeta, file_sha256, load_checkpoint, save_checkpoint
+from spikedet.checkpoint import CheckpointMeta, load_checkpoint, save_checkpoint
 from spikedet.config import CalibrateConfig, EvaluateConfig, FinetuneConfig, JointConfig, PublishConfig, TrainConfig
+from spikedet.digests import file_sha256
 from spikedet.environment import versions
 from spikedet.evaluate import evaluate
 from spikedet.evaluation import markdown_table, write_results

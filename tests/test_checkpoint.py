@@ -19,12 +19,12 @@ from torch import Tensor
 from spikedet.checkpoint import (
     FORMAT,
     CheckpointMeta,
-    file_sha256,
     load_checkpoint,
     read_meta,
     require_same_classes,
     save_checkpoint,
 )
+from spikedet.digests import file_sha256
 from spikedet.errors import CheckpointError, ConfigError, SpikedetError
 
 META = CheckpointMeta(

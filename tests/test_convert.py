@@ -12,10 +12,11 @@ from tiny_detector import IMAGE_SIZE, T, chain, fingerprint, pictures, same
 
 from spikedet import convert
 from spikedet.calibration import stage2
-from spikedet.checkpoint import file_sha256, load_checkpoint, read_meta
+from spikedet.checkpoint import load_checkpoint, read_meta
 from spikedet.config import CalibrateConfig, ConvertConfig, FinetuneConfig
 from spikedet.conversion import load_spiking, to_spiking
 from spikedet.data import load_dataset
+from spikedet.digests import file_sha256
 from spikedet.errors import CheckpointError, ConfigError, DataError
 from spikedet.models import load_ann, set_largest_thetas_, set_mean_square_best_thetas_
 from spikedet.snn import SpikingNetwork

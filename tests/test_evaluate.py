@@ -15,12 +15,13 @@ import pytest
 from PIL import Image
 from tiny_detector import T, chain, fingerprint, pictures, write_ann
 
-from spikedet.checkpoint import CheckpointMeta, file_sha256, load_checkpoint, read_meta, save_checkpoint
+from spikedet.checkpoint import CheckpointMeta, load_checkpoint, read_meta, save_checkpoint
 from spikedet.config import ConvertConfig, EvaluateConfig
 from spikedet.convert import convert
 from spikedet.data import DetectionDataset, load_dataset
 from spikedet.data.dataset import Sample
 from spikedet.detections import Detections
+from spikedet.digests import file_sha256
 from spikedet.errors import CheckpointError, ConfigError, DataError
 from spikedet.evaluate import Judged, evaluate, expand, make_rows
 from spikedet.evaluation import ResultRow, markdown_table, measure, read_results

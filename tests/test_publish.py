@@ -10,9 +10,10 @@ import torch
 from tiny_detector import T, chain, pictures
 
 from spikedet import resources
-from spikedet.checkpoint import file_sha256, load_checkpoint, read_meta, save_checkpoint
+from spikedet.checkpoint import load_checkpoint, read_meta, save_checkpoint
 from spikedet.config import FinetuneConfig, PublishConfig
 from spikedet.detector import SpikingDetector
+from spikedet.digests import file_sha256
 from spikedet.errors import CheckpointError, ConfigError
 from spikedet.evaluation import read_results
 from spikedet.publish import card as model_card

@@ -6,7 +6,6 @@ Every layer is calibrated from seeds of its own, so what is left comes out bit b
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from spikedet.calibration.report import LayerReport
 from spikedet.checkpoint import load_checkpoint
 from spikedet.config import CalibrateConfig, JointConfig
 from spikedet.data import DetectionDataset
+from spikedet.digests import json_sha256
 from spikedet.distributed import is_first
 from spikedet.errors import CheckpointError
 from spikedet.files import atomic_path
@@ -36,8 +36,7 @@ _NOT_MATTERING = frozenset(
 def calibration_key(network_sha256: str, config: CalibrateConfig | JointConfig, pictures: DetectionDataset) -> str:
     """Changes with the network, the pictures and every setting that changes the result."""
     settings = {k: v for k, v in dataclasses.asdict(config).items() if k not in _NOT_MATTERING}
-    text = json.dumps([network_sha256, settings, pictures.picture_facts()], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return json_sha256([network_sha256, settings, pictures.picture_facts()])
 
 
 def is_result(path: Path, key: str) -> bool:

@@ -17,11 +17,12 @@ from spikedet.calibration.finished import FinishedLayers, calibration_key, is_re
 from spikedet.calibration.observer import Indices, Observer
 from spikedet.calibration.report import LayerReport
 from spikedet.calibration.store import ByteStore
-from spikedet.checkpoint import CheckpointMeta, file_sha256
+from spikedet.checkpoint import CheckpointMeta
 from spikedet.config import CalibrateConfig
 from spikedet.conversion import load_spiking, save_spiking
 from spikedet.data import load_dataset
 from spikedet.data.transforms import to_input
+from spikedet.digests import file_sha256
 from spikedet.distributed import barrier, copy_from_first_, first_says, held_here, is_first, own, size, sum_
 from spikedet.environment import seed_everything
 from spikedet.errors import CheckpointError, ConfigError

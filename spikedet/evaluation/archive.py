@@ -6,8 +6,6 @@ One safetensors file for a network: for every time step t the tensors ``t.boxes`
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from safetensors.numpy import load_file, save_file
 
 from spikedet.data.dataset import DetectionDataset
 from spikedet.detections import Arrays, Detections, from_arrays, to_arrays
+from spikedet.digests import json_sha256
 from spikedet.files import atomic_path
 
 _NAMES = tuple(to_arrays([]))
@@ -38,8 +37,7 @@ class Predicted:
 
 def archive_key(dataset: DetectionDataset, **facts: Any) -> str:
     """A name that changes with the pictures and with every fact about how they were judged, 16 hex digits."""
-    text = json.dumps([dataset.split, dataset.picture_facts(), facts], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return json_sha256([dataset.split, dataset.picture_facts(), facts])[:16]
 
 
 def save_predicted(path: Path, predicted: Predicted) -> Path:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
-from spikedet.checkpoint import CheckpointMeta, file_sha256, read_meta, require_same_classes, save_checkpoint
+from spikedet.checkpoint import CheckpointMeta, read_meta, require_same_classes, save_checkpoint
 from spikedet.config import FinetuneConfig, LoopConfig, TrainConfig
 from spikedet.data import DetectionDataset, load_dataset
 from spikedet.data.sources import is_synthetic
+from spikedet.digests import file_sha256, json_sha256
 from spikedet.distributed import barrier, first_says, is_first
 from spikedet.environment import seed_everything
 from spikedet.models import (
@@ -155,10 +154,7 @@ def made_for(config: LoopConfig, meta: CheckpointMeta, dataset: DetectionDataset
     files = {name: getattr(config, name, "") for name in ("checkpoint", "teacher", "weights")}
     digests = {f"sha256 of the {name}": file_sha256(Path(path)) for name, path in files.items() if path}
     contents = {"layers of the model": meta.architecture, "list of pictures": dataset.picture_facts()}
-    digests |= {
-        f"sha256 of the {name}": hashlib.sha256(json.dumps(content).encode()).hexdigest()
-        for name, content in contents.items()
-    }
+    digests |= {f"sha256 of the {name}": json_sha256(content) for name, content in contents.items()}
     return {**settings, "classes": list(meta.class_names), **digests}
 
 

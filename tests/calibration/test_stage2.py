@@ -17,12 +17,13 @@ from spikedet.calibration import LayerReport, calibrate, calibrate_network, stag
 from spikedet.calibration.coarse import answers
 from spikedet.calibration.observer import Observer
 from spikedet.calibration.store import ByteStore
-from spikedet.checkpoint import file_sha256, load_checkpoint, read_meta, save_checkpoint
+from spikedet.checkpoint import load_checkpoint, read_meta, save_checkpoint
 from spikedet.config import CalibrateConfig, ConvertConfig
 from spikedet.conversion import load_spiking
 from spikedet.convert import convert
 from spikedet.data import load_dataset
 from spikedet.data.transforms import to_input
+from spikedet.digests import file_sha256
 from spikedet.errors import CheckpointError, ConfigError, DataError
 from spikedet.snn import Readout, SpikingConv
 

@@ -13,10 +13,11 @@ import torch
 import yaml
 from tiny_detector import ARCHITECTURE, IMAGE_SIZE, chain, fingerprint, pictures, same, write_model_yaml
 
-from spikedet.checkpoint import file_sha256, load_checkpoint, read_meta
+from spikedet.checkpoint import load_checkpoint, read_meta
 from spikedet.config import FinetuneConfig, LoopConfig, TrainConfig
 from spikedet.data import DetectionDataset, load_dataset
 from spikedet.data.scenes import SYNTHETIC_CLASS_NAMES
+from spikedet.digests import file_sha256
 from spikedet.errors import CheckpointError, ConfigError, DataError
 from spikedet.models import ClipDetector, activations, load_ann, set_mean_square_best_thetas_
 from spikedet.quantization import ClippedReLU, QCActivation
