@@ -165,7 +165,7 @@ class JointCalibration:
         own = self._tensors()
         if not alike(network, own) or not alike(progress.best, own) or not finite(progress.best):
             raise ValueError("its network has other tensors, or some that are not finite")
-        if not 0 <= progress.epoch < len(progress.losses) <= self.config.epochs + 1:
+        if not 1 <= progress.epoch + 1 == len(progress.losses) <= self.config.epochs + 1:
             raise ValueError("its epochs are not those of its losses")
         load_adam_(self.optimizer, progress.optimizer)
         self.network.load_state_dict(network)

@@ -235,6 +235,7 @@ DAMAGES: dict[str, Damage] = {
     "another layer": lambda modules, optimizer, facts: modules["network"].update({"model.99.weight": torch.zeros(1)}),
     "nan in the best": lambda modules, optimizer, facts: no_longer_finite(modules["best"]),
     "an epoch too many": lambda modules, optimizer, facts: facts.update(epoch=facts["epoch"] + 1),
+    "an epoch too few": lambda modules, optimizer, facts: facts.update(epoch=facts["epoch"] - 1),
     "losses in words": lambda modules, optimizer, facts: facts.update(losses=["low"]),
     "a moment less": lambda modules, optimizer, facts: optimizer["state"][0].pop("exp_avg"),
     "steps": lambda modules, optimizer, facts: optimizer["state"][0]["step"].fill_(-1),
