@@ -182,13 +182,14 @@ class _Run:
             said = {name: ann_means(network, images, None) for name, network in self.anns.items()}
             started = time.perf_counter()
             qc = ann_means(self.family.qc, images, T)
-            judged.add((QC, None), indices, qc.outputs)
             self._ann_seconds += (time.perf_counter() - started) / len(self.dataset)
+            calibrated = ann_means(self.family.snn, images, T)
+            judged.add((QC, None), indices, qc.outputs)
             for name, means in said.items():
                 judged.add((name, None), indices, means.outputs)
             source = next(means for name, means in reversed(said.items()) if self.anns[name] is self.family.source)
             for snn in snn_means(self.snn, images, self.steps, self.backend, self.config.chunk or None):
-                observer.add(source, qc, snn)
+                observer.add(source, qc, calibrated, snn)
                 judged.add((SNN, snn.t), indices, snn.means.outputs)
         measures = judged.measures()
         order = [*((name, None) for name in self.anns), (QC, None), *((SNN, t) for t in self.steps)]

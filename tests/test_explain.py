@@ -129,7 +129,8 @@ def test_a_source_without_stage_1(tmp_path: Path) -> None:
     assert [point["network"] for point in made["chain"]] == ["ANN", "QC-ANN", "SNN", "SNN", "SNN"]
     stem = made["layers"][0]
     assert stem["residual"]["fewer"] + stem["residual"]["more"] < 1e-3  # constant input; float32 sums at boundaries
-    assert stem["steps"][-1]["mean_squares"]["propagated_snn"] == 0
+    assert stem["steps"][-1]["mean_squares"]["propagated_rpe"] == 0
+    assert all(step["mean_squares"]["calibration"] == 0 for layer in made["layers"] for step in layer["steps"])
 
 
 @pytest.mark.usefixtures("undrawn")

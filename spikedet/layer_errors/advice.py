@@ -10,7 +10,8 @@ WORDS = {
     "clipping": "clipping",
     "quantization": "quantization",
     "propagated_qc": "what the QC-ANN's earlier layers have quantized and clipped",
-    "propagated_snn": "what the SNN's earlier layers have sent wrongly",
+    "calibration": "what calibration has changed in the weights",
+    "propagated_rpe": "the residual error of earlier layers",
     "under_firing": "under-firing",
     "over_firing": "over-firing",
 }
@@ -70,8 +71,8 @@ def _of_residuals(found: Explanation) -> Iterator[str]:
             remedy = _remedy(found, too_few=_mostly_under(layer))
             yield _residual_sentence(layer) + ("" if remedy in said else f": {remedy}")
             said.add(remedy)
-    for layer in sorted(found.layers, key=lambda layer: -layer.last.relative("propagated_snn"))[:1]:
-        own, come = layer.last.relative(*RPE), layer.last.relative("propagated_snn")
+    for layer in sorted(found.layers, key=lambda layer: -layer.last.relative("propagated_rpe"))[:1]:
+        own, come = layer.last.relative(*RPE), layer.last.relative("propagated_rpe")
         if come >= max(WORTH_SAYING, own) and worst:
             yield (
                 f"layer {layer.layer} inherits more than it adds: the residual errors of earlier layers reach it as "
@@ -91,8 +92,16 @@ def _residual_sentence(layer: LayerErrors) -> str:
     return (
         f"layer {layer.layer}: residual error is {100 * last.relative(*RPE):.1f} % of its signal, {part:.0f} % of that "
         f"by {way}-firing ({100 * share:.1f} % of its neurons fire too {spikes} spikes; those with residual error are "
-        f"{residual.spikes_mean:.1f} spikes off on average and up to {residual.spikes_max:.0f})"
+        f"{residual.spikes_mean:.1f} spikes off on average and up to {residual.spikes_max:.0f}){_before(layer)}"
     )
+
+
+def _before(layer: LayerErrors) -> str:
+    """From when on, read out earlier, the residual error is less than twice what it is at T."""
+    settled = next(i for i, step in enumerate(layer.steps) if step.relative(*RPE) <= 2 * layer.last.relative(*RPE))
+    if not settled:
+        return ""
+    return f", and at t < {layer.steps[settled].t} more than twice that"
 
 
 def _remedy(found: Explanation, *, too_few: bool) -> str:

@@ -121,27 +121,27 @@ class LayerObserver:
         }
 
     @torch.no_grad()
-    def add(self, source: Means, qc: Means, snn: SnnMeans) -> None:
+    def add(self, source: Means, qc: Means, calibrated: Means, snn: SnnMeans) -> None:
         """One batch at one t.
 
         Args:
-            source, qc: from ``ann_means``.
+            source, qc, calibrated: from ``ann_means``; the last is the SNN's own weights as a QC-ANN.
             snn: from ``snn_means``.
         """
         for node in self.family.snn.nodes:
             if isinstance(node.module, SpikingConv):
-                self._add_layer(node.name, node.module, source, qc, snn)
+                self._add_layer(node.name, node.module, (source, qc, calibrated), snn)
             elif isinstance(node.module, Readout):
-                said = [means.outputs[node.name] for means in (source, qc, snn.means)]
-                self._sums[node.name].step(snn.t).add(split_logits(*said), *said)
+                x, x_qc, x_cal, x_snn = (m.outputs[node.name] for m in (source, qc, calibrated, snn.means))
+                self._sums[node.name].step(snn.t).add(split_logits(x, x_qc, x_cal, x_snn), x, x_qc, x_snn)
 
-    def _add_layer(self, name: str, layer: SpikingConv, source: Means, qc: Means, snn: SnnMeans) -> None:
-        x, x_qc, x_snn = (means.potentials[name] for means in (source, qc, snn.means))
+    def _add_layer(self, name: str, layer: SpikingConv, anns: tuple[Means, Means, Means], snn: SnnMeans) -> None:
+        x, x_qc, x_cal, x_snn = (means.potentials[name] for means in (*anns, snn.means))
         t, theta, slope, sums = snn.t, layer.theta, layer.slope, self._sums[name]
         rate = snn.means.outputs[name]
         spikes = spike_counts(rate, theta, t)
-        terms = split_error(x, x_qc, x_snn, spikes, theta, t, slope)
-        sums.step(t).add(terms, F.leaky_relu(x, slope), qc.outputs[name], rate)
+        terms = split_error(x, x_qc, x_cal, x_snn, spikes, theta, t, slope)
+        sums.step(t).add(terms, F.leaky_relu(x, slope), anns[1].outputs[name], rate)
         if t == self.T:
             assert sums.residual is not None and sums.theta is not None
             expected = levels(x_snn, theta, t, slope)

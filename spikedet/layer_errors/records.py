@@ -20,7 +20,7 @@ class StepErrors:
         whole: mean square of the whole error r - sigma(x).
         mean_squares: of each term of ``TERMS``.
         cross: ``whole`` minus the sum of ``mean_squares``: what the terms add to or take from each other.
-        products: mean products of the terms with each other, ``[6][6]``; the diagonal is ``mean_squares``.
+        products: mean products of the terms with each other, ``[7][7]``; the diagonal is ``mean_squares``.
         shares: of ``whole``, mean(term * error) / mean(error^2); they add up to 1, one that cancels others is negative.
         biases: signed mean of each term, activation units.
         from_qc: mean square of the SNN's error against the QC-ANN, r - g(x_qc).

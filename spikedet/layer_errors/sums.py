@@ -29,7 +29,7 @@ class StepSums:
         """One batch.
 
         Args:
-            terms: ``[6, N, C, H, W]`` as from ``split_error``.
+            terms: ``[7, N, C, H, W]`` as from ``split_error``.
             source, qc, snn: what the three networks answer, ``[N, C, H, W]``; the source's is sigma(x).
         """
         for picture in range(len(source)):  # one at a time: float64 copies stay small

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from spikedet.layer_errors.records import ApPoint, Explanation, LayerErrors, Ranking
+from spikedet.layer_errors.split import TERMS
 
 Line = Sequence[str]
 
 SPLIT = (
-    "Mean squares in % of the mean square of the source's activation. CE + QE + propagated + RPE is the whole error, "
-    "neuron by neuron; the cross terms are the rest of its mean square. In brackets: the part of the whole error's "
-    "mean square that goes with the term, mean(term * error), in %; these add up to 100."
+    "Mean squares in % of the mean square of the source's activation. CE + QE + propagated + calibration + RPE is the "
+    "whole error, neuron by neuron; the cross terms are the rest of its mean square. In brackets: the part of the "
+    "whole error's mean square that goes with the term, mean(term * error), in %; these add up to 100."
 )
 RESIDUAL = (
     "Neurons, in %: with fewer or more spikes than g says at their mean input (RPE); smallest and largest share over "
@@ -72,14 +73,14 @@ def ranking_table(ranking: Ranking) -> str:
 
 def error_table(layers: Sequence[LayerErrors]) -> str:
     """One line for each layer, at T."""
-    head = ("layer", "CE", "QE", "propagated, QC-ANN", "propagated, SNN", "RPE, under", "RPE, over", "cross", "whole")
+    terms = ("CE", "QE", "propagated, QC-ANN", "calibration", "propagated, RPE", "RPE, under", "RPE, over")
     lines = []
     for layer in layers:
         last = layer.last
         scale = 100 / last.signal if last.signal else 0.0
-        terms = [f"{_number(scale * last.mean_squares[t])} ({100 * last.shares[t]:.0f})" for t in last.mean_squares]
-        lines.append([layer.layer, *terms, _number(scale * last.cross), _number(scale * last.whole)])
-    return table(head, lines)
+        parts = [f"{_number(scale * last.mean_squares[t])} ({100 * last.shares[t]:.0f})" for t in TERMS]
+        lines.append([layer.layer, *parts, _number(scale * last.cross), _number(scale * last.whole)])
+    return table(("layer", *terms, "cross", "whole"), lines)
 
 
 def residual_table(layers: Sequence[LayerErrors]) -> str:

@@ -18,7 +18,8 @@ LABELS = {
     "clipping": "CE",
     "quantization": "QE",
     "propagated_qc": "propagated, QC-ANN",
-    "propagated_snn": "propagated, SNN",
+    "calibration": "calibrated weights",
+    "propagated_rpe": "propagated, RPE",
     "under_firing": "RPE, under-firing",
     "over_firing": "RPE, over-firing",
 }

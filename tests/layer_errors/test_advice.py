@@ -51,8 +51,14 @@ def test_the_worst_layers_come_first_and_a_remedy_is_said_once() -> None:
     assert [("Stage II" in sentence) for sentence in said] == [True, False, False]
 
 
+def test_steps_that_are_worse_are_named() -> None:
+    sizes = {1: 0.9, 2: 0.5, 4: 0.2, 8: 0.1}
+    slow = layer("b", *(step(t, under_firing=size) for t, size in sizes.items()))
+    assert "), and at t < 4 more than twice that: run Stage II" in advise(explanation(slow, T=8))[0]
+
+
 def test_what_a_layer_inherits() -> None:
-    first, last = layer("a", step(4, over_firing=0.1)), layer("z", step(4, over_firing=0.03, propagated_snn=0.5))
+    first, last = layer("a", step(4, over_firing=0.1)), layer("z", step(4, over_firing=0.03, propagated_rpe=0.5))
     said = advise(explanation(first, last))
     assert said[-1] == (
         "layer z inherits more than it adds: the residual errors of earlier layers reach it as 50.0 % of its signal, "

@@ -54,8 +54,8 @@ def test_the_papers_examples(name: str) -> None:
     theta, mean = torch.ones(1), v.mean(0)
     count, u = run_if(v, theta)
     assert (float(count), float(levels(mean, theta, 6)), float(u)) == (fired, expected, residue)
-    terms = dict(zip(TERMS, (6 * split_error(mean, mean, mean, count, theta, 6)).flatten().tolist(), strict=True))
-    assert terms["propagated_qc"] == terms["propagated_snn"] == terms["clipping"] == 0
+    terms = dict(zip(TERMS, (6 * split_error(mean, mean, mean, mean, count, theta, 6)).flatten().tolist(), strict=True))
+    assert not any(terms[name] for name in ("clipping", "propagated_qc", "calibration", "propagated_rpe"))
     assert terms["over_firing"] == pytest.approx(max(fired - expected, 0), abs=1e-6)
     assert terms["under_firing"] == pytest.approx(min(fired - expected, 0), abs=1e-6)
     outside = {"1": -1.25, "2": 0.5, "3": 0.0}[name[0]]
@@ -72,21 +72,21 @@ def test_regular_input_that_never_changes_has_no_residual_error() -> None:
 
 
 @given(
-    st.lists(st.tuples(EIGHTHS, EIGHTHS, EIGHTHS, st.integers(-16, 16)), min_size=1, max_size=8),
+    st.lists(st.tuples(EIGHTHS, EIGHTHS, EIGHTHS, EIGHTHS, st.integers(-16, 16)), min_size=1, max_size=8),
     THETAS, WINDOWS, st.sampled_from([0.0, 0.25]),
 )  # fmt: skip
 def test_the_terms_add_up_exactly(
-    neurons: list[tuple[float, float, float, int]], theta: float, T: int, slope: float
+    neurons: list[tuple[float, float, float, float, int]], theta: float, T: int, slope: float
 ) -> None:
-    x, x_qc, x_snn, spikes = (maps(list(column)) for column in zip(*neurons, strict=True))
+    x, x_qc, x_cal, x_snn, spikes = (maps(list(column)) for column in zip(*neurons, strict=True))
     spikes = spikes.clamp(-T if slope else 0, T)
     limit = torch.tensor([theta])
-    terms = split_error(x, x_qc, x_snn, spikes, limit, T, slope)
+    terms = split_error(x, x_qc, x_cal, x_snn, spikes, limit, T, slope)
     rate, activation = spikes * theta / T, torch.where(x < 0, slope * x, x)
     assert terms.shape == (len(TERMS), *x.shape)
     assert torch.equal(terms.sum(0), rate - activation)
     assert torch.equal(spike_counts(rate, limit, T), spikes)
-    assert torch.all(terms[4] <= 0) and torch.all(terms[5] >= 0) and torch.all(terms[4] * terms[5] == 0)
+    assert torch.all(terms[5] <= 0) and torch.all(terms[6] >= 0) and torch.all(terms[5] * terms[6] == 0)
 
 
 @given(st.lists(EIGHTHS, min_size=1, max_size=16), THETAS)
@@ -127,7 +127,7 @@ def test_constant_input_has_no_residual_error(x: list[float], theta: float, T: i
         else:
             spikes, u = if_step(v, u, limit)
             count = count + spikes
-    terms = split_error(v, v, v, count, limit, T, slope)
+    terms = split_error(v, v, v, v, count, limit, T, slope)
     assert not terms[2:].any()
     lower = -limit / slope if slope else None
     assert not residual_deviation(u, count, limit, T, lower).any()
@@ -156,9 +156,9 @@ def test_thresholds_by_channel() -> None:
 
 
 def test_a_read_out_only_propagates() -> None:
-    x, x_qc, x_snn = maps([1.0]), maps([1.5]), maps([0.5])
-    terms = split_logits(x, x_qc, x_snn)
-    assert terms.flatten().tolist() == [0, 0, 0.5, -1.0, 0, 0]
+    x, x_qc, x_cal, x_snn = maps([1.0]), maps([1.5]), maps([1.25]), maps([0.5])
+    terms = split_logits(x, x_qc, x_cal, x_snn)
+    assert terms.flatten().tolist() == [0, 0, 0.5, -0.25, -0.75, 0, 0]
 
 
 def test_cosine_of_silent_maps() -> None:

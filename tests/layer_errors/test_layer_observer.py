@@ -32,7 +32,7 @@ def observe(family: Family, images: torch.Tensor, steps: list[int], batch: int =
         part = images[i : i + batch]
         source, qc = ann_means(family.source, part, None), ann_means(family.qc, part, family.snn.T)
         for snn in snn_means(family.snn, part, steps, backend):
-            observer.add(source, qc, snn)
+            observer.add(source, qc, ann_means(family.snn, part, family.snn.T), snn)
     return {layer.layer: layer for layer in observer.results()}
 
 
@@ -92,13 +92,25 @@ def test_a_network_that_is_its_own_family() -> None:
     network = branching()
     found = observe(Family(network, network, network), pictures(), [4])
     stem = found["stem"].last
-    assert stem.mean_squares["propagated_qc"] == stem.mean_squares["propagated_snn"] == 0
+    assert stem.mean_squares["propagated_qc"] == stem.mean_squares["propagated_rpe"] == 0
     assert stem.mean_squares["under_firing"] == stem.mean_squares["over_firing"] == 0  # constant input
     assert stem.from_qc == 0 and stem.cosine == pytest.approx(1)
     assert found["box"].residual is None and found["box"].theta is None
     assert set(found) == {"stem", "same", "deep", "last", "box", "class"}
     later = found["last"].last
     assert later.mean_squares["under_firing"] + later.mean_squares["over_firing"] > 0
+
+
+def test_what_calibration_has_changed_is_no_residual_error() -> None:
+    torch.manual_seed(4)
+    qc = branching()
+    images, snn = pictures(), changed(qc)
+    found = observe(Family(qc, qc, snn), images, [4])
+    before, after = qc_forward(qc, images, 4), qc_forward(snn, images, 4)
+    for node, _ in snn.spiking():
+        moved = (after[node.name] - before[node.name]).double().square().mean()
+        assert found[node.name].last.mean_squares["calibration"] == pytest.approx(float(moved), rel=1e-12)
+    assert found["stem"].last.mean_squares["calibration"] > 0 == found["stem"].last.mean_squares["propagated_rpe"]
 
 
 def test_a_silent_network() -> None:

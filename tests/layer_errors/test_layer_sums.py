@@ -21,7 +21,7 @@ from spikedet.layer_errors.sums import (
 def test_cross_terms_by_hand() -> None:
     sums = StepSums()
     terms = torch.zeros(len(TERMS), 1, 1, 1, 2)
-    terms[0, ..., 0], terms[5, ..., 0], terms[1, ..., 1] = 2.0, -1.0, 3.0
+    terms[0, ..., 0], terms[6, ..., 0], terms[1, ..., 1] = 2.0, -1.0, 3.0
     signal, rate = torch.full((1, 1, 1, 2), 2.0), torch.tensor([3.0, 5.0]).view(1, 1, 1, 2)
     sums.add(terms, signal, torch.full_like(rate, 4.0), rate)
     found = sums.result(7)
