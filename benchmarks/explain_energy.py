@@ -15,7 +15,9 @@ import json
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 
+import torch
 from accuracy import experiment_parser, run, spiking, stage1_files, with_only
 from experiment import Experiment, load_experiment
 from readme_tables import ROOT
@@ -35,17 +37,17 @@ def checkpoint(folder: Path) -> Path:
     return [path for path in stages if path.exists()][-1]
 
 
-def explained(experiment: Experiment, folders: list[Path], data: str, out: Path) -> list[Path]:
-    """Folders with an explanation of each network; seconds are printed."""
-    made = []
+def explained(experiment: Experiment, folders: list[Path], data: str, out: Path) -> dict[Path, float]:
+    """Folders with an explanation of each network, and the seconds that it took."""
+    made = {}
     for folder in folders:
         into = out / "explain" / folder.name
         started = time.perf_counter()
         explain(
             ExplainConfig(checkpoint=str(checkpoint(folder)), data=data, split=experiment.train["split"], out=str(into))
         )
-        print(f"{folder.name}: explained in {time.perf_counter() - started:.0f} s", flush=True)
-        made.append(into)
+        made[into] = round(time.perf_counter() - started, 1)
+        print(f"{folder.name}: explained in {made[into]:.0f} s", flush=True)
     return made
 
 
@@ -65,17 +67,31 @@ def measured(experiment: Experiment, folders: list[Path], results: Path, data: s
     return into
 
 
-def published(name: str, kind: str, folders: list[Path], plot: str, command: str) -> None:
-    """``docs/results/KIND_NAME``: the reports of these folders, one after the other, without this machine's paths."""
+def published(name: str, kind: str, folders: dict[Path, dict[str, Any]], plot: str, command: str) -> None:
+    """``docs/results/KIND_NAME``: the reports of these folders, one after the other, without this machine's paths.
+
+    Args:
+        name: of the experiment.
+        kind: ``explain`` or ``energy``.
+        folders: with what is to be said of each report.
+        plot: the picture that is published, of the first.
+        command: what makes them.
+    """
     reports = [json.loads((folder / f"{kind}.json").read_text(encoding="utf-8")) for folder in folders]
-    for report in reports:
-        report["meta"] = {key: report["meta"][key] for key in ("versions", "reference") if key in report["meta"]}
-        report["meta"]["command"] = command
+    for report, more in zip(reports, folders.values(), strict=True):
+        meta = {key: report["meta"][key] for key in ("versions", "reference") if key in report["meta"]}
+        report["meta"] = {**meta, **more, "checkpoints": digests(report["meta"]["checkpoints"]), "command": command}
     base = ROOT / "docs" / "results" / f"{kind}_{name}.json"
     write_json(base, {"reports": reports})
     texts = [(folder / f"{kind}.md").read_text(encoding="utf-8") for folder in folders]
     write_text(base.with_suffix(".md"), "\n".join(texts))
-    shutil.copyfile(folders[0] / plot, ROOT / "docs" / "images" / f"{kind}_{name}.png")
+    shutil.copyfile(next(iter(folders)) / plot, ROOT / "docs" / "images" / f"{kind}_{name}.png")
+
+
+def digests(checkpoints: dict[str, Any]) -> dict[str, str]:
+    """SHA-256 by ``FOLDER/NAME`` of the checkpoints of a report, which has them by path or by role."""
+    files = [(path, digest) if isinstance(digest, str) else digest for path, digest in checkpoints.items()]
+    return {"/".join(Path(path).parts[-2:]): digest for path, digest in files}
 
 
 def main() -> None:
@@ -94,8 +110,12 @@ def main() -> None:
     if arguments.publish:
         name = experiment.name.removesuffix("_energy")
         command = f"python benchmarks/explain_energy.py {arguments.experiment} --data DATA --out OUT"
-        published(name, "explain", explanations, SPLIT_PLOT, command)
-        published(name, "energy", [costs], "energy.png", command)
+        timed = {
+            folder: {"seconds": seconds, "threads": torch.get_num_threads()} for folder, seconds in explanations.items()
+        }
+        if timed:
+            published(name, "explain", timed, SPLIT_PLOT, command)
+        published(name, "energy", {costs: {}}, "energy.png", command)
 
 
 if __name__ == "__main__":

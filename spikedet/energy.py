@@ -24,7 +24,7 @@ from spikedet.evaluation.energy import Pricing, Totals
 from spikedet.evaluation.energy_constants import load_constants
 from spikedet.evaluation.energy_meter import EnergyMeter
 from spikedet.evaluation.energy_report import EnergyReport, NetworkCost
-from spikedet.evaluation.energy_rows import Measured, energy_rows
+from spikedet.evaluation.energy_rows import Measured, energy_rows, told_apart
 from spikedet.evaluation.energy_tables import WITH_MEMORY, WITHOUT_MEMORY, energy_markdown, energy_table
 from spikedet.evaluation.synaptic_operations import OperationCounter, layer_synapses
 from spikedet.files import write_json, write_text
@@ -44,19 +44,17 @@ def energy(config: EnergyConfig) -> EnergyReport:
     Raises:
         CheckpointError, ConfigError, ConversionError, DataError: see their messages.
     """
-    float_pricing, quantized_pricing = (pricing(name, config) for name in (config.constants, config.quantized))
+    float_pricing, quantized_pricing = both_pricings(config)
     paths = expand(config.checkpoints)
     require_same_classes(paths, paths[0], "measure")
     rows, source = find_rows(config, paths)
     dataset = pictures(config, paths)
     rows, source = rows_on(rows, source, dataset)
-    measured = [
-        found
-        for path in paths
-        if (found := measure(path, config, (float_pricing, quantized_pricing), dataset)) is not None
-    ]
-    if not measured:
+    found = {path: measure(path, config, (float_pricing, quantized_pricing), dataset) for path in paths}
+    kept = {path: one for path, one in found.items() if one is not None}
+    if not kept:
         raise ConfigError(f"--t {config.t} lies beyond the T of every network; choose smaller time steps")
+    measured = told_apart(list(kept.values()), list(kept))
     report = EnergyReport(
         data=Path(dataset.name).name if dataset else "",
         split=dataset.split if dataset else "",
@@ -87,10 +85,17 @@ def energy(config: EnergyConfig) -> EnergyReport:
     return report
 
 
-def pricing(name: str, config: EnergyConfig) -> Pricing:
-    """By a table of constants and the settings. Raises ConfigError if there is no such table."""
-    table = load_constants(name, memory_traffic=config.memory_traffic)
-    return Pricing(table, config.memory_traffic, config.image_every_step)
+def both_pricings(config: EnergyConfig) -> tuple[Pricing, Pricing]:
+    """Of the float and of the quantized ANN. Raises ConfigError if there is no such table, or of two of one name."""
+    tables = [
+        load_constants(name, memory_traffic=config.memory_traffic) for name in (config.constants, config.quantized)
+    ]
+    if tables[0].name == tables[1].name and tables[0] != tables[1]:
+        raise ConfigError(
+            f"{config.quantized}: its name, {tables[0].name!r}, is that of {config.constants}; name it anew"
+        )
+    first, second = (Pricing(table, config.memory_traffic, config.image_every_step) for table in tables)
+    return first, second
 
 
 def find_rows(config: EnergyConfig, paths: Sequence[Path]) -> tuple[list[ResultRow], str]:

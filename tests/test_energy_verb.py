@@ -205,6 +205,15 @@ def test_settings_that_cannot_be(how: dict[str, Any], error: type[Exception], sa
     assert list(tmp_path.iterdir()) == []
 
 
+def test_two_tables_of_one_name_are_refused(tmp_path: Path) -> None:
+    other = tmp_path / "mine.yaml"
+    other.write_text("name: 45 nm, float32\nsource: me\nmac_pj: 1\nac_pj: 1\n", "utf-8")
+    with pytest.raises(
+        ConfigError, match=r"mine\.yaml: its name, '45 nm, float32', is that of 45nm_float; name it anew"
+    ):
+        run(tmp_path, "fine", quantized=str(other))
+
+
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     flags = ["--data", str(pictures()), "--split", "test", "--limit", "1", "--image-every-step", "--memory-traffic"]
     assert main(["energy", str(chain()["fine"]), *flags, "--out", str(tmp_path)]) == 0

@@ -9,7 +9,7 @@ weight that a spike meets. Additions of biases and comparisons with theta, one f
 A model of memory traffic may be added:
 
     ANN:  access_pj (per_mac MACs + per_output outputs)
-    SNN:  access_pj (per_mac MACs on the image + per_sop SOPs + per_neuron_step neurons t + per_spike spikes)
+    SNN:  access_pj (per_mac MACs on the image + per_sop SOPs + per_neuron_step neurons (t + delay) + per_spike spikes)
 """
 
 from __future__ import annotations
@@ -35,12 +35,14 @@ class Totals:
         image_macs: of ``macs``, those on the image.
         outputs: values that its layers compute for a picture.
         neurons: of its spiking layers.
+        waits: the steps that each of its neurons waits before it may fire (firing delay), added.
     """
 
     macs: int
     image_macs: int
     outputs: int
     neurons: int
+    waits: int = 0
 
     @classmethod
     def of(cls, layers: Sequence[LayerSynapses]) -> Self:
@@ -50,6 +52,7 @@ class Totals:
             image_macs=sum(layer.constant_macs for layer in layers),
             outputs=sum(layer.outputs for layer in layers),
             neurons=sum(layer.neurons for layer in layers),
+            waits=sum(layer.neurons * layer.delay for layer in layers),
         )
 
 
@@ -89,6 +92,7 @@ class Pricing:
         macs = totals.image_macs * (t if self.image_every_step else 1)
         picojoules = macs * self.constants.mac_pj + sops * self.constants.ac_pj
         if self.memory_traffic and (model := self.constants.memory) is not None:
-            accesses = model.per_mac * macs + model.per_sop * sops + model.per_neuron_step * totals.neurons * t
+            updates = totals.neurons * t + totals.waits
+            accesses = model.per_mac * macs + model.per_sop * sops + model.per_neuron_step * updates
             picojoules = picojoules + (accesses + model.per_spike * spikes) * model.access_pj
         return picojoules * PICO

@@ -14,7 +14,7 @@ from spikedet.evaluation.synaptic_operations import LayerSynapses, OperationCoun
 
 @dataclass(frozen=True, kw_only=True)
 class LayerCost:
-    """What one layer does for a picture, mean over pictures.
+    """What one layer does for a picture, mean and standard deviation over pictures.
 
     Attributes:
         layer: name of a spiking layer or a read-out.
@@ -22,8 +22,9 @@ class LayerCost:
         macs: of the ANN's convolution, zeros of the padding included.
         macs_inside: without those zeros.
         image_macs: of ``macs``, those on the image, which the spiking network computes as well.
-        sops: in each time step, of the spikes that reach the layer.
-        spikes: that its neurons send in each time step.
+        sops, sops_std: in each time step, of the spikes that reach the layer, and their deviation over pictures.
+        spikes, spikes_std: that its neurons send in each time step.
+        total_sops_std: deviation of the SOPs of all time steps together.
     """
 
     layer: str
@@ -32,7 +33,10 @@ class LayerCost:
     macs_inside: int
     image_macs: int
     sops: tuple[float, ...]
+    sops_std: tuple[float, ...]
     spikes: tuple[float, ...]
+    spikes_std: tuple[float, ...]
+    total_sops_std: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,15 +71,16 @@ class EnergyMeter:
     """
 
     def __init__(self, layers: Sequence[LayerSynapses], steps: Sequence[int], pricings: Sequence[Pricing]) -> None:
-        self.layers, self.steps, self.pricings = layers, steps, pricings
+        self.layers, self.steps, self.pricings = layers, steps, tuple(dict.fromkeys(pricings))
         self.totals = Totals.of(layers)
-        self._by_layer = Moments()
+        self._by_step, self._by_layer = Moments(), Moments()
         self._counts = {t: Moments() for t in steps}
-        self._joules = {(t, pricing): Moments() for t in steps for pricing in pricings}
+        self._joules = {(t, pricing): Moments() for t in steps for pricing in self.pricings}
 
     def add(self, counter: OperationCounter) -> None:
         """One batch that the counter has seen."""
-        self._by_layer.add(torch.stack([counter.sops, counter.spikes]))
+        self._by_step.add(torch.stack([counter.sops, counter.spikes]))
+        self._by_layer.add(counter.sops.sum(1))
         for t in self.steps:
             sops, spikes = counter.sops[:, :t].sum((0, 1)), counter.spikes[:, :t].sum((0, 1))
             self._counts[t].add(torch.stack([sops, spikes]))
@@ -84,7 +89,7 @@ class EnergyMeter:
 
     def layer_costs(self) -> tuple[LayerCost, ...]:
         """Of every layer with weights, in execution order."""
-        sops, spikes = self._by_layer.mean.tolist()
+        means, deviations, totals = self._by_step.mean.tolist(), self._by_step.std.tolist(), self._by_layer.std.tolist()
         return tuple(
             LayerCost(
                 layer=layer.layer,
@@ -92,8 +97,11 @@ class EnergyMeter:
                 macs=layer.macs,
                 macs_inside=layer.met,
                 image_macs=layer.constant_macs,
-                sops=tuple(sops[row]),
-                spikes=tuple(spikes[row]),
+                sops=tuple(means[0][row]),
+                sops_std=tuple(deviations[0][row]),
+                spikes=tuple(means[1][row]),
+                spikes_std=tuple(deviations[1][row]),
+                total_sops_std=totals[row],
             )
             for row, layer in enumerate(self.layers)
         )

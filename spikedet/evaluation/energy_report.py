@@ -15,7 +15,7 @@ class EnergyRow:
 
     Attributes:
         network: what a table calls it.
-        model, image_size: the architecture, and the side of its square input in pixels.
+        model, image_size: the architecture in words, and the side of its square input in pixels.
         constants: name of the table of constants.
         T, t, L: of a spiking network; T also of a QC-ANN and of a clip ANN after Stage I.
         AP: AP50:95 on the same split, percent, if it is known.

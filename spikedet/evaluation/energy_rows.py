@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from spikedet.evaluation.energy import Pricing, Totals
 from spikedet.evaluation.energy_meter import EnergyMeter
 from spikedet.evaluation.energy_report import EnergyRow
-from spikedet.evaluation.results import ResultRow, network_name
+from spikedet.evaluation.results import ResultRow, architecture_name, network_name
 from spikedet.evaluation.row_search import ann_rows, find_row
 
 
@@ -23,6 +24,7 @@ class Measured:
         totals: what its network is made of.
         meter: what its network did, if it spikes.
         latencies: L by time step read out.
+        mark: what tells it from others that tables would call the same, if there are such.
     """
 
     facts: Mapping[str, Any]
@@ -30,6 +32,7 @@ class Measured:
     totals: Totals
     meter: EnergyMeter | None = None
     latencies: Mapping[int, int] = field(default_factory=dict)
+    mark: str = ""
 
     @property
     def name(self) -> str:
@@ -40,7 +43,26 @@ class Measured:
         parts = [network_name(self.facts["stage"], self.facts["finetuned"]), *([neuron] if neuron else [])]
         parts += [f"delay {delay}"] if delay else []
         parts += [f"Stage I T = {levels}"] if levels not in (None, T) else []
-        return ", ".join([*parts, *filter(None, options)])
+        return ", ".join([*parts, *filter(None, [*options, self.mark])])
+
+    @property
+    def architecture(self) -> str:
+        """What tables call its model."""
+        return architecture_name(self.facts["model"], self.facts.get("activation"))
+
+
+def told_apart(measured: Sequence[Measured], files: Sequence[Path]) -> list[Measured]:
+    """The same, with ``FOLDER/NAME`` of its checkpoint as a mark wherever spiking networks are called the same.
+
+    Args:
+        measured: the checkpoints.
+        files: their paths.
+    """
+    names = [(one.architecture, one.image_size, one.name, one.facts["T"]) for one in measured]
+    return [
+        replace(one, mark=f"{file.parent.name}/{file.name}") if one.meter and names.count(name) > 1 else one
+        for one, file, name in zip(measured, files, names, strict=True)
+    ]
 
 
 def energy_rows(
@@ -56,7 +78,7 @@ def energy_rows(
     """
     groups: dict[tuple[str, int, Totals], list[Measured]] = {}
     for one in measured:
-        groups.setdefault((one.facts["model"], one.image_size, one.totals), []).append(one)
+        groups.setdefault((one.architecture, one.image_size, replace(one.totals, waits=0)), []).append(one)
     pricings = (float_pricing, quantized_pricing)
     return [EnergyRow(**row) for members in groups.values() for row in _rows(members, pricings, judged)]
 
@@ -68,22 +90,21 @@ def _rows(
     first, (whole, small) = members[0], (pricing.ann_joules(members[0].totals) for pricing in pricings)
     for row in _unpriced(members, pricings, judged):
         ratios = {"ratio": _over(row["joules"], whole), "ratio_quantized": _over(row["joules"], small)}
-        yield {"model": first.facts["model"], "image_size": first.image_size, **row, **ratios}
+        yield {"model": first.architecture, "image_size": first.image_size, **row, **ratios}
 
 
 def _unpriced(
     members: Sequence[Measured], pricings: tuple[Pricing, Pricing], judged: Sequence[ResultRow]
 ) -> Iterator[dict[str, Any]]:
     """The same without what relates a row to others."""
-    model, totals = members[0].facts["model"], members[0].totals
-    levels = {one.facts["stage1_T"] for one in members}
+    totals, networks = members[0].totals, [one.facts for one in members]
     for pricing, stage, unknown in zip(pricings, ("ann", "qc"), ("ANN", "quantized ANN"), strict=True):
         same = {"constants": pricing.constants.name, "macs": totals.macs, "joules": pricing.ann_joules(totals)}
-        found = ann_rows(judged, model, levels, stage)
-        yield from ({"network": name, "T": T, **same, **_ap(row)} for (name, T), row in found.items())
+        found = ann_rows(judged, networks, stage)
+        yield from ({"network": _ann_name(row), "T": row.stage1_T or row.T, **same, **_ap(row)} for row in found)
         if not found:
             yield {"network": unknown, **same}
-    for pricing in pricings:
+    for pricing in dict.fromkeys(pricings):
         for one in members:
             for t, L in one.latencies.items():
                 assert one.meter is not None
@@ -100,6 +121,10 @@ def _unpriced(
                     "joules": spent.joules,
                     **_ap(row),
                 }
+
+
+def _ann_name(row: ResultRow) -> str:
+    return ", ".join([row.network, *([row.stage1_options] if row.stage1_options else [])])
 
 
 def _ap(row: ResultRow | None) -> dict[str, Any]:

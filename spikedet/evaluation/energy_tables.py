@@ -129,7 +129,11 @@ def layer_table(layers: Sequence[LayerCost]) -> str:
     for layer in layers:
         sops, spikes = sum(layer.sops), sum(layer.spikes)
         numbers = [f"{layer.neurons:,}", f"{layer.macs / 1e6:.2f}", f"{layer.image_macs / 1e6:.2f}"]
-        numbers += [f"{sops / 1e6:.2f}", f"{sops / layer.macs:.3f}", f"{spikes:,.0f}"]
+        numbers += [
+            f"{sops / 1e6:.2f} ± {layer.total_sops_std / 1e6:.2g}",
+            f"{sops / layer.macs:.3f}",
+            f"{spikes:,.0f}",
+        ]
         numbers += [f"{100 * spikes / (layer.neurons * steps):.1f}" if layer.neurons else "-"]
         lines.append([layer.layer, *numbers, *(f"{layer.sops[step] / 1e6:.2f}" for step in shown)])
     return markdown(lines)

@@ -111,7 +111,7 @@ class ResultRow:
     @property
     def architecture(self) -> str:
         """The model and, unless it is clipped ReLU, its activation."""
-        return f"{self.model}, {self.activation}" if self.activation else self.model
+        return architecture_name(self.model, self.activation)
 
     @property
     def network(self) -> str:
@@ -128,6 +128,11 @@ class ResultRow:
     def read_early(self) -> bool:
         """True where fewer steps are read than the network was converted for."""
         return self.t is not None and self.t != self.T
+
+
+def architecture_name(model: str, activation: str | None) -> str:
+    """What tables call an architecture: the model and, unless it is clipped ReLU, its activation."""
+    return f"{model}, {activation}" if activation else model
 
 
 def network_name(stage: str, finetuned: bool) -> str:

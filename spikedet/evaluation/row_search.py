@@ -22,21 +22,30 @@ def _agrees(row: ResultRow, name: str, value: Any) -> bool:
     return stored == value or (stored is None and name in OPTIONAL_KEYS)
 
 
-def ann_rows(
-    rows: Sequence[ResultRow], model: str, stage1_T: set[int | None], stage: str
-) -> dict[tuple[str, int | None], ResultRow]:
-    """The networks without spikes of one stage, by name and T: the source, and what these Stages I made of it.
+def ann_rows(rows: Sequence[ResultRow], networks: Sequence[Mapping[str, Any]], stage: str) -> list[ResultRow]:
+    """The networks without spikes of one stage that these networks were made from: sources, and Stages I of theirs.
 
-    Of Stages I at one T that follow each other the last one counts.
+    Of Stages I that follow each other and differ in nothing that a row says, the last one counts.
 
     Args:
         rows: of one data and split.
-        model: name of the architecture.
-        stage1_T: levels of the Stages I that count; those of a row that does not say so do.
+        networks: as fields of their rows.
         stage: ``ann`` or ``qc``.
     """
-    found: dict[tuple[str, int | None], ResultRow] = {}
-    for row in rows:
-        if row.stage == stage and row.model == model and (not row.finetuned or row.stage1_T in {None, *stage1_T}):
-            found[row.network, row.stage1_T or row.T] = row
-    return found
+    found = {
+        (row.architecture, row.network, row.stage1_T or row.T, row.stage1_options, row.max_pool): row
+        for row in rows
+        if row.stage == stage and any(_became(row, facts) for facts in networks)
+    }
+    return list(found.values())
+
+
+def _became(row: ResultRow, facts: Mapping[str, Any]) -> bool:
+    """Whether the row's network may be one that the other was made from."""
+    same = row.model == facts["model"] and _agrees(row, "activation", facts.get("activation"))
+    averages = row.max_pool == "average" == facts.get("max_pool") or "average" not in (
+        row.max_pool,
+        facts.get("max_pool"),
+    )
+    stage1 = averages and all(_agrees(row, name, facts.get(name)) for name in ("stage1_T", "stage1_options"))
+    return same and (not row.finetuned or stage1)

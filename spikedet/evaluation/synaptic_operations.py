@@ -29,6 +29,7 @@ class LayerSynapses:
         macs: of the ANN's dense convolution, padding included.
         met: weights that are met if every value of the input is there once; ``macs`` without the zeros of the padding.
         constant_macs: of ``macs``, those on something constant (the image).
+        delay: firing delay of its neurons, steps.
     """
 
     layer: str
@@ -37,12 +38,13 @@ class LayerSynapses:
     macs: int
     met: int
     constant_macs: int
+    delay: int = 0
 
 
 def layer_synapses(network: SpikingNetwork, image_hw: tuple[int, int]) -> list[LayerSynapses]:
     """Of every layer with weights, in execution order."""
     shapes, constant = network.shapes(image_hw), constant_channels(network)
-    spiking = {node.name for node, _ in network.spiking()}
+    spiking = {node.name: layer for node, layer in network.spiking()}
     met: dict[str, float] = {}
     for fan_out in fan_outs(network, image_hw).values():
         for reader, total in zip(fan_out.readers, fan_out.total.tolist(), strict=True):
@@ -53,8 +55,8 @@ def layer_synapses(network: SpikingNetwork, image_hw: tuple[int, int]) -> list[L
         outputs = channels * height * width
         seen = shapes[node.inputs[0]][0]
         once = macs * constant[node.name] // seen
-        neurons = outputs if node.name in spiking else 0
-        found.append(LayerSynapses(node.name, neurons, outputs, macs, round(met[node.name]), once))
+        neurons, delay = (outputs, spiking[node.name].delay) if node.name in spiking else (0, 0)
+        found.append(LayerSynapses(node.name, neurons, outputs, macs, round(met[node.name]), once, delay))
     return found
 
 

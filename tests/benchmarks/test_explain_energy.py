@@ -12,6 +12,7 @@ from tables import first_table
 from tiny_detector import chain, pictures
 
 from spikedet.config import EvaluateConfig
+from spikedet.digests import file_sha256
 from spikedet.evaluate import evaluate
 
 
@@ -31,13 +32,17 @@ def test_a_network_is_explained_measured_and_published(tmp_path: Path, monkeypat
     (tmp_path / "docs" / "images").mkdir(parents=True)
     explanations = explain_energy.explained(experiment, [folder], data, tmp_path / "out")
     costs = explain_energy.measured(experiment, [folder], tmp_path / "results.json", data, 2, tmp_path / "out")
-    explain_energy.published("tiny", "explain", explanations, explain_energy.SPLIT_PLOT, "how")
-    explain_energy.published("tiny", "energy", [costs], "energy.png", "how")
+    timed = {into: {"seconds": seconds} for into, seconds in explanations.items()}
+    explain_energy.published("tiny", "explain", timed, explain_energy.SPLIT_PLOT, "how")
+    explain_energy.published("tiny", "energy", {costs: {}}, "energy.png", "how")
     written = {path.name for path in (tmp_path / "docs").rglob("*_tiny.*")}
     assert written == {f"{kind}_tiny.{end}" for kind in ("explain", "energy") for end in ("json", "md", "png")}
     for kind in ("explain", "energy"):
         text = (tmp_path / "docs" / "results" / f"{kind}_tiny.json").read_text("utf-8")
         (report,) = json.loads(text)["reports"]
         assert report["meta"]["command"] == "how" and str(folder) not in text
+        name = "/".join(chain()["fine"].parts[-2:])
+        assert report["meta"]["checkpoints"][name] == file_sha256(chain()["fine"])
+        assert ("seconds" in report["meta"]) == (kind == "explain")
     (row,) = [row for row in report["rows"] if row["spent"] and row["constants"] == report["rows"][0]["constants"]]
     assert row["AP"] is not None and row["ratio"] > 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,9 @@ def test_memory_traffic_counts_every_access() -> None:
     found = pricing.snn_joules(TOTALS, 4, torch.tensor([200.0]), torch.tensor([40.0]))
     accesses = 2 * 100 + 3 * 200 + 2 * 30 * 4 + 2 * 40
     assert found.item() == pytest.approx((460 + 180 + 5 * accesses) * 1e-12)
+    waiting = Totals.of([replace(layer, delay=3) for layer in LAYERS])
+    later = pricing.snn_joules(waiting, 4, torch.tensor([200.0]), torch.tensor([40.0]))
+    assert (later - found).item() == pytest.approx(5 * 2 * 30 * 3 * 1e-12)  # 30 potentials, 3 steps more
 
 
 @given(st.integers(1, 10**12), st.integers(0, 10**12), st.integers(1, 500))
@@ -94,7 +98,7 @@ class Seen(OperationCounter):
 
 def test_a_meter_by_hand() -> None:
     """Two steps, three pictures in two batches; SOPs of the hidden layer and the read-out, spikes of the first two."""
-    meter = EnergyMeter(LAYERS, [1, 2], [Pricing(CONSTANTS)])
+    meter = EnergyMeter(LAYERS, [1, 2], [Pricing(CONSTANTS), Pricing(CONSTANTS)])  # the same for float and quantized
     meter.add(Seen([[[0, 0], [0, 0]], [[10, 30], [50, 50]], [[0, 0], [0, 20]]],
                    [[[1, 3], [5, 5]], [[0, 0], [0, 2]], [[0, 0], [0, 0]]]))  # fmt: skip
     meter.add(Seen([[[0], [0]], [[20], [0]], [[0], [10]]], [[[2], [0]], [[0], [1]], [[0], [0]]]))
@@ -109,6 +113,8 @@ def test_a_meter_by_hand() -> None:
     stem, hidden, out = meter.layer_costs()
     assert stem.sops == (0, 0) and stem.spikes == pytest.approx((2, 10 / 3)) and stem.image_macs == 100
     assert hidden.sops == pytest.approx((20, 100 / 3)) and hidden.macs_inside == 800
+    assert hidden.sops_std == pytest.approx((10, (2500 / 3) ** 0.5))
+    assert hidden.spikes_std == pytest.approx((0, 1)) and hidden.total_sops_std == pytest.approx((2800 / 3) ** 0.5)
     assert out.sops == pytest.approx((0, 10)) and out.spikes == (0, 0)
 
 

@@ -14,7 +14,7 @@ from spikedet.evaluation.energy import Pricing, Totals
 from spikedet.evaluation.energy_constants import load_constants
 from spikedet.evaluation.energy_meter import EnergyMeter
 from spikedet.evaluation.energy_report import EnergyReport, NetworkCost
-from spikedet.evaluation.energy_rows import Measured, energy_rows
+from spikedet.evaluation.energy_rows import Measured, energy_rows, told_apart
 from spikedet.evaluation.energy_tables import energy_markdown, energy_table, layer_table, short_table
 from spikedet.evaluation.row_search import ann_rows, find_row
 from spikedet.evaluation.synaptic_operations import LayerSynapses, OperationCounter
@@ -70,6 +70,17 @@ def test_a_name_tells_networks_apart(facts: dict[str, object], name: str) -> Non
     assert measured(**facts).name == name  # type: ignore[arg-type]
 
 
+def test_networks_of_one_name_are_told_apart_by_their_files() -> None:
+    networks = [measured(seed=0), measured(seed=1), measured(8, (8,)), replace(measured(seed=2), meter=None)]
+    files = [Path(f"runs/{name}/fine.safetensors") for name in "abcd"]
+    assert [one.name for one in told_apart(networks, files)] == [
+        "SNN + coarse + fine, if, a/fine.safetensors",
+        "SNN + coarse + fine, if, b/fine.safetensors",
+        "SNN + coarse + fine, if, Stage I T = 4",
+        "SNN + coarse + fine, if",
+    ]
+
+
 # --- which row belongs to which network -----------------------------------------------------------------------------
 
 
@@ -89,9 +100,24 @@ def test_a_row_that_could_be_two_networks_is_none() -> None:
 
 def test_anns_are_the_source_and_those_of_the_stages_measured() -> None:
     other = replace(CLIP, stage1_T=8)
-    assert list(ann_rows([SOURCE, CLIP, other, QC], "tiny", {4}, "ann").values()) == [SOURCE, CLIP]
-    assert list(ann_rows([SOURCE, CLIP, QC], "tiny", {4}, "qc").values()) == [QC]
-    assert ann_rows([SOURCE], "nano", {4}, "ann") == {}
+    assert ann_rows([SOURCE, CLIP, other, QC], [FACTS], "ann") == [SOURCE, CLIP]
+    assert ann_rows([SOURCE, CLIP, QC], [FACTS], "qc") == [QC]
+    assert ann_rows([SOURCE], [{**FACTS, "model": "nano"}], "ann") == []
+
+
+def test_a_stage_1_of_another_kind_is_another_network() -> None:
+    plain, sparse = (replace(QC, stage1_options=options) for options in ("", "sparsity 30"))
+    leaky, averages = replace(QC, activation="leaky"), replace(QC, max_pool="average")
+    of_plain, of_sparse = ({**FACTS, "stage1_options": options} for options in ("", "sparsity 30"))
+    assert ann_rows([plain, sparse], [of_plain], "qc") == [plain]
+    assert ann_rows([plain, sparse], [of_plain, of_sparse], "qc") == [plain, sparse]
+    assert ann_rows([leaky], [FACTS], "qc") == [] and ann_rows([averages], [FACTS], "qc") == []
+    assert ann_rows([leaky], [{**FACTS, "activation": "leaky"}], "qc") == [leaky]
+    assert ann_rows([SOURCE, plain, averages], [{**FACTS, "max_pool": "average"}], "qc") == [averages]
+    assert ann_rows([SOURCE], [{**FACTS, "max_pool": "average"}], "ann") == [SOURCE]
+    assert [row.network for row in energy_rows([measured(stage1_options="sparsity 30")], FLOAT, INT, [sparse])] == [
+        "ANN", "QC-ANN, sparsity 30", *["SNN + coarse + fine, if, sparsity 30"] * 2,
+    ]  # fmt: skip
 
 
 # --- rows -----------------------------------------------------------------------------------------------------------
@@ -110,6 +136,18 @@ def test_rows_side_by_side() -> None:
     assert snn.ratio == pytest.approx(snn.joules / ann.joules)
     assert small.constants == "45 nm, int8" and small.joules == pytest.approx((1e6 * 0.23 + 40e6 * 0.03) * 1e-12)
     assert small.ratio_quantized == pytest.approx(small.joules / quantized.joules)
+
+
+def test_one_table_of_constants_for_both_makes_each_row_once() -> None:
+    rows = energy_rows([measured()], FLOAT, FLOAT, [SOURCE, QC, FINE])
+    assert [row.network for row in rows] == ["ANN", "QC-ANN", "SNN + coarse + fine, if"]
+
+
+def test_a_firing_delay_makes_no_other_architecture() -> None:
+    late = replace(measured(delay=2), totals=replace(Totals.of(LAYERS), waits=2000))
+    assert [row.network for row in energy_rows([measured(), late], FLOAT, FLOAT, [])] == [
+        "ANN", "quantized ANN", "SNN + coarse + fine, if", "SNN + coarse + fine, if, delay 2",
+    ]  # fmt: skip
 
 
 def test_without_an_evaluation_the_anns_are_there() -> None:
@@ -177,8 +215,8 @@ def test_the_table_by_layer_shows_at_most_eight_steps() -> None:
     layers = measured(20, (20,)).meter.layer_costs()  # type: ignore[union-attr]
     head, _, stem, out = layer_table(layers).splitlines()
     assert head.count("MSOP, step") == 8 and "step 1 |" in head and "step 20 |" in head
-    assert stem.startswith("| stem | 1,000 | 1.00 | 1.00 | 0.00 | 0.000 | 2,000 | 10.0 | 0.00 |")
-    assert out.startswith("| out | 0 | 100.00 | 0.00 | 200.00 | 2.000 | 0 | - | 10.00 |")
+    assert stem.startswith("| stem | 1,000 | 1.00 | 1.00 | 0.00 ± 0 | 0.000 | 2,000 | 10.0 | 0.00 |")
+    assert out.startswith("| out | 0 | 100.00 | 0.00 | 200.00 ± 1.4e+02 | 2.000 | 0 | - | 10.00 |")
     one = measured(1, (1,)).meter.layer_costs()  # type: ignore[union-attr]
     assert layer_table(one).splitlines()[0].count("MSOP, step") == 1
 

@@ -48,8 +48,8 @@ def test_error_table() -> None:
     head, _, line = rows(error_table([layer("a", step(4, clipping=0.25, over_firing=0.75))]))
     assert dict(zip(head, line, strict=True)) == {
         "layer": "a", "CE": "25.00 (25)", "QE": "0.00 (0)", "propagated, QC-ANN": "0.00 (0)",
-        "calibration": "0.00 (0)", "propagated, RPE": "0.00 (0)", "RPE, under": "0.00 (0)", "RPE, over": "75.00 (75)", "cross": "0.00",
-        "whole": "100.00",
+        "calibration": "0.00 (0)", "propagated, RPE": "0.00 (0)", "RPE, under": "0.00 (0)", "RPE, over": "75.00 (75)",
+        "cross": "0.00", "whole": "100.00",
     }  # fmt: skip
 
 
