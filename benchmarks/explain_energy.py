@@ -37,17 +37,17 @@ def checkpoint(folder: Path) -> Path:
     return [path for path in stages if path.exists()][-1]
 
 
-def explained(experiment: Experiment, folders: list[Path], data: str, out: Path) -> dict[Path, float]:
-    """Folders with an explanation of each network, and the seconds that it took."""
-    made = {}
+def explained(experiment: Experiment, folders: list[Path], data: str, out: Path) -> dict[Path, dict[str, Any]]:
+    """Folders with an explanation of each network, and how long that took."""
+    made: dict[Path, dict[str, Any]] = {}
     for folder in folders:
         into = out / "explain" / folder.name
         started = time.perf_counter()
         explain(
             ExplainConfig(checkpoint=str(checkpoint(folder)), data=data, split=experiment.train["split"], out=str(into))
         )
-        made[into] = round(time.perf_counter() - started, 1)
-        print(f"{folder.name}: explained in {made[into]:.0f} s", flush=True)
+        made[into] = {"seconds": round(time.perf_counter() - started), "threads": torch.get_num_threads()}
+        print(f"{folder.name}: explained in {made[into]['seconds']} s", flush=True)
     return made
 
 
@@ -110,11 +110,8 @@ def main() -> None:
     if arguments.publish:
         name = experiment.name.removesuffix("_energy")
         command = f"python benchmarks/explain_energy.py {arguments.experiment} --data DATA --out OUT"
-        timed = {
-            folder: {"seconds": seconds, "threads": torch.get_num_threads()} for folder, seconds in explanations.items()
-        }
-        if timed:
-            published(name, "explain", timed, SPLIT_PLOT, command)
+        if explanations:
+            published(name, "explain", explanations, SPLIT_PLOT, command)
         published(name, "energy", {costs: {}}, "energy.png", command)
 
 

@@ -32,8 +32,7 @@ def test_a_network_is_explained_measured_and_published(tmp_path: Path, monkeypat
     (tmp_path / "docs" / "images").mkdir(parents=True)
     explanations = explain_energy.explained(experiment, [folder], data, tmp_path / "out")
     costs = explain_energy.measured(experiment, [folder], tmp_path / "results.json", data, 2, tmp_path / "out")
-    timed = {into: {"seconds": seconds} for into, seconds in explanations.items()}
-    explain_energy.published("tiny", "explain", timed, explain_energy.SPLIT_PLOT, "how")
+    explain_energy.published("tiny", "explain", explanations, explain_energy.SPLIT_PLOT, "how")
     explain_energy.published("tiny", "energy", {costs: {}}, "energy.png", "how")
     written = {path.name for path in (tmp_path / "docs").rglob("*_tiny.*")}
     assert written == {f"{kind}_tiny.{end}" for kind in ("explain", "energy") for end in ("json", "md", "png")}
