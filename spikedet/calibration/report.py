@@ -20,10 +20,9 @@ class LayerReport:
     fine_before: float | None
     fine_after: float | None
     epochs: int
-    seconds: float
 
     def __post_init__(self) -> None:
-        numbers = (self.coarse_before, self.epochs, self.seconds)
+        numbers = (self.coarse_before, self.epochs)
         fine = (self.fine_before, self.fine_after)
         whole = all(isinstance(number, (int, float)) for number in numbers)
         both = all(isinstance(number, (int, float)) for number in fine) or fine == (None, None)
@@ -34,4 +33,4 @@ class LayerReport:
         text = f"{self.layer:<18} MSE {self.coarse_before:.3e} as copied"
         if self.fine_before is not None:
             text += f"; held out {self.fine_before:.3e} after coarse -> {self.fine_after:.3e} after fine"
-        return f"{text}  ({self.epochs} epochs, {self.seconds:.1f} s)"
+        return f"{text}  ({self.epochs} epochs)"

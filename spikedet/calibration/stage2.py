@@ -114,37 +114,32 @@ def _one_pass(
     training, held_out = everything[: len(everything) - held], everything[len(everything) - held :] or everything
     here = list(range(len(images)))
     batch = probe_batch(reference, images)
-    store = ByteStore(config.memory_budget_gb * 2**30)
     reports = []
-    try:
-        observer = Observer(reference, made, images, store)
-        for node in made.nodes:
-            if isinstance(node.module, SpikeOp):
-                continue
-            started = time.perf_counter()
-            spiking = isinstance(node.module, SpikingConv)
-            if spiking:
-                observer.observe(node, _slices(here, batch))
-            report = finished.take(node.module, f"{number}/{node.name}")
-            if not first_says(report is not None):
-                seen = held_here(everything[:TRADED_ON]) if spiking and config.early else here
-                before = coarse_calibrate_(observer, node, _slices(seen, batch), config.early)
-                fine_before, fine_after, epochs = None, None, 0
-                if fine:
-                    fine_before, fine_after, epochs = fine_calibrate_(observer, node, training, held_out, config)
-                seconds = time.perf_counter() - started
-                report = LayerReport(node.name, before, fine_before, fine_after, epochs, seconds)
-                finished.add(node.module, f"{number}/{node.name}", report)
-                if fine:
-                    print(report, flush=True)
-            copy_from_first_(node.module.state_dict().values())
-            if spiking:
-                observer.record(node, _slices(here, batch))
-            else:
-                observer.release(node)
-            reports += [report] if report else []
-    finally:
-        store.close()
+    observer = Observer(reference, made, images, ByteStore(config.memory_budget_gb * 2**30))
+    for node in made.nodes:
+        if isinstance(node.module, SpikeOp):
+            continue
+        started = time.perf_counter()
+        spiking = isinstance(node.module, SpikingConv)
+        if spiking:
+            observer.observe(node, _slices(here, batch))
+        report = finished.take(node.module, f"{number}/{node.name}")
+        if not first_says(report is not None):
+            seen = held_here(everything[:TRADED_ON]) if spiking and config.early else here
+            before = coarse_calibrate_(observer, node, _slices(seen, batch), config.early)
+            fine_before, fine_after, epochs = None, None, 0
+            if fine:
+                fine_before, fine_after, epochs = fine_calibrate_(observer, node, training, held_out, config)
+            report = LayerReport(node.name, before, fine_before, fine_after, epochs)
+            finished.add(node.module, f"{number}/{node.name}", report)
+            if fine:
+                print(f"{report}  {time.perf_counter() - started:.1f} s", flush=True)
+        copy_from_first_(node.module.state_dict().values())
+        if spiking:
+            observer.record(node, _slices(here, batch))
+        else:
+            observer.release(node)
+        reports += [report] if report else []
     return made, reports
 
 

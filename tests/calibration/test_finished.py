@@ -18,7 +18,7 @@ from spikedet.calibration.finished import FinishedLayers
 from spikedet.calibration.report import LayerReport
 from spikedet.errors import CheckpointError
 
-REPORT = LayerReport("model.0", 0.5, 0.25, 0.125, 3, 1.0)
+REPORT = LayerReport("model.0", 0.5, 0.25, 0.125, 3)
 
 
 def layer(seed: int) -> nn.Conv2d:

@@ -19,6 +19,7 @@ from spikedet.checkpoint import load_checkpoint, read_meta, save_checkpoint
 from spikedet.config import JointConfig, MaxPoolRule
 from spikedet.conversion import load_spiking
 from spikedet.data import load_dataset
+from spikedet.digests import file_sha256
 from spikedet.errors import CheckpointError, ConfigError, TrainingError
 from spikedet.joint import joint, teacher
 from spikedet.models.postprocess import decode_maps
@@ -201,6 +202,11 @@ def test_one_that_is_done_is_not_done_again(tmp_path: Path, capsys: pytest.Captu
     assert path.stat().st_mtime_ns == written and "already calibrated" in capsys.readouterr().out
     run(tmp_path, resume=True, epochs=1)
     assert path.stat().st_mtime_ns != written
+
+
+def test_the_same_calibration_writes_the_same_file(tmp_path: Path) -> None:
+    first = file_sha256(run(tmp_path))
+    assert file_sha256(run(tmp_path)) == first
 
 
 def interrupt_at_the_end(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:

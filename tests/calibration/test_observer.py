@@ -58,7 +58,6 @@ def test_inputs_and_targets_are_those_of_the_whole_networks(neuron: str, delay: 
         compared.add(node.name)
     assert compared == {"stem", "skip", "down", "deep", "last", "box", "class"}
     assert trains["last"].unique().numel() > 2
-    observer.store.close()
 
 
 def test_signed_spikes_are_among_those_compared() -> None:
@@ -140,7 +139,6 @@ def test_the_estimated_peak_is_what_was_held(make: Any, T: int, budget: float) -
     for _ in visits(Observer(network, network, images, store), batches(3)):
         pass
     assert store.peak == peak_bytes(network, shapes, 3) > 0
-    store.close()
 
 
 def potentials(network: SpikingNetwork, monkeypatch: pytest.MonkeyPatch) -> Counter[int]:
