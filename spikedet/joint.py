@@ -20,7 +20,7 @@ from spikedet.data import load_dataset
 from spikedet.digests import file_sha256
 from spikedet.distributed import barrier, first_says, is_first
 from spikedet.environment import pick_device, seed_everything
-from spikedet.errors import CheckpointError, ConfigError
+from spikedet.errors import CheckpointError, ConfigError, TrainingError
 from spikedet.lineage import with_parents
 from spikedet.models import load_ann
 from spikedet.training.distillation import teacher_answers
@@ -82,7 +82,11 @@ def _train(run: JointCalibration, state: Path, key: str) -> None:
         print(f"held-out loss {run.progress.losses[0]:.4f} as it is", flush=True)
     started, first = time.monotonic(), run.progress.epoch
     while run.progress.epoch < epochs:
-        loss = run.epoch()
+        try:
+            loss = run.epoch()
+        except TrainingError as error:
+            good = state if run.progress.epoch else run.config.checkpoint
+            raise TrainingError(f"{error}; the last good network is in {good}") from error
         progress = run.progress
         left = (time.monotonic() - started) / (progress.epoch - first) * (epochs - progress.epoch)
         said = f"loss {loss:.4f}  held out {progress.losses[-1]:.4f}  about {left:.0f} s left"

@@ -43,6 +43,9 @@ HELD_OUT = tuple(f"held_out/{name}" for name in METRICS)
 _SEEDS_APART = 1_000_003
 """Between the seeds of two processes, so that they draw different noise and mosaics."""
 
+EXPLODED = 10.0
+"""An epoch's mean loss, as a multiple of the lowest one before it, from which training stops."""
+
 Save = Callable[[ClipDetector, dict[str, float]], None]
 """Called with the averaged network and its held-out measures whenever it is the best so far."""
 
@@ -79,7 +82,8 @@ class TrainingLoop(DetectionTrainer):
     ) -> None:
         self.config, self.sources, self.save_best = config, {"train": train, "val": held_out}, save
         self.made_for = made_for or {}
-        self.out, self.state, self.judged = Path(config.out), state_path(config, name), False
+        self.out, self.name, self.state, self.judged = Path(config.out), name, state_path(config, name), False
+        self.lowest_loss: float | None = None
         device = pick_device(config.device)
         threads = torch.get_num_threads()
         super().__init__(overrides=_overrides(config, image_size, device), _callbacks=defaultdict(list))
@@ -203,6 +207,7 @@ class TrainingLoop(DetectionTrainer):
             "stopped_at_patience": self.config.patience if self.stop and self.epoch + 1 < self.epochs else 0,
             "made_for": self.made_for,
             "held_out": {k: v for k, v in self.metrics.items() if k.startswith("held_out/")},
+            "lowest_loss": self.lowest_loss,
         }
         modules = {"model": unwrap_model(self.model).state_dict(), "ema": averaged.state_dict()}
         save_state(self.state, modules, self.optimizer.state_dict(), facts)
@@ -231,6 +236,7 @@ class TrainingLoop(DetectionTrainer):
         self.best_fitness = facts["best_fitness"]
         self.stopper.best_fitness, self.stopper.best_epoch = facts["stopper"]
         self.metrics |= {name: value for name, value in facts.get("held_out", {}).items() if name in HELD_OUT}
+        self.lowest_loss = facts.get("lowest_loss")
         self.start_epoch = facts["epoch"] + 1
         barrier()  # everyone has read
         if is_first():
@@ -239,9 +245,21 @@ class TrainingLoop(DetectionTrainer):
 
     def _handle_nan_recovery(self, epoch: int) -> bool:
         if not any_says(self.loss is not None and not bool(torch.isfinite(self.loss).all())):
+            self._watch_loss(epoch)
             return False
-        best = f"the last good network is in {self.out}" if self.best_fitness is not None else "nothing was saved yet"
-        raise TrainingError(f"epoch {epoch + 1}: the loss is no longer finite; {best}. Try a lower --lr.")
+        raise self._failed(epoch, "the loss is no longer finite")
+
+    def _watch_loss(self, epoch: int) -> None:
+        """Stop where an epoch's loss has exploded. Raises TrainingError."""
+        loss, lowest = sum(float(part) for part in self.tloss.values()), self.lowest_loss
+        if any_says(lowest is not None and loss > EXPLODED * lowest):
+            raise self._failed(epoch, f"the loss has exploded, to {loss:.3g} from {lowest:.3g}")
+        self.lowest_loss = loss if lowest is None else min(loss, lowest)
+
+    def _failed(self, epoch: int, how: str) -> TrainingError:
+        best = self.out / f"{self.name}.safetensors"
+        kept = f"the last good network is {best}" if self.best_fitness is not None else "nothing was saved yet"
+        return TrainingError(f"epoch {epoch + 1}: {how}; {kept}. Try a lower --lr.")
 
     def final_eval(self) -> None:
         """Nothing: the best network was judged when it was saved."""

@@ -82,9 +82,9 @@ def load_progress(
 def _whole(facts: Any) -> bool:
     """Whether the facts of a state are of the form in which the loop saved them."""
     try:
-        best, (first, second) = facts["best_fitness"], facts["stopper"]
+        first, second = facts["stopper"]
         numbers = [first, second, facts["updates"], *facts.get("held_out", {}).values()]
-        numbers += [] if best is None else [best]
+        numbers += [value for value in (facts["best_fitness"], facts.get("lowest_loss")) if value is not None]
         counted = type(facts["epoch"]) is int and facts["epoch"] >= 0 and facts["updates"] >= 0
         named = isinstance(facts.get("made_for", {}), dict)
     except (TypeError, KeyError, ValueError, AttributeError):

@@ -513,7 +513,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_leaves_the_good_network(
 ) -> None:
     poison(monkeypatch, 1)
     out = tmp_path / "out"
-    with pytest.raises(TrainingError, match=f"epoch 2: the loss is no longer finite; .*{out}.* lower --lr"):
+    with pytest.raises(TrainingError, match=f"epoch 2: the loss is no longer finite; .* is {out}/ann.safetensors"):
         train(config(tmp_path, epochs=3))
     load_ann(out / "ann.safetensors")
     assert read_meta(out / "ann.safetensors").stage == "ann"
@@ -530,6 +530,20 @@ def test_a_run_can_be_resumed_after_such_a_loss(tmp_path: Path, monkeypatch: pyt
     done = epochs_run(monkeypatch)
     train(config(tmp_path, resume=True))
     assert done == [2]
+
+
+def test_a_loss_that_explodes_ends_the_run_and_so_does_it_when_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(config(tmp_path, epochs=1))
+    state = tmp_path / "out" / "ann-state.safetensors"
+    facts = load_state(state)[2]
+    assert 1 < facts["lowest_loss"] < 1000
+    monkeypatch.setattr("spikedet.training.loop.EXPLODED", 1e-3)
+    for _ in range(2):
+        with pytest.raises(TrainingError, match=r"epoch 2: the loss has exploded, to .* from .*; .* is .*/ann\.safe"):
+            train(config(tmp_path, epochs=2, resume=True))
+    assert load_state(state)[2] == facts
 
 
 def test_from_the_first_epoch_on_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
