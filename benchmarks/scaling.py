@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The same commands in one process and in several under torchrun: seconds, and what came out.
 
-    python benchmarks/scaling.py [--processes 1,2] [--data synthetic] [--epochs 10] [--out runs/scaling] [--publish]
+    python benchmarks/scaling.py [--processes 1,2] [--data synthetic] [--epochs 40] [--out runs/scaling] [--publish]
 
 The threads of this machine are shared out, so that every row has the same cores. All calibrations and evaluations work
 on the network that the first training made; trainings differ by what batch normalization sees and by their noise.
@@ -44,10 +44,10 @@ def run(processes: int, arguments: list[str]) -> float:
     return time.perf_counter() - started
 
 
-def apart(first: Path, second: Path) -> float:
-    """Largest difference of two checkpoints' tensors."""
+def distance(first: Path, second: Path) -> float:
+    """Root of the sum of squares by which two checkpoints' tensors differ."""
     one, two = load_checkpoint(first)[0], load_checkpoint(second)[0]
-    return max(float((one[name].float() - two[name].float()).abs().max()) for name in one)
+    return sum(float((one[name] - two[name]).double().square().sum()) for name in one) ** 0.5
 
 
 def judge(folder: Path, stage: str) -> str:
@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument("--model", default="tiny-yolo-nano")
     parser.add_argument("--image-size", default="160")
     parser.add_argument("--split", default="test", help="what evaluate judges")
-    parser.add_argument("--epochs", default="10")
+    parser.add_argument("--epochs", default="40")
     parser.add_argument("--images", default="32", help="calibration pictures")
     parser.add_argument("--out", default="runs/scaling")
     parser.add_argument("--publish", action="store_true", help="also write docs/results/scaling.json")
@@ -90,11 +90,13 @@ def main() -> None:
         run(1, ["evaluate", str(folder / "ann.safetensors"), *evaluate, "--out", str(folder)])
         rows[-1]["result"] = judge(folder, "ann")
     run(1, ["convert", str(source / "ann.safetensors"), "--T", "8"])
+    calibrated = out / f"calibrate-{counts[0]}" / "fine.safetensors"
     for processes in counts:
         folder = measure("calibrate", processes, calibrate)
-        difference = apart(out / f"calibrate-{counts[0]}" / "fine.safetensors", folder / "fine.safetensors")
-        rows[-1]["result"] = f"largest difference of a tensor {difference:.1g}"
-    calibrated = out / f"calibrate-{counts[0]}" / "fine.safetensors"
+        made = folder / "fine.safetensors"
+        run(1, ["evaluate", str(made), *evaluate, "--out", str(folder)])
+        part = distance(calibrated, made) / distance(source / "copied.safetensors", calibrated)
+        rows[-1]["result"] = f"{judge(folder, 'fine')}; apart by {100 * part:.0f} % of the way that tensors moved"
     for processes in counts:
         folder = measure("evaluate", processes, ["evaluate", str(calibrated), *evaluate, "--t", "2,4,8"])
         rows[-1]["result"] = judge(folder, "fine")

@@ -127,7 +127,17 @@ def _picture(dataset: DetectionDataset, index: int, ann: Judged | None, snn: Jud
 
 WRITTEN_BESIDE = {
     "energy": ("Energy", {"": "Energy by time step, and AP against energy", "_by_layer": "Operations by layer"}),
-    "explain": ("Error by layer", {}),
+    "explain": (
+        "Error by layer",
+        {
+            "-1-ap": "AP50:95 of the ANNs, and of the SNN by t",
+            "-2-ranking": "AP50:95 with the residual error of one layer, and with all but it",
+            "-3-split": "Mean squares of the terms of the error",
+            "-4-residual": "Neurons with residual error, and how far they are off",
+            "-5-cosine": "Similarity to the QC-ANN by steps read out",
+            "-6-theta": "Pre-activations against theta",
+        },
+    ),
 }
 """What other commands write into an evaluation's folder: the Markdown file's stem, its title, captions of its plots."""
 

@@ -18,7 +18,7 @@ from spikedet.errors import CheckpointError, ConfigError, SpikedetError
 from spikedet.evaluate import evaluate
 from spikedet.explain import explain, find_checkpoints, time_steps
 from spikedet.layer_errors.split import TERMS
-from spikedet.report import report
+from spikedet.report import WRITTEN_BESIDE, report
 
 PLOTS = ["1-ap", "2-ranking", "3-split", "4-residual", "5-cosine", "6-theta"]
 
@@ -52,6 +52,7 @@ def found(folder: Path) -> dict[str, Any]:
 def test_what_is_written(folder: Path, found: dict[str, Any]) -> None:
     names = {path.name for path in folder.iterdir()}
     assert names == {"explain.json", "explain.md", *(f"explain-{name}.png" for name in PLOTS)}
+    assert WRITTEN_BESIDE["explain"][1].keys() == {f"-{name}" for name in PLOTS}  # each has a caption in the report
     text = (folder / "explain.md").read_text("utf-8")
     assert all(f"- {sentence}." in text for sentence in found["advice"]) and found["advice"]
     assert "against the clip ANN with Stage I's weights." in text

@@ -9,7 +9,15 @@ import pytest
 
 from spikedet import preparation
 from spikedet.cli import main
-from spikedet.config import CalibrateConfig, ConvertConfig, EvaluateConfig, PublishConfig, ReportConfig, TrainConfig
+from spikedet.config import (
+    CalibrateConfig,
+    ConvertConfig,
+    EvaluateConfig,
+    ExplainConfig,
+    PublishConfig,
+    ReportConfig,
+    TrainConfig,
+)
 from spikedet.errors import ConfigError, SpikedetError
 from spikedet.preparation import prepared
 from spikedet.resources import shipped_weights
@@ -22,6 +30,9 @@ def test_shipped_weights_are_known_by_name_to_every_command() -> None:
     assert prepared(EvaluateConfig(checkpoints=(NAME, "other"))).checkpoints == (path, "other")
     assert prepared(PublishConfig(checkpoint=NAME, out="a.safetensors")).checkpoint == path
     assert prepared(TrainConfig(weights=NAME)).weights == path
+    chain = ExplainConfig(checkpoint=NAME, qc="tiny-yolo-voc-qc", source="tiny-yolo-voc-source")
+    assert prepared(chain).qc == str(shipped_weights()["tiny-yolo-voc-qc"])
+    assert prepared(chain).source == str(shipped_weights()["tiny-yolo-voc-source"])
     same = CalibrateConfig(checkpoint="mine.safetensors")
     assert prepared(same) is same
 

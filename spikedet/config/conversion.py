@@ -74,6 +74,11 @@ class CalibrateConfig(Checked):
     seed: int = 0
     out: str = ""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.sparsity and not self.fine:
+            raise ConfigError(f"{flag_name('sparsity')} has no effect without {flag_name('fine')}")
+
 
 @dataclass(frozen=True, kw_only=True)
 class JointConfig(Checked):

@@ -110,6 +110,11 @@ def test_the_seed_is_in_the_metadata(tmp_path: Path) -> None:
     assert read_meta(run(tmp_path, fine=False, seed=5)[0]).seed == 5
 
 
+def test_a_penalty_without_fine_calibration_is_refused() -> None:
+    with pytest.raises(ConfigError, match="--sparsity has no effect without --fine"):
+        CalibrateConfig(checkpoint="copied.safetensors", fine=False, sparsity=1.0)
+
+
 # --- what is refused ------------------------------------------------------------------------------------------------
 
 
