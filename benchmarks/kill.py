@@ -28,6 +28,7 @@ from readme_tables import ROOT
 from tables import kill_table
 
 from spikedet.checkpoint import load_checkpoint
+from spikedet.environment import versions
 from spikedet.evaluation import read_results
 from spikedet.files import write_json
 
@@ -161,12 +162,11 @@ def main() -> None:
         prepare(Path(name))
         share = -(-arguments.kills // len(COMMANDS))
         outcomes = [killed(Path(name), verb, share, chance) for verb in COMMANDS]
-    print(kill_table([asdict(outcome) for outcome in outcomes]))
+    rows = [asdict(outcome) for outcome in outcomes]
+    print(kill_table(rows))
     if arguments.publish:
-        rows = [asdict(outcome) for outcome in outcomes]
-        print(
-            "published", write_json(ROOT / "docs/results/kill.json", {"meta": {"kills": arguments.kills}, "rows": rows})
-        )
+        meta = {"versions": versions(), "kills": arguments.kills, "seed": arguments.seed}
+        print("published", write_json(ROOT / "docs/results/kill.json", {"meta": meta, "rows": rows}))
 
 
 if __name__ == "__main__":
