@@ -5,7 +5,8 @@
 
 A chain of convolutions (strides, groups, padding, an odd picture) that all of them can run: IF neurons, soft reset,
 theta 1, u[0] = 1/2, dyadic weights, so that float32 is exact and every spike the same. Packages that are missing are
-named and left out: SpikingJelly comes with the extra "bench"; sinabs has to be installed by hand.
+named and left out: SpikingJelly comes with the extra "bench"; sinabs, which brings the driver of a chip, is installed
+by hand.
 """
 
 from __future__ import annotations
@@ -43,6 +44,11 @@ def convolutions() -> list[nn.Conv2d]:
         conv.bias.data = torch.randint(0, 5, (channels,)) / 16  # type: ignore[union-attr]
         made.append(conv.requires_grad_(False))
     return made
+
+
+def pictures(side: int) -> Tensor:
+    """Two of this height, two thirds as wide."""
+    return torch.randint(0, 9, (2, 3, side, side * 2 // 3)) / 8
 
 
 def ours(convs: list[nn.Conv2d], image: Tensor, T: int, backend: str) -> Counts:
@@ -104,6 +110,10 @@ def sinabs(convs: list[nn.Conv2d], image: Tensor, T: int) -> Counts:
     return found
 
 
+OTHERS: dict[str, Callable[[list[nn.Conv2d], Tensor, int], Counts]] = {"spikingjelly": spikingjelly, "sinabs": sinabs}
+"""By package."""
+
+
 @torch.no_grad()
 def main() -> None:
     """One row for each layer, a column for each counter."""
@@ -112,13 +122,9 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=61, help="height of the picture; it is two thirds as wide")
     arguments = parser.parse_args()
     convs, T = convolutions(), arguments.T
-    image = torch.randint(0, 9, (2, 3, arguments.side, arguments.side * 2 // 3)) / 8
+    image = pictures(arguments.side)
     columns = {f"ours, {backend}": ours(convs, image, T, backend) for backend in ("torch", "native")}
-    others: dict[str, Callable[[list[nn.Conv2d], Tensor, int], Counts]] = {
-        "spikingjelly": spikingjelly,
-        "sinabs": sinabs,
-    }
-    for name, count in others.items():
+    for name, count in OTHERS.items():
         try:
             columns[f"{name} {importlib.metadata.version(name)}"] = count(convs, image, T)
         except ImportError as error:
