@@ -75,6 +75,14 @@ def test_yolo_and_coco(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert "annotation 2" in capsys.readouterr().out
 
 
+def test_a_folder_without_splits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = write_year(tmp_path / "mine", {"a": annotation_xml(CAT)}, {"cat_train": "a 1"})
+    arguments = ["data", "check", str(folder), "--out", str(tmp_path / "out")]
+    for end in ([], ["--split", "train"]):
+        assert main(arguments + end) == 1
+    assert f"{folder}: no split; expected ImageSets/Main/train.txt or the like" in capsys.readouterr().err
+
+
 def test_nothing_is_written_into_the_data(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="lies within the dataset"):
         run(pictures(), pictures() / "out")

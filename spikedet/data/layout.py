@@ -86,7 +86,7 @@ class Layout(Protocol):
         """What tables call the dataset."""
 
     def splits(self) -> list[str]:
-        """Every split that there is, without those that only part another by class."""
+        """Every split that there is, without those that only part another by class. Raises DataError without any."""
 
     def listing(self, split: str) -> Listing:
         """The pictures of a split (``+``-joined parts). Raises DataError where it or a file of it is not there."""

@@ -33,8 +33,15 @@ class VocLayout:
         return folder_name(self.root)
 
     def splits(self) -> list[str]:
-        """Names of the split files in any year, without the per-class lists of the devkit."""
-        return in_usual_order(split_names(self.root))
+        """Names of the split files in any year, without the per-class lists of the devkit.
+
+        Raises:
+            DataError: there is none.
+        """
+        names = in_usual_order(split_names(self.root))
+        if not names:
+            raise DataError(f"{self.root}: no split; expected ImageSets/Main/train.txt or the like, an id in each line")
+        return names
 
     def listing(self, split: str) -> Listing:
         """Parts are ``train`` (every year that has it) or ``VOC2007/train`` (one year).

@@ -274,6 +274,13 @@ def test_a_failure_in_the_middle_leaves_nothing_behind(tmp_path: Path, monkeypat
     assert [path.name for path in tmp_path.iterdir()] == ["from"]
 
 
+def test_a_folder_without_splits(tmp_path: Path) -> None:
+    source = write_year(tmp_path / "from", {"a": annotation_xml(CAT)}, {"cat_train": "a 1"})
+    with pytest.raises(DataError, match=r"from: no split; expected ImageSets/Main/train\.txt or the like"):
+        to("coco", source, tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["from"]
+
+
 def test_splits_of_different_classes(tmp_path: Path) -> None:
     write_coco(tmp_path / "from", coco_content())
     other = coco_content(images=[{"id": 1, "file_name": "b.jpg"}]) | {"categories": [{"id": 1, "name": "cow"}]}
