@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from spikedet.config import DataCheckConfig
+from spikedet.data.boxes import repeated_boxes
 from spikedet.data.convert import refuse_within
 from spikedet.data.layout import Layout, Listing
 from spikedet.data.reading import MAX_EXAMPLES, Rules, SplitContent, read_splits
@@ -29,7 +30,8 @@ class DataReport:
         splits: numbers of every split that could be read.
         dropped, clipped: by split, boxes without area and boxes that leave their picture.
         issues: those boxes, each once.
-        bad: what cannot be used, a sentence for each file, each once.
+        remarks: what is odd but harmless: objects and ids that are there twice, labels without a picture.
+        bad: what cannot be used or has boxes for a picture of another size, a sentence for each file, each once.
     """
 
     data: str
@@ -39,6 +41,7 @@ class DataReport:
     dropped: dict[str, int]
     clipped: dict[str, int]
     issues: tuple[str, ...]
+    remarks: tuple[str, ...]
     bad: tuple[str, ...]
 
 
@@ -53,30 +56,36 @@ def check(config: DataCheckConfig) -> DataReport:
     refuse_within(out, layout.root)
     listings, broken = _listings(layout, [config.split] if config.split else layout.splits())
     class_names, contents = _read(layout.root, listings, known, config.strict, broken)
-    report = _report(config.data, layout, class_names, contents, broken)
+    remarks = [text for listing in listings.values() for text in listing.remarks()]
+    remarks += [text for content in contents.values() for text in repeated_boxes(content.samples, class_names)]
+    report = _report(config.data, layout, class_names, contents, remarks, broken)
     print(report_text(report), flush=True)
     write_json(out / "report.json", dataclasses.asdict(report))
     counts = {split: found.objects_by_class for split, found in report.splits.items()}
     plot_data(counts, {split: sides_px(content.samples) for split, content in contents.items()}, out / "data.png")
     print(f"written: {out / 'report.json'}, {out / 'data.png'}", flush=True)
     if report.bad:
-        raise DataError(f"{config.data}: {_bad_files(report)}, listed above and in {out / 'report.json'}")
+        raise DataError(f"{config.data}: {_counted(report.bad, 'bad file')}, listed above and in {out / 'report.json'}")
     return report
 
 
 def report_text(report: DataReport) -> str:
-    """The report as a person reads it: bad files, repaired boxes, and a table with a column for each split."""
+    """The report as a person reads it: bad files, repaired boxes, remarks, a table with a column for each split."""
     lines = [f"bad: {reason}" for reason in report.bad]
-    lines += [f"repaired: {text}" for text in report.issues[:MAX_EXAMPLES]]
-    if len(report.issues) > MAX_EXAMPLES:
-        lines.append(f"repaired: {len(report.issues) - MAX_EXAMPLES} more boxes, all in report.json")
-    found = f"{report.layout} layout, {len(report.class_names)} classes, {_bad_files(report)}"
-    lines.append(f"{report.data}: {found}")
+    lines += [*_examples("repaired", report.issues, "boxes"), *_examples("remark", report.remarks, "remarks")]
+    found = f"{report.layout} layout, {len(report.class_names)} classes, {_counted(report.bad, 'bad file')}"
+    lines.append(f"{report.data}: {found}" + (f", {_counted(report.remarks, 'remark')}" if report.remarks else ""))
     return "\n".join([*lines, *_table(_rows(report))])
 
 
-def _bad_files(report: DataReport) -> str:
-    return f"{len(report.bad)} bad file{'s' * (len(report.bad) != 1)}"
+def _examples(kind: str, texts: Sequence[str], things: str) -> list[str]:
+    more = len(texts) - MAX_EXAMPLES
+    last = [f"{kind}: {more} more {things}, all in report.json"] if more > 0 else []
+    return [*(f"{kind}: {text}" for text in texts[:MAX_EXAMPLES]), *last]
+
+
+def _counted(texts: Sequence[str], thing: str) -> str:
+    return f"{len(texts)} {thing}{'s' * (len(texts) != 1)}"
 
 
 def _listings(layout: Layout, splits: Sequence[str]) -> tuple[dict[str, Listing], list[str]]:
@@ -96,7 +105,7 @@ def _read(
     """Class names and contents. Where the splits differ in their classes, that is added to ``broken``."""
     if not listings:
         return tuple(known or ()), {}
-    rules = Rules(strict, skip_bad=True, skip_unknown=True)
+    rules = Rules(strict, skip_bad=True, skip_unknown=True, same_hw=True)
     try:
         return read_splits(root, listings, known, rules)
     except DataError as error:
@@ -106,7 +115,12 @@ def _read(
 
 
 def _report(
-    data: str, layout: Layout, class_names: tuple[str, ...], contents: Mapping[str, SplitContent], broken: Sequence[str]
+    data: str,
+    layout: Layout,
+    class_names: tuple[str, ...],
+    contents: Mapping[str, SplitContent],
+    remarks: Sequence[str],
+    broken: Sequence[str],
 ) -> DataReport:
     bad = [*broken, *(reason for content in contents.values() for reason in content.bad)]
     issues = [text for content in contents.values() for text in content.issues.examples]
@@ -118,6 +132,7 @@ def _report(
         dropped={split: content.issues.dropped for split, content in contents.items()},
         clipped={split: content.issues.clipped for split, content in contents.items()},
         issues=tuple(dict.fromkeys(issues)),
+        remarks=tuple(dict.fromkeys(remarks)),
         bad=tuple(dict.fromkeys(bad)),
     )
 

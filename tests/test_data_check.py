@@ -75,6 +75,58 @@ def test_yolo_and_coco(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert "annotation 2" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("layout", ["voc", "coco"])
+def test_pictures_of_another_size_than_their_annotation_are_bad(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], layout: str
+) -> None:
+    """Pictures of 40 x 30, one of them turned by its EXIF; without a whole size nothing is compared."""
+    written = {"a": (40, 30), "b": (80, 60), "c": (30, 40), "d": (30, 40), "e": (40, 30), "f": (0, 0)}
+    if layout == "voc":
+        size = "<size><width>{}</width><height>{}</height></size></annotation>"
+        texts = {n: annotation_xml(CAT).replace("</annotation>", size.format(*wh)) for n, wh in written.items()}
+        folder = write_year(tmp_path / "mine", texts)
+        pictures, files = folder / "JPEGImages", {name: folder / f"Annotations/{name}.xml" for name in written}
+    else:
+        items = enumerate(written.items(), start=1)
+        images = [{"id": i, "file_name": f"{n}.jpg", "width": w, "height": h} for i, (n, (w, h)) in items]
+        names = [f"train2017/{name}.jpg" for name in written]
+        file = write_coco(tmp_path / "mine", coco_content(images=images), pictures=names)
+        folder, pictures, files = tmp_path / "mine", tmp_path / "mine/train2017", dict.fromkeys(written, file)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for name in ("d", "e"):
+        Image.new("RGB", (40, 30)).save(pictures / f"{name}.jpg", exif=exif)
+    with pytest.raises(DataError, match="3 bad files"):
+        run(folder, tmp_path / "out")
+    end = "; correct the size and the boxes, or put the annotated picture back"
+    assert [line for line in capsys.readouterr().out.splitlines() if line.startswith("bad: ")] == [
+        f"bad: {files['b']}: written for 80 x 60 pixels, but b.jpg is read as 40 x 30{end}",
+        f"bad: {files['c']}: written for 30 x 40 pixels, but c.jpg is read as 40 x 30 (rotated){end}",
+        f"bad: {files['e']}: written for 40 x 30 pixels, but e.jpg is read as 30 x 40 (rotated){end}",
+    ]
+
+
+def test_remarks_are_listed_and_harmless(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content = coco_content([coco_annotation(5, 1, [1, 1, 5, 5])] * 2)
+    run(write_coco(tmp_path / "coco", content).parents[1], tmp_path / "out")
+    file, picture = tmp_path / "coco/annotations/instances_train2017.json", tmp_path / "coco/train2017/a.jpg"
+    remarks = [
+        f"{file}: 2 annotations have the id 5; give each its own",
+        f"{picture}: 2 objects have the same class and box, cat at 1, 1, 6, 6; keep one",
+    ]
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[:2] == [f"remark: {text}" for text in remarks]
+    assert shown[2].endswith("coco layout, 2 classes, 0 bad files, 2 remarks")
+    assert json.loads((tmp_path / "out/report.json").read_text())["remarks"] == remarks
+    yolo = write_yolo(tmp_path / "yolo", {"a": "0 0.5 0.5 0.2 0.2\n"})
+    for number in range(7):
+        (tmp_path / f"yolo/labels/train/lone{number}.txt").write_text("")
+    run(yolo, tmp_path / "out")
+    shown = capsys.readouterr().out.splitlines()
+    assert "lone0.txt: no picture lone0 in" in shown[0]
+    assert shown[5] == "remark: 2 more remarks, all in report.json"
+
+
 def test_a_folder_without_splits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = write_year(tmp_path / "mine", {"a": annotation_xml(CAT)}, {"cat_train": "a 1"})
     arguments = ["data", "check", str(folder), "--out", str(tmp_path / "out")]

@@ -1,10 +1,12 @@
-"""Annotated boxes made to fit their picture, and the count of those that did not."""
+"""Annotated boxes made to fit their picture, the count of those that did not, and boxes that are there twice."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 import numpy as np
 
-from spikedet.data.dataset import BoxIssues
+from spikedet.data.dataset import BoxIssues, Sample
 from spikedet.data.layout import Box
 from spikedet.errors import DataError
 
@@ -31,6 +33,16 @@ def fit_box(edges: Box, image_hw: tuple[int, int], written: Box) -> tuple[Box | 
         return None, f"has no area within the {width} x {height} picture: {numbers}"
     outside = max(abs(edge - kept) for edge, kept in zip(edges, inside, strict=True)) > TOLERATED_PX
     return (x0, y0, x1, y1), f"reaches outside the {width} x {height} picture: {numbers}" if outside else ""
+
+
+def repeated_boxes(samples: Sequence[Sample], class_names: Sequence[str]) -> Iterator[str]:
+    """A sentence for each box that several objects of one class and picture have."""
+    for sample in samples:
+        rows, times = np.unique(np.column_stack([sample.labels, sample.boxes_xyxy]), axis=0, return_counts=True)
+        for (label, *edges), count in zip(rows.tolist(), times.tolist(), strict=True):
+            if count > 1:
+                where = f"{class_names[int(label)]} at {', '.join(f'{edge:g}' for edge in edges)}"
+                yield f"{sample.image_path}: {count} objects have the same class and box, {where}; keep one"
 
 
 class IssueTally:

@@ -16,6 +16,7 @@ from spikedet.data.layout import (
     USUAL_SPLITS,
     Entry,
     Listing,
+    WrittenPicture,
     broken_entry,
     check_same_names,
     folder_name,
@@ -58,6 +59,7 @@ class CocoLayout:
         files = [self.file] if self.file else [find_annotations(self.root, part) for part in split_parts(split)]
         entries: list[Entry] = []
         names: tuple[str, ...] = ()
+        remarks: list[str] = []
         for file in files:
             content = read_coco(file)
             if not content.images and not content.stray:
@@ -67,8 +69,9 @@ class CocoLayout:
             folders = picture_folders(self.root, file, beside=self.file is not None)
             entries += _entries(self.root, file, content.images, folders)
             entries += (broken_entry(reason, None, file, reason) for reason in content.stray)
+            remarks += content.repeated
         shown_split = full_split_name(self.file) if self.file else split
-        return Listing(shown_split, unique_entries(entries), lambda _: names, coco_edges)
+        return Listing(shown_split, unique_entries(entries), lambda _: names, coco_edges, lambda: remarks)
 
 
 def coco_folder(folder: Path) -> CocoLayout:
@@ -114,7 +117,7 @@ def _entries(root: Path, file: Path, images: Sequence[CocoImage], folders: Seque
         yield (
             broken_entry(image_id, picture, file, problem)
             if problem
-            else Entry(image_id, picture, file, partial(list, image.objects))
+            else Entry(image_id, picture, file, partial(WrittenPicture, image.objects, image.image_hw))
         )
 
 

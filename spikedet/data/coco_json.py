@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from spikedet.data.layout import Box, WrittenObject, checked_class_names, plain_number, shown
+from spikedet.data.layout import Box, WrittenObject, checked_class_names, plain_number, shown, written_hw
 from spikedet.errors import DataError
 
 _LISTS = ("images", "annotations", "categories")
@@ -26,11 +27,13 @@ class CocoImage:
         file_name: as written, not checked; "" where it is missing.
         objects: in the order of the file.
         problem: the first reason why it cannot be used, or "".
+        image_hw: ``height`` and ``width`` in pixels; None where they are not written.
     """
 
     file_name: str
     objects: list[WrittenObject] = field(default_factory=list)
     problem: str = ""
+    image_hw: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -41,11 +44,13 @@ class CocoFile:
         class_names: by ascending category id.
         images: in the order of the file.
         stray: what is wrong with entries that belong to no picture.
+        repeated: a sentence for each id that several annotations have; all of them are kept.
     """
 
     class_names: tuple[str, ...]
     images: tuple[CocoImage, ...]
     stray: tuple[str, ...]
+    repeated: tuple[str, ...] = ()
 
 
 def read_coco(path: Path) -> CocoFile:
@@ -58,7 +63,8 @@ def read_coco(path: Path) -> CocoFile:
     names = _categories(path, content["categories"])
     images, stray = _images(path, content["images"])
     stray += _add_annotations_(path, content["annotations"], images, names)
-    return CocoFile(tuple(names.values()), tuple(images.values()), tuple(stray))
+    repeated = _repeated_ids(path, content["annotations"])
+    return CocoFile(tuple(names.values()), tuple(images.values()), tuple(stray), tuple(repeated))
 
 
 def coco_edges(numbers: Box, image_hw: tuple[int, int]) -> Box:
@@ -126,7 +132,7 @@ def _images(path: Path, written: list[Any]) -> tuple[dict[int | str, CocoImage],
         if identity in images:
             images[identity].problem = f"{where} is there twice; give each picture its own id"
             continue
-        images[identity] = CocoImage("")
+        images[identity] = CocoImage("", image_hw=written_hw(item.get("height"), item.get("width")))
         name = item.get("file_name")
         if isinstance(name, str) and name.strip():
             images[identity].file_name = name
@@ -156,6 +162,13 @@ def _add_annotations_(
         except DataError as error:
             image.problem = image.problem or str(error)
     return stray
+
+
+def _repeated_ids(path: Path, written: list[Any]) -> Iterator[str]:
+    ids = [item.get("id") for item in written if isinstance(item, dict)]
+    for identity, times in Counter(value for value in ids if isinstance(value, int | str)).items():
+        if times > 1:
+            yield f"{path}: {times} annotations have the id {shown(identity)}; give each its own"
 
 
 def _object(where: str, place: str, item: Mapping[str, Any], names: Mapping[int, str]) -> WrittenObject:

@@ -16,6 +16,7 @@ from spikedet.errors import ConfigError, DataError
 
 Box = tuple[float, float, float, float]
 USUAL_SPLITS = ("train", "val", "trainval", "test")
+_PIXELS = re.compile(r"\s*0*[1-9]\d{0,8}(\.0*)?\s*", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,19 @@ class WrittenObject:
 
 
 @dataclass(frozen=True)
+class WrittenPicture:
+    """One picture as its annotation has it.
+
+    Attributes:
+        objects: in the order of the file.
+        image_hw: height and width in pixels of the picture that was annotated; None where the file does not say.
+    """
+
+    objects: Sequence[WrittenObject]
+    image_hw: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
 class Entry:
     """One picture of a split; nothing of it is read yet.
 
@@ -43,13 +57,13 @@ class Entry:
         image_id: unique within the dataset.
         picture: the picture's file; None where there is none to look at.
         annotation: the file that errors about its objects name.
-        read: gives the objects. Raises DataError where the annotation cannot be used.
+        read: gives what is written. Raises DataError where the annotation cannot be used.
     """
 
     image_id: str
     picture: Path | None
     annotation: Path
-    read: Callable[[], Sequence[WrittenObject]]
+    read: Callable[[], WrittenPicture]
 
 
 @dataclass(frozen=True)
@@ -62,12 +76,14 @@ class Listing:
         choose_names: the classes in label order, from the class names that the annotations use.
         edges: an object's numbers and its picture's height and width to pixel edges x0, y0, x1, y1, which may leave
             the picture; x1 <= x0 or y1 <= y0 where the box has no area.
+        remarks: gives what is odd about the split's files though nothing is lost by it, a sentence each.
     """
 
     split: str
     entries: tuple[Entry, ...]
     choose_names: Callable[[set[str]], tuple[str, ...]]
     edges: Callable[[Box, tuple[int, int]], Box]
+    remarks: Callable[[], Sequence[str]] = tuple
 
 
 class Layout(Protocol):
@@ -177,6 +193,14 @@ def finite_number(text: str, complaint: str) -> float:
     if not math.isfinite(value):
         raise DataError(complaint)
     return value
+
+
+def written_hw(height: object, width: object) -> tuple[int, int] | None:
+    """Height and width as a file has them; None unless both are whole and above 0: some tools write 0 for unknown."""
+    texts = [str(side) for side in (height, width) if isinstance(side, str | int | float)]
+    if len(texts) < 2 or not all(map(_PIXELS.fullmatch, texts)):
+        return None
+    return int(float(texts[0])), int(float(texts[1]))
 
 
 def plain_number(value: float) -> int | float:

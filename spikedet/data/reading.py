@@ -19,6 +19,7 @@ from spikedet.data.layout import (
     Layout,
     Listing,
     WrittenObject,
+    WrittenPicture,
     check_same_names,
     checked_class_names,
 )
@@ -28,7 +29,7 @@ from spikedet.progress import track
 MAX_EXAMPLES = 5
 
 Value = TypeVar("Value")
-_Read = tuple[Entry, Sequence[WrittenObject] | DataError]
+_Read = tuple[Entry, WrittenPicture | DataError]
 _Sizes = Mapping[Path, tuple[int, int] | DataError]
 
 
@@ -41,11 +42,13 @@ class Rules:
         skip_bad: broken pictures and annotations are left out; else the first one raises.
         skip_unknown: an annotation with an unknown class is a broken one; else it raises, as it is rather the given
             names that are wrong.
+        same_hw: a picture of another size than its annotation says is broken; else that size has no effect.
     """
 
     strict: bool = False
     skip_bad: bool = False
     skip_unknown: bool = False
+    same_hw: bool = False
 
 
 @dataclass(frozen=True)
@@ -147,20 +150,35 @@ def _content(
 ) -> SplitContent:
     tally, samples, bad = IssueTally(rules.strict), [], []
     label_of = {name: label for label, name in enumerate(names)}
-    for entry, objects in written:
+    for entry, found in written:
         size = sizes[entry.picture] if entry.picture is not None else None
         labels = None
-        if not isinstance(objects, DataError):
-            labels = _attempt(partial(_labels, entry, objects, label_of), rules.skip_unknown)
+        if not isinstance(found, DataError):
+            if rules.same_hw and isinstance(size, tuple):
+                size = _attempt(partial(_same_hw, entry, found.image_hw, size), rules.skip_bad)
+            labels = _attempt(partial(_labels, entry, found.objects, label_of), rules.skip_unknown)
             if not isinstance(labels, DataError) and isinstance(size, tuple):
-                made = _attempt(partial(_sample, entry, objects, labels, size, listing, tally), rules.skip_bad)
+                made = _attempt(partial(_sample, entry, found.objects, labels, size, listing, tally), rules.skip_bad)
                 if isinstance(made, Sample):
                     samples.append(made)
                     continue
                 labels = made
-        bad += [str(reason) for reason in (objects, labels, size) if isinstance(reason, DataError)]
+        bad += [str(reason) for reason in (found, labels, size) if isinstance(reason, DataError)]
     left_out = len(written) - len(samples)
     return SplitContent(tuple(samples), tally.issues(), tuple(dict.fromkeys(bad)), left_out)
+
+
+def _same_hw(entry: Entry, annotated_hw: tuple[int, int] | None, image_hw: tuple[int, int]) -> tuple[int, int]:
+    """The picture's height and width as it is read. Raises DataError where another size was annotated."""
+    if annotated_hw in (None, image_hw):
+        return image_hw
+    assert entry.picture is not None and annotated_hw is not None
+    (height, width), (read_height, read_width) = annotated_hw, image_hw
+    rotated = " (rotated)" if annotated_hw == image_hw[::-1] else ""
+    raise DataError(
+        f"{entry.annotation}: written for {width} x {height} pixels, but {entry.picture.name} is read as "
+        f"{read_width} x {read_height}{rotated}; correct the size and the boxes, or put the annotated picture back"
+    )
 
 
 def _sample(
@@ -225,8 +243,8 @@ def _decoded_hw(picture: Path) -> tuple[int, int]:
 def _common_names(
     root: Path, listings: Mapping[str, Listing], written: Mapping[str, Sequence[_Read]]
 ) -> tuple[str, ...]:
-    found = [objects for pairs in written.values() for _, objects in pairs if not isinstance(objects, DataError)]
-    used = {item.name for objects in found for item in objects}
+    pictures = [found for pairs in written.values() for _, found in pairs if not isinstance(found, DataError)]
+    used = {item.name for picture in pictures for item in picture.objects}
     chosen = {split: listing.choose_names(used) for split, listing in listings.items()}
     first, *others = chosen
     for split in others:

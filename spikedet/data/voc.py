@@ -85,7 +85,7 @@ def discover_class_names(root: Path, split: str) -> tuple[str, ...]:
         DataError: as ``load_voc``, or when the split has no object at all.
     """
     listing = VocLayout(Path(root)).listing(split)
-    names = listing.choose_names({item.name for entry in listing.entries for item in entry.read()})
+    names = listing.choose_names({item.name for entry in listing.entries for item in entry.read().objects})
     if not names:
         raise DataError(f"{root}: split {split!r} has no object to learn the classes from; give the class names")
     return names

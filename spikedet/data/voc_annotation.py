@@ -6,7 +6,7 @@ import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
-from spikedet.data.layout import WrittenObject, finite_number
+from spikedet.data.layout import WrittenObject, WrittenPicture, finite_number, written_hw
 from spikedet.errors import DataError
 
 MAX_ANNOTATION_BYTES = 10_000_000
@@ -19,8 +19,8 @@ _KNOWN_ENCODING = re.compile(
 )
 
 
-def read_annotation(path: Path) -> list[WrittenObject]:
-    """The objects of a VOC file; their numbers are xmin, ymin, xmax, ymax (1-based, inclusive).
+def read_annotation(path: Path) -> WrittenPicture:
+    """The objects of a VOC file, their numbers xmin, ymin, xmax, ymax (1-based, inclusive), and its ``<size>``.
 
     Raises:
         DataError: the file is missing, not XML that can be trusted, or an object is not whole.
@@ -33,7 +33,8 @@ def read_annotation(path: Path) -> list[WrittenObject]:
         raise DataError(f"{path}: not well-formed XML ({error}); repair or remove the annotation") from error
     if root.tag != "annotation":
         raise DataError(f"{path}: the root element is <{root.tag}>, expected <annotation>")
-    return [_read_object(path, number, element) for number, element in enumerate(root.findall("object"), start=1)]
+    objects = [_read_object(path, number, element) for number, element in enumerate(root.findall("object"), start=1)]
+    return WrittenPicture(objects, written_hw(root.findtext("size/height"), root.findtext("size/width")))
 
 
 def _safe_xml_text(path: Path) -> str:

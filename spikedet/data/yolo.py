@@ -18,7 +18,7 @@ from spikedet.data.images import PICTURE_SUFFIXES
 from spikedet.data.layout import (
     Entry,
     Listing,
-    WrittenObject,
+    WrittenPicture,
     broken_entry,
     in_usual_order,
     shown,
@@ -29,6 +29,9 @@ from spikedet.data.paths import contained
 from spikedet.data.yolo_labels import read_labels, yolo_edges
 from spikedet.data.yolo_yaml import YoloFile
 from spikedet.errors import DataError
+
+CLASSES_FILE = "classes.txt"
+"""Labelling tools write the names of the classes into it, among the labels."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,8 @@ class YoloLayout:
             for written in self.yaml.parts[part]:
                 entries += _part_entries(self.yaml, written)
         _warn_without_labels(self.root, split, entries)
-        return Listing(split, unique_entries(entries), lambda _: self.yaml.class_names, yolo_edges)
+        unique = unique_entries(entries)
+        return Listing(split, unique, lambda _: self.yaml.class_names, yolo_edges, partial(_lone_labels, unique))
 
 
 def label_path(picture: Path) -> Path:
@@ -140,13 +144,29 @@ def _entry(yaml: YoloFile, picture: Path, where: str) -> Entry:
     return Entry(image_id, picture, labels, partial(_objects, yaml, labels, where))
 
 
-def _objects(yaml: YoloFile, labels: Path, where: str) -> Sequence[WrittenObject]:
+def _objects(yaml: YoloFile, labels: Path, where: str) -> WrittenPicture:
     if not labels.is_relative_to(yaml.root):
         raise DataError(
             f"{where}: its labels are expected at {labels}, outside {yaml.root}; "
             "set 'path' to the folder that holds both images and labels"
         )
-    return read_labels(contained(yaml.root, str(labels.relative_to(yaml.root)), where), yaml.class_names)
+    path = contained(yaml.root, str(labels.relative_to(yaml.root)), where)
+    return WrittenPicture(read_labels(path, yaml.class_names))
+
+
+def _lone_labels(entries: Sequence[Entry]) -> list[str]:
+    """A sentence for each label file without a picture, in folders of labels; beside pictures any text may lie."""
+    folders = {(e.annotation.parent, e.picture.parent) for e in entries if e.picture is not None}
+    found = []
+    for labels, pictures in sorted(folders):
+        stems = {path.stem for path in pictures.glob("*") if path.suffix.lower() in PICTURE_SUFFIXES}
+        lone = [path for path in labels.glob("*.txt") if path.stem not in stems] if labels != pictures else []
+        found += [
+            f"{path}: no picture {path.stem} in {pictures}; add it, or remove the labels"
+            for path in sorted(lone)
+            if path.name != CLASSES_FILE
+        ]
+    return found
 
 
 def _warn_without_labels(root: Path, split: str, entries: Sequence[Entry]) -> None:

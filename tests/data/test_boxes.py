@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spikedet.data.boxes import IssueTally, fit_box
-from spikedet.data.dataset import BoxIssues
+from spikedet.data.boxes import IssueTally, fit_box, repeated_boxes
+from spikedet.data.dataset import BoxIssues, Sample
 from spikedet.errors import DataError
 
 HW = (30, 40)
@@ -47,6 +49,23 @@ def test_what_is_kept_lies_within_the_picture(edges: tuple[float, float, float, 
     assert 0 <= x0 < x1 <= 40
     assert 0 <= y0 < y1 <= 30
     assert np.array(box, np.float32).tolist() == list(box)
+
+
+def sample(*objects: tuple[int, tuple[float, ...]]) -> Sample:
+    boxes_xyxy = np.array([box for _, box in objects], np.float32).reshape(-1, 4)
+    labels = np.array([label for label, _ in objects], np.int64)
+    return Sample("a", Path("d/a.jpg"), HW, boxes_xyxy, labels, np.zeros(len(objects), np.bool_))
+
+
+def test_boxes_that_are_there_twice() -> None:
+    box, other = (1, 2, 3.5, 4), (1, 2, 3.5, 5)
+    assert list(repeated_boxes([], ())) == []
+    assert list(repeated_boxes([sample(), sample((0, box), (1, box), (0, other)), sample((0, box))], ("a", "b"))) == []
+    twice = sample((1, box), (0, other), (1, other), (1, box), (0, other), (1, box))
+    assert list(repeated_boxes([twice], ("cat", "dog"))) == [
+        "d/a.jpg: 2 objects have the same class and box, cat at 1, 2, 3.5, 5; keep one",
+        "d/a.jpg: 3 objects have the same class and box, dog at 1, 2, 3.5, 4; keep one",
+    ]
 
 
 def test_no_issues() -> None:

@@ -163,6 +163,21 @@ def test_an_image_id_that_is_there_twice(tmp_path: Path) -> None:
     assert image.problem.endswith("a.json: image 1 is there twice; give each picture its own id")
 
 
+def test_annotation_ids_that_are_there_twice(tmp_path: Path) -> None:
+    ids = (5, "5", 6, 5, 7, 6, 5)
+    found = read(tmp_path, coco_content([coco_annotation(identity, 1, BOX) for identity in ids]))  # type: ignore[arg-type]
+    assert found.repeated == tuple(
+        f"{tmp_path / 'a.json'}: {times} annotations have the id {identity}; give each its own"
+        for times, identity in ((3, 5), (2, 6))
+    )
+    assert len(found.images[0].objects) == 7
+
+
+def test_sizes_of_pictures(tmp_path: Path) -> None:
+    images = [{"id": 1, "file_name": "a.jpg", "height": 30, "width": 40}, {"id": 2, "file_name": "b.jpg", "height": 0}]
+    assert [image.image_hw for image in read(tmp_path, coco_content(images=images)).images] == [(30, 40), None]
+
+
 anything = st.recursive(
     st.none() | st.booleans() | st.integers(-3, 9) | st.floats() | st.text(max_size=5) | st.just(10**400),
     lambda inner: (

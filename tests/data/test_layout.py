@@ -16,6 +16,7 @@ from spikedet.data.layout import (
     shown,
     split_parts,
     unique_entries,
+    written_hw,
 )
 from spikedet.errors import DataError
 
@@ -71,6 +72,26 @@ def test_class_names_lose_their_surrounding_blanks() -> None:
 def test_names_that_are_none(names: list[object], message: str) -> None:
     with pytest.raises(DataError, match=f"^x: {message}"):
         checked_class_names("x", names)
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "expected"),
+    [
+        (None, None, None),
+        (30, 40, (30, 40)),
+        (" 030\n", "40.0", (30, 40)),
+        (0, 40, None),
+        ("30", "", None),
+        (30, 40.5, None),
+        (-30, 40, None),
+        (True, 40, None),
+        ([30], {"width": 40}, None),
+        (10**400, 40, None),
+        (float("nan"), float("inf"), None),
+    ],
+)
+def test_a_written_size_is_whole_or_unknown(height: object, width: object, expected: tuple[int, int] | None) -> None:
+    assert written_hw(height, width) == expected
 
 
 def test_splits_must_have_the_same_classes() -> None:

@@ -12,6 +12,7 @@ from voc_writer import fingerprint
 
 from spikedet.data import DetectionDataset, load_dataset
 from spikedet.data.dataset import BoxIssues
+from spikedet.data.sources import find_layout
 from spikedet.data.yolo import label_path
 from spikedet.errors import DataError
 
@@ -183,6 +184,21 @@ def test_no_label_file_at_all_is_said(tmp_path: Path, caplog: pytest.LogCaptureF
     (record,) = caplog.records
     assert "not one of 2 pictures has a label file" in record.getMessage()
     assert record.getMessage().endswith("labels/train/a.txt")
+
+
+def test_labels_without_a_picture(tmp_path: Path) -> None:
+    yaml = "train: images/train\nval: val.txt\ntest: beside\nnames: [cat]"
+    file = write_yolo(tmp_path, dict.fromkeys("abc", WHOLE), yaml)
+    write_picture(tmp_path / "beside" / "d.jpg")
+    (tmp_path / "val.txt").write_text("images/train/a.jpg")
+    labels = tmp_path / "labels" / "train"
+    for path in (labels / "e.txt", labels / "b.txt.txt", labels / "classes.txt", tmp_path / "beside" / "notes.txt"):
+        path.write_text("")
+    layout, pictures = find_layout(file)[0], tmp_path / "images" / "train"
+    lone = [
+        f"{labels / name}.txt: no picture {name} in {pictures}; add it, or remove the labels" for name in ("b.txt", "e")
+    ]
+    assert [list(layout.listing(split).remarks()) for split in ("train", "val", "test")] == [lone, lone, []]
 
 
 def test_boxes_that_leave_the_picture(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
