@@ -23,6 +23,7 @@ LAYOUT_HELP = (
 )
 
 _YEAR_PARTS = ("Annotations", "JPEGImages", "ImageSets/Main")
+_FLAG_COLUMN = re.compile(r"\s+(-1|0|1)$")
 _PER_CLASS = re.compile(rf"({'|'.join(VOC_CLASS_NAMES)})_(train|val|trainval|test)")
 
 
@@ -32,7 +33,7 @@ def split_entries(root: Path, split: str) -> tuple[Entry, ...]:
     for year, split_file in _split_files(root, split):
         pictures = _files_by_stem(year / "JPEGImages", PICTURE_SUFFIXES)
         annotations = _files_by_stem(year / "Annotations", (".xml",))
-        for name in _read_ids(split_file):
+        for name in _read_ids(split_file, pictures):
             entries.append(_entry(year, split_file, name, pictures, annotations))
     return unique_entries(entries)
 
@@ -110,16 +111,16 @@ def is_year_folder(folder: Path) -> bool:
     return all((folder / part).is_dir() for part in _YEAR_PARTS)
 
 
-def _read_ids(split_file: Path) -> Iterator[str]:
-    """The first field of every line, as it stands there. A flag column (``000005  1``) is ignored."""
+def _read_ids(split_file: Path, pictures: dict[str, Path]) -> Iterator[str]:
+    """Every line, without the flag of per-class lists (``000005  1``) unless the whole line is a picture's name."""
     try:
         lines = split_file.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{split_file}: the split file cannot be read ({error}); expected one id per line") from error
-    names = [line.split()[0] for line in lines if line.strip()]
+    names = [line.strip() for line in lines if line.strip()]
     if not names:
         raise DataError(f"{split_file}: the split is empty; expected one image id per line")
-    yield from names
+    yield from (name if _find(pictures, name) else _FLAG_COLUMN.sub("", name) for name in names)
 
 
 def _files_by_stem(folder: Path, suffixes: Sequence[str]) -> dict[str, Path]:

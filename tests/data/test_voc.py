@@ -93,6 +93,15 @@ def test_flag_column_blank_lines_and_byte_order_mark(tmp_path: Path) -> None:
     assert ids(load_voc(root, "train")) == ["mine/a", "mine/b"]
 
 
+def test_names_with_blanks(tmp_path: Path) -> None:
+    names = ("my cat", "cat 1", "cat 2", "dog -1", "dog")
+    lines = ("my cat  1", "\tcat 1 ", "cat 2 -1", "Dog -1", "dog\t-1")
+    root = write_year(tmp_path / "mine", dict.fromkeys(names, CAT), {"train": "\n".join(lines)})
+    samples = load_voc(root, "train").samples
+    assert [sample.image_id for sample in samples] == [f"mine/{name}" for name in (*names[:3], "Dog -1", "dog")]
+    assert [sample.image_path.stem for sample in samples] == list(names)
+
+
 def test_year_folder_named_by_a_relative_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_year(tmp_path / "mine", {"a": CAT})
     monkeypatch.chdir(tmp_path / "mine")
