@@ -72,7 +72,8 @@ BOX = [10.0, 10.0, 50.0, 50.0]
 def judging() -> DetectionDataset:
     """Four pictures with the same object."""
     box, label = np.array([BOX], np.float32), np.zeros(1, np.int64)
-    samples = tuple(Sample(str(i), Path(f"{i}.png"), (64, 64), box, label, np.zeros(1, np.bool_)) for i in range(4))
+    flags = np.zeros(1, np.bool_), np.zeros(1, np.bool_)
+    samples = tuple(Sample(str(i), Path(f"{i}.png"), (64, 64), box, label, *flags) for i in range(4))
     return DetectionDataset("folder/made", "test", ("thing",), samples)
 
 

@@ -1,6 +1,7 @@
 """COCO annotation files: categories, pictures and boxes, checked one by one before anything is made of them.
 
-``bbox`` is x, y, width, height in pixels from the picture's upper left corner; ``iscrowd`` objects are ``difficult``.
+``bbox`` is x, y, width, height in pixels from the picture's upper left corner; ``iscrowd`` objects are crowds. Where
+our own key ``difficult`` stands beside it, the object is a difficult one as in VOC, for which COCO has no other word.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 from spikedet.data.layout import Box, WrittenObject, checked_class_names, plain_number, shown, written_hw
 from spikedet.errors import DataError
 
+DIFFICULT = "difficult"
 _LISTS = ("images", "annotations", "categories")
 
 
@@ -78,6 +80,11 @@ def coco_box(edges: Sequence[float]) -> dict[str, Any]:
     x, y = plain_number(edges[0]), plain_number(edges[1])
     width, height = plain_number(edges[2] - edges[0]), plain_number(edges[3] - edges[1])
     return {"bbox": [x, y, width, height], "area": plain_number(width * height)}
+
+
+def coco_flags(difficult: bool, crowd: bool) -> dict[str, int]:
+    """``iscrowd``, by which other tools leave an object out, and where it is no crowd ``difficult``, to be written."""
+    return {"iscrowd": int(difficult)} | ({DIFFICULT: 1} if difficult and not crowd else {})
 
 
 def category_id(label: int) -> int:
@@ -178,11 +185,12 @@ def _object(where: str, place: str, item: Mapping[str, Any], names: Mapping[int,
     box = _field(where, item, "bbox")
     if not isinstance(box, list) or len(box) != 4:
         raise DataError(f"{where} has the bbox {shown(box)}; expected a list of x, y, width and height")
-    crowd = item.get("iscrowd", 0)
-    if not isinstance(crowd, int) or crowd not in (0, 1):
-        raise DataError(f"{where} has iscrowd {shown(crowd)}; expected 0 or 1")
+    left_out = item.get("iscrowd", 0)
+    if not isinstance(left_out, int) or left_out not in (0, 1):
+        raise DataError(f"{where} has iscrowd {shown(left_out)}; expected 0 or 1")
     x, y, width, height = (_number(where, value) for value in box)
-    return WrittenObject(place, names[int(category)], (x, y, width, height), bool(crowd))
+    crowd = bool(left_out) and item.get(DIFFICULT) != 1
+    return WrittenObject(place, names[int(category)], (x, y, width, height), bool(left_out), crowd)
 
 
 def _field(where: str, item: object, key: str) -> Any:

@@ -90,7 +90,7 @@ def name_pictures(splits: Mapping[str, Sequence[Sample]]) -> dict[str, list[Name
 
 def _identity(sample: Sample) -> tuple[Path, bytes]:
     """What makes a picture one of its own: its file and its objects."""
-    parts = (sample.boxes_xyxy, sample.labels, sample.difficult)
+    parts = (sample.boxes_xyxy, sample.labels, sample.difficult, sample.crowd)
     return sample.image_path, b"|".join(part.tobytes() for part in parts)
 
 

@@ -23,6 +23,7 @@ class Sample:
         boxes_xyxy: float32 ``[N, 4]``, continuous pixel edges within the picture.
         labels: int64 ``[N]``, index into the dataset's class names.
         difficult: bool ``[N]``; difficult objects are neither trained on nor judged.
+        crowd: bool ``[N]``, COCO's ``iscrowd``: those of the difficult objects that stand for many.
     """
 
     image_id: str
@@ -31,6 +32,7 @@ class Sample:
     boxes_xyxy: npt.NDArray[np.float32]
     labels: npt.NDArray[np.int64]
     difficult: npt.NDArray[np.bool_]
+    crowd: npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)

@@ -28,12 +28,14 @@ class WrittenObject:
         name: its class.
         numbers: the four finite numbers of its box, in the layout's own order and unit.
         difficult: neither trained on nor judged.
+        crowd: stands for many objects (COCO's ``iscrowd``); such are difficult too.
     """
 
     place: str
     name: str
     numbers: Box
     difficult: bool = False
+    crowd: bool = False
 
 
 @dataclass(frozen=True)

@@ -196,14 +196,15 @@ def _sample(
         if problem:
             tally.add(f"{entry.annotation}: {item.place} ({item.name}) {problem}", dropped=box is None)
         if box is not None:
-            kept.append((box, label, item.difficult))
+            kept.append((box, label, item.difficult, item.crowd))
     return Sample(
         entry.image_id,
         entry.picture,
         size_hw,
-        np.array([box for box, _, _ in kept], np.float32).reshape(-1, 4),
-        np.array([label for _, label, _ in kept], np.int64),
-        np.array([difficult for _, _, difficult in kept], np.bool_),
+        np.array([box for box, *_ in kept], np.float32).reshape(-1, 4),
+        np.array([label for _, label, *_ in kept], np.int64),
+        np.array([difficult for *_, difficult, _ in kept], np.bool_),
+        np.array([crowd for *_, crowd in kept], np.bool_),
     )
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from spikedet.config import LayoutName
-from spikedet.data.coco_json import category_id, coco_box, coco_categories
+from spikedet.data.coco_json import category_id, coco_box, coco_categories, coco_flags
 from spikedet.data.dataset import Sample
 from spikedet.data.layout import checked_split_name, plain_number
 from spikedet.data.yolo_labels import yolo_line
@@ -79,7 +79,7 @@ def _voc_tree(item: NamedSample, class_names: Sequence[str]) -> tuple[ET.Element
     for name, value in (("width", width), ("height", height), ("depth", 3)):
         ET.SubElement(size, name).text = str(value)
     slivers = 0
-    for box, label, difficult in _objects(item.sample):
+    for box, label, difficult, _ in _objects(item.sample):
         x0, y0, x1, y1 = (plain_number(value) for value in (box[0] + 1, box[1] + 1, box[2], box[3]))
         if x1 <= x0 or y1 <= y0:
             slivers += 1
@@ -98,7 +98,7 @@ def _write_yolo(folder: Path, splits: Splits, class_names: Sequence[str]) -> str
     left_out = 0
     for item in _each_once(splits):
         lines = []
-        for edges, label, difficult in _objects(item.sample):
+        for edges, label, difficult, _ in _objects(item.sample):
             if difficult:
                 left_out += 1
                 continue
@@ -122,9 +122,9 @@ def _write_coco(folder: Path, splits: Splits, class_names: Sequence[str]) -> str
         for number, item in enumerate(items, start=1):
             height, width = item.sample.image_hw
             images.append({"id": number, "file_name": item.file_name, "width": width, "height": height})
-            for box, label, difficult in _objects(item.sample):
+            for box, label, difficult, crowd in _objects(item.sample):
                 identity = {"id": len(annotations) + 1, "image_id": number, "category_id": category_id(label)}
-                annotations.append(identity | coco_box(box) | {"segmentation": [], "iscrowd": int(difficult)})
+                annotations.append(identity | coco_box(box) | {"segmentation": []} | coco_flags(difficult, crowd))
         content = {"images": images, "annotations": annotations, "categories": coco_categories(class_names)}
         text = json.dumps(content, allow_nan=False) + "\n"
         (folder / "annotations" / f"instances_{split}.json").write_text(text, "utf-8")
@@ -135,10 +135,11 @@ def _each_once(splits: Splits) -> list[NamedSample]:
     return list({item.file_name: item for items in splits.values() for item in items}.values())
 
 
-def _objects(sample: Sample) -> list[tuple[list[float], int, bool]]:
-    """``(edges x0, y0, x1, y1, label, difficult)`` of each object."""
+def _objects(sample: Sample) -> list[tuple[list[float], int, bool, bool]]:
+    """``(edges x0, y0, x1, y1, label, difficult, crowd)`` of each object."""
     boxes: list[list[float]] = sample.boxes_xyxy.astype(float).tolist()
-    return list(zip(boxes, sample.labels.tolist(), sample.difficult.tolist(), strict=True))
+    flags = sample.difficult.tolist(), sample.crowd.tolist()
+    return list(zip(boxes, sample.labels.tolist(), *flags, strict=True))
 
 
 def _write_lines(path: Path, lines: Sequence[str]) -> None:

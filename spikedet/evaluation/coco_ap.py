@@ -1,9 +1,9 @@
-"""COCO AP by pycocotools, with ``difficult`` objects ignored.
+"""COCO AP by pycocotools, with ``difficult`` objects ignored and crowds judged as COCO judges them.
 
 AP is the mean of the precision at the 101 recalls 0, 0.01, ..., 1, over the IoU thresholds 0.5, 0.55, ..., 0.95 and
 over the classes; at most 100 detections per picture and class (https://cocodataset.org/#detection-eval).
-An ignored object takes at most one detection, by ordinary IoU, and that detection is neither hit nor miss. COCO's
-``iscrowd`` is something else (any number of detections, intersection over the *detection's* area) and is never set.
+An ignored object takes at most one detection, by ordinary IoU, and that detection is neither hit nor miss. A crowd
+(COCO's ``iscrowd``) takes any number of detections, by the intersection over the *detection's* area.
 """
 
 from __future__ import annotations
@@ -130,8 +130,10 @@ def _truth_annotations(dataset: DetectionDataset) -> list[dict[str, Any]]:
     """COCO annotations of the objects. Ids begin at 1, because pycocotools reads a match with id 0 as no match."""
     found: list[dict[str, Any]] = []
     for image, sample in enumerate(dataset.samples):
-        for box, label, difficult in zip(sample.boxes_xyxy, sample.labels, sample.difficult, strict=True):
-            found.append(_annotation(len(found) + 1, image, box, label) | {"difficult": bool(difficult)})
+        columns = (sample.boxes_xyxy, sample.labels, sample.difficult, sample.crowd)
+        for box, label, difficult, crowd in zip(*columns, strict=True):
+            flags = {"difficult": bool(difficult), "iscrowd": int(crowd)}
+            found.append(_annotation(len(found) + 1, image, box, label) | flags)
     return found
 
 

@@ -54,7 +54,8 @@ def test_what_is_kept_lies_within_the_picture(edges: tuple[float, float, float, 
 def sample(*objects: tuple[int, tuple[float, ...]]) -> Sample:
     boxes_xyxy = np.array([box for _, box in objects], np.float32).reshape(-1, 4)
     labels = np.array([label for label, _ in objects], np.int64)
-    return Sample("a", Path("d/a.jpg"), HW, boxes_xyxy, labels, np.zeros(len(objects), np.bool_))
+    flags = np.zeros(len(objects), np.bool_)
+    return Sample("a", Path("d/a.jpg"), HW, boxes_xyxy, labels, flags, flags)
 
 
 def test_boxes_that_are_there_twice() -> None:

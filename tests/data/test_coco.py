@@ -43,7 +43,7 @@ def test_literal_sample(tmp_path: Path) -> None:
     assert (sample.image_id, sample.image_hw) == ("train2017/a.jpg", (30, 40))
     assert sample.boxes_xyxy.tolist() == [[0.5, 1, 10.5, 21.25], [0, 0, 40, 30]]
     assert sample.labels.tolist() == [1, 0]
-    assert sample.difficult.tolist() == [False, True]
+    assert sample.difficult.tolist() == sample.crowd.tolist() == [False, True]
     assert dataset.issues == BoxIssues()
 
 

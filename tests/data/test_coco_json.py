@@ -40,9 +40,24 @@ def test_literal_objects(tmp_path: Path) -> None:
     image = only_image(tmp_path, coco_annotation(5, 1, BOX, iscrowd=0), second)
     assert image.objects == [
         WrittenObject("annotation 5", "cat", (1.0, 2.0, 3.0, 4.0), False),
-        WrittenObject("annotation 8", "dog", (0.5, 10.0, 2.0, 3.0), True),
+        WrittenObject("annotation 8", "dog", (0.5, 10.0, 2.0, 3.0), difficult=True, crowd=True),
     ]
     assert image.problem == ""
+
+
+@pytest.mark.parametrize(
+    ("keys", "difficult", "crowd"),
+    [
+        ({}, False, False),
+        ({"iscrowd": 1}, True, True),
+        ({"iscrowd": 1, "difficult": 0}, True, True),
+        ({"iscrowd": 1, "difficult": 1}, True, False),
+        ({"iscrowd": 0, "difficult": 1}, False, False),  # not a key of COCO's, and not as we write it
+    ],
+)
+def test_crowds_and_difficult_objects(tmp_path: Path, keys: Any, difficult: bool, crowd: bool) -> None:
+    (item,) = only_image(tmp_path, coco_annotation(5, 1, BOX, **keys)).objects
+    assert (item.difficult, item.crowd) == (difficult, crowd)
 
 
 def test_ids_may_be_texts_and_annotations_stand_in_any_order(tmp_path: Path) -> None:

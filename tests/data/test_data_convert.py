@@ -47,6 +47,7 @@ def assert_same(a: DetectionDataset, b: DetectionDataset, atol: float = 0) -> No
         np.testing.assert_allclose(one.boxes_xyxy, other.boxes_xyxy, rtol=0, atol=atol)
         np.testing.assert_array_equal(one.labels, other.labels)
         np.testing.assert_array_equal(one.difficult, other.difficult)
+        np.testing.assert_array_equal(one.crowd, other.crowd)
 
 
 def test_a_split_without_objects(tmp_path: Path) -> None:
@@ -150,9 +151,21 @@ def test_coco_files(tmp_path: Path) -> None:
     box = {"bbox": [2, 3, 38, 27], "area": 1026, "segmentation": []}
     assert content == {
         "images": [{"id": 1, "file_name": "a.jpg", "width": 40, "height": 30}],
-        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, **box, "iscrowd": 1}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, **box, "iscrowd": 1, "difficult": 1}],
         "categories": [{"id": 1, "name": "a dog & <co>"}],
     }
+
+
+def test_crowds_stay_crowds_where_the_layout_has_them(tmp_path: Path) -> None:
+    flags: list[dict[str, int]] = [{"iscrowd": 0}, {"iscrowd": 1}, {"iscrowd": 1, "difficult": 1}]
+    objects = [coco_annotation(number, 1, [number, 5, 9, 9], **more) for number, more in enumerate(flags, start=1)]
+    write_coco(tmp_path / "from", coco_content(objects))
+    coco = to("coco", tmp_path / "from", tmp_path / "coco")
+    assert_same(load_dataset(tmp_path / "from", "train"), load_dataset(coco, "train"))
+    written = json.loads((coco / "annotations" / "instances_train.json").read_text())["annotations"]
+    assert [{key: item[key] for key in ("iscrowd", "difficult") if key in item} for item in written] == flags
+    (sample,) = load_dataset(to("voc", coco, tmp_path / "voc"), "train").samples
+    assert (sample.difficult.tolist(), sample.crowd.tolist()) == ([False, True, True], [False, False, False])
 
 
 def test_voc_keeps_the_order_of_the_classes_in_a_file_of_ours(tmp_path: Path) -> None:
@@ -182,7 +195,7 @@ def test_pictures_are_copied_or_linked(tmp_path: Path, link: bool) -> None:
 
 
 def names(*paths: str) -> list[str]:
-    none = np.zeros((0, 4), np.float32), np.zeros(0, np.int64), np.zeros(0, np.bool_)
+    none = np.zeros((0, 4), np.float32), np.zeros(0, np.int64), np.zeros(0, np.bool_), np.zeros(0, np.bool_)
     samples = [Sample(path, Path(path), (3, 4), *none) for path in paths]
     return [item.file_name for item in name_pictures({"train": samples})["train"]]
 

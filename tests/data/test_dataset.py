@@ -22,6 +22,7 @@ def make_dataset(count: int, folder: Path = Path("nowhere")) -> DetectionDataset
             boxes_xyxy=np.zeros((0, 4), np.float32),
             labels=np.zeros(0, np.int64),
             difficult=np.zeros(0, np.bool_),
+            crowd=np.zeros(0, np.bool_),
         )
         for index in range(count)
     )

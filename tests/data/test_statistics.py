@@ -13,7 +13,7 @@ from spikedet.data.statistics import SplitStatistics, sides_px, split_statistics
 def sample(*boxes: tuple[float, float, float, float], labels: tuple[int, ...] = (), difficult: int = 0) -> Sample:
     flags = np.arange(len(boxes)) < difficult
     corners = np.array(boxes, np.float32).reshape(-1, 4)
-    return Sample("a", Path("a.jpg"), (200, 200), corners, np.array(labels, np.int64), flags)
+    return Sample("a", Path("a.jpg"), (200, 200), corners, np.array(labels, np.int64), flags, np.zeros_like(flags))
 
 
 def test_nothing() -> None:

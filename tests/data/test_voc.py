@@ -59,6 +59,7 @@ def test_literal_sample(one_image: OneImage) -> None:
     assert sample.boxes_xyxy.tolist() == [[0, 1, 40, 30], [2.5, 9, 20, 12.25]]
     assert sample.labels.tolist() == [1, 0]
     assert sample.difficult.tolist() == [True, False]
+    assert sample.crowd.tolist() == [False, False]
     assert dataset.issues == BoxIssues()
 
 

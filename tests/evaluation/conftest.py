@@ -12,13 +12,13 @@ from spikedet.data.dataset import DetectionDataset, Sample
 from spikedet.detections import Detections
 
 Made = tuple[DetectionDataset, list[Detections]]
-Truth = Sequence[tuple[Sequence[float], int, bool]]
+Truth = Sequence[tuple[Sequence[float], int, bool] | tuple[Sequence[float], int, bool, bool]]
 Found = Sequence[tuple[Sequence[float], int, float]]
 
 
 @pytest.fixture(scope="session")
 def hand_made() -> Callable[..., Made]:
-    """From ``(box, label, difficult)`` and ``(box, label, score)`` per picture."""
+    """From ``(box, label, difficult)``, the same with ``crowd``, and ``(box, label, score)`` per picture."""
 
     def make(truths: Sequence[Truth], founds: Sequence[Found], classes: int = 2) -> Made:
         samples = tuple(_sample(i, *zip(*truth, strict=True)) for i, truth in enumerate(truths))
@@ -37,14 +37,18 @@ def hand_made() -> Callable[..., Made]:
 def random_made() -> Callable[..., Made]:
     """Random boxes of all sizes, detections near them, strays; all scores distinct."""
 
-    def make(seed: int, images: int = 6, classes: int = 3, difficult: float = 0.0, spread: float = 0.15) -> Made:
+    def make(
+        seed: int, images: int = 6, classes: int = 3, difficult: float = 0.0, spread: float = 0.15, crowd: float = 0.0
+    ) -> Made:
         rng = np.random.default_rng(seed)
         samples, detections = [], []
         for image in range(images):
             count = int(rng.integers(0, 7))
             boxes = _random_boxes(rng, count)
             labels = rng.integers(0, classes, count)
-            samples.append(_sample(image, boxes, labels, rng.random(count) < difficult))
+            hard = rng.random(count) < difficult
+            many = hard & (np.random.default_rng(image).random(count) < crowd)
+            samples.append(_sample(image, boxes, labels, hard, many))
             near = np.repeat(np.arange(count), rng.integers(0, 3, count))
             sides = np.tile(boxes[near, 2:] - boxes[near, :2], 2)
             moved = boxes[near] + rng.normal(0, spread, (len(near), 4)) * sides
@@ -62,7 +66,9 @@ def _random_boxes(rng: np.random.Generator, count: int) -> np.ndarray:
     return np.concatenate([corner, corner + side], axis=1)
 
 
-def _sample(image: int, boxes: object = (), labels: object = (), difficult: object = ()) -> Sample:
+def _sample(
+    image: int, boxes: object = (), labels: object = (), difficult: Sequence[bool] = (), crowd: Sequence[bool] = ()
+) -> Sample:
     return Sample(
         f"image{image}",
         Path(f"image{image}.png"),
@@ -70,4 +76,5 @@ def _sample(image: int, boxes: object = (), labels: object = (), difficult: obje
         np.asarray(boxes, np.float32).reshape(-1, 4),
         np.asarray(labels, np.int64).reshape(-1),
         np.asarray(difficult, np.bool_).reshape(-1),
+        np.asarray(crowd if len(crowd) else np.zeros(len(difficult)), np.bool_),
     )

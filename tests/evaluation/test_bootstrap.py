@@ -35,9 +35,9 @@ def test_a_draw_without_objects_is_nan(hand_made):
 
 
 @settings(max_examples=15, deadline=None)
-@given(seed=st.integers(0, 10_000), difficult=st.sampled_from([0.0, 0.4]))
-def test_weights_of_one_give_cocoeval(random_made, seed, difficult):
-    dataset, detections = random_made(seed, images=5, difficult=difficult)
+@given(seed=st.integers(0, 10_000), difficult=st.sampled_from([0.0, 0.4]), crowd=st.sampled_from([0.0, 0.5]))
+def test_weights_of_one_give_cocoeval(random_made, seed, difficult, crowd):
+    dataset, detections = random_made(seed, images=5, difficult=difficult, crowd=crowd)
     expected = evaluate_coco(dataset, detections).ap()
     ap = APResampler(dataset, detections).ap(np.ones((1, 5)))[0]
     assert np.isnan(ap) if expected is None else ap == pytest.approx(100 * expected, abs=1e-9)

@@ -1,13 +1,17 @@
-"""pycocotools with difficult objects ignored."""
+"""pycocotools with difficult objects ignored, and crowds."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
+from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from spikedet.data import load_dataset
 from spikedet.detections import Detections
 from spikedet.evaluation import coco_ap
 from spikedet.evaluation.coco_ap import AREAS, evaluate_coco, match_coco
@@ -62,6 +66,51 @@ def test_a_difficult_object_needs_ordinary_iou(hand_made):
     part = (200, 200, 240, 240)
     result = evaluate_coco(*hand_made([[(BOX, 0, False), (OTHER, 0, True)]], [[(part, 0, 0.9), (BOX, 0, 0.7)]]))
     assert result.ap() == pytest.approx(0.5)
+
+
+def test_a_crowd_takes_any_number_of_detections_by_their_own_area(hand_made):
+    found = [(OTHER, 0, 0.9), (OTHER, 0, 0.8), ((200, 200, 240, 240), 0, 0.75), (BOX, 0, 0.7)]
+    difficult, crowd = (
+        evaluate_coco(*hand_made([[(BOX, 0, False, False), (OTHER, 0, True, flag)]], [found])) for flag in (False, True)
+    )
+    assert difficult.ap() == pytest.approx(1 / 3)
+    assert crowd.ap() == PERFECT
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_equals_pycocotools_on_a_coco_file(random_made, seed, tmp_path):
+    made, detections = random_made(seed, images=10, difficult=0.3, crowd=1.0)
+    corners = [(index, sample.boxes_xyxy.astype(float)) for index, sample in enumerate(made.samples)]
+    boxes = [(index, [*box[:2], *(box[2:] - box[:2])]) for index, found in corners for box in found]
+    labels, crowds = (np.concatenate([getattr(s, name) for s in made.samples]) for name in ("labels", "crowd"))
+    assert crowds.any() and not crowds.all()
+    annotations = [
+        {"id": number, "image_id": index + 1, "category_id": int(label), "bbox": box, "area": box[2] * box[3]}
+        | {"iscrowd": int(crowd)}
+        for number, ((index, box), label, crowd) in enumerate(zip(boxes, labels, crowds, strict=True), start=1)
+    ]
+    content = {
+        "images": [{"id": index + 1, "file_name": f"{index}.jpg"} for index in range(len(made))],
+        "categories": [{"id": label, "name": name} for label, name in enumerate(made.class_names)],
+        "annotations": annotations,
+    }
+    file = tmp_path / "instances_val.json"
+    file.write_text(json.dumps(content))
+    for index in range(len(made)):
+        Image.new("RGB", (600, 600)).save(tmp_path / f"{index}.jpg")
+    results = [
+        {"image_id": index + 1, "category_id": int(label), "score": float(score)}
+        | {"bbox": [float(edge) for edge in (*box[:2], *(box[2:].astype(float) - box[:2]))]}
+        for index, found in enumerate(detections)
+        for box, label, score in zip(found.boxes_xyxy, found.labels, found.scores, strict=True)
+    ]
+    truth = COCO(file)
+    evaluator = COCOeval(truth, truth.loadRes(results), "bbox")
+    evaluator.evaluate()
+    evaluator.accumulate()
+    ours = evaluate_coco(load_dataset(file, "val"), detections)
+    assert 0 < ours.ap() < 1
+    np.testing.assert_array_equal(ours.precision, evaluator.eval["precision"][..., -1])
 
 
 def test_a_class_with_difficult_objects_only_is_left_out_of_the_mean(hand_made):

@@ -87,8 +87,8 @@ def pictures(tmp_path: Path) -> DetectionDataset:
     for name in ("a", "b", "c"):
         path = tmp_path / f"{name}.png"
         cv2.imwrite(str(path), rng.integers(0, 256, (24, 32, 3), np.uint8))
-        none = np.zeros(0, np.int64)
-        samples.append(Sample(name, path, (24, 32), np.zeros((0, 4), np.float32), none, none.astype(bool)))
+        none = np.zeros((0, 4), np.float32), np.zeros(0, np.int64), np.zeros(0, np.bool_), np.zeros(0, np.bool_)
+        samples.append(Sample(name, path, (24, 32), *none))
     return DetectionDataset("made", "train", META.class_names, tuple(samples))
 
 

@@ -35,7 +35,9 @@ def source(tmp_path: Path) -> DetectionDataset:
         difficult = np.array([index == 2, True])[: len(boxes)]
         boxes_xyxy = np.array(boxes, np.float32).reshape(-1, 4)
         labels = np.array([1, 0])[: len(boxes)]
-        samples.append(Sample(f"{index}", path, (height, width), boxes_xyxy, labels, difficult))
+        samples.append(
+            Sample(f"{index}", path, (height, width), boxes_xyxy, labels, difficult, np.zeros_like(difficult))
+        )
     return DetectionDataset("made", "train", ("a", "b"), tuple(samples))
 
 
