@@ -11,7 +11,7 @@ from spikedet.config import DataCheckConfig
 from spikedet.data.boxes import repeated_boxes
 from spikedet.data.convert import refuse_within
 from spikedet.data.layout import Layout, Listing
-from spikedet.data.reading import MAX_EXAMPLES, Rules, SplitContent, read_splits
+from spikedet.data.reading import MAX_EXAMPLES, Rules, SplitContent, list_splits, read_splits
 from spikedet.data.sources import find_layout
 from spikedet.data.statistics import SplitStatistics, sides_px, split_statistics
 from spikedet.errors import DataError
@@ -54,7 +54,8 @@ def check(config: DataCheckConfig) -> DataReport:
     layout, known = find_layout(config.data)
     out = Path(config.out)
     refuse_within(out, layout.root)
-    listings, broken = _listings(layout, [config.split] if config.split else layout.splits())
+    listings, unlisted = list_splits(layout, [config.split] if config.split else layout.splits(), skip_bad=True)
+    broken = [str(error) for error in unlisted.values()]
     class_names, contents = _read(layout.root, listings, known, config.strict, broken)
     remarks = [text for listing in listings.values() for text in listing.remarks()]
     remarks += [text for content in contents.values() for text in repeated_boxes(content.samples, class_names)]
@@ -86,17 +87,6 @@ def _examples(kind: str, texts: Sequence[str], things: str) -> list[str]:
 
 def _counted(texts: Sequence[str], thing: str) -> str:
     return f"{len(texts)} {thing}{'s' * (len(texts) != 1)}"
-
-
-def _listings(layout: Layout, splits: Sequence[str]) -> tuple[dict[str, Listing], list[str]]:
-    """The splits that can be listed, and why the others cannot."""
-    listings, broken = {}, []
-    for split in splits:
-        try:
-            listings[split] = layout.listing(split)
-        except DataError as error:
-            broken.append(str(error))
-    return listings, broken
 
 
 def _read(

@@ -66,7 +66,7 @@ class DataConvertConfig(Checked):
         data: a folder in VOC, YOLO or COCO layout, a data YAML, or a COCO JSON file.
         to: the layout to write.
         out: the folder to write; it must not exist or be empty.
-        skip_bad: leave out broken pictures and annotations; as in training.
+        skip_bad: leave out broken pictures and annotations, as in training, and splits that are not there.
         link: hard-link the pictures instead of copying them; a change to one is then a change to both.
     """
 

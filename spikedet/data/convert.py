@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import shutil
@@ -11,7 +12,7 @@ from pathlib import Path
 from spikedet.config import DataConvertConfig
 from spikedet.data.dataset import Sample
 from spikedet.data.images import PICTURE_SUFFIXES
-from spikedet.data.reading import Rules, log_content, read_splits
+from spikedet.data.reading import Rules, list_splits, log_content, read_splits
 from spikedet.data.sources import find_layout
 from spikedet.data.writing import PICTURE_FOLDERS, NamedSample, write_layout
 from spikedet.errors import DataError
@@ -31,7 +32,11 @@ def convert(config: DataConvertConfig) -> Path:
     layout, known = find_layout(config.data)
     out = Path(config.out)
     refuse_within(out, layout.root)
-    listings = {split: layout.listing(split) for split in layout.splits()}
+    listings, unlisted = list_splits(layout, layout.splits(), config.skip_bad)
+    for split, error in unlisted.items():
+        logging.getLogger("spikedet").warning("%s, split %s: left out; %s", layout.root, split, error)
+    if not listings:
+        raise DataError(f"{layout.root}: no split can be used; first: {next(iter(unlisted.values()))}")
     class_names, contents = read_splits(layout.root, listings, known, Rules(skip_bad=config.skip_bad))
     if not class_names:
         raise DataError(

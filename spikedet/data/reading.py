@@ -119,6 +119,15 @@ def log_content(root: Path, split: str, content: SplitContent) -> None:
         )
 
 
+def list_splits(
+    layout: Layout, splits: Iterable[str], skip_bad: bool
+) -> tuple[dict[str, Listing], dict[str, DataError]]:
+    """The splits that can be listed, and why the others cannot; unless bad ones are skipped, the first raises."""
+    found = {split: _attempt(partial(layout.listing, split), skip_bad) for split in splits}
+    listings = {split: listing for split, listing in found.items() if isinstance(listing, Listing)}
+    return listings, {split: error for split, error in found.items() if isinstance(error, DataError)}
+
+
 def read_splits(
     root: Path,
     listings: Mapping[str, Listing],

@@ -270,6 +270,23 @@ def test_broken_data_leave_nothing_behind_or_are_skipped(tmp_path: Path, caplog:
     assert "1 of 2 left out" in caplog.text
 
 
+def test_a_split_that_is_not_there_is_skipped(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    yaml = "train: images/train\nval: images/val\ntest: images/test\nnames: [cat]"
+    file = write_yolo(tmp_path / "from", {"a": "0 .5 .5 1 1"}, yaml)
+    root = tmp_path / "from"
+    with pytest.raises(DataError, match=r"images/val: no folder of pictures and no \.txt list"):
+        to("coco", file, tmp_path / "out")
+    out = to("coco", file, tmp_path / "out", skip_bad=True)
+    assert [path.name for path in (out / "annotations").iterdir()] == ["instances_train.json"]
+    reason = f"no folder of pictures and no .txt list of them; {file} names it"
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{root}, split {split}: left out; {root / 'images' / split}: {reason}" for split in ("val", "test")
+    ]
+    file.write_text("val: images/val\nnames: [cat]")
+    with pytest.raises(DataError, match=r"from: no split can be used; first: .*images/val: no folder of pictures"):
+        to("coco", file, tmp_path / "none", skip_bad=True)
+
+
 def test_a_failure_in_the_middle_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = write_year(tmp_path / "from", {"a": annotation_xml(CAT)})
 
