@@ -126,7 +126,14 @@ def _picture(dataset: DetectionDataset, index: int, ann: Judged | None, snn: Jud
 
 
 WRITTEN_BESIDE = {
-    "energy": ("Energy", {"": "Energy by time step, and AP against energy", "_by_layer": "Operations by layer"}),
+    "energy": (
+        "Energy",
+        {
+            "": "Energy by time step, and AP against energy",
+            "_by_layer": "Operations by layer",
+            "_sparsity": "AP against synaptic operations, by the penalty on firing",
+        },
+    ),
     "explain": (
         "Error by layer",
         {

@@ -15,6 +15,7 @@ class EnergyRow:
 
     Attributes:
         network: what a table calls it.
+        sparsity: its penalties on firing, the end of that name; empty without any.
         model, image_size: the architecture in words, and the side of its square input in pixels.
         constants: name of the table of constants.
         T, t, L: of a spiking network; T also of a QC-ANN and of a clip ANN after Stage I.
@@ -28,6 +29,7 @@ class EnergyRow:
     """
 
     network: str
+    sparsity: str = ""
     model: str
     image_size: int
     constants: str

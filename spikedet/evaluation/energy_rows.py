@@ -35,15 +35,20 @@ class Measured:
     mark: str = ""
 
     @property
+    def sparsity(self) -> str:
+        """The penalties on firing that it was trained and calibrated with, for example ``sparsity 5``, or empty."""
+        said = [self.facts.get(name) or "" for name in ("stage1_options", "calibrated")]
+        return ", ".join(part for part in ", ".join(said).split(", ") if "sparsity" in part)
+
+    @property
     def name(self) -> str:
         """What tables call it."""
         neuron, delay, T, levels = (self.facts[name] for name in ("neuron", "delay", "T", "stage1_T"))
-        options = [self.facts.get("stage1_options") or ""]
-        options += [part for part in (self.facts.get("calibrated") or "").split(", ") if "sparsity" in part]
+        options = [part for part in (self.facts.get("stage1_options") or "").split(", ") if "sparsity" not in part]
         parts = [network_name(self.facts["stage"], self.facts["finetuned"]), *([neuron] if neuron else [])]
         parts += [f"delay {delay}"] if delay else []
         parts += [f"Stage I T = {levels}"] if levels not in (None, T) else []
-        return ", ".join([*parts, *filter(None, [*options, self.mark])])
+        return ", ".join([*parts, *filter(None, [*options, self.sparsity, self.mark])])
 
     @property
     def architecture(self) -> str:
@@ -112,6 +117,7 @@ def _unpriced(
                 row = find_row(judged, {**one.facts, "t": t})
                 yield {
                     "network": one.name,
+                    "sparsity": one.sparsity,
                     "constants": pricing.constants.name,
                     "T": one.facts["T"],
                     "t": t,

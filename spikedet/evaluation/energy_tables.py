@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from spikedet.evaluation.energy_meter import LayerCost
 from spikedet.evaluation.energy_report import EnergyReport, EnergyRow
+from spikedet.evaluation.sparsity_curve import sparsity_curves
 
 NOTES = (
     "SOPs are counted spike by spike: one for every weight that a spike meets, fewer at borders. MACs include the "
@@ -37,6 +38,8 @@ def energy_markdown(report: EnergyReport) -> str:
     parts = ["# Energy", f"{subject}{measured}{spread}.{f' AP: {report.ap_source}.' if report.ap_source else ''}"]
     parts += [short_table(report.rows)] if report.networks else []
     parts += [energy_table(report), "\n".join(f"- {line}" for line in _notes(report))]
+    if curves := sparsity_curves(report.rows):
+        parts += ["## Sparsity", sparsity_table(curves)]
     for network in report.networks:
         parts += [f"## {network.network}, by layer", layer_table(network.layers)]
     return "\n\n".join(parts) + "\n"
@@ -113,6 +116,18 @@ def _numbers(row: EnergyRow, image_every_step: bool) -> list[str]:
         other = f"{1e3 * (spent.joules_image_once if image_every_step else spent.joules_image_every_step):.4g}"
     quantized = f"{100 * row.ratio_quantized:.4g}"
     return [*steps, ap, loss, f"{row.macs / 1e9:.4g}", sops, rate, _joules(row), _ratio(row), quantized, other]
+
+
+def sparsity_table(curves: Mapping[str, Sequence[EnergyRow]]) -> str:
+    """AP against SOPs of networks that differ in their penalty on firing alone; shares are of the most SOPs."""
+    head = ["network", "penalty", "GSOP", "of the most, %", "firing rate, %", "of the ANN, %", "AP50:95 (loss)"]
+    lines = [head, ["---"] * 2 + ["---:"] * (len(head) - 2)]
+    for name, line in curves.items():
+        spent = [row.spent for row in line if row.spent is not None]
+        for row, found in zip(line, spent, strict=True):
+            shares = [f"{100 * found.sops / (spent[0].sops or 1.0):.1f}", f"{100 * found.firing_rate:.1f}", _ratio(row)]
+            lines.append([name, row.sparsity or "none", _operations(row), *shares, _ap(row)])
+    return markdown(lines)
 
 
 SHOWN_STEPS = 8

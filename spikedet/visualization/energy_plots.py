@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,10 @@ import numpy as np
 
 from spikedet.evaluation.energy_meter import LayerCost
 from spikedet.evaluation.energy_report import EnergyReport, EnergyRow
+from spikedet.evaluation.sparsity_curve import sparsity_curves
 from spikedet.visualization.figure import MARKERS, OKABE_ITO, name_layers, new_figure
+
+Plot = Callable[[EnergyReport, Path], Path]
 
 SHADES = 8
 """Most groups of time steps that a bar is divided into."""
@@ -19,13 +23,18 @@ SHADES = 8
 def plot_energy(report: EnergyReport, folder: Path) -> list[Path]:
     """Every picture of a report, PNGs in a folder; returns their paths.
 
-    There is one by layer if something spikes; one that an earlier report has left there is removed if nothing does.
+    There is one by layer if something spikes, and one by sparsity if networks differ in it; those that an earlier
+    report has left there are removed else.
     """
-    paths, by_layer = [plot_by_step(report, folder / "energy.png")], folder / "energy_by_layer.png"
-    if report.networks:
-        return [*paths, plot_by_layer(report, by_layer)]
-    by_layer.unlink(missing_ok=True)
-    return paths
+    plots: list[tuple[str, Plot, bool]] = [
+        ("energy", plot_by_step, True),
+        ("energy_by_layer", plot_by_layer, bool(report.networks)),
+        ("energy_sparsity", plot_sparsity, bool(sparsity_curves(report.rows))),
+    ]
+    for name, _, wanted in plots:
+        if not wanted:
+            (folder / f"{name}.png").unlink(missing_ok=True)
+    return [plot(report, folder / f"{name}.png") for name, plot, wanted in plots if wanted]
 
 
 def plot_by_step(report: EnergyReport, path: Path) -> Path:
@@ -78,6 +87,21 @@ def _plot_ap(axes: Any, rows: Sequence[EnergyRow], how: dict[str, Any]) -> None:
     for row, x, y in zip(rows, joules, aps, strict=True):
         if row.t is not None:
             axes.annotate(f"t = {row.t}", (x, y), fontsize="x-small", xytext=(3, 3), textcoords="offset points")
+
+
+def plot_sparsity(report: EnergyReport, path: Path) -> Path:
+    """AP50:95 against SOPs (billions a picture), a line through networks that differ in their penalty on firing."""
+    with new_figure(path) as axes:
+        for (name, line), marker, colour in zip(sparsity_curves(report.rows).items(), cycle(MARKERS), cycle(OKABE_ITO)):
+            known = [row for row in line if row.AP is not None and row.spent is not None]
+            sops = [row.spent.sops / 1e9 for row in known if row.spent is not None]
+            axes.plot(sops, [row.AP for row in known], marker=marker, color=colour, label=name)
+            for x, row in zip(sops, known, strict=True):
+                said = row.sparsity or "no penalty"
+                axes.annotate(said, (x, row.AP), fontsize="x-small", xytext=(3, 3), textcoords="offset points")
+        axes.set(xlabel="synaptic operations for a picture, 10^9", ylabel="AP50:95 (%)")
+        axes.grid(alpha=0.3)
+    return path
 
 
 def plot_by_layer(report: EnergyReport, path: Path) -> Path:

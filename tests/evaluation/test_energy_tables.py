@@ -17,6 +17,7 @@ from spikedet.evaluation.energy_report import EnergyReport, NetworkCost
 from spikedet.evaluation.energy_rows import Measured, energy_rows, told_apart
 from spikedet.evaluation.energy_tables import energy_markdown, energy_table, layer_table, short_table
 from spikedet.evaluation.row_search import ann_rows, find_row
+from spikedet.evaluation.sparsity_curve import sparsity_curves
 from spikedet.evaluation.synaptic_operations import LayerSynapses, OperationCounter
 from spikedet.visualization.energy_plots import lines, plot_energy
 
@@ -64,6 +65,14 @@ def made(networks: list[Measured], judged: list[ResultRow], **how: object) -> En
         ({"neuron": "signed", "delay": 2, "stage1_T": 8}, "SNN + coarse + fine, signed, delay 2, Stage I T = 8"),
         ({"stage": "copied", "stage1_options": "distilled"}, "SNN, weights copied, if, distilled"),
         ({"stage": "joint", "calibrated": "W, jointly, joint sparsity 2"}, "SNN + joint, if, joint sparsity 2"),
+        (
+            {
+                "stage": "joint",
+                "stage1_options": "distilled, sparsity 4, spiking forward",
+                "calibrated": "W, sparsity 2",
+            },
+            "SNN + joint, if, distilled, spiking forward, sparsity 4, sparsity 2",
+        ),
     ],
 )
 def test_a_name_tells_networks_apart(facts: dict[str, object], name: str) -> None:
@@ -160,6 +169,39 @@ def test_two_input_sizes_are_two_networks() -> None:
     assert [row.image_size for row in rows] == [64] * 4 + [96] * 4
 
 
+# --- what a penalty on firing buys ---
+
+
+def with_penalty(options: str | None, sops: float, T: int = 4, **facts: object) -> Measured:
+    made = measured(T, (T,), stage="copied", stage1_options=options, **facts)
+    made.meter.add(Seen(sops, T))  # type: ignore[union-attr]
+    return made
+
+
+def test_a_curve_goes_through_networks_that_differ_in_the_penalty_alone() -> None:
+    networks = [
+        with_penalty("sparsity 4", 0),
+        with_penalty("", 5e6),
+        with_penalty("distilled", 5e6),
+        with_penalty("", 1, 8),
+    ]
+    found = sparsity_curves(energy_rows(networks, FLOAT, INT, []))
+    assert {name: [row.sparsity for row in line] for name, line in found.items()} == {
+        "SNN, weights copied, if, T = 4": ["", "sparsity 4"]
+    }
+    report = made(networks[:2], [SOURCE, replace(FINE, stage="copied", stage1_options="sparsity 4", calibrated=None)])
+    table = energy_markdown(report).partition("## Sparsity\n\n")[2].partition("\n\n")[0]
+    assert table.splitlines()[2:] == [
+        "| SNN, weights copied, if, T = 4 | none | 0.04 ± 0.023 | 100.0 | 10.0 | 8.739 ± 4.5 | - |",
+        "| SNN, weights copied, if, T = 4 | sparsity 4 | 0.02 ± 0.028 | 50.0 | 10.0 | 4.864 ± 5.5 | 57.0 (3.0) |",
+    ]
+
+
+def test_one_penalty_makes_no_curve() -> None:
+    assert sparsity_curves(energy_rows([with_penalty("sparsity 4", 0)] * 2, FLOAT, INT, [])) == {}
+    assert "## Sparsity" not in energy_markdown(made([measured()], [SOURCE, FINE]))
+
+
 # --- tables ---------------------------------------------------------------------------------------------------------
 
 
@@ -235,6 +277,9 @@ def test_lines_go_through_own_read_outs_and_through_early_ones() -> None:
 def test_plots_are_pictures(judged: list[ResultRow], tmp_path: Path) -> None:
     paths = plot_energy(made([measured(), measured(20, (2, 20))], judged), tmp_path)
     assert [path.name for path in paths] == ["energy.png", "energy_by_layer.png"]
+    both = made([with_penalty("", 1), with_penalty("sparsity 4", 0)], judged)
+    assert [path.name for path in plot_energy(both, tmp_path)][2:] == ["energy_sparsity.png"]
+    plot_energy(made([measured()], judged), tmp_path)
     for path in paths:
         with Image.open(path) as image:
             assert image.format == "PNG" and image.width >= 1500
