@@ -144,13 +144,13 @@ def save_checkpoint(
         if value.is_floating_point() and not torch.isfinite(value).all():
             raise CheckpointError(f"{path}: {name} holds NaN or infinite values; not saved, the last good file stays")
         stored[name] = value.contiguous().clone()
-    if not (keep and _holds(Path(path), stored, meta)):
+    if not (keep and holds(Path(path), stored, meta)):
         with atomic_path(Path(path)) as temporary:
             save_file(stored, temporary, metadata={_KEY: json.dumps(dataclasses.asdict(meta))})
     return Path(path)
 
 
-def _holds(path: Path, tensors: Mapping[str, Tensor], meta: CheckpointMeta) -> bool:
+def holds(path: Path, tensors: Mapping[str, Tensor], meta: CheckpointMeta) -> bool:
     """Whether a file has the same tensors and is of the same network; how and when it was made may differ."""
     try:
         there = read_meta(path)

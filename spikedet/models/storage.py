@@ -6,8 +6,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from spikedet.checkpoint import CheckpointMeta, load_checkpoint, save_checkpoint
-from spikedet.errors import CheckpointError
+from spikedet.checkpoint import CheckpointMeta, holds, load_checkpoint, save_checkpoint
+from spikedet.errors import CheckpointError, ConfigError
 from spikedet.models.architecture import check_architecture
 from spikedet.models.builder import ClipDetector, build_detector
 from spikedet.models.imported import SUFFIX, read_ultralytics
@@ -41,7 +41,7 @@ def import_ultralytics(path: Path, out: Path) -> Path:
 
     Raises:
         CheckpointError: the file cannot be used, or holds a layer that we do not know.
-        ConfigError: its activation or one of its modules cannot spike.
+        ConfigError: its activation or one of its modules cannot spike, or ``out`` is there and holds anything else.
     """
     found = read_ultralytics(path)
     check_architecture(found.architecture, str(path))
@@ -58,7 +58,11 @@ def import_ultralytics(path: Path, out: Path) -> Path:
         image_size=found.image_size,
         notes={"imported": path.name},
     )
-    return save_checkpoint(out, model.state_dict(), meta, keep=True)
+    if not out.exists():
+        return save_checkpoint(out, model.state_dict(), meta)
+    if not holds(out, model.state_dict(), meta):
+        raise ConfigError(f"{out}: another network than that of {path} is there already; name another --out")
+    return out
 
 
 def start_from_(model: ClipDetector, path: Path) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ import torch
 from tiny_detector import ARCHITECTURE, detector
 from ultralytics.nn.tasks import DetectionModel
 
+from spikedet.checkpoint import load_checkpoint, save_checkpoint
 from spikedet.config import ConvertConfig
 from spikedet.convert import convert
+from spikedet.digests import file_sha256
 from spikedet.errors import CheckpointError, ConfigError
 from spikedet.models import activations, build_detector, import_ultralytics, load_ann, start_from_
 from spikedet.models.architecture import ACTIVATIONS
@@ -45,6 +48,22 @@ def test_an_imported_network_answers_as_it_did(tmp_path: Path) -> None:
     torch.testing.assert_close(model(images)[0], expected, rtol=1e-4, atol=1e-3)
     assert (meta.stage, meta.model, meta.image_size, meta.class_names) == ("ann", "net", 96, ("a", "b"))
     assert all(a.theta.min() > 1000 for _, a in activations(model))
+
+
+def test_another_network_is_not_written_over(tmp_path: Path) -> None:
+    """Such as one that was trained into the folder; the same one stays, so that what was made from it knows it."""
+    out = import_ultralytics(write_pt(tmp_path / "net.pt"), tmp_path / "ann.safetensors")
+    before = file_sha256(out), out.stat().st_ino
+    assert import_ultralytics(tmp_path / "net.pt", out) == out
+    assert (file_sha256(out), out.stat().st_ino) == before
+    tensors, meta = load_checkpoint(out)
+    name = next(iter(tensors))
+    trained = file_sha256(save_checkpoint(out, tensors | {name: tensors[name] + 1}, meta))
+    asked = ConvertConfig(checkpoint=str(tmp_path / "net.pt"), T=4, theta_images=0)
+    with pytest.raises(ConfigError, match=r"ann\.safetensors: another network than that of .*net\.pt is there already"):
+        convert(asked)
+    assert file_sha256(out) == trained and not (tmp_path / "copied.safetensors").exists()
+    assert len(convert(replace(asked, out=str(tmp_path / "new")))) == 2
 
 
 def test_a_model_whose_name_has_no_scale_is_imported_too(tmp_path: Path) -> None:
