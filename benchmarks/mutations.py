@@ -5,12 +5,20 @@ from __future__ import annotations
 import json
 import random
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import yaml
 
 TOKENS = (b"nan", b"-1", b"0", b"1e999", b"99999999999999999999", b"null", b"[]", b"{}", b'""', b"../../etc/passwd")
 VALUES: tuple[Any, ...] = (None, -1, 0, 1, 10**9, 1.5, float("nan"), "x", "../..", [], {}, True, [1] * 3, "9" * 40)
+CYCLE: list[Any] = []
+CYCLE.append(CYCLE)
+BOMB: list[Any] = [1] * 10
+for _ in range(9):
+    BOMB = [BOMB] * 10
+ALIASED = (CYCLE, [8, 3, CYCLE], BOMB, [-1, 1, "Conv", BOMB])
+"""What YAML can say with aliases: lists within themselves, and ten billion numbers in a few lines."""
 
 
 def mutated(content: bytes, suffix: str, chance: random.Random) -> bytes:
@@ -48,7 +56,7 @@ def bytes_mutated(content: bytes, chance: random.Random) -> bytes:
     return bytes(data)
 
 
-def value_mutated(content: Any, chance: random.Random) -> Any:
+def value_mutated(content: Any, chance: random.Random, values: Sequence[Any] = VALUES) -> Any:
     """The same nested mappings and lists with one value replaced, dropped or doubled."""
     places: list[tuple[Any, Any]] = []
     todo = [content]
@@ -58,7 +66,7 @@ def value_mutated(content: Any, chance: random.Random) -> Any:
         places += [(item, key) for key in keys]
         todo += [item[key] for key in keys]
     if not places:
-        return chance.choice(VALUES)
+        return chance.choice(values)
     parent, key = chance.choice(places)
     action = chance.randrange(6)
     if action == 0:
@@ -66,7 +74,7 @@ def value_mutated(content: Any, chance: random.Random) -> Any:
     elif action == 1 and isinstance(parent, list):
         parent.insert(key, parent[key])
     else:
-        parent[key] = chance.choice(VALUES)
+        parent[key] = chance.choice(values)
     return content
 
 
@@ -75,7 +83,7 @@ def _json(content: bytes, chance: random.Random) -> bytes:
 
 
 def _yaml(content: bytes, chance: random.Random) -> bytes:
-    return yaml.safe_dump(value_mutated(yaml.safe_load(content), chance)).encode()
+    return yaml.safe_dump(value_mutated(yaml.safe_load(content), chance, (*VALUES, *ALIASED))).encode()
 
 
 def _safetensors(content: bytes, chance: random.Random) -> bytes:

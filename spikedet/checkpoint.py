@@ -205,7 +205,7 @@ def read_meta(path: Path) -> CheckpointMeta:
             )
         values["class_names"] = tuple(values["class_names"])
         meta = CheckpointMeta(**values)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{path}: its metadata cannot be understood ({error})") from error
     if problem := _problem(meta):
         raise CheckpointError(f"{path}: its metadata is not valid: {problem}")

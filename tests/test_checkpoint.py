@@ -171,7 +171,16 @@ def test_a_newer_format(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "header",
-    ["no json", "[1, 2]", "3", changed(colour="blue"), changed(class_names=5), changed(format="one"), {"format": 1}],
+    [
+        "no json",
+        "[1, 2]",
+        "3",
+        "[" * 100_000,
+        changed(colour="blue"),
+        changed(class_names=5),
+        changed(format="one"),
+        {"format": 1},
+    ],
 )
 def test_metadata_that_cannot_be_understood(header: Any, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"raw\.safetensors: its metadata cannot be understood"):

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import ultralytics
-import yaml
 
 from spikedet.config import Activation
+from spikedet.data.layout import shown
+from spikedet.data.yolo_yaml import read_mapping
 from spikedet.errors import ConfigError
 from spikedet.resources import resource_folder
 
@@ -27,7 +28,7 @@ POOLING_MODULES = frozenset({"nn.MaxPool2d", "SPP", "SPPF", "SPPELAN", "ADown"})
 ALLOWED_ACTIVATION = re.compile(r"(torch\.)?nn\.(ReLU\(\)|LeakyReLU\((0?\.\d{1,6})?\))")
 ACTIVATIONS = {"clip": "torch.nn.ReLU()", "leaky": "torch.nn.LeakyReLU(0.1)"}
 LARGEST = {"nc": 100_000, "reg_max": 256, "depth_multiple": 16, "width_multiple": 16}
-LARGEST |= {"repeats": 100, "channels": 4096, "kernel": 64}
+LARGEST |= {"repeats": 100, "channels": 4096, "kernel": 64, "values": 10_000, "levels": 10}
 """Larger numbers are mistakes that would fill the memory before anything could say so."""
 _ALLOWED_WORDS = frozenset({"nc", "nearest", "None"})
 _ALLOWED_KEYS = frozenset(
@@ -54,13 +55,7 @@ def load_model_yaml(model: str, activation: Activation = "") -> dict[str, Any]:
 def read_model_yaml(model: str, activation: Activation = "") -> tuple[dict[str, Any], str]:
     """The same, not checked yet, and what to call it in messages."""
     path, scale = _find(model)
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: not a valid YAML file ({error})") from error
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path}: expected a mapping with backbone and head")
-    architecture = {**content, **({"scale": scale} if scale else {})}
+    architecture = {**read_mapping(path, "backbone and head"), **({"scale": scale} if scale else {})}
     return architecture | ({"activation": ACTIVATIONS[activation]} if activation else {}), str(path)
 
 
@@ -108,12 +103,18 @@ def check_architecture(architecture: Any, source: str) -> None:
     """Refuse an architecture that names anything outside the whitelist, before ultralytics sees it."""
     if not isinstance(architecture, dict) or not {"backbone", "head"} <= architecture.keys():
         raise ConfigError(f"{source}: expected a mapping with backbone and head")
+    if _is_boundless(architecture):
+        raise ConfigError(
+            f"{source}: too large, or a list lies within itself; "
+            f"expected a model of at most {LARGEST['values']} values in {LARGEST['levels']} levels"
+        )
     if unknown := sorted(map(str, architecture.keys() - _ALLOWED_KEYS)):
-        raise ConfigError(f"{source}: unknown key {unknown[0]!r}; known keys are {', '.join(sorted(_ALLOWED_KEYS))}")
+        known = ", ".join(sorted(_ALLOWED_KEYS))
+        raise ConfigError(f"{source}: unknown key {shown(unknown[0])}; known keys are {known}")
     activation = architecture.get("activation")
     if not isinstance(activation, str) or not ALLOWED_ACTIVATION.fullmatch(activation):
         raise ConfigError(
-            f"{source}: activation {activation or 'SiLU (none is named)'!r} cannot spike; write activation: "
+            f"{source}: activation {shown(activation or 'SiLU (none is named)')} cannot spike; write activation: "
             "torch.nn.ReLU() or torch.nn.LeakyReLU(0.1) into it, or train with --activation clip or leaky"
         )
     if problem := _scale_problem(architecture.get("scales", {}), architecture.get("scale")):
@@ -121,7 +122,7 @@ def check_architecture(architecture: Any, source: str) -> None:
     for key in ("nc", "reg_max", "depth_multiple", "width_multiple"):
         value, most = architecture.get(key, 1), LARGEST[key]
         if not _is_number(value) or not 0 < value <= most:
-            raise ConfigError(f"{source}: {key} must be a positive number, at most {most}, got {value!r}")
+            raise ConfigError(f"{source}: {key} must be a positive number, at most {most}, got {shown(value)}")
     if not all(isinstance(architecture[part], list) and architecture[part] for part in ("backbone", "head")):
         raise ConfigError(f"{source}: backbone and head must be lists of layers")
     rows = [*architecture["backbone"], *architecture["head"]]
@@ -130,6 +131,21 @@ def check_architecture(architecture: Any, source: str) -> None:
             raise ConfigError(f"{source}: layer {index} {problem}")
     if rows[-1][2] != "Detect" or any(row[2] == "Detect" for row in rows[:-1]):
         raise ConfigError(f"{source}: the last layer, and only it, must be Detect")
+
+
+def _is_boundless(architecture: Any) -> bool:
+    """Whether a value holds more than any model, or is nested deeper, as one within itself is."""
+    todo, seen = [(architecture, 1)], 0
+    while todo:
+        value, level = todo.pop()
+        inner = [*value, *value.values()] if isinstance(value, dict) else value
+        if not isinstance(inner, (list, tuple, set)):
+            continue
+        seen += len(inner)
+        if seen > LARGEST["values"] or level > LARGEST["levels"]:
+            return True
+        todo += [(item, level + 1) for item in inner]
+    return False
 
 
 def _scale_problem(scales: Any, scale: Any) -> str | None:
@@ -141,42 +157,44 @@ def _scale_problem(scales: Any, scale: Any) -> str | None:
         and all(_is_number(x) and 0 < x <= 10_000 for x in numbers)
         for name, numbers in scales.items()
     ):
-        return f"scales must give three numbers (depth, width, largest width) for each letter, got {scales!r}"
-    if scale is not None and scale not in scales:
-        return f"there is no scale {scale!r}; expected one of {', '.join(scales) or 'none'}"
+        return f"scales must give three numbers (depth, width, largest width) for each letter, got {shown(scales)}"
+    if scale is not None and not (isinstance(scale, str) and scale in scales):
+        return f"there is no scale {shown(scale)}; expected one of {', '.join(scales) or 'none'}"
     return None
 
 
 def layer_problem(row: Any, index: int) -> str | None:
     """What is wrong with one row of an architecture, if anything."""
     if not (isinstance(row, list) and len(row) == 4 and isinstance(row[3], list)):
-        return f"must be [from, repeats, module, [args]], got {row!r}"
+        return f"must be [from, repeats, module, [args]], got {shown(row)}"
     origins, repeats, module, arguments = row
     if not isinstance(module, str) or module not in ALLOWED_MODULES:
-        return f"uses {module!r}, which is not supported; use one of {', '.join(sorted(ALLOWED_MODULES))}"
+        return f"uses {shown(module)}, which is not supported; use one of {', '.join(sorted(ALLOWED_MODULES))}"
     listed = origins if isinstance(origins, list) and origins else [origins]
-    if not all(isinstance(o, int) and not isinstance(o, bool) and -max(index, 1) <= o < index for o in listed):
-        return f"reads from {origins!r}; expected earlier layers by index, or -1"
+    strange = [o for o in listed if not (type(o) is int and -max(index, 1) <= o < index)]
+    if strange:
+        return f"reads from {shown(strange[0])}; expected earlier layers by index, or -1"
     if not isinstance(repeats, int) or isinstance(repeats, bool) or not 1 <= repeats <= LARGEST["repeats"]:
-        return f"is repeated {repeats!r} times; expected a whole number, at most {LARGEST['repeats']}"
+        return f"is repeated {shown(repeats)} times; expected a whole number, at most {LARGEST['repeats']}"
     if isinstance(origins, list) != (module in ("Concat", "Detect")):
-        return f"reads from {origins!r}; only Concat and Detect read from a list of layers"
+        return f"reads from {shown(origins)}; only Concat and Detect read from a list of layers"
     flat = list(arguments)
     while flat:
         argument = flat.pop()
         if isinstance(argument, list):
             flat.extend(argument)
         elif isinstance(argument, dict) or (isinstance(argument, str) and argument not in _ALLOWED_WORDS):
-            return f"has the argument {argument!r}, which is not allowed"
+            return f"has the argument {shown(argument)}, which is not allowed"
         elif _is_number(argument) and not 0 <= argument <= LARGEST["channels"]:
-            return f"has the argument {argument!r}; expected numbers from 0 to {LARGEST['channels']}"
+            return f"has the argument {shown(argument)}; expected numbers from 0 to {LARGEST['channels']}"
     sizes = [value for value in arguments[1:] if _is_number(value)] if module.endswith(("Conv", "Upsample")) else []
-    if any(value > LARGEST["kernel"] for value in [*sizes[:3], *sizes[4:]]):  # the fourth is the number of groups
-        return f"has the arguments {arguments}; expected kernels, strides and factors up to {LARGEST['kernel']}"
+    large = [x for x in [*sizes[:3], *sizes[4:]] if x > LARGEST["kernel"]]  # the fourth is the number of groups
+    if large:
+        return f"has the argument {large[0]}; expected kernels, strides and factors up to {LARGEST['kernel']}"
     if module == "RepNCSPELAN4" and any(_is_number(n) and n > LARGEST["repeats"] for n in arguments[3:4]):
-        return f"has the arguments {arguments}; expected at most {LARGEST['repeats']} repeats, the fourth of them"
+        return f"has the argument {arguments[3]}; expected at most {LARGEST['repeats']} repeats, the fourth argument"
     return None
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return type(value) is int or (isinstance(value, float) and math.isfinite(value))

@@ -31,6 +31,8 @@ def test_mutations_differ_and_are_repeatable() -> None:
     assert made == [mutated(content, ".json", random.Random(seed)) for seed in range(50)]
     assert len(set(made)) > 25
     assert bytes_mutated(b"", random.Random(0)) is not None
+    aliased = [mutated(b"a: [1, {b: c}]", ".yaml", random.Random(seed)) for seed in range(50)]
+    assert any(b"&id001" in one for one in aliased)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="paths of Unix")

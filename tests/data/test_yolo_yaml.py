@@ -45,6 +45,14 @@ def test_a_class_called_by_a_huge_number_is_refused(tmp_path: Path) -> None:
         parse(tmp_path, f"train: images\nnames: [0x{'f' * 5000}]")
 
 
+def test_merges_are_refused(tmp_path: Path) -> None:
+    """Ten of ten of ten ...: a thousand bytes for more keys than any memory holds."""
+    levels = "".join(f"a{i}: &a{i} {{<<: [{', '.join([f'*a{i - 1}'] * 10)}]}}\n" for i in range(1, 12))
+    with pytest.raises(ConfigError, match=r"data\.yaml: not readable as YAML \(a mapping takes over another with '<<'"):
+        parse(tmp_path, f"a0: &a0 {{x: 1}}\n{levels}")
+    assert parse(tmp_path, "train: &a images\nval: *a\nnames: [a]").parts == {"train": ("images",), "val": ("images",)}
+
+
 def test_what_is_not_known_has_no_effect(tmp_path: Path) -> None:
     marker = tmp_path / "ran"
     text = f"train: images\nnames: [a]\ndownload: |\n  open({str(marker)!r}, 'w')\nroboflow: {{url: 'http://127.0.0.1:9'}}\n"

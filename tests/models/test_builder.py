@@ -60,7 +60,9 @@ def test_unknown_modules_are_refused(module: str) -> None:
 
 def test_a_block_may_not_repeat_its_parts_without_end() -> None:
     check_architecture(with_row(-1, 1, "RepNCSPELAN4", [8, 8, 8, 100]), "mine.yaml")
-    with pytest.raises(ConfigError, match=r"mine\.yaml: layer 0 has the arguments .* at most 100 repeats, the fourth"):
+    with pytest.raises(
+        ConfigError, match=r"mine\.yaml: layer 0 has the argument 101; expected at most 100 repeats, the fourth"
+    ):
         check_architecture(with_row(-1, 1, "RepNCSPELAN4", [8, 8, 8, 101]), "mine.yaml")
 
 
@@ -91,6 +93,7 @@ def test_unknown_keys_are_refused(key: object) -> None:
         ({"scales": {"n": [1, 1, "x"]}}, "scales must give three numbers"),
         ({"scales": {"n": [1, 1, 64]}, "scale": "s"}, "there is no scale 's'; expected one of n"),
         ({"scale": "n"}, "there is no scale 'n'; expected one of none"),
+        ({"scale": ["n"]}, "there is no scale a list; expected one of none"),
     ],
 )
 def test_scales_are_numbers_by_letter(changes: dict[str, Any], message: str) -> None:
@@ -160,6 +163,49 @@ def test_detect_comes_last_and_once(changes: dict[str, Any]) -> None:
         check_architecture(architecture(**changes), "mine.yaml")
 
 
+BOMB = "[" + "".join(f"&a{i + 1} [{', '.join([f'*a{i}' if i else '1'] * 10)}], " for i in range(9)) + "*a9]"
+"""Ten ones, ten times over in each of the next eight lists."""
+
+
+@pytest.mark.parametrize(
+    "backbone",
+    [
+        "&a [*a]",
+        "[[-1, 1, Conv, &a [8, 3, *a]]]",
+        f"[[-1, 1, Conv, {BOMB}]]",
+        f"[[-1, 1, {BOMB}, [8]]]",
+        f"[[{BOMB}, 1, Conv, [8]]]",
+        f"[{BOMB}]",
+        BOMB,
+        f"[[-1, 1, Conv, {'[' * 10}{']' * 10}]]",
+        f"[[-1, 1, Conv, [{'8, ' * 10_000}]]]",
+    ],
+)
+def test_lists_without_end_are_refused_at_once(backbone: str, tmp_path: Path) -> None:
+    """A few hundred bytes of YAML make a list within itself, or a thousand million numbers."""
+    (tmp_path / "mine.yaml").write_text(f"backbone: {backbone}\nhead: [[[-1], 1, Detect, [nc]]]\n")
+    message = (
+        r"mine\.yaml: too large, or a list lies within itself; expected a model of at most 10000 values in 10 levels"
+    )
+    with pytest.raises(ConfigError, match=f"{message}$"):
+        load_model_yaml(str(tmp_path / "mine.yaml"))
+
+
+def test_what_is_wrong_is_shown_in_short() -> None:
+    for row in ([-1, 1, "x" * 5000, [8]], [-1, 1, "Conv", [8, "x" * 5000]], [-1] * 5000, [-1, "1" * 5000, "Conv", []]):
+        with pytest.raises(ConfigError) as error:
+            check_architecture(architecture(backbone=[row]), "mine.yaml")
+        assert len(str(error.value)) < 400
+    with pytest.raises(ConfigError, match=r"mine\.yaml: layer 0 reads from 7; expected earlier layers by index, or -1"):
+        check_architecture(with_row([-1, 7], 1, "Concat", [1]), "mine.yaml")
+    with pytest.raises(
+        ConfigError, match=r"layer 0 has the argument 65; expected kernels, strides and factors up to 64"
+    ):
+        check_architecture(with_row(-1, 1, "Conv", [8, 65]), "mine.yaml")
+    with pytest.raises(ConfigError, match="nc must be a positive number, at most 100000, got a huge number"):
+        check_architecture(architecture(nc=10**400), "mine.yaml")
+
+
 def test_nothing_in_a_yaml_is_evaluated(tmp_path: Path) -> None:
     """Neither our check nor ultralytics behind it may run text; the file the text would make must not appear."""
     trace = tmp_path / "evaluated"
@@ -216,9 +262,10 @@ def test_an_unknown_model_names_the_known_ones() -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"a: [1", "not a valid YAML file"),
-        (b"\xff\xfe\x00", "not a valid YAML file"),
-        (b"!!python/object/apply:os.system ['true']", "not a valid YAML file"),
+        (b"a: [1", "not readable as YAML"),
+        (b"\xff\xfe\x00", "not readable as YAML"),
+        (b"!!python/object/apply:os.system ['true']", "not readable as YAML"),
+        (b"a: !!bool maybe", "not readable as YAML"),
         (b"", "expected a mapping"),
     ],
 )

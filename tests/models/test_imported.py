@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import zipfile
 from dataclasses import replace
@@ -115,6 +116,14 @@ class Runs:
 
     def __reduce__(self) -> Any:
         return os.mkdir, (str(self.trace),)
+
+
+def test_an_architecture_within_itself_is_refused(tmp_path: Path) -> None:
+    model = DetectionModel(copy.deepcopy(ARCHITECTURE), ch=3, nc=2, verbose=False)
+    model.yaml["head"].append(model.yaml)
+    torch.save({"model": model}, tmp_path / "net.pt")
+    with pytest.raises(ConfigError, match=r"net\.pt: too large, or a list lies within itself"):
+        import_ultralytics(tmp_path / "net.pt", tmp_path / "ann.safetensors")
 
 
 def test_nothing_in_a_file_is_run(tmp_path: Path) -> None:
