@@ -18,6 +18,7 @@ from spikedet import SpikingDetector
 from spikedet.calibration import calibrate
 from spikedet.checkpoint import load_checkpoint
 from spikedet.config import CalibrateConfig, ConvertConfig, DataConvertConfig, JointConfig, TrainConfig
+from spikedet.conversion.report import as_text, report
 from spikedet.convert import convert
 from spikedet.data import load_dataset
 from spikedet.data.convert import convert as convert_data
@@ -150,6 +151,7 @@ def targets(folder: Path) -> list[Target]:
         Target("picture", str(picture), lambda home, out: read_image(home / picture)),
         Target("skipped picture", str(picture), lambda home, out: load_dataset(home / "voc", "train", skip_bad=True)),
         Target("model YAML", "model.yaml", detector),
+        Target("dry run", "model.yaml", lambda home, out: as_text(report(home / "model.yaml"))),
         Target("source checkpoint", source, lambda home, out: load_ann(home / source)),
         Target("spiking checkpoint", "net/copied.safetensors", network),
         Target("calibrated checkpoint", "net/copied.safetensors", calibrated),

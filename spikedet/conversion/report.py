@@ -15,7 +15,15 @@ from spikedet.conversion.converter import problems
 from spikedet.conversion.graph import GraphBuilder
 from spikedet.conversion.rules import INSTEAD, RULES
 from spikedet.conversion.storage import load_spiking
-from spikedet.models import ClipDetector, build_detector, layer_problem, load_ann, read_model_yaml
+from spikedet.models import (
+    ClipDetector,
+    build_detector,
+    check_architecture,
+    check_form,
+    layer_problem,
+    load_ann,
+    read_model_yaml,
+)
 from spikedet.models.architecture import ACTIVATIONS, ALLOWED_ACTIVATION
 from spikedet.models.imported import SUFFIX, read_ultralytics
 from spikedet.snn import Node, Readout, SpikingConv
@@ -71,7 +79,7 @@ def report(
     """
     graph = GraphBuilder(RULES, INSTEAD, neuron, delay, max_pool)
     if path.suffix in (".yaml", ".yml", SUFFIX):
-        return _of_architecture(_architecture(path, activation), graph)
+        return _of_architecture(_architecture(path, activation), str(path), graph)
     if read_meta(path).spiking:
         network, _ = load_spiking(path)
         return [_entry(node, type(node.module).__name__, trained=True) for node in network.nodes]
@@ -79,14 +87,16 @@ def report(
     return _of_model(model, graph, trained=True)
 
 
-def _of_architecture(architecture: dict[str, Any], graph: GraphBuilder) -> list[LayerEntry]:
+def _of_architecture(architecture: dict[str, Any], source: str, graph: GraphBuilder) -> list[LayerEntry]:
     """A model without weights. One whose activation cannot spike is shown as if it had ReLU, with that said."""
+    check_form(architecture, source)
     lines = architecture_entries(architecture)
     if not all(line.supported for line in lines):
         return lines
     named = architecture.get("activation") or "SiLU"
     known = isinstance(named, str) and ALLOWED_ACTIVATION.fullmatch(named)
     architecture = architecture if known else {**architecture, "activation": ACTIVATIONS["clip"]}
+    check_architecture(architecture, source)
     model = build_detector(architecture, [str(i) for i in range(int(architecture.get("nc", 80)))])
     lines = _of_model(model, graph, trained=False)
     if known:
@@ -105,9 +115,9 @@ def _of_model(model: ClipDetector, graph: GraphBuilder, *, trained: bool) -> lis
 
 
 def architecture_entries(architecture: dict[str, Any]) -> list[LayerEntry]:
-    """The rows of a model YAML, for one that cannot be built because it names what cannot spike."""
+    """The rows of a model YAML of the right form, for one that cannot be built because it names what cannot spike."""
     lines = []
-    for index, row in enumerate([*architecture.get("backbone", []), *architecture.get("head", [])]):
+    for index, row in enumerate([*architecture["backbone"], *architecture["head"]]):
         problem = layer_problem(row, index)
         kind = str(row[2]).removeprefix("nn.") if isinstance(row, list) and len(row) > 2 else "?"
         unknown = problem is not None and problem.startswith("uses ")

@@ -3,6 +3,7 @@
 from spikedet.models.architecture import (
     average_pools,
     check_architecture,
+    check_form,
     has_leaky_activations,
     has_max_pools,
     layer_problem,
@@ -22,6 +23,7 @@ __all__ = [
     "average_pools",
     "build_detector",
     "check_architecture",
+    "check_form",
     "has_leaky_activations",
     "has_max_pools",
     "import_ultralytics",

@@ -99,23 +99,14 @@ def _find(model: str) -> tuple[Path, str]:
     )
 
 
-def check_architecture(architecture: Any, source: str) -> None:
-    """Refuse an architecture that names anything outside the whitelist, before ultralytics sees it."""
+def check_form(architecture: Any, source: str) -> None:
+    """Refuse what is no architecture, whatever its layers are: of another form, or with numbers that none has."""
     if not isinstance(architecture, dict) or not {"backbone", "head"} <= architecture.keys():
         raise ConfigError(f"{source}: expected a mapping with backbone and head")
     if _is_boundless(architecture):
         raise ConfigError(
             f"{source}: too large, or a list lies within itself; "
             f"expected a model of at most {LARGEST['values']} values in {LARGEST['levels']} levels"
-        )
-    if unknown := sorted(map(str, architecture.keys() - _ALLOWED_KEYS)):
-        known = ", ".join(sorted(_ALLOWED_KEYS))
-        raise ConfigError(f"{source}: unknown key {shown(unknown[0])}; known keys are {known}")
-    activation = architecture.get("activation")
-    if not isinstance(activation, str) or not ALLOWED_ACTIVATION.fullmatch(activation):
-        raise ConfigError(
-            f"{source}: activation {shown(activation or 'SiLU (none is named)')} cannot spike; write activation: "
-            "torch.nn.ReLU() or torch.nn.LeakyReLU(0.1) into it, or train with --activation clip or leaky"
         )
     if problem := _scale_problem(architecture.get("scales", {}), architecture.get("scale")):
         raise ConfigError(f"{source}: {problem}")
@@ -125,6 +116,20 @@ def check_architecture(architecture: Any, source: str) -> None:
             raise ConfigError(f"{source}: {key} must be a positive number, at most {most}, got {shown(value)}")
     if not all(isinstance(architecture[part], list) and architecture[part] for part in ("backbone", "head")):
         raise ConfigError(f"{source}: backbone and head must be lists of layers")
+
+
+def check_architecture(architecture: Any, source: str) -> None:
+    """Refuse an architecture that names anything outside the whitelist, before ultralytics sees it."""
+    check_form(architecture, source)
+    if unknown := sorted(map(str, architecture.keys() - _ALLOWED_KEYS)):
+        known = ", ".join(sorted(_ALLOWED_KEYS))
+        raise ConfigError(f"{source}: unknown key {shown(unknown[0])}; known keys are {known}")
+    activation = architecture.get("activation")
+    if not isinstance(activation, str) or not ALLOWED_ACTIVATION.fullmatch(activation):
+        raise ConfigError(
+            f"{source}: activation {shown(activation or 'SiLU (none is named)')} cannot spike; write activation: "
+            "torch.nn.ReLU() or torch.nn.LeakyReLU(0.1) into it, or train with --activation clip or leaky"
+        )
     rows = [*architecture["backbone"], *architecture["head"]]
     for index, row in enumerate(rows):
         if problem := layer_problem(row, index):

@@ -11,6 +11,7 @@ from tiny_detector import ARCHITECTURE, chain
 
 from spikedet.cli import main
 from spikedet.conversion.report import HEAD, as_text, report
+from spikedet.errors import ConfigError
 from spikedet.models import read_model_yaml
 
 
@@ -73,6 +74,25 @@ def test_an_inner_layer_that_cannot_spike_stands_at_its_place(tmp_path: Path) ->
     assert [(line.name, line.kind) for line in refused] == [("model.1.cv1", "Conv")]
     assert refused[0].rule.startswith("has the activation Identity, which has no neuron")
     assert lines.index(refused[0]) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"backbone": None}, "backbone and head must be lists of layers"),
+        ({"head": 5}, "backbone and head must be lists of layers"),
+        ({"nc": "x"}, "nc must be a positive number, at most 100000, got 'x'"),
+        ({"nc": None}, "nc must be a positive number, at most 100000, got None"),
+        ({"nc": 100_001}, "nc must be a positive number, at most 100000, got 100001"),
+        ({"nc": 10**400}, "nc must be a positive number, at most 100000, got a huge number"),
+        ({"scale": ["n"]}, "there is no scale a list; expected one of none"),
+        ({"ends": 1}, "unknown key 'ends'; known keys are"),
+    ],
+    ids=str,
+)
+def test_a_malformed_model_is_refused_in_one_sentence(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=rf"mine\.yaml: {message}"):
+        report(model_yaml(tmp_path, **changes))
 
 
 def test_columns_line_up() -> None:
