@@ -32,7 +32,7 @@ def prepared(config: Config) -> Config:
         elif value in shipped:
             changes[name] = str(shipped[value])
     out = getattr(config, "out", None)
-    if out == "" and "checkpoint" in changes:
+    if out == "" and "checkpoint" in changes and not getattr(config, "dry_run", False):
         raise ConfigError(f"--out is missing: {config.checkpoint} is the package's own, say where to write")  # type: ignore[attr-defined]
     if out:
         path = Path(out)

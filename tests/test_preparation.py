@@ -40,6 +40,7 @@ def test_shipped_weights_are_known_by_name_to_every_command() -> None:
 def test_nothing_is_written_beside_them_unasked() -> None:
     with pytest.raises(ConfigError, match=f"--out is missing: {NAME} is the package's own"):
         prepared(ConvertConfig(checkpoint=NAME))
+    assert prepared(ConvertConfig(checkpoint=NAME, dry_run=True)).checkpoint == str(shipped_weights()[NAME])
 
 
 def test_an_output_that_cannot_be_written_is_said_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
