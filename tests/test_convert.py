@@ -100,6 +100,13 @@ def test_settings_of_a_stage_that_does_not_run_are_refused(tmp_path: Path, name:
     assert getattr(config(tmp_path, **{stage: True, name: 3}), name) == 3
 
 
+def test_an_activation_is_for_the_dry_run(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^--activation has no effect without --dry-run$"):
+        config(tmp_path, activation="leaky")
+    with pytest.raises(ConfigError, match=r"ann\.safetensors: --activation is for a model YAML or a \.pt file"):
+        convert.convert(config(tmp_path, activation="leaky", dry_run=True))
+
+
 def test_resuming_with_another_T_converts_anew(tmp_path: Path) -> None:
     convert.convert(config(tmp_path, "qc"))
     (copied,) = convert.convert(config(tmp_path, "qc", T=5, resume=True))

@@ -125,7 +125,8 @@ class JointConfig(Checked):
 
 
 _OF_STAGES = {"finetune": ("finetune_epochs",), "calibrate": ("images", "epochs"), "joint": ("joint_epochs",)}
-"""Settings of ``ConvertConfig`` that belong to one stage."""
+_OF_STAGES |= {"dry_run": ("activation",)}
+"""Settings of ``ConvertConfig`` that belong to one stage, or to the dry run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +147,7 @@ class ConvertConfig(Checked):
             keeps its thetas.
         dry_run: only say, layer by layer, what would become of the model (a checkpoint, a model YAML or an
             ultralytics .pt file), and which layers cannot spike.
-        activation: of a model YAML or .pt file in a dry run, as in training.
+        activation: in a dry run of a model YAML or .pt file, in place of its own, as in training.
         resume: in Stage I and II, go on where they were interrupted.
         finetune: run Stage I first.
         finetune_epochs: epochs of Stage I.

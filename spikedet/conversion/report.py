@@ -15,6 +15,7 @@ from spikedet.conversion.converter import problems
 from spikedet.conversion.graph import GraphBuilder
 from spikedet.conversion.rules import INSTEAD, RULES
 from spikedet.conversion.storage import load_spiking
+from spikedet.errors import ConfigError
 from spikedet.models import (
     ClipDetector,
     build_detector,
@@ -75,11 +76,13 @@ def report(
         activation: in place of the one that a YAML or a ``.pt`` file names.
 
     Raises:
-        CheckpointError, ConfigError: the file cannot be used at all.
+        CheckpointError, ConfigError: the file cannot be used at all, or is a checkpoint and has its activation.
     """
     graph = GraphBuilder(RULES, INSTEAD, neuron, delay, max_pool)
     if path.suffix in (".yaml", ".yml", SUFFIX):
         return _of_architecture(_architecture(path, activation), str(path), graph)
+    if activation:
+        raise ConfigError(f"{path}: --activation is for a model YAML or a .pt file; leave it out for a checkpoint")
     if read_meta(path).spiking:
         network, _ = load_spiking(path)
         return [_entry(node, type(node.module).__name__, trained=True) for node in network.nodes]
