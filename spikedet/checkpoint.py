@@ -79,15 +79,18 @@ class CheckpointMeta:
     def training_data(self, data: str, split: str) -> tuple[str, str]:
         """Data and split for a later stage: what is asked for, else (where empty) what this one was trained on.
 
-        Of a dataset of another name, the split is ``train`` unless one is asked for.
+        Of a dataset of another name, or where no split is known, it is ``train`` unless one is asked for.
 
         Raises:
             ConfigError: neither says which pictures.
         """
-        if not ((data or self.data.get("data")) and (split or self.data.get("split"))):
-            raise ConfigError(f"{self.model}: its checkpoint names no training pictures; give --data and --split")
-        other = data and self.data.get("data") and not self._trained_on(data)
-        return data or self.data["data"], split or ("train" if other else self.data["split"])
+        found = data or self.data.get("data")
+        if not found:
+            raise ConfigError(
+                f"{self.model}: its checkpoint names no training pictures; give --data, and --split unless it is train"
+            )
+        other = data and not self._trained_on(data)
+        return found, split or ("" if other else self.data.get("split")) or "train"
 
     def held_out(self, data: str, split: str) -> tuple[float, int] | None:
         """Fraction and seed of the pictures that no training so far has seen, for ``DetectionDataset.hold_out``.

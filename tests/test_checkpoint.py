@@ -288,6 +288,11 @@ def test_data_of_another_name_have_a_train_split(tmp_path: Path) -> None:
     assert meta.training_data("/b/voc", "") == ("/b/voc", "VOC2007/train")
     assert meta.training_data("/b/mine", "") == ("/b/mine", "train")
     assert meta.training_data("/b/mine", "val") == ("/b/mine", "val")
+    imported = dataclasses.replace(meta, data={})
+    assert imported.training_data("/b/mine", "") == ("/b/mine", "train")
+    assert imported.training_data("/b/mine", "val") == ("/b/mine", "val")
+    with pytest.raises(ConfigError, match=r"names no training pictures; give --data, and --split unless it is train$"):
+        imported.training_data("", "train")
 
 
 def test_pictures_that_no_training_has_seen_are_remembered() -> None:

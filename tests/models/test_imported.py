@@ -5,18 +5,21 @@ from __future__ import annotations
 import copy
 import os
 import zipfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from tiny_detector import ARCHITECTURE, detector
+from tiny_detector import ARCHITECTURE, detector, same
 from ultralytics.nn.tasks import DetectionModel
 
 from spikedet.checkpoint import load_checkpoint, save_checkpoint
 from spikedet.config import ConvertConfig
 from spikedet.convert import convert
+from spikedet.data import load_dataset
+from spikedet.data.synthetic import write_synthetic
 from spikedet.digests import file_sha256
 from spikedet.errors import CheckpointError, ConfigError
 from spikedet.models import activations, build_detector, import_ultralytics, load_ann, start_from_
@@ -25,11 +28,11 @@ from spikedet.models.imported import read_ultralytics
 from spikedet.quantization import ClippedReLU
 
 
-def write_pt(path: Path, **changes: Any) -> Path:
+def write_pt(path: Path, names: Sequence[str] = ("a", "b"), **changes: Any) -> Path:
     """A file as ultralytics writes it, of a small detector."""
     torch.manual_seed(1)
-    model = DetectionModel({**ARCHITECTURE, **changes}, ch=3, nc=2, verbose=False)
-    model.names = {0: "a", 1: "b"}
+    model = DetectionModel({**ARCHITECTURE, **changes}, ch=3, nc=len(names), verbose=False)
+    model.names = dict(enumerate(names))
     torch.save({"model": model.half(), "ema": None, "train_args": {"imgsz": 96}, "epoch": -1}, path)
     return path
 
@@ -86,12 +89,23 @@ def test_training_starts_from_its_tensors(tmp_path: Path) -> None:
 
 def test_conversion_needs_pictures_and_a_known_activation(tmp_path: Path) -> None:
     relu, silu = write_pt(tmp_path / "r.pt"), write_pt(tmp_path / "s.pt", activation="torch.nn.SiLU()")
-    with pytest.raises(ConfigError, match=r"r: its checkpoint names no training pictures; give --data and --split"):
+    with pytest.raises(ConfigError, match=r"r: its checkpoint names no training pictures; give --data, and --split"):
         convert(ConvertConfig(checkpoint=str(relu), T=4, out=str(tmp_path / "out")))
     with pytest.raises(ConfigError, match=r"s\.pt: activation 'torch\.nn\.SiLU\(\)' cannot spike"):
         convert(ConvertConfig(checkpoint=str(silu), T=4, out=str(tmp_path / "out")))
     written = convert(ConvertConfig(checkpoint=str(relu), T=4, theta_images=0, out=str(tmp_path / "out")))
     assert [path.name for path in written] == ["ann.safetensors", "copied.safetensors"]
+
+
+def test_conversion_takes_the_training_split_of_the_data(tmp_path: Path) -> None:
+    write_synthetic(tmp_path / "shapes", train=2, val=1, test=1, image_hw=(64, 64))
+    classes = tuple(load_dataset(tmp_path / "shapes", "train").class_names)
+    source, data = write_pt(tmp_path / "net.pt", names=classes), str(tmp_path / "shapes")
+    asked = ConvertConfig(checkpoint=str(source), T=2, data=data, theta_images=2)
+    unsaid, said = (
+        convert(replace(asked, split=split, out=str(tmp_path / f"to{split}")))[1] for split in ("", "train")
+    )
+    assert same(load_checkpoint(unsaid)[0], load_checkpoint(said)[0])
 
 
 def test_branches_that_kept_silu_are_not_taken_for_relu(tmp_path: Path) -> None:
