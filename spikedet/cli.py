@@ -17,6 +17,8 @@ from spikedet.preparation import prepared
 
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM})
 """What libraries may meet while they write logs of their own."""
+NO_MEMORY = ("DefaultCPUAllocator: can't allocate memory", "DefaultCPUAllocator: not enough memory", "out of memory")
+"""What torch's RuntimeErrors say where Python's own is a MemoryError: of Linux, of Windows, of a GPU."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SpikedetError as error:
         print(f"spikedet {name}: {error}", file=sys.stderr)
         return 1
-    except MemoryError:
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not any(text in str(error) for text in NO_MEMORY):
+            raise
         print(f"spikedet {name}: not enough memory; try a smaller --batch or fewer pictures", file=sys.stderr)
         return 1
     except BrokenPipeError:  # whoever read our output has gone, as head does

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from spikedet import cli
 from spikedet.cli import VERBS, main
@@ -51,6 +52,13 @@ def test_every_verb_names_a_function_of_its_configuration(name: str) -> None:
     assert made.__annotations__["config"] == VERBS[name].config
 
 
+def no_memory() -> RuntimeError:
+    """Torch's own on this machine."""
+    with pytest.raises(RuntimeError) as error:
+        torch.empty(2**50, dtype=torch.uint8)
+    return error.value
+
+
 @pytest.mark.parametrize(
     ("error", "status", "sentence"),
     [
@@ -61,6 +69,17 @@ def test_every_verb_names_a_function_of_its_configuration(name: str) -> None:
         ),
         (PermissionError(13, "Permission denied"), 1, "Permission denied; make room, or choose another --out"),
         (MemoryError(), 1, "not enough memory; try a smaller --batch"),
+        (no_memory(), 1, "not enough memory; try a smaller --batch"),
+        (
+            RuntimeError("[enforce fail] data. DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes."),
+            1,
+            "not enough memory; try a smaller --batch",
+        ),
+        (
+            torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB."),
+            1,
+            "not enough memory; try a smaller --batch",
+        ),
         (KeyboardInterrupt(), 130, "interrupted; what was written is whole"),
     ],
 )
@@ -87,6 +106,15 @@ def test_other_errors_of_the_system_are_not_hidden(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(cli, "run", refuse)
     with pytest.raises(OSError, match="Input/output"):
+        main(["train"])
+
+
+def test_other_errors_at_run_time_keep_their_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: Any) -> None:
+        raise RuntimeError("The size of tensor a (3) must match the size of tensor b (4)")
+
+    monkeypatch.setattr("spikedet.training.train", fail)
+    with pytest.raises(RuntimeError, match="size of tensor a"):
         main(["train"])
 
 
