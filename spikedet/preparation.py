@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,10 +32,20 @@ def prepared(config: Config) -> Config:
             changes[name] = tuple(str(shipped.get(item, item)) for item in value)
         elif value in shipped:
             changes[name] = str(shipped[value])
-    out = getattr(config, "out", None)
-    if out == "" and "checkpoint" in changes and not getattr(config, "dry_run", False):
-        raise ConfigError(f"--out is missing: {config.checkpoint} is the package's own, say where to write")  # type: ignore[attr-defined]
-    if out:
-        path = Path(out)
-        require_writable(path.parent if path.suffix in FILE_SUFFIXES else path)
+    if not getattr(config, "dry_run", False):
+        if getattr(config, "out", None) == "" and "checkpoint" in changes:
+            raise ConfigError(f"--out is missing: {config.checkpoint} is the package's own, say where to write")  # type: ignore[attr-defined]
+        for folder in _folders(config):
+            require_writable(folder)
     return dataclasses.replace(config, **changes) if changes else config  # type: ignore[type-var]
+
+
+def _folders(config: object) -> Iterator[Path]:
+    """What a command will write into, as its settings say."""
+    out, checkpoint, detections = (getattr(config, name, "") for name in ("out", "checkpoint", "detections"))
+    if out:
+        yield Path(out).parent if Path(out).suffix in FILE_SUFFIXES else Path(out)
+    elif checkpoint:
+        yield Path(checkpoint).parent
+    if detections:
+        yield Path(detections)

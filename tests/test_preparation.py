@@ -14,6 +14,7 @@ from spikedet.config import (
     ConvertConfig,
     EvaluateConfig,
     ExplainConfig,
+    JointConfig,
     PublishConfig,
     ReportConfig,
     TrainConfig,
@@ -49,6 +50,18 @@ def test_an_output_that_cannot_be_written_is_said_first(tmp_path: Path, capsys: 
         assert main(["train", "--data", "nowhere", "--out", str(out)]) == 1
         assert "cannot write here" in capsys.readouterr().err
     assert (tmp_path / "file").read_text(encoding="utf-8") == "mine"
+
+
+def test_the_folder_of_the_checkpoint_and_that_of_detections_are_outputs_too(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine", encoding="utf-8")
+    beside = str(tmp_path / "file" / "fine.safetensors")
+    for config in (
+        JointConfig(checkpoint=beside),
+        EvaluateConfig(checkpoints=("a",), detections=beside, out=str(tmp_path)),
+    ):
+        with pytest.raises(SpikedetError, match=r"file.*: cannot write here"):
+            prepared(config)
+    assert prepared(ConvertConfig(checkpoint=beside, dry_run=True)).checkpoint == beside
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is unwritable for root")

@@ -17,8 +17,9 @@ from spikedet.data.synthetic import SyntheticConfig, write_synthetic
 from spikedet.data.voc import VocLayout
 from spikedet.data.voc_splits import LAYOUT_HELP, is_voc
 from spikedet.data.yolo import YoloLayout
-from spikedet.data.yolo_yaml import YAML_NAMES, is_yolo, parse_yolo, read_mapping
+from spikedet.data.yolo_yaml import YAML_NAMES, is_yolo, parse_yolo
 from spikedet.errors import ConfigError, DataError
+from spikedet.yaml_files import read_mapping
 
 CACHE_ROOT = Path("runs/data")
 ALL_LAYOUTS_HELP = (

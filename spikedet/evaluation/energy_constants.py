@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
-
+from spikedet.data.layout import shown
 from spikedet.errors import ConfigError
 from spikedet.resources import resource_folder
+from spikedet.yaml_files import read_mapping
+
+MOST_PJ = 1e12
+"""A joule; what costs more is a mistake."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,11 +69,8 @@ def load_constants(name: str, *, memory_traffic: bool = False) -> EnergyConstant
         ConfigError: there is none, or it is not a whole one.
     """
     path = _find(name)
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: not a valid YAML file ({error})") from error
-    memory = content.get("memory") if isinstance(content, dict) else None
+    content = read_mapping(path, ", ".join(field.name for field in dataclasses.fields(EnergyConstants)))
+    memory = content.get("memory")
     if memory is not None:
         content = {**content, "memory": _made(MemoryTraffic, memory, f"{path}: memory")}
     elif memory_traffic:
@@ -96,15 +95,15 @@ def _made(kind: type[Table], content: Any, where: str) -> Table:
     if not isinstance(content, dict):
         raise ConfigError(f"{where}: expected a mapping with {', '.join(fields)}")
     if unknown := sorted(map(str, content.keys() - fields.keys())):
-        raise ConfigError(f"{where}: unknown key {unknown[0]!r}; known keys are {', '.join(fields)}")
+        raise ConfigError(f"{where}: unknown key {shown(unknown[0])}; known keys are {', '.join(fields)}")
     for name, field in fields.items():
         value = content.get(name)
         if field.type == "float" and not _is_price(value):
-            raise ConfigError(f"{where}: {name} must be a number, zero or more, got {value!r}")
+            raise ConfigError(f"{where}: {name} must be a number from 0 to {MOST_PJ:g}, got {shown(value)}")
         if field.type == "str" and (not isinstance(value, str) or not value):
-            raise ConfigError(f"{where}: {name} must be a text, got {value!r}")
+            raise ConfigError(f"{where}: {name} must be a text, got {shown(value)}")
     return kind(**content)
 
 
 def _is_price(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0 and math.isfinite(value)
+    return type(value) in (int, float) and 0 <= value <= MOST_PJ

@@ -15,9 +15,9 @@ import ultralytics
 
 from spikedet.config import Activation
 from spikedet.data.layout import shown
-from spikedet.data.yolo_yaml import read_mapping
 from spikedet.errors import ConfigError
 from spikedet.resources import resource_folder
+from spikedet.yaml_files import read_mapping
 
 ALLOWED_MODULES = frozenset(
     {"Conv", "DWConv", "Bottleneck", "C2", "C2f", "C3", "C3k2", "Concat", "Detect", "SPP", "SPPF"}

@@ -9,8 +9,9 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from spikedet.data.yolo_yaml import YoloFile, is_yolo, parse_yolo, read_mapping
+from spikedet.data.yolo_yaml import YoloFile, is_yolo, parse_yolo
 from spikedet.errors import ConfigError, DataError, SpikedetError
+from spikedet.yaml_files import read_mapping
 
 
 def parse(folder: Path, text: str) -> YoloFile:

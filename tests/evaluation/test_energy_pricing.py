@@ -139,9 +139,9 @@ def test_a_table_of_ones_own(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("name: a\nsource: b\nmac_pj: 1\n", "ac_pj must be a number, zero or more, got None"),
-        ("name: a\nsource: b\nmac_pj: 1\nac_pj: -1\n", "ac_pj must be a number, zero or more, got -1"),
-        ("name: a\nsource: b\nmac_pj: .inf\nac_pj: 1\n", "mac_pj must be a number, zero or more, got inf"),
+        ("name: a\nsource: b\nmac_pj: 1\n", "ac_pj must be a number from 0 to 1e.12, got None"),
+        ("name: a\nsource: b\nmac_pj: 1\nac_pj: -1\n", "ac_pj must be a number from 0 to 1e.12, got -1"),
+        ("name: a\nsource: b\nmac_pj: .inf\nac_pj: 1\n", "mac_pj must be a number from 0 to 1e.12, got inf"),
         ("name: a\nsource: b\nmac_pj: .nan\nac_pj: 1\n", "mac_pj must be a number"),
         ("name: a\nsource: b\nmac_pj: yes\nac_pj: 1\n", "mac_pj must be a number"),
         ("name: a\nmac_pj: 1\nac_pj: 1\n", "source must be a text"),
@@ -150,7 +150,11 @@ def test_a_table_of_ones_own(tmp_path: Path) -> None:
         ("name: a\nsource: b\nmac_pj: 1\nac_pj: 1\nmemory: 3\n", "memory: expected a mapping"),
         ("- 1\n", "expected a mapping with name"),
         ("", "expected a mapping with name"),
-        ("a: [", "not a valid YAML file"),
+        ("a: [", "not readable as YAML"),
+        (
+            f"name: a\nsource: b\nmac_pj: 1{'0' * 400}\nac_pj: 1\n",
+            "mac_pj must be a number from 0 to 1e.12, got a huge",
+        ),
     ],
 )
 def test_tables_that_are_not_whole(text: str, said: str, tmp_path: Path) -> None:
