@@ -43,9 +43,6 @@ def ann_rows(rows: Sequence[ResultRow], networks: Sequence[Mapping[str, Any]], s
 def _became(row: ResultRow, facts: Mapping[str, Any]) -> bool:
     """Whether the row's network may be one that the other was made from."""
     same = row.model == facts["model"] and _agrees(row, "activation", facts.get("activation"))
-    averages = row.max_pool == "average" == facts.get("max_pool") or "average" not in (
-        row.max_pool,
-        facts.get("max_pool"),
-    )
-    stage1 = averages and all(_agrees(row, name, facts.get(name)) for name in ("stage1_T", "stage1_options"))
+    pooled_alike = (row.max_pool == "average") == (facts.get("max_pool") == "average")
+    stage1 = pooled_alike and all(_agrees(row, name, facts.get(name)) for name in ("stage1_T", "stage1_options"))
     return same and (not row.finetuned or stage1)
