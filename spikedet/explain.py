@@ -116,7 +116,8 @@ def find_checkpoints(config: ExplainConfig) -> Checkpoints:
         raise CheckpointError(
             f"{snn}: not a converted network (stage {read_meta(snn).stage}); run spikedet convert first"
         )
-    stages = {read_meta(path).stage: path for path in with_parents([snn])}  # of equal ones the last
+    named = [Path(name) for name in (config.ann, config.qc) if name]
+    stages = {read_meta(path).stage: path for path in with_parents([snn, *named])}  # of equal ones the last
     qc = Path(config.qc) if config.qc else stages.get("copied", stages.get("qc"))
     if qc is None:
         raise ConfigError(f"{snn}: the network it was calibrated from is not where it was; name it with --qc")

@@ -13,7 +13,7 @@ from spikedet.resources import shipped_weights
 
 Config = TypeVar("Config")
 
-CHECKPOINT_FIELDS = ("checkpoint", "checkpoints", "teacher", "weights", "qc", "source")
+CHECKPOINT_FIELDS = ("checkpoint", "checkpoints", "teacher", "weights", "qc", "source", "ann")
 FILE_SUFFIXES = (".safetensors", ".html")
 """Of an ``out`` that is a file and no folder."""
 

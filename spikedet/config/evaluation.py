@@ -107,6 +107,7 @@ class ExplainConfig(SimulationConfig):
         qc: its QC-ANN, as the network with copied weights or as Stage I's; empty finds it through the checkpoint.
         source: the ANN that errors are measured against; empty finds it through the checkpoint: the clip ANN with Stage
             I's weights or, without Stage I, the source ANN.
+        ann: the source ANN, whose AP begins the chain; empty finds it through the checkpoint.
         data: empty takes the checkpoint's training data.
         split: empty takes the checkpoint's training split.
         skip_bad: leave out broken pictures and annotations; as in training.
@@ -122,6 +123,7 @@ class ExplainConfig(SimulationConfig):
     checkpoint: str
     qc: str = ""
     source: str = ""
+    ann: str = ""
     data: str = ""
     split: str = ""
     skip_bad: bool = False
