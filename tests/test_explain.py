@@ -193,6 +193,12 @@ def test_parents_can_be_named(tmp_path: Path) -> None:
     assert made["meta"]["reference"] == "the source ANN"
 
 
+def test_a_qc_ann_and_an_ann_that_are_named_make_the_chain(tmp_path: Path) -> None:
+    snn, qc, ann = orphan(tmp_path, "fine"), orphan(tmp_path, "qc"), chain()["ann"]
+    chosen = find_checkpoints(ExplainConfig(checkpoint=str(snn), qc=str(qc), ann=str(ann)))
+    assert chosen.paths == {"ann": ann, "source": qc, "qc": qc, "snn": snn}
+
+
 @pytest.mark.parametrize(
     ("checkpoint", "flags", "error", "said"),
     [
