@@ -102,20 +102,24 @@ def fuzz(cases: int, seed: int, home: Path) -> Findings:
     """Run that many cases in this process; ``home`` is an empty folder."""
     chance, watch, findings = random.Random(seed), Watch(), Findings()
     seeds(home / "whole")
-    every = targets(home / "whole")
+    every, case, out = targets(home / "whole"), home / "case", home / "out"
     with few_words():
         for number in range(cases):
-            target = every[number % len(every)]
-            case, out = home / "case", home / "out"
-            shutil.copytree(home / "whole", case)
+            if not case.exists():
+                shutil.copytree(home / "whole", case)
             out.mkdir()
+            target = every[number % len(every)]
             file = case / target.file
-            file.write_bytes(mutated(file.read_bytes(), file.suffix, chance))
+            whole = file.read_bytes()
+            file.write_bytes(mutated(whole, file.suffix, chance))
             outcome, wrong, seconds = watched(target, case, out, watch)
             findings.slowest_s = max(findings.slowest_s, seconds)
             findings.outcomes.setdefault(target.name, Counter())[outcome.split(":")[0]] += 1
             findings.faults += [f"case {number}, {target.name}: {fault}" for fault in wrong]
-            shutil.rmtree(case)
+            if wrong:
+                shutil.rmtree(case)
+            else:
+                file.write_bytes(whole)
             shutil.rmtree(out)
     return findings
 
