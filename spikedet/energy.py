@@ -50,11 +50,11 @@ def energy(config: EnergyConfig) -> EnergyReport:
     rows, source = find_rows(config, paths)
     dataset = pictures(config, paths)
     rows, source = rows_on(rows, source, dataset)
-    found = {path: measure(path, config, (float_pricing, quantized_pricing), dataset) for path in paths}
-    kept = {path: one for path, one in found.items() if one is not None}
-    if not kept:
+    pricings = (float_pricing, quantized_pricing)
+    measured = {path: one for path in paths if (one := measure(path, config, pricings, dataset)) is not None}
+    if not measured:
         raise ConfigError(f"--t {config.t} lies beyond the T of every network; choose smaller time steps")
-    measured = told_apart(list(kept.values()), list(kept))
+    networks = told_apart(measured)
     report = EnergyReport(
         data=Path(dataset.name).name if dataset else "",
         split=dataset.split if dataset else "",
@@ -63,10 +63,10 @@ def energy(config: EnergyConfig) -> EnergyReport:
         constants=(float_pricing.constants, quantized_pricing.constants),
         memory_traffic=config.memory_traffic,
         image_every_step=config.image_every_step,
-        rows=tuple(energy_rows(measured, float_pricing, quantized_pricing, rows)),
+        rows=tuple(energy_rows(networks, float_pricing, quantized_pricing, rows)),
         networks=tuple(
             NetworkCost(network=f"{one.name}, T = {one.facts['T']}", layers=one.meter.layer_costs())
-            for one in measured
+            for one in networks
             if one.meter is not None
         ),
         meta={

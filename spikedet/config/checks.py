@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any, Literal, get_args
+from types import MappingProxyType
+from typing import Any, ClassVar, Literal, get_args
 
 from spikedet.errors import ConfigError
 
@@ -38,7 +40,12 @@ LIMITS = {"image_size": (1, 8192), "T": (1, 32767), "delay": (0, 1000), "seed": 
 
 
 class Checked:
-    """Range checks shared by the stage configurations, by field name."""
+    """Range checks shared by the stage configurations, by field name.
+
+    ``needs`` names, by a switch, the settings that do nothing without it: they keep their defaults then.
+    """
+
+    needs: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType({})
 
     def __post_init__(self) -> None:
         for item in fields(self):  # type: ignore[arg-type]
@@ -58,6 +65,11 @@ class Checked:
             elif name in _RANGES:
                 least, most = _RANGES[name]
                 check(least <= value <= most, name, f"between {least} and {most}", value)
+        defaults = {item.name: item.default for item in fields(self)}  # type: ignore[arg-type]
+        for switch, names in self.needs.items():
+            for name in names:
+                if not getattr(self, switch) and getattr(self, name) != defaults[name]:
+                    raise ConfigError(f"{flag_name(name)} has no effect without {flag_name(switch)}")
 
 
 _POSITIVE = frozenset(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from types import MappingProxyType
 
 from spikedet.config.checks import (
     Activation,
@@ -13,9 +14,7 @@ from spikedet.config.checks import (
     Neuron,
     PotentialScope,
     Precision,
-    flag_name,
 )
-from spikedet.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +49,8 @@ class CalibrateConfig(Checked):
         out: output folder; empty is the checkpoint's folder.
     """
 
+    needs = MappingProxyType({"fine": ("sparsity",)})
+
     checkpoint: str
     data: str = ""
     split: str = ""
@@ -73,11 +74,6 @@ class CalibrateConfig(Checked):
     resume: bool = False
     seed: int = 0
     out: str = ""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.sparsity and not self.fine:
-            raise ConfigError(f"{flag_name('sparsity')} has no effect without {flag_name('fine')}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,11 +120,6 @@ class JointConfig(Checked):
     out: str = ""
 
 
-_OF_STAGES = {"finetune": ("finetune_epochs",), "calibrate": ("images", "epochs"), "joint": ("joint_epochs",)}
-_OF_STAGES |= {"dry_run": ("activation",)}
-"""Settings of ``ConvertConfig`` that belong to one stage, or to the dry run."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class ConvertConfig(Checked):
     """Conversion of a source or QC network into a spiking one, with Stage I and Stage II when asked.
@@ -163,6 +154,15 @@ class ConvertConfig(Checked):
         out: output folder; empty is the checkpoint's folder.
     """
 
+    needs = MappingProxyType(
+        {
+            "finetune": ("finetune_epochs",),
+            "calibrate": ("images", "epochs"),
+            "joint": ("joint_epochs",),
+            "dry_run": ("activation",),
+        }
+    )
+
     checkpoint: str
     T: int | None = None
     method: Method = "two-stage"
@@ -185,14 +185,6 @@ class ConvertConfig(Checked):
     skip_bad: bool = False
     seed: int = 0
     out: str = ""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        defaults = {item.name: item.default for item in fields(self)}
-        for stage, names in _OF_STAGES.items():
-            for name in names:
-                if not getattr(self, stage) and getattr(self, name) != defaults[name]:
-                    raise ConfigError(f"{flag_name(name)} has no effect without {flag_name(stage)}")
 
 
 @dataclass(frozen=True, kw_only=True)

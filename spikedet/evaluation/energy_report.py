@@ -46,6 +46,11 @@ class EnergyRow:
     ratio_quantized: float
 
     @property
+    def subject(self) -> str:
+        """What is priced, in words."""
+        return f"{self.model} at {self.image_size} px"
+
+    @property
     def steps(self) -> str:
         """Its time steps in words."""
         return f"T = {self.T}" if self.t in (None, self.T) else f"T = {self.T}, t = {self.t}"

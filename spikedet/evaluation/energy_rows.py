@@ -56,17 +56,12 @@ class Measured:
         return architecture_name(self.facts["model"], self.facts.get("activation"))
 
 
-def told_apart(measured: Sequence[Measured], files: Sequence[Path]) -> list[Measured]:
-    """The same, with ``FOLDER/NAME`` of its checkpoint as a mark wherever spiking networks are called the same.
-
-    Args:
-        measured: the checkpoints.
-        files: their paths.
-    """
-    names = [(one.architecture, one.image_size, one.name, one.facts["T"]) for one in measured]
+def told_apart(measured: Mapping[Path, Measured]) -> list[Measured]:
+    """Checkpoints by their files; wherever spiking networks are called the same, with ``FOLDER/NAME`` as a mark."""
+    names = [(one.architecture, one.image_size, one.name, one.facts["T"]) for one in measured.values()]
     return [
         replace(one, mark=f"{file.parent.name}/{file.name}") if one.meter and names.count(name) > 1 else one
-        for one, file, name in zip(measured, files, names, strict=True)
+        for (file, one), name in zip(measured.items(), names, strict=True)
     ]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from spikedet.evaluation.energy_meter import LayerCost
 from spikedet.evaluation.energy_report import EnergyReport, EnergyRow
-from spikedet.evaluation.sparsity_curve import sparsity_curves
+from spikedet.evaluation.sparsity_curve import Curve, sparsity_curves
 
 NOTES = (
     "SOPs are counted spike by spike: one for every weight that a spike meets, fewer at borders. MACs include the "
@@ -32,7 +32,7 @@ WITH_MEMORY = "Memory traffic is in these figures, by the model of the tables of
 
 def energy_markdown(report: EnergyReport) -> str:
     """The whole report."""
-    subject = " and ".join(dict.fromkeys(f"{row.model} at {row.image_size} px" for row in report.rows))
+    subject = " and ".join(dict.fromkeys(row.subject for row in report.rows))
     measured = f" on {report.data} {report.split} ({report.images} pictures)" if report.images else ""
     spread = "; per picture, mean ± standard deviation over pictures" if report.images else ", per picture"
     parts = ["# Energy", f"{subject}{measured}{spread}.{f' AP: {report.ap_source}.' if report.ap_source else ''}"]
@@ -118,14 +118,14 @@ def _numbers(row: EnergyRow, image_every_step: bool) -> list[str]:
     return [*steps, ap, loss, f"{row.macs / 1e9:.4g}", sops, rate, _joules(row), _ratio(row), quantized, other]
 
 
-def sparsity_table(curves: Mapping[str, Sequence[EnergyRow]]) -> str:
+def sparsity_table(curves: Mapping[str, Curve]) -> str:
     """AP against SOPs of networks that differ in their penalty on firing alone; shares are of the most SOPs."""
     head = ["network", "penalty", "GSOP", "of the most, %", "firing rate, %", "of the ANN, %", "AP50:95 (loss)"]
     lines = [head, ["---"] * 2 + ["---:"] * (len(head) - 2)]
     for name, line in curves.items():
-        spent = [row.spent for row in line if row.spent is not None]
-        for row, found in zip(line, spent, strict=True):
-            shares = [f"{100 * found.sops / (spent[0].sops or 1.0):.1f}", f"{100 * found.firing_rate:.1f}", _ratio(row)]
+        most = line[0][1].sops or 1.0
+        for row, spent in line:
+            shares = [f"{100 * spent.sops / most:.1f}", f"{100 * spent.firing_rate:.1f}", _ratio(row)]
             lines.append([name, row.sparsity or "none", _operations(row), *shares, _ap(row)])
     return markdown(lines)
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from spikedet.evaluation.energy_meter import Spent
 from spikedet.evaluation.energy_report import EnergyRow
 
+Curve = list[tuple[EnergyRow, Spent]]
+"""Networks and what they did."""
 
-def sparsity_curves(rows: Sequence[EnergyRow]) -> dict[str, list[EnergyRow]]:
+
+def sparsity_curves(rows: Sequence[EnergyRow]) -> dict[str, Curve]:
     """Networks with several weights of the penalty, read at their own T, by what they are otherwise.
 
     Args:
@@ -16,15 +20,15 @@ def sparsity_curves(rows: Sequence[EnergyRow]) -> dict[str, list[EnergyRow]]:
     Returns:
         By falling SOPs.
     """
-    found: dict[str, list[EnergyRow]] = {}
-    several = len({(row.model, row.image_size) for row in rows}) > 1
+    found: dict[str, Curve] = {}
+    several = len({row.subject for row in rows}) > 1
     for row in rows:
         if row.spent is not None and row.t == row.T and row.constants == rows[0].constants:
-            parts = [f"{row.model} at {row.image_size} px"] if several else []
+            parts = [row.subject] if several else []
             parts += [row.network.removesuffix(f", {row.sparsity}"), f"T = {row.T}"]
-            found.setdefault(", ".join(parts), []).append(row)
+            found.setdefault(", ".join(parts), []).append((row, row.spent))
     return {
-        name: sorted(line, key=lambda row: -row.spent.sops if row.spent else 0.0)
+        name: sorted(line, key=lambda point: -point[1].sops)
         for name, line in found.items()
-        if len({row.sparsity for row in line}) > 1
+        if len({row.sparsity for row, _ in line}) > 1
     }

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,7 @@ import numpy as np
 from spikedet.evaluation.energy_meter import LayerCost
 from spikedet.evaluation.energy_report import EnergyReport, EnergyRow
 from spikedet.evaluation.sparsity_curve import sparsity_curves
-from spikedet.visualization.figure import MARKERS, OKABE_ITO, name_layers, new_figure
-
-Plot = Callable[[EnergyReport, Path], Path]
+from spikedet.visualization.figure import MARKERS, OKABE_ITO, draw_wanted, name_layers, new_figure
 
 SHADES = 8
 """Most groups of time steps that a bar is divided into."""
@@ -26,15 +25,12 @@ def plot_energy(report: EnergyReport, folder: Path) -> list[Path]:
     There is one by layer if something spikes, and one by sparsity if networks differ in it; those that an earlier
     report has left there are removed else.
     """
-    plots: list[tuple[str, Plot, bool]] = [
-        ("energy", plot_by_step, True),
-        ("energy_by_layer", plot_by_layer, bool(report.networks)),
-        ("energy_sparsity", plot_sparsity, bool(sparsity_curves(report.rows))),
+    plots = [
+        ("energy", partial(plot_by_step, report), True),
+        ("energy_by_layer", partial(plot_by_layer, report), bool(report.networks)),
+        ("energy_sparsity", partial(plot_sparsity, report), bool(sparsity_curves(report.rows))),
     ]
-    for name, _, wanted in plots:
-        if not wanted:
-            (folder / f"{name}.png").unlink(missing_ok=True)
-    return [plot(report, folder / f"{name}.png") for name, plot, wanted in plots if wanted]
+    return draw_wanted(plots, folder)
 
 
 def plot_by_step(report: EnergyReport, path: Path) -> Path:
@@ -70,12 +66,12 @@ def plot_by_step(report: EnergyReport, path: Path) -> Path:
 
 def lines(rows: Sequence[EnergyRow]) -> dict[str, list[EnergyRow]]:
     """Rows that one line goes through, by its label, by rising t; a network that is read early has its own line."""
-    several = len({(row.model, row.image_size) for row in rows}) > 1
+    several = len({row.subject for row in rows}) > 1
     early = {(row.network, row.T) for row in rows if row.t != row.T}
     found: dict[str, list[EnergyRow]] = {}
     for row in rows:
         parts = [row.network, *([f"T = {row.T}"] if row.T and (row.network, row.T) in early else []), row.constants]
-        parts += [f"{row.model} at {row.image_size} px"] if several else []
+        parts += [row.subject] if several else []
         found.setdefault(", ".join(parts), []).append(row)
     return {label: sorted(line, key=lambda row: row.t or 0) for label, line in found.items()}
 
@@ -93,10 +89,10 @@ def plot_sparsity(report: EnergyReport, path: Path) -> Path:
     """AP50:95 against SOPs (billions a picture), a line through networks that differ in their penalty on firing."""
     with new_figure(path) as axes:
         for (name, line), marker, colour in zip(sparsity_curves(report.rows).items(), cycle(MARKERS), cycle(OKABE_ITO)):
-            known = [row for row in line if row.AP is not None and row.spent is not None]
-            sops = [row.spent.sops / 1e9 for row in known if row.spent is not None]
-            axes.plot(sops, [row.AP for row in known], marker=marker, color=colour, label=name)
-            for x, row in zip(sops, known, strict=True):
+            known = [(row, spent.sops / 1e9) for row, spent in line if row.AP is not None]
+            sops, aps = [x for _, x in known], [row.AP for row, _ in known]
+            axes.plot(sops, aps, marker=marker, color=colour, label=name)
+            for row, x in known:
                 said = row.sparsity or "no penalty"
                 axes.annotate(said, (x, row.AP), fontsize="x-small", xytext=(3, 3), textcoords="offset points")
         axes.set(xlabel="synaptic operations for a picture, 10^9", ylabel="AP50:95 (%)")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from itertools import cycle
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from spikedet.layer_errors.records import SNN, Explanation
 from spikedet.layer_errors.sums import PER_THETA
-from spikedet.visualization.figure import MARKERS, OKABE_ITO, name_layers, new_figure
+from spikedet.visualization.figure import MARKERS, OKABE_ITO, draw_wanted, name_layers, new_figure
 
 Plot = Callable[[Explanation, Path], Path]
 
@@ -42,11 +43,7 @@ def plot_explanation(found: Explanation, folder: Path) -> list[Path]:
         ("5-cosine", plot_cosine, True),
         ("6-theta", plot_thetas, bool(found.spiking)),
     ]
-    drawn = [plot(found, folder / f"explain-{name}.png") for name, plot, wanted in plots if wanted]
-    for name, _, wanted in plots:
-        if not wanted:
-            (folder / f"explain-{name}.png").unlink(missing_ok=True)
-    return drawn
+    return draw_wanted([(f"explain-{name}", partial(plot, found), wanted) for name, plot, wanted in plots], folder)
 
 
 def plot_split(found: Explanation, path: Path) -> Path:

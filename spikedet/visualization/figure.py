@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,23 @@ def new_figure(
             elif legend and labelled:
                 axes.legend(fontsize=legend)
         figure.savefig(temporary, format="png", dpi=150)
+
+
+def draw_wanted(plots: Sequence[tuple[str, Callable[[Path], Path], bool]], folder: Path) -> list[Path]:
+    """Pictures of a report as ``NAME.png``; one that an earlier report has left there and is not wanted is removed.
+
+    Args:
+        plots: name, what draws it, and whether it is wanted.
+        folder: of the report.
+
+    Returns:
+        Paths of those that were drawn, in this order.
+    """
+    drawn = [draw(folder / f"{name}.png") for name, draw, wanted in plots if wanted]
+    for name, _, wanted in plots:
+        if not wanted:
+            (folder / f"{name}.png").unlink(missing_ok=True)
+    return drawn
 
 
 def name_layers(axes: Any, names: list[str]) -> None:

@@ -82,7 +82,7 @@ def test_a_name_tells_networks_apart(facts: dict[str, object], name: str) -> Non
 def test_networks_of_one_name_are_told_apart_by_their_files() -> None:
     networks = [measured(seed=0), measured(seed=1), measured(8, (8,)), replace(measured(seed=2), meter=None)]
     files = [Path(f"runs/{name}/fine.safetensors") for name in "abcd"]
-    assert [one.name for one in told_apart(networks, files)] == [
+    assert [one.name for one in told_apart(dict(zip(files, networks, strict=True)))] == [
         "SNN + coarse + fine, if, a/fine.safetensors",
         "SNN + coarse + fine, if, b/fine.safetensors",
         "SNN + coarse + fine, if, Stage I T = 4",
@@ -186,7 +186,7 @@ def test_a_curve_goes_through_networks_that_differ_in_the_penalty_alone() -> Non
         with_penalty("", 1, 8),
     ]
     found = sparsity_curves(energy_rows(networks, FLOAT, INT, []))
-    assert {name: [row.sparsity for row in line] for name, line in found.items()} == {
+    assert {name: [row.sparsity for row, _ in line] for name, line in found.items()} == {
         "SNN, weights copied, if, T = 4": ["", "sparsity 4"]
     }
     report = made(networks[:2], [SOURCE, replace(FINE, stage="copied", stage1_options="sparsity 4", calibrated=None)])
