@@ -14,6 +14,7 @@ import torch
 
 from spikedet.distributed import local_rank
 from spikedet.errors import ConfigError
+from spikedet.precision import multiplies_bfloat16
 
 
 def seed_everything(seed: int) -> None:
@@ -44,7 +45,7 @@ def pick_device(name: str) -> torch.device:
 def versions() -> dict[str, str]:
     """Versions and git revision for checkpoints and results."""
     packages = ("spikedet", "torch", "torchvision", "ultralytics", "pycocotools", "numpy")
-    found = {"python": platform.python_version(), "platform": platform.machine()}
+    found = {"python": platform.python_version(), "platform": platform.machine(), "cpu": _instructions()}
     for package in packages:
         try:
             found[package] = importlib.metadata.version(package)
@@ -52,6 +53,12 @@ def versions() -> dict[str, str]:
             found[package] = "not installed"
     found["git"] = _git_revision()
     return found
+
+
+def _instructions() -> str:
+    """Of the CPU, as torch uses them: sums are added up in another order, and ``--precision auto`` decides by them."""
+    vectors = torch.backends.cpu.get_cpu_capability()
+    return f"{vectors}, bfloat16" if multiplies_bfloat16(torch.device("cpu")) else vectors
 
 
 def _git_revision() -> str:

@@ -334,7 +334,7 @@ def test_a_child_names_its_parent(tmp_path: Path) -> None:
 
 
 def test_versions_are_recorded() -> None:
-    assert {"python", "torch", "ultralytics", "spikedet", "git"} <= META.versions.keys()
+    assert {"python", "cpu", "torch", "ultralytics", "spikedet", "git"} <= META.versions.keys()
 
 
 def test_networks_of_other_classes_are_named(tmp_path: Path) -> None:

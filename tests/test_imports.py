@@ -14,7 +14,7 @@ PACKAGE = ROOT / "spikedet"
 # From the ground up. What stands in one line may import each other; a top-level module that is new needs a place here.
 LAYERS: list[set[str]] = [
     {"errors", "files", "digests", "environment", "offline", "config", "resources", "detections", "checkpoint"}
-    | {"progress", "stability", "distributed", "yaml_files"},
+    | {"progress", "stability", "distributed", "precision", "yaml_files"},
     {"kernels"},
     {"quantization"},
     {"snn"},

@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from spikedet.calibration.observer import Observer, windows
 from spikedet.config import CalibrateConfig, Precision
 from spikedet.distributed import held_here, sum_, sum_gradients_
+from spikedet.precision import autocast
 from spikedet.snn import Node, SpikingConv
 from spikedet.snn.layers import Readout, broadcast
 from spikedet.snn.native.layers import PackedConv
@@ -98,7 +99,7 @@ def layer_rates(
         precision: of the convolution; bf16 also rounds its output, which moves spikes, so errors are judged in fp32.
         crop: the window, for an initial potential per neuron; None is the whole map.
     """
-    with torch.autocast(x.device.type, torch.bfloat16, enabled=precision == "bf16"):
+    with autocast(x.device, precision):
         if isinstance(module, Readout):
             return [F.conv2d(x.mean(0), module.weight, module.bias, module.stride).float()]
         flat = x.flatten(0, 1).contiguous(memory_format=torch.channels_last)

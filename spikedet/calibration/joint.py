@@ -27,6 +27,7 @@ from spikedet.calibration.pictures import Pictures, Recipe, recipes
 from spikedet.config import JointConfig, Mode, Precision
 from spikedet.distributed import own, sum_, sum_gradients_
 from spikedet.errors import TrainingError
+from spikedet.precision import autocast
 from spikedet.progress import track
 from spikedet.quantization import leaky_clip
 from spikedet.snn import Readout, SpikingConv, SpikingNetwork, layer_rates
@@ -91,7 +92,7 @@ def answer_with_rates(
         rates[node.name] = made / broadcast(layer.theta)
         return made
 
-    with float32(), torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"):
+    with float32(), autocast(images.device, precision):
         outputs = mean_forward(network, images, answer).outputs
     maps = {
         "boxes": _over_cells(outputs, network.box_readouts),

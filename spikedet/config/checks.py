@@ -12,7 +12,7 @@ from spikedet.errors import ConfigError
 Stage = Literal["ann", "qc", "copied", "coarse", "fine", "joint"]
 SPIKING_STAGES = ("copied", "coarse", "fine", "joint")
 Neuron = Literal["if", "signed", "asymmetric"]
-Precision = Literal["bf16", "fp32"]
+Precision = Literal["auto", "bf16", "fp32"]
 Mode = Literal["exact", "fast"]
 BackendName = Literal["auto", "native", "torch"]
 ThetaScope = Literal["channel", "layer"]

@@ -42,7 +42,8 @@ class CalibrateConfig(Checked):
             time leave the next layer less error. 0 is the paper's Stage II.
         sparsity: weight of an L1 penalty on a layer's firing rate, in units of the mean square of its theta; 0 is the
             paper's Stage II.
-        precision: of the convolutions in training steps; held-out errors and the spikes kept are always fp32.
+        precision: "fp32", "bf16" or "auto", of the convolutions in training steps; held-out errors and the spikes kept
+            are always fp32.
         memory_budget_gb: cached spike trains above this go to disk.
         resume: go on with the layer that an interrupted calibration of the same network was in.
         seed: of the draw and the crops.
@@ -93,7 +94,8 @@ class JointConfig(Checked):
         mosaic: share of the pictures that are put together from four; keeps many epochs from learning them by heart.
         held_out: seeded fraction of the pictures that chooses the best epoch, taken from those that training has kept.
         sparsity: weight of an L1 penalty on firing rates, each weighed by the weights that its spikes meet.
-        precision: bf16 autocast of the forward pass in means, or fp32; for held-out losses always fp32.
+        precision: of the forward pass in means: "bf16" autocast, "fp32", or "auto": bf16 where the hardware multiplies
+            it. For held-out losses always fp32.
         mode: "exact" or "fast", of the simulation in training.
         device: "auto", "cpu" or "cuda:0".
         resume: go on from the last finished epoch in the output folder.
@@ -112,7 +114,7 @@ class JointConfig(Checked):
     mosaic: float = 0.0
     held_out: float = 0.1
     sparsity: float = 0.0
-    precision: Precision = "bf16"
+    precision: Precision = "auto"
     mode: Mode = "exact"
     device: str = "auto"
     resume: bool = False

@@ -30,7 +30,7 @@ class LoopConfig(Checked):
             training has kept, if its pictures are the same.
         validate_every: epochs between validations on the held-out pictures.
         patience: stop after this many epochs without a better validation; 0 never stops early.
-        precision: bf16 autocast of the forward pass, or fp32.
+        precision: of the forward pass: "bf16" autocast, "fp32", or "auto": bf16 where the hardware multiplies it.
         device: "auto", "cpu" or "cuda:0".
         workers: data-loading processes; 0 loads in the training process.
         seed: of everything random.
@@ -55,7 +55,7 @@ class LoopConfig(Checked):
     held_out: float = 0.1
     validate_every: int = 1
     patience: int = 0
-    precision: Precision = "bf16"
+    precision: Precision = "auto"
     device: str = "auto"
     workers: int = 0
     seed: int = 0

@@ -15,8 +15,10 @@ from torch import Tensor, nn
 from ultralytics.nn.modules import RepConv
 from ultralytics.nn.tasks import DetectionModel
 
+from spikedet.config import Precision
 from spikedet.errors import ConfigError
 from spikedet.models.architecture import check_architecture
+from spikedet.precision import autocast
 from spikedet.quantization import ClippedReLU, QCActivation
 
 ExtraLoss = Callable[[Tensor, dict[str, Tensor]], Tensor]
@@ -26,17 +28,17 @@ class ClipDetector(DetectionModel):
     """An ultralytics detection model whose training forward may run in bfloat16; the loss stays float32.
 
     Attributes:
-        autocast: run the training forward in bfloat16.
+        precision: of the training forward.
         extra_losses: more losses of a batch by name, from its pictures and the head's raw maps.
     """
 
-    autocast: bool = False
+    precision: Precision = "fp32"
     extra_losses: Mapping[str, ExtraLoss] = MappingProxyType({})
 
     def loss(self, batch: dict[str, Any], preds: Any = None) -> Any:
-        """The ultralytics criterion on ``batch``; a forward under autocast first when ``preds`` is None."""
+        """The ultralytics criterion on ``batch``; a forward in ``precision`` first when ``preds`` is None."""
         if preds is None:
-            with torch.autocast(batch["img"].device.type, torch.bfloat16, enabled=self.autocast):
+            with autocast(batch["img"].device, self.precision):
                 preds = self(batch["img"])
             preds = to_float32(preds)
         loss, items = super().loss(batch, preds)

@@ -1,7 +1,8 @@
 """The torch backend: dense convolutions with the steps of a chunk folded into the batch, on any device.
 
-Exact mode computes in float32 and is what every other backend is held against. Fast mode convolves in bfloat16 (float16
-on a GPU): weights, spikes times theta, and the convolution's output are rounded; potentials stay float32.
+Exact mode computes in float32 and is what every other backend is held against. Fast mode convolves in float16 on a GPU
+and in bfloat16 on a CPU that multiplies it: weights, spikes times theta, and the convolution's output are rounded;
+potentials stay float32. On other CPUs fast mode is exact mode: bfloat16 would be slower.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from spikedet.config import Mode
+from spikedet.precision import multiplies_bfloat16
 from spikedet.snn.backend import Backend
 from spikedet.snn.layers import NeuronState, Readout, SpikingConv, broadcast
 from spikedet.snn.network import Node, SpikingNetwork
@@ -27,6 +29,12 @@ CHUNK = 4
 
 GPU_CHUNK = 16
 """The same where a launch takes longer than the work of a small layer."""
+
+
+def _lower(device: torch.device) -> torch.dtype:
+    if device.type == "cuda":
+        return torch.float16
+    return torch.bfloat16 if multiplies_bfloat16(device) else torch.float32
 
 
 @dataclass
@@ -48,9 +56,7 @@ class TorchBackend(Backend):
 
     def __init__(self, network: SpikingNetwork, mode: Mode = "exact") -> None:
         self.device = next((p.device for p in network.parameters()), torch.device("cpu"))
-        self.dtype = (
-            torch.float32 if mode == "exact" else torch.float16 if self.device.type == "cuda" else torch.bfloat16
-        )
+        self.dtype = torch.float32 if mode == "exact" else _lower(self.device)
         self._neurons, fused = fused_neurons(self.device) if self.device.type == "cuda" else (None, "")
         about = f"dense convolutions in {str(self.dtype).removeprefix('torch.')} on {self.device}"
         about += f", {fused}" if fused else ""

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from spikedet.models import ClipDetector
 from spikedet.models.builder import to_float32
+from spikedet.precision import autocast
 
 CLASS_GAIN, BOX_GAIN = 0.5, 1.5
 """Ultralytics' gains of the class loss and of the loss on box distributions."""
@@ -43,8 +44,11 @@ def distillation_loss(student: dict[str, Tensor], teacher: dict[str, Tensor], to
 
 @torch.no_grad()
 def teacher_answers(teacher: ClipDetector, images: Tensor) -> dict[str, Tensor]:
-    """What a network in eval mode answers to pictures ``[N, 3, S, S]``: ``scores`` and ``boxes``, computed in bf16."""
-    with torch.autocast(images.device.type, torch.bfloat16):
+    """What a network in eval mode answers to pictures ``[N, 3, S, S]``: ``scores`` and ``boxes``.
+
+    Computed in bfloat16 where the hardware multiplies it.
+    """
+    with autocast(images.device, "auto"):
         _, maps = teacher(images)
     answers: dict[str, Tensor] = to_float32(maps)
     return answers

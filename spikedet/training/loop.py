@@ -103,7 +103,7 @@ class TrainingLoop(DetectionTrainer):
         self.bar = self.progress.add_task("batches")
         self.args.workers = config.workers
         self.model = model.to(memory_format=torch.channels_last)  # a sixth faster on a CPU
-        self.model.autocast = config.precision == "bf16"
+        self.model.precision = config.precision
         self.metrics = {}
         # One step of the optimizer for each batch, also where there are fewer pictures than a batch takes.
         self.batch_size = self.args.batch = self.args.nbs = _batch(config, len(train))

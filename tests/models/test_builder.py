@@ -11,7 +11,7 @@ import torch
 import yaml
 from torch import nn
 
-from spikedet.config import Activation
+from spikedet.config import Activation, Precision
 from spikedet.errors import ConfigError
 from spikedet.models import (
     ClipDetector,
@@ -254,7 +254,8 @@ def test_average_pools_take_the_place_of_maxima() -> None:
 
 def test_an_unknown_model_names_the_known_ones() -> None:
     with pytest.raises(
-        ConfigError, match="model 'huge' not found; expected one of tiny-yolo, tiny-yolo-nano, the path"
+        ConfigError,
+        match="model 'huge' not found; expected one of tiny-yolo, tiny-yolo-nano, yolov3-tiny-half, the path",
     ):
         load_model_yaml("huge")
 
@@ -371,11 +372,11 @@ def assert_copies(source: ClipDetector, made: ClipDetector) -> None:
     made.load_state_dict(twin.state_dict())
 
 
-@pytest.mark.parametrize("autocast", [False, True])
-def test_loss_is_float32_and_reaches_every_threshold(model: ClipDetector, autocast: bool) -> None:
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_loss_is_float32_and_reaches_every_threshold(model: ClipDetector, precision: Precision) -> None:
     from ultralytics.cfg import get_cfg
 
-    model.args, model.autocast = get_cfg(), autocast
+    model.args, model.precision = get_cfg(), precision
     batch = {
         "img": torch.rand(2, 3, 32, 64),
         "batch_idx": torch.tensor([0.0, 1.0]),

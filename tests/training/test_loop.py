@@ -18,6 +18,7 @@ from spikedet.data import DetectionDataset, load_dataset
 from spikedet.errors import CheckpointError, TrainingError
 from spikedet.evaluation.predict import predict_dataset
 from spikedet.models import ClipDetector, activations, load_ann
+from spikedet.precision import multiplies_bfloat16
 from spikedet.training import train
 from spikedet.training.loop import TrainingLoop
 from spikedet.training.state import load_state, save_state
@@ -144,14 +145,18 @@ def test_without_pictures_held_out_the_last_network_is_kept(tmp_path: Path) -> N
     assert same(load_checkpoint(path)[0], last)
 
 
-@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+@pytest.mark.parametrize("precision", ["auto", "bf16", "fp32"])
 def test_the_forward_runs_in_the_precision_asked_for(tmp_path: Path, precision: str) -> None:
-    assert loop(tmp_path, precision=precision).model.autocast is (precision == "bf16")
+    assert loop(tmp_path, precision=precision).model.precision == precision
 
 
 def test_the_precisions_differ(tmp_path: Path, trained: Path) -> None:
-    exact = load_checkpoint(train(config(tmp_path, precision="fp32")))[0]
-    assert not same(exact, load_checkpoint(trained / "ann.safetensors")[0])
+    """And the default is one of them: which, the processor decides."""
+    outs = {name: str(tmp_path / name) for name in ("fp32", "bf16")}
+    made = [load_checkpoint(train(config(tmp_path, precision=name, out=out)))[0] for name, out in outs.items()]
+    ours = load_checkpoint(trained / "ann.safetensors")[0]
+    hardware = multiplies_bfloat16(torch.device("cpu"))
+    assert [same(one, ours) for one in made] == [not hardware, hardware]
 
 
 def test_the_number_of_threads_stays(tmp_path: Path) -> None:
