@@ -6,6 +6,7 @@ import dataclasses
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -16,10 +17,10 @@ from spikedet.conversion import to_spiking
 from spikedet.data import DetectionDataset, load_dataset
 from spikedet.data.transforms import to_input
 from spikedet.digests import file_sha256
+from spikedet.energy_results import find_rows
 from spikedet.environment import versions
 from spikedet.errors import ConfigError
 from spikedet.evaluate import expand, made_by
-from spikedet.evaluation import ResultRow, read_results
 from spikedet.evaluation.energy import Pricing, Totals
 from spikedet.evaluation.energy_constants import load_constants
 from spikedet.evaluation.energy_meter import EnergyMeter
@@ -31,7 +32,6 @@ from spikedet.files import write_json, write_text
 from spikedet.models import load_ann
 from spikedet.networks import SnnNetwork, load_network
 from spikedet.progress import track
-from spikedet.report import find_results
 from spikedet.snn import simulate
 from spikedet.visualization import plot_energy
 
@@ -47,23 +47,22 @@ def energy(config: EnergyConfig) -> EnergyReport:
     float_pricing, quantized_pricing = both_pricings(config)
     paths = expand(config.checkpoints)
     require_same_classes(paths, paths[0], "measure")
-    rows, source = find_rows(config, paths)
-    dataset = pictures(config, paths)
-    rows, source = rows_on(rows, source, dataset)
+    found, dataset = find_rows(config, paths), pictures(config, paths)
+    judged = found.on(dataset)
     pricings = (float_pricing, quantized_pricing)
     measured = {path: one for path in paths if (one := measure(path, config, pricings, dataset)) is not None}
     if not measured:
         raise ConfigError(f"--t {config.t} lies beyond the T of every network; choose smaller time steps")
-    networks = told_apart(measured)
+    networks = told_apart({path: replace(one, judged=judged.of(path)) for path, one in measured.items()})
     report = EnergyReport(
         data=Path(dataset.name).name if dataset else "",
         split=dataset.split if dataset else "",
         images=len(dataset) if dataset else 0,
-        ap_source=source,
+        ap_source=judged.source,
         constants=(float_pricing.constants, quantized_pricing.constants),
         memory_traffic=config.memory_traffic,
         image_every_step=config.image_every_step,
-        rows=tuple(energy_rows(networks, float_pricing, quantized_pricing, rows)),
+        rows=tuple(energy_rows(networks, float_pricing, quantized_pricing, judged.rows)),
         networks=tuple(
             NetworkCost(network=f"{one.name}, T = {one.facts['T']}", layers=one.meter.layer_costs())
             for one in networks
@@ -98,20 +97,6 @@ def both_pricings(config: EnergyConfig) -> tuple[Pricing, Pricing]:
     return first, second
 
 
-def find_rows(config: EnergyConfig, paths: Sequence[Path]) -> tuple[list[ResultRow], str]:
-    """Rows with AP and their files' names: of the evaluation named, that in the output folder, or beside the weights.
-
-    Raises:
-        ConfigError, DataError: there is no evaluation where one was named, or a file is none.
-    """
-    if config.results:
-        files = [find_results(Path(config.results))]
-    else:
-        files = [path for path in [Path(config.out) / "results.json"] if path.is_file()]
-        files = files or [beside for path in paths if (beside := path.with_suffix(".json")).is_file()]
-    return [row for file in files for row in read_results(file)[1]], ", ".join(file.name for file in files)
-
-
 def pictures(config: EnergyConfig, paths: Sequence[Path]) -> DetectionDataset | None:
     """What spikes are counted on; None if nothing spikes."""
     metas = [read_meta(path) for path in paths]
@@ -125,22 +110,6 @@ def pictures(config: EnergyConfig, paths: Sequence[Path]) -> DetectionDataset | 
         skip_bad=config.skip_bad,
     )
     return dataset.subset(range(min(config.limit, len(dataset)))) if config.limit else dataset
-
-
-def rows_on(rows: list[ResultRow], source: str, dataset: DetectionDataset | None) -> tuple[list[ResultRow], str]:
-    """The rows judged on the dataset's split (on one and the same, if there is no dataset), and where they are from.
-
-    AP on other pictures than the spikes would mislead, so such rows are left out, with a word.
-    """
-    judged = dict.fromkeys((row.data, row.split) for row in rows)
-    wanted = (Path(dataset.name).name, dataset.split) if dataset else next(iter(judged), ("", ""))
-    kept = [row for row in rows if (row.data, row.split) == wanted]
-    if not kept or (dataset is None and len(judged) > 1):
-        others = " and ".join(" ".join(pair) for pair in judged)
-        if others:
-            print(f"{source}: its AP is on {others}; AP is left out (--results names another evaluation)", flush=True)
-        return [], ""
-    return kept, f"{source}, on all {kept[0].images} pictures of {' '.join(wanted)}"
 
 
 def measure(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import torch
 from tiny_detector import IMAGE_SIZE, T, chain, pictures
 
+from spikedet.checkpoint import load_checkpoint, save_checkpoint
 from spikedet.cli import main
 from spikedet.config import ConvertConfig, EnergyConfig, EvaluateConfig, ReportConfig
 from spikedet.conversion import load_spiking
@@ -128,6 +130,21 @@ def test_ap_beside_the_weights_and_in_the_output_folder(evaluated: Path, tmp_pat
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "results.json").write_bytes((evaluated / "results.json").read_bytes())
     assert energy(EnergyConfig(out=str(tmp_path / "b"), **how)).ap_source.startswith("results.json")  # type: ignore[arg-type]
+
+
+def test_ap_of_another_file_is_left_out(evaluated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A network calibrated anew, with the settings of the one that was judged."""
+    tensors, meta = load_checkpoint(chain()["fine"])
+    again = save_checkpoint(tmp_path / "fine.safetensors", tensors, dataclasses.replace(meta, notes={}))
+    how = {"data": str(pictures()), "split": "test", "limit": 1, "t": "4", "out": str(tmp_path)}
+    files = (str(again), str(chain()["fine"]))
+    found = energy(EnergyConfig(checkpoints=files, results=str(evaluated), **how))  # type: ignore[arg-type]
+    rows = json.loads((evaluated / "results.json").read_text("utf-8"))["rows"]
+    (judged,) = (row["AP"] for row in rows if row["stage"] == "fine" and row["t"] == 4)
+    names = [f"SNN + coarse + fine, if, {file.parent.name}/fine.safetensors" for file in map(Path, files)]
+    assert {network: AP for (network, t), AP in aps(found).items() if t == 4} == {names[0]: None, names[1]: judged}
+    told = f"{again}: not the file that was judged in results.json, on all 4 pictures of pictures test; AP is left out"
+    assert told in capsys.readouterr().out
 
 
 def test_ap_on_other_pictures_is_left_out(evaluated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -39,6 +39,7 @@ LAYERS: list[set[str]] = [
         "detection_outputs",
         "detector",
         "energy",
+        "energy_results",
         "evaluate",
         "explain",
         "family",

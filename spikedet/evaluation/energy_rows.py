@@ -24,6 +24,7 @@ class Measured:
         totals: what its network is made of.
         meter: what its network did, if it spikes.
         latencies: L by time step read out.
+        judged: whether an evaluation's rows of its kind may be of this very file.
         mark: what tells it from others that tables would call the same, if there are such.
     """
 
@@ -32,6 +33,7 @@ class Measured:
     totals: Totals
     meter: EnergyMeter | None = None
     latencies: Mapping[int, int] = field(default_factory=dict)
+    judged: bool = True
     mark: str = ""
 
     @property
@@ -109,7 +111,7 @@ def _unpriced(
             for t, L in one.latencies.items():
                 assert one.meter is not None
                 spent = one.meter.spent(t, pricing)
-                row = find_row(judged, {**one.facts, "t": t})
+                row = find_row(judged, {**one.facts, "t": t}) if one.judged else None
                 yield {
                     "network": one.name,
                     "sparsity": one.sparsity,
