@@ -53,7 +53,9 @@ def energy(config: EnergyConfig) -> EnergyReport:
     measured = {path: one for path in paths if (one := measure(path, config, pricings, dataset)) is not None}
     if not measured:
         raise ConfigError(f"--t {config.t} lies beyond the T of every network; choose smaller time steps")
-    networks = told_apart({path: replace(one, judged=judged.of(path)) for path, one in measured.items()})
+    networks = told_apart(
+        {path: replace(one, judged=one.meter is None or judged.of(path)) for path, one in measured.items()}
+    )
     report = EnergyReport(
         data=Path(dataset.name).name if dataset else "",
         split=dataset.split if dataset else "",

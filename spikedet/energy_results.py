@@ -13,6 +13,8 @@ from spikedet.digests import file_sha256
 from spikedet.evaluation import ResultRow, read_results
 from spikedet.report import find_results
 
+LEFT_OUT = "AP is left out (--results names another evaluation)"
+
 
 @dataclass(frozen=True)
 class JudgedRows:
@@ -49,9 +51,6 @@ class JudgedRows:
             return True
         print(f"{path}: not the file that was judged in {self.source}; {LEFT_OUT}", flush=True)
         return False
-
-
-LEFT_OUT = "AP is left out (--results names another evaluation)"
 
 
 def find_rows(config: EnergyConfig, paths: Sequence[Path]) -> JudgedRows:

@@ -147,6 +147,13 @@ def test_ap_of_another_file_is_left_out(evaluated: Path, tmp_path: Path, capsys:
     assert told in capsys.readouterr().out
 
 
+def test_anns_go_by_how_they_were_made(evaluated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tensors, meta = load_checkpoint(chain()["qc"])
+    again = save_checkpoint(tmp_path / "qc.safetensors", tensors, dataclasses.replace(meta, notes={"again": True}))
+    found = energy(EnergyConfig(checkpoints=(str(again),), results=str(evaluated), out=str(tmp_path)))
+    assert None not in aps(found).values() and "AP is left out" not in capsys.readouterr().out
+
+
 def test_ap_on_other_pictures_is_left_out(evaluated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = run(tmp_path, "fine", split="val", limit=1, results=str(evaluated))
     assert set(aps(found).values()) == {None} and found.ap_source == ""
