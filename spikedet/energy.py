@@ -6,7 +6,6 @@ import dataclasses
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -53,9 +52,11 @@ def energy(config: EnergyConfig) -> EnergyReport:
     measured = {path: one for path in paths if (one := measure(path, config, pricings, dataset)) is not None}
     if not measured:
         raise ConfigError(f"--t {config.t} lies beyond the T of every network; choose smaller time steps")
-    networks = told_apart(
-        {path: replace(one, judged=one.meter is None or judged.of(path)) for path, one in measured.items()}
-    )
+    digests = {path: file_sha256(path) for path in paths}
+    for path, one in measured.items():
+        known = one.meter is None or judged.of(path, digests[path])
+        measured[path] = dataclasses.replace(one, judged=known)
+    networks = told_apart(measured)
     report = EnergyReport(
         data=Path(dataset.name).name if dataset else "",
         split=dataset.split if dataset else "",
@@ -74,7 +75,7 @@ def energy(config: EnergyConfig) -> EnergyReport:
             "versions": versions(),
             "command": shlex.join(["spikedet", *sys.argv[1:]]),
             "config": dataclasses.asdict(config),
-            "checkpoints": {str(path): file_sha256(path) for path in paths},
+            "checkpoints": {str(path): digest for path, digest in digests.items()},
         },
     )
     out = Path(config.out)

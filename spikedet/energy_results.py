@@ -9,7 +9,6 @@ from typing import Any
 
 from spikedet.config import EnergyConfig
 from spikedet.data import DetectionDataset
-from spikedet.digests import file_sha256
 from spikedet.evaluation import ResultRow, read_results
 from spikedet.report import find_results
 
@@ -45,9 +44,9 @@ class JudgedRows:
             return JudgedRows()
         return replace(self, rows=kept, source=f"{self.source}, on all {kept[0].images} pictures of {' '.join(wanted)}")
 
-    def of(self, path: Path) -> bool:
-        """Whether this file was judged, as far as the evaluation says; another one of the same settings was not."""
-        if not self.digests or file_sha256(path) in self.digests:
+    def of(self, path: Path, digest: str) -> bool:
+        """Whether this very file was judged, as far as the evaluation says; the settings alone do not tell."""
+        if not self.digests or digest in self.digests:
             return True
         print(f"{path}: not the file that was judged in {self.source}; {LEFT_OUT}", flush=True)
         return False
