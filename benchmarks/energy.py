@@ -5,7 +5,8 @@
 
 The experiment's networks are made and judged first, unless they are already; ``--source`` and ``--stage1`` are as in
 accuracy.py. All are read at their own T, on the first ``--limit`` pictures of the split. Prints the first table;
-``--publish`` writes energy_NAME into docs/results (JSON and Markdown) and docs/images.
+``--publish`` writes energy_NAME into docs/results (JSON and Markdown) and docs/images: AP against energy, or against
+operations where networks differ in their penalty on firing.
 """
 
 from __future__ import annotations
@@ -56,7 +57,8 @@ def main() -> None:
     print(first_table((costs / "energy.md").read_text(encoding="utf-8")))
     if arguments.publish:
         command = f"python benchmarks/energy.py {arguments.experiment} --data DATA --out OUT"
-        publish_reports(experiment.name.removesuffix("_energy"), "energy", {costs: {}}, "energy.png", command)
+        plots = [name for name in ("energy_sparsity.png", "energy.png") if (costs / name).exists()]
+        publish_reports(experiment.name.removesuffix("_energy"), "energy", {costs: {}}, plots[0], command)
 
 
 if __name__ == "__main__":

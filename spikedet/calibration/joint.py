@@ -1,9 +1,10 @@
 """Joint calibration: all layers at once, on the spiking network's own rates, towards the answers of its ANN.
 
 Not in the paper. Stage II asks each layer to repeat the QC-ANN; what a layer cannot mend, those after it have to live
-with. Here the loss is on the network's answers. The network is simulated, and the rate r that every layer has fired at
-takes the activation's place in a forward pass in means, which answers exactly as the network does, because between
-layers everything is linear (equation 6). Gradients pass straight through, as equation 13 has them for Stage I:
+with. Here the loss is on the network's answers. The network is simulated (or need not be, see snn/rates.py), and the
+rate r that every layer has fired at takes the activation's place in a forward pass in means, which answers exactly as
+the network does, because between layers everything is linear (equation 6). Gradients pass straight through, as equation
+13 has them for Stage I:
 
     r ~ clip(z + (u[0] - theta / 2) / T, 0, theta),      z the mean input potential,
 

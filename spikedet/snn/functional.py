@@ -37,6 +37,14 @@ def asymmetric_if_step(v: Tensor, u: Tensor, theta: Tensor, lower: Tensor) -> tu
     return up - down, u - theta * up - lower * down
 
 
+def rate_after_waiting(x: Tensor, u0: Tensor, theta: Tensor, T: int) -> Tensor:
+    """Rate, in activation units, of an IF neuron that gets T steps of input, x on average, before it fires for T steps.
+
+    theta clip(floor((T x + u[0]) / theta), 0, T) / T: no spike too many, whatever the order of the input.
+    """
+    return theta * torch.floor((T * x + u0) / theta).clamp(0, T) / T
+
+
 def rate_of_constant_input(x: Tensor, theta: Tensor, T: int, slope: float = 0.0) -> Tensor:
     """Spike count of a neuron with u[0] = theta / 2 after T steps of constant input x (exact in exact arithmetic).
 

@@ -1,4 +1,7 @@
-"""Firing rates of every layer in one simulation: r = theta (sum of spikes) / T, in activation units (equation 8)."""
+"""Firing rates of every layer: r = theta (sum of spikes) / T, in activation units (equation 8).
+
+They take one simulation, or none where every neuron has all its input before it fires.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,11 @@ from torch import Tensor
 
 from spikedet.snn.backend import Backend
 from spikedet.snn.choose import make_backend
-from spikedet.snn.network import Node, SpikingNetwork
+from spikedet.snn.dense import float32
+from spikedet.snn.functional import rate_after_waiting
+from spikedet.snn.layers import SpikingConv, broadcast
+from spikedet.snn.network import Node, SpikingNetwork, mean_forward
+from spikedet.snn.operations import MaxPool
 from spikedet.snn.simulator import Simulation
 
 
@@ -21,6 +28,8 @@ def layer_rates(network: SpikingNetwork, images: Tensor, T: int, backend: Backen
         T: length of the window.
         backend: made for this network; the fastest here unless given.
     """
+    if waits(network, T):
+        return _rates_after_waiting(network, images, T)
     backend = backend or make_backend(network)
     totals: dict[str, Tensor] = {}
 
@@ -31,3 +40,28 @@ def layer_rates(network: SpikingNetwork, images: Tensor, T: int, backend: Backen
     while run.clock < run.end:
         run.advance(backend.chunk(len(images)))
     return {node.name: backend.mean(node, totals[node.name], T) for node in network.nodes if node.name in totals}
+
+
+def waits(network: SpikingNetwork, T: int) -> bool:
+    """Whether every neuron has all T steps of its input before it fires, so that mean inputs tell all the rates.
+
+    Plain IF with a firing delay of at least T; maxima of counts are the maxima of means (see operations.py).
+    """
+    pools = [node.module for node in network.nodes if isinstance(node.module, MaxPool)]
+    return all(layer.neuron == "if" and layer.delay >= T for _, layer in network.spiking()) and all(
+        pool.rule == "count" for pool in pools
+    )
+
+
+def _rates_after_waiting(network: SpikingNetwork, images: Tensor, T: int) -> dict[str, Tensor]:
+    fired: dict[str, Tensor] = {}
+
+    def answer(node: Node, value: Tensor) -> Tensor:
+        if isinstance(layer := node.module, SpikingConv):
+            value = rate_after_waiting(value, broadcast(layer.u0), broadcast(layer.theta), T)
+        fired[node.name] = value
+        return value
+
+    with float32():
+        mean_forward(network, images, answer)
+    return fired

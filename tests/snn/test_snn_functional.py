@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from spikedet.snn import asymmetric_if_step, if_step, rate_of_constant_input, signed_if_step
+from spikedet.snn.functional import rate_after_waiting
 
 ONE = torch.tensor(1.0)
 
@@ -88,6 +89,25 @@ def test_signed_if_repairs_the_spike_too_many() -> None:
     spikes, potentials, counts = run_signed([2.0, 2.0, -1.0, -1.0])
     assert spikes == [1, 1, 1, -1]
     assert (potentials[-1], counts[-1]) == (0.5, 2)
+
+
+thirty_seconds = st.integers(-64, 96).map(lambda n: n / 32)
+
+
+@given(
+    train=st.sampled_from([1, 2, 4, 8]).flatmap(lambda T: st.lists(thirty_seconds, min_size=T, max_size=T)),
+    u0=st.integers(-8, 40).map(lambda n: n / 16),
+    theta=st.sampled_from([0.5, 1.0, 2.0]),
+)
+@example(train=[2.0, 2.0, -1.0, -1.0], u0=0.5, theta=1.0)  # no spike too many: 2
+@example(train=[-1.0, -1.0, 2.0, 2.0], u0=0.5, theta=1.0)  # and none too few
+def test_a_neuron_that_waits_answers_the_sum_of_its_input(train: list[float], u0: float, theta: float) -> None:
+    T, u, count = len(train), torch.tensor(u0 + sum(train)), 0.0
+    for _ in range(T):
+        spike, u = if_step(torch.tensor(0.0), u, torch.tensor(theta))
+        count += spike.item()
+    rate = rate_after_waiting(torch.tensor(sum(train) / T), torch.tensor(u0), torch.tensor(theta), T)
+    assert rate.item() == theta * count / T
 
 
 def run_asymmetric(train: Sequence[float], u0: float = 0.5, slope: float = 0.25) -> tuple[list[float], list[float]]:
