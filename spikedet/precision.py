@@ -18,7 +18,11 @@ def multiplies_bfloat16(device: torch.device) -> bool:
     return capabilities is not None and any(capabilities().get(name) for name in MULTIPLIES)
 
 
+def takes_bfloat16(device: torch.device, precision: Precision) -> bool:
+    """Whether convolutions are in bfloat16: where it is asked for, with ``auto`` where the hardware multiplies it."""
+    return precision == "bf16" or (precision == "auto" and multiplies_bfloat16(device))
+
+
 def autocast(device: torch.device, precision: Precision) -> torch.autocast:
-    """Convolutions in bfloat16 where it is asked for, with ``auto`` where the hardware multiplies it."""
-    lower = precision == "bf16" or (precision == "auto" and multiplies_bfloat16(device))
-    return torch.autocast(device.type, torch.bfloat16, enabled=lower)
+    """Convolutions in bfloat16, if the precision is that here."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=takes_bfloat16(device, precision))

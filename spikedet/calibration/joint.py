@@ -28,7 +28,7 @@ from spikedet.calibration.pictures import Pictures, Recipe, recipes
 from spikedet.config import JointConfig, Mode, Precision
 from spikedet.distributed import own, sum_, sum_gradients_
 from spikedet.errors import TrainingError
-from spikedet.precision import autocast
+from spikedet.precision import autocast, takes_bfloat16
 from spikedet.progress import track
 from spikedet.quantization import leaky_clip
 from spikedet.snn import Readout, SpikingConv, SpikingNetwork, layer_rates
@@ -36,6 +36,7 @@ from spikedet.snn.choose import make_backend
 from spikedet.snn.dense import float32
 from spikedet.snn.layers import broadcast
 from spikedet.snn.network import Node, mean_forward
+from spikedet.snn.rates import waiting_answer, waits
 from spikedet.training.distillation import distillation_loss, teacher_weight
 from spikedet.training.sparsity import firing_penalty, operation_shares
 from spikedet.training.state import alike, finite, load_adam_
@@ -81,15 +82,17 @@ def answer_with_rates(
         mode: of the simulation.
     """
     T, rates = network.T, {}
-    sent = layer_rates(network, images, T, make_backend(network, mode=mode))
+    in_passing = waits(network, T) and not takes_bfloat16(images.device, precision)  # exact means tell the rates
+    sent = {} if in_passing else layer_rates(network, images, T, make_backend(network, mode=mode))
 
     def answer(node: Node, value: Tensor) -> Tensor:
         layer, value = node.module, value.float()
+        fired = waiting_answer(node, value, T) if in_passing else sent[node.name]
         if not isinstance(layer, SpikingConv):
-            return value + (sent[node.name] - value).detach()
+            return value + (fired - value).detach()
         start = (layer.u0 - layer.per_place(layer.theta) / 2) / T
         soft = leaky_clip(value + broadcast(start), layer.theta, layer.slope)
-        made = sent[node.name] + soft - soft.detach()
+        made = fired + soft - soft.detach()
         rates[node.name] = made / broadcast(layer.theta)
         return made
 

@@ -53,14 +53,20 @@ def waits(network: SpikingNetwork, T: int) -> bool:
     )
 
 
+@torch.no_grad()
+def waiting_answer(node: Node, value: Tensor, T: int) -> Tensor:
+    """What a node of a network that waits answers to the mean of its input, see ``mean_forward``; in float32."""
+    if not isinstance(layer := node.module, SpikingConv):
+        return value
+    return rate_after_waiting(value, broadcast(layer.u0), broadcast(layer.theta), T)
+
+
 def _rates_after_waiting(network: SpikingNetwork, images: Tensor, T: int) -> dict[str, Tensor]:
     fired: dict[str, Tensor] = {}
 
     def answer(node: Node, value: Tensor) -> Tensor:
-        if isinstance(layer := node.module, SpikingConv):
-            value = rate_after_waiting(value, broadcast(layer.u0), broadcast(layer.theta), T)
-        fired[node.name] = value
-        return value
+        fired[node.name] = waiting_answer(node, value, T)
+        return fired[node.name]
 
     with float32():
         mean_forward(network, images, answer)

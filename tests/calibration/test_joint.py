@@ -16,7 +16,7 @@ from torch import nn
 from spikedet.calibration.joint import WARM_UP, JointCalibration, answer_with_rates, schedule
 from spikedet.calibration.pictures import Pictures
 from spikedet.checkpoint import load_checkpoint, read_meta, save_checkpoint
-from spikedet.config import JointConfig, MaxPoolRule
+from spikedet.config import JointConfig, MaxPoolRule, Precision
 from spikedet.conversion import load_spiking
 from spikedet.data import load_dataset
 from spikedet.digests import file_sha256
@@ -49,7 +49,7 @@ def calibration(**changes: Any) -> JointCalibration:
 
 
 @pytest.mark.parametrize("neuron", ["if", "signed"])
-@pytest.mark.parametrize("delay", [0, 2])
+@pytest.mark.parametrize("delay", [0, 2, 8])
 def test_it_answers_as_the_spiking_network_does(neuron: str, delay: int) -> None:
     network, images = moved(branching(neuron, delay)), pictures()
     (reading,) = simulate(network, images, [network.T])
@@ -59,11 +59,24 @@ def test_it_answers_as_the_spiking_network_does(neuron: str, delay: int) -> None
         torch.testing.assert_close(maps[name], expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_neurons_that_wait_answer_without_a_simulation(precision: Precision, monkeypatch: pytest.MonkeyPatch) -> None:
+    network, images = moved(branching(delay=8)), pictures()
+    (reading,) = simulate(network, images, [network.T])
+    monkeypatch.delattr("spikedet.snn.rates.Simulation")
+    answers = answer_with_rates(network, images, precision)
+    spikes = sum(float(rate.detach().sum()) for rate in answers.rates.values()) * network.T
+    assert spikes == pytest.approx(float(reading.spikes.sum()))
+    answers.maps["scores"].sum().backward()
+    assert all(layer.u0.grad is not None for node, layer in network.spiking() if node.name != "skip")
+
+
+@pytest.mark.parametrize("delay", [0, 8])
 @pytest.mark.parametrize("rule", ["count", "gate", "or"])
-def test_maxima_are_those_of_the_spikes(rule: MaxPoolRule) -> None:
+def test_maxima_are_those_of_the_spikes(rule: MaxPoolRule, delay: int) -> None:
     nodes = [
-        Node("stem", (IMAGE,), spiking(3, 4)),
-        Node("next", ("stem",), spiking(4, 4)),
+        Node("stem", (IMAGE,), spiking(3, 4, delay=delay)),
+        Node("next", ("stem",), spiking(4, 4, delay=delay)),
         Node("pool", ("next",), MaxPool(nn.MaxPool2d(2), rule)),
         Node("box", ("pool",), reading(4)),
         Node("class", ("pool",), reading(4)),
