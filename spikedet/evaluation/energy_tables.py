@@ -29,6 +29,8 @@ WITHOUT_MEMORY = (
 )
 WITH_MEMORY = "Memory traffic is in these figures, by the model of the tables of constants: nothing is ever reused."
 
+SPARSITY = "Networks that differ in their penalty on firing alone; shares are of the most operations."
+
 
 def energy_markdown(report: EnergyReport) -> str:
     """The whole report."""
@@ -39,7 +41,7 @@ def energy_markdown(report: EnergyReport) -> str:
     parts += [short_table(report.rows)] if report.networks else []
     parts += [energy_table(report), "\n".join(f"- {line}" for line in _notes(report))]
     if curves := sparsity_curves(report.rows):
-        parts += ["## Sparsity", sparsity_table(curves)]
+        parts += ["## Sparsity", SPARSITY, sparsity_table(curves)]
     for network in report.networks:
         parts += [f"## {network.network}, by layer", layer_table(network.layers)]
     return "\n\n".join(parts) + "\n"
@@ -119,7 +121,7 @@ def _numbers(row: EnergyRow, image_every_step: bool) -> list[str]:
 
 
 def sparsity_table(curves: Mapping[str, Curve]) -> str:
-    """AP against SOPs of networks that differ in their penalty on firing alone; shares are of the most SOPs."""
+    """AP against SOPs, a network after the other by falling SOPs."""
     head = ["network", "penalty", "GSOP", "of the most, %", "firing rate, %", "of the ANN, %", "AP50:95 (loss)"]
     lines = [head, ["---"] * 2 + ["---:"] * (len(head) - 2)]
     for name, line in curves.items():

@@ -190,7 +190,8 @@ def test_a_curve_goes_through_networks_that_differ_in_the_penalty_alone() -> Non
         "SNN, weights copied, if, T = 4": ["", "sparsity 4"]
     }
     report = made(networks[:2], [SOURCE, replace(FINE, stage="copied", stage1_options="sparsity 4", calibrated=None)])
-    table = energy_markdown(report).partition("## Sparsity\n\n")[2].partition("\n\n")[0]
+    says = "Networks that differ in their penalty on firing alone; shares are of the most operations."
+    table = energy_markdown(report).partition(f"## Sparsity\n\n{says}\n\n")[2].partition("\n\n")[0]
     assert table.splitlines()[2:] == [
         "| SNN, weights copied, if, T = 4 | none | 0.04 ± 0.023 | 100.0 | 10.0 | 8.739 ± 4.5 | - |",
         "| SNN, weights copied, if, T = 4 | sparsity 4 | 0.02 ± 0.028 | 50.0 | 10.0 | 4.864 ± 5.5 | 57.0 (3.0) |",
