@@ -57,8 +57,8 @@ def main() -> None:
     print(first_table((costs / "energy.md").read_text(encoding="utf-8")))
     if arguments.publish:
         command = f"python benchmarks/energy.py {arguments.experiment} --data DATA --out OUT"
-        plots = [name for name in ("energy_sparsity.png", "energy.png") if (costs / name).exists()]
-        publish_reports(experiment.name.removesuffix("_energy"), "energy", {costs: {}}, plots[0], command)
+        plot = "energy_sparsity.png" if (costs / "energy_sparsity.png").exists() else "energy.png"
+        publish_reports(experiment.name.removesuffix("_energy"), "energy", {costs: {}}, plot, command)
 
 
 if __name__ == "__main__":

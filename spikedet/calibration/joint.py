@@ -32,7 +32,6 @@ from spikedet.precision import autocast, takes_bfloat16
 from spikedet.progress import track
 from spikedet.quantization import leaky_clip
 from spikedet.snn import Readout, SpikingConv, SpikingNetwork, layer_rates
-from spikedet.snn.choose import make_backend
 from spikedet.snn.dense import float32
 from spikedet.snn.layers import broadcast
 from spikedet.snn.network import Node, mean_forward
@@ -83,7 +82,7 @@ def answer_with_rates(
     """
     T, rates = network.T, {}
     in_passing = waits(network, T) and not takes_bfloat16(images.device, precision)  # exact means tell the rates
-    sent = {} if in_passing else layer_rates(network, images, T, make_backend(network, mode=mode))
+    sent = {} if in_passing else layer_rates(network, images, T, mode=mode)
 
     def answer(node: Node, value: Tensor) -> Tensor:
         layer, value = node.module, value.float()

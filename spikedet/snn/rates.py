@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from spikedet.config import Mode
 from spikedet.snn.backend import Backend
 from spikedet.snn.choose import make_backend
 from spikedet.snn.dense import float32
@@ -19,7 +20,9 @@ from spikedet.snn.simulator import Simulation
 
 
 @torch.no_grad()
-def layer_rates(network: SpikingNetwork, images: Tensor, T: int, backend: Backend | None = None) -> dict[str, Tensor]:
+def layer_rates(
+    network: SpikingNetwork, images: Tensor, T: int, backend: Backend | None = None, mode: Mode = "exact"
+) -> dict[str, Tensor]:
     """Mean spikes over the window of spiking layers and max-pooling, ``[N, C, H, W]`` in activation units, by name.
 
     Args:
@@ -27,10 +30,11 @@ def layer_rates(network: SpikingNetwork, images: Tensor, T: int, backend: Backen
         images: ``[N, 3, H, W]`` in [0, 1].
         T: length of the window.
         backend: made for this network; the fastest here unless given.
+        mode: of the backend that is made here, if one is.
     """
     if waits(network, T):
         return _rates_after_waiting(network, images, T)
-    backend = backend or make_backend(network)
+    backend = backend or make_backend(network, mode=mode)
     totals: dict[str, Tensor] = {}
 
     def add(node: Node, piece: Tensor) -> None:
