@@ -9,6 +9,8 @@ SHELL := bash
 PYTHON ?= python3
 # The cv2 to keep: opencv-python opens windows, for the demo; opencv-python-headless needs no libGL (servers).
 OPENCV ?= opencv-python
+# Processes that share the tests, one thread each.
+TEST_PROCESSES ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
@@ -23,7 +25,7 @@ help:
 	@echo "make test         install, then run the tests"
 	@echo "make lint         install, then ruff and mypy;  make format lets ruff rewrite"
 	@echo "make lock         write requirements.lock from .venv;  make clean removes caches and builds, never runs/"
-	@echo "Variables: PYTHON=python3.12, OPENCV=opencv-python-headless"
+	@echo "Variables: PYTHON=python3.12, OPENCV=opencv-python-headless, TEST_PROCESSES=4"
 
 setup: $(STAMP)
 
@@ -31,7 +33,7 @@ quickstart: setup
 	$(BIN)/spikedet quickstart --out runs/quickstart
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist worksteal
 
 lint: setup
 	$(BIN)/ruff check .
