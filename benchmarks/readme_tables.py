@@ -43,7 +43,8 @@ def published_table(name: str) -> str:
     if not path.exists():
         return ""
     if name.startswith("energy_"):
-        return tables.first_table(path.with_suffix(".md").read_text(encoding="utf-8"))
+        text = path.with_suffix(".md").read_text(encoding="utf-8")
+        return tables.first_table(text.partition("## Sparsity")[2] if form == "sparsity" else text)
     if name in PLAIN:
         return PLAIN[name](json.loads(path.read_text(encoding="utf-8"))["rows"])
     if name == "simulator":

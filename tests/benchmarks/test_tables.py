@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
+import pytest
+import readme_tables
 from tables import (
     fuzz_table,
     models_table,
@@ -126,3 +129,17 @@ def test_several_processes_beside_one() -> None:
         "| train | 2 x 1 | 2.0 | 1.50 | AP50:95 1.0 |",
         "| evaluate | 1 x 2 | 3.0 | 1.00 | AP50:95 1.0 |",
     ]
+
+
+def test_a_mark_shows_an_energy_reports_first_table_or_that_of_penalties(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readme_tables, "ROOT", tmp_path)
+    results = tmp_path / "docs" / "results"
+    results.mkdir(parents=True)
+    (results / "energy_x.json").write_text("{}", encoding="utf-8")
+    text = "# Energy\n\nFirst.\n\n| a |\n| --- |\n\n## Sparsity\n\nCurves.\n\n| b |\n| --- |\n\n## By layer\n\n| c |\n"
+    (results / "energy_x.md").write_text(text, encoding="utf-8")
+    assert readme_tables.published_table("energy_x") == "First.\n\n| a |\n| --- |"
+    assert readme_tables.published_table("energy_x-sparsity") == "Curves.\n\n| b |\n| --- |"
+    assert readme_tables.published_table("energy_y-sparsity") == ""
