@@ -79,7 +79,12 @@ def run(
     else:
         for name, settings in experiment.sources.items():
             train(
-                TrainConfig(data=data, out=str(out / name), resume=True, **{**loading, **experiment.train, **settings})
+                TrainConfig(
+                    data=data,
+                    out=str(out / name),
+                    resume=True,
+                    **{"weights": "none", **loading, **experiment.train, **settings},
+                )
             )
     for name, settings in experiment.finetune.items():
         if name in given:

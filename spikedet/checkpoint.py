@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from spikedet.config import LIMITS, SPIKING_STAGES, MaxPoolRule, Neuron, Stage
+from spikedet.config import LIMITS, SPIKING_STAGES, Linear, MaxPoolRule, Neuron, Stage
 from spikedet.digests import file_sha256
 from spikedet.environment import versions
 from spikedet.errors import CheckpointError, ConfigError
@@ -43,10 +43,12 @@ class CheckpointMeta:
         neuron: ``if``, ``signed`` or ``asymmetric`` for a spiking stage, else None.
         delay: firing delay k of every layer, in steps.
         max_pool: rule for maxima over spikes.
+        linear: what convolutions without activation became, ``spiking`` or ``analog``.
         data: ``{"data", "split", "held_out", "seed"}`` of the training pictures: where they are, the fraction of them
             that no training so far has seen, and the seed that drew it.
         config: the settings of every stage so far, by stage.
         parent: ``{"file", "sha256", "stage"}`` of the checkpoint this one came from.
+        credits: notices of other projects' weights that this network was trained from.
         notes: measured facts worth keeping, for example AP on the held-out slice.
         seed: of the stage that wrote the file.
         versions: packages and git revision.
@@ -63,9 +65,11 @@ class CheckpointMeta:
     neuron: Neuron | None = None
     delay: int = 0
     max_pool: MaxPoolRule = "count"
+    linear: Linear = "spiking"
     data: dict[str, Any] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
     parent: dict[str, str] | None = None
+    credits: tuple[str, ...] = ()
     notes: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
     versions: dict[str, str] = field(default_factory=versions)
@@ -206,13 +210,22 @@ def read_meta(path: Path) -> CheckpointMeta:
             raise CheckpointError(
                 f"{path}: written in format {values['format']}, this version reads up to {FORMAT}; upgrade spikedet"
             )
-        values["class_names"] = tuple(values["class_names"])
+        values["class_names"], values["credits"] = tuple(values["class_names"]), tuple(values.get("credits", ()))
         meta = CheckpointMeta(**values)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{path}: its metadata cannot be understood ({error})") from error
     if problem := _problem(meta):
         raise CheckpointError(f"{path}: its metadata is not valid: {problem}")
     return meta
+
+
+def is_foreign(path: Path) -> bool:
+    """Whether a file is whole safetensors without our metadata: weights that another project wrote."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return _KEY not in (file.metadata() or {})
+    except (SafetensorError, OSError, ValueError):
+        return False
 
 
 _FOREIGN = {
@@ -240,12 +253,16 @@ def _problem(meta: CheckpointMeta) -> str | None:
         return f"unknown neuron {meta.neuron!r}; expected one of {', '.join(get_args(Neuron))}"
     if meta.max_pool not in get_args(MaxPoolRule):
         return f"unknown max_pool {meta.max_pool!r}; expected one of {', '.join(get_args(MaxPoolRule))}"
+    if meta.linear not in get_args(Linear):
+        return f"unknown linear {meta.linear!r}; expected one of {', '.join(get_args(Linear))}"
     for name, (least, most) in LIMITS.items():
         value = getattr(meta, name)
         if not (type(value) is int and least <= value <= most) and not (name == "T" and value is None):
             return f"{name} must be a whole number from {least} to {most}, got {value!r}"
     if not meta.class_names or not all(isinstance(name, str) for name in meta.class_names):
         return f"class_names must be names, got {meta.class_names!r}"
+    if not all(isinstance(notice, str) for notice in meta.credits):
+        return f"credits must be texts, got {meta.credits!r}"
     if any(
         not isinstance(getattr(meta, name), dict) for name in ("architecture", "data", "config", "notes", "versions")
     ):

@@ -6,15 +6,20 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from spikedet.checkpoint import CheckpointMeta, load_checkpoint, save_checkpoint
+from spikedet.checkpoint import CheckpointMeta, load_checkpoint, read_meta, save_checkpoint
 from spikedet.config import CalibrateConfig, EvaluateConfig, FinetuneConfig, JointConfig, PublishConfig, TrainConfig
+from spikedet.conversion import load_spiking, to_spiking
 from spikedet.digests import file_sha256
 from spikedet.environment import versions
 from spikedet.evaluate import evaluate
-from spikedet.evaluation import markdown_table, write_results
+from spikedet.evaluation import ResultRow, markdown_table, write_results
+from spikedet.evaluation.synapses import dense_macs, readers
 from spikedet.files import write_text
+from spikedet.models import load_ann
+from spikedet.snn import SpikingNetwork
 
 STAGE_CONFIGS = {
+    "train_before": TrainConfig,  # of a training that went on from another one's weights
     "train": TrainConfig,
     "finetune_before": FinetuneConfig,  # of a Stage I that went on after another one
     "finetune": FinetuneConfig,
@@ -56,7 +61,7 @@ def publish(config: PublishConfig) -> list[Path]:
     )
     rows = evaluate(judged)
     size = weights.stat().st_size / 1e6
-    text = card(out.stem, meta, markdown_table(rows), size)
+    text = card(out.stem, meta, "\n\n".join([markdown_table(rows), by_class(rows[-1])]), size, cost(weights))
     facts = {"weights": weights.name, "sha256": file_sha256(weights), "versions": versions()}
     card_file = write_text(out.with_suffix(".md"), text)
     written = [weights, card_file, write_results(out.with_suffix(".json"), facts, rows)]
@@ -84,7 +89,34 @@ def _without_paths(value: Any) -> Any:
     return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
 
 
-def card(name: str, meta: CheckpointMeta, table: str, megabytes: float) -> str:
+def cost(path: Path) -> str:
+    """Parameters, and multiply-accumulates of the ANN at the network's input size."""
+    network, meta = load_spiking(path) if read_meta(path).spiking else _converted(path)
+    shapes = network.shapes((meta.image_size, meta.image_size))
+    macs = sum(dense_macs(module, shapes[node.name]) for node, module in readers(network))
+    parameters = sum(module.weight.numel() + module.bias.numel() for _, module in readers(network))
+    return f"{parameters / 1e6:.2f} M parameters, {macs / 1e9:.2f} G multiply-accumulates as an ANN"
+
+
+def _converted(path: Path) -> tuple[SpikingNetwork, CheckpointMeta]:
+    model, meta = load_ann(path)
+    return to_spiking(model, meta.T or 1), meta
+
+
+def by_class(row: ResultRow) -> str:
+    """A table of the row's AP by class, Markdown; empty where it has none."""
+    if not row.per_class:
+        return ""
+    lines = [f"| {name} | {_cell(ap['AP'])} | {_cell(ap['AP50'])} |" for name, ap in row.per_class.items()]
+    at = "" if row.t is None else f" at t = {row.t}"
+    return "\n".join([f"By class{at}:", "", "| class | AP50:95 | AP50 |", "| --- | ---: | ---: |", *lines])
+
+
+def _cell(ap: float | None) -> str:
+    return "-" if ap is None else f"{ap:.1f}"
+
+
+def card(name: str, meta: CheckpointMeta, table: str, megabytes: float, cost: str = "") -> str:
     """The model card, Markdown."""
     kind = {"ann": "source ANN with clip activations", "qc": "QC-ANN (Stage I)"}.get(meta.stage)
     kind = kind or f"spiking network ({meta.neuron} neurons, T = {meta.T}), stage {meta.stage}"
@@ -93,12 +125,13 @@ def card(name: str, meta: CheckpointMeta, table: str, megabytes: float) -> str:
         [
             f"# {name}",
             "",
-            f"{meta.model}, {kind}; {meta.image_size} px, {megabytes:.1f} MB in float16.",
+            f"{meta.model}, {kind}; {meta.image_size} px, {megabytes:.1f} MB in float16{f'; {cost}' if cost else ''}.",
             "",
             f"- Classes: {', '.join(meta.class_names)}.",
             f"- Trained on: {Path(meta.data.get('data', '-')).name} {meta.data.get('split', '-')}.",
             f"- Made with spikedet at {meta.versions.get('git', '-')}, torch {meta.versions.get('torch', '-')}.",
             f"- Licence: {LICENCE}",
+            *(f"- Trained from the weights of {notice}." for notice in meta.credits),
             f"- Limits: {LIMITS}",
             "",
             "## Recipe",

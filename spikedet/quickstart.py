@@ -24,6 +24,7 @@ def quickstart(config: QuickstartConfig) -> list[ResultRow]:
     source = train(
         TrainConfig(
             model="tiny-yolo-nano",
+            weights="none",
             data=DATA,
             image_size=IMAGE_SIZE,
             epochs=config.epochs,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,12 @@ def test_the_card_says_what_it_is(published: tuple[Path, Path]) -> None:
     for said in ("# net", "T = 4", "64 px", "AGPL", "Limits", "circle", "train", "calibrate: ", "--images 6"):
         assert said in text, said
     assert "read out early at t < T" in text
+    assert " M parameters, " in text and "| circle | " in text
+
+
+def test_the_card_names_whose_weights_it_was_trained_from() -> None:
+    meta = replace(read_meta(chain()["ann"]), credits=("Somebody's net, MIT",))
+    assert "- Trained from the weights of Somebody's net, MIT." in model_card("name", meta, "", 1.0)
 
 
 def test_the_rows_lie_beside_it(published: tuple[Path, Path]) -> None:

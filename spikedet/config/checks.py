@@ -20,6 +20,7 @@ PotentialScope = Literal["channel", "neuron"]
 Method = Literal["two-stage", "channel-norm"]
 Activation = Literal["", "clip", "leaky"]
 MaxPoolRule = Literal["count", "gate", "or"]
+Linear = Literal["spiking", "analog"]
 Pool = Literal["max", "average"]
 DownloadName = Literal["voc"]
 LayoutName = Literal["voc", "yolo", "coco"]
@@ -96,6 +97,7 @@ _POSITIVE = frozenset(
 )
 _NOT_NEGATIVE = frozenset(
     {"warmup_epochs", "close_mosaic", "weight_decay", "theta_lr_factor", "delay", "patience", "limit", "theta_images"}
+    | {"theta_levels"}
     | {"distill", "sparsity", "early"}
     | {"workers", "seed", "chunk", "stable_steps", "pictures", "rank_images", "frames"}
 )
@@ -108,6 +110,7 @@ _CHOICES: dict[str, Any] = {
     "potential_per": PotentialScope,
     "method": Method,
     "max_pool": MaxPoolRule,
+    "linear": Linear,
     "activation": Activation,
     "pool": Pool,
     "name": DownloadName,

@@ -30,6 +30,9 @@ class LoopConfig(Checked):
             training has kept, if its pictures are the same.
         validate_every: epochs between validations on the held-out pictures.
         patience: stop after this many epochs without a better validation; 0 never stops early.
+        distill: weight of a loss against the outputs of a teacher, beside the labels; 0 trains on labels alone.
+        teacher: the network that distillation follows: a checkpoint, an ultralytics .pt file or a file of foreign
+            weights, with the same output grid; empty is the network that this training starts from.
         precision: of the forward pass: "bf16" autocast, "fp32", or "auto": bf16 where the hardware multiplies it.
         device: "auto", "cpu" or "cuda:0".
         workers: data-loading processes; 0 loads in the training process.
@@ -55,6 +58,8 @@ class LoopConfig(Checked):
     held_out: float = 0.1
     validate_every: int = 1
     patience: int = 0
+    distill: float = 0.0
+    teacher: str = ""
     precision: Precision = "auto"
     device: str = "auto"
     workers: int = 0
@@ -75,8 +80,11 @@ class TrainConfig(LoopConfig):
         image_size: side of the square input, a multiple of 32.
         theta: initial clip threshold.
         theta_per: one trained threshold per channel or per layer.
-        weights: a source checkpoint, or an ultralytics .pt file, to start from; what does not fit (another number of
-            classes) starts at random.
+        theta_levels: weights that come without thresholds start at the ones with the least square error at this many
+            quantization levels, on a few training pictures; 0 keeps theta.
+        weights: a source checkpoint, an ultralytics .pt file or a file of foreign weights to start from; classes that
+            it does not have start at random. "auto" is the shipped source of the same model, if there is one; "none"
+            trains from scratch.
     """
 
     model: str = "tiny-yolo"
@@ -84,7 +92,8 @@ class TrainConfig(LoopConfig):
     image_size: int = 320
     theta: float = 4.0
     theta_per: ThetaScope = "channel"
-    weights: str = ""
+    theta_levels: int = 8
+    weights: str = "auto"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,8 +107,6 @@ class FinetuneConfig(LoopConfig):
         T: time steps of the spiking network to come, the number of quantization levels.
         noise: quantization noise p, the fraction of elements left unquantized in a training forward.
         theta_images: training pictures on which the mean-square-best initial thresholds are found; 0 keeps theta.
-        distill: weight of a loss against the teacher's answers, beside the labels; 0 is the paper's Stage I.
-        teacher: the network that distillation follows; empty is the checkpoint, with clip activations.
         sparsity: weight of an L1 penalty on firing rates, each weighed by the weights that its spikes meet; 0 is the
             paper's Stage I.
         pool: "average" puts average pooling in place of max-pooling layers before it trains.
@@ -116,9 +123,7 @@ class FinetuneConfig(LoopConfig):
     T: int = 8
     noise: float = 0.1
     theta_images: int = 32
-    distill: float = 0.0
     sparsity: float = 0.0
-    teacher: str = ""
     pool: Pool = "max"
     spiking_forward: bool = False
     neuron: Neuron = "if"

@@ -18,7 +18,7 @@ from spikedet.data import DetectionDataset
 from spikedet.data.transforms import to_input
 from spikedet.detections import Detections, from_arrays, to_arrays
 from spikedet.distributed import gather_arrays, interleave, own, size
-from spikedet.models.postprocess import to_detections
+from spikedet.models.postprocess import EVALUATION_CONFIDENCE, to_detections
 
 Forward = Callable[[Tensor], Mapping[int, Tensor]]
 """``[N, 3, S, S]`` in [0, 1] -> decoded predictions ``[N, 4 + classes, A]`` by time step (0 for an ANN)."""
@@ -31,6 +31,7 @@ def predict_dataset(
     image_size: int,
     batch: int = 8,
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
+    confidence: float = EVALUATION_CONFIDENCE,
 ) -> dict[int, list[Detections]]:
     """Detections of every picture, by time step; ``progress`` may wrap the iteration over batches."""
     found: dict[int, list[list[Detections]]] = {}
@@ -39,7 +40,7 @@ def predict_dataset(
         images = [dataset.read_image(i) for i in indices]
         images_hw = [(int(image.shape[0]), int(image.shape[1])) for image in images]
         for t, predictions in forward(to_input(images, image_size)).items():
-            found.setdefault(t, []).append(to_detections(predictions.float(), image_size, images_hw))
+            found.setdefault(t, []).append(to_detections(predictions.float(), image_size, images_hw, confidence))
     return {t: _gather(found.get(t, [])) for t in _steps(found)}
 
 

@@ -11,7 +11,8 @@ from spikedet.models.architecture import (
     read_model_yaml,
 )
 from spikedet.models.builder import ClipDetector, ExtraLoss, activations, as_clip, as_qc, build_detector
-from spikedet.models.storage import import_ultralytics, load_ann, start_from_
+from spikedet.models.start import fit_, load_teacher, normalized, read_start, start_from_, starting_weights
+from spikedet.models.storage import import_ultralytics, load_ann
 from spikedet.models.thresholds import set_largest_thetas_, set_mean_square_best_thetas_
 
 __all__ = [
@@ -24,14 +25,19 @@ __all__ = [
     "build_detector",
     "check_architecture",
     "check_form",
+    "fit_",
     "has_leaky_activations",
     "has_max_pools",
     "import_ultralytics",
     "layer_problem",
     "load_ann",
     "load_model_yaml",
+    "load_teacher",
+    "normalized",
     "read_model_yaml",
+    "read_start",
     "set_largest_thetas_",
     "set_mean_square_best_thetas_",
     "start_from_",
+    "starting_weights",
 ]

@@ -22,8 +22,10 @@ from spikedet.yaml_files import read_mapping
 ALLOWED_MODULES = frozenset(
     {"Conv", "DWConv", "Bottleneck", "C2", "C2f", "C3", "C3k2", "Concat", "Detect", "SPP", "SPPF"}
     | {"AConv", "ADown", "ELAN1", "RepNCSPELAN4", "SPPELAN"}
-    | {"nn.Upsample", "nn.AvgPool2d", "nn.MaxPool2d", "nn.ZeroPad2d", "nn.Identity"}
+    | {"nn.Upsample", "nn.AvgPool2d", "nn.MaxPool2d", "nn.ZeroPad2d", "nn.Identity", "Add", "DirectDetect"}
 )
+HEADS = ("Detect", "DirectDetect")
+READ_LISTS = ("Concat", "Add", *HEADS)
 POOLING_MODULES = frozenset({"nn.MaxPool2d", "SPP", "SPPF", "SPPELAN", "ADown"})
 ALLOWED_ACTIVATION = re.compile(r"(torch\.)?nn\.(ReLU\(\)|LeakyReLU\((0?\.\d{1,6})?\))")
 ACTIVATIONS = {"clip": "torch.nn.ReLU()", "leaky": "torch.nn.LeakyReLU(0.1)"}
@@ -134,8 +136,8 @@ def check_architecture(architecture: Any, source: str) -> None:
     for index, row in enumerate(rows):
         if problem := layer_problem(row, index):
             raise ConfigError(f"{source}: layer {index} {problem}")
-    if rows[-1][2] != "Detect" or any(row[2] == "Detect" for row in rows[:-1]):
-        raise ConfigError(f"{source}: the last layer, and only it, must be Detect")
+    if rows[-1][2] not in HEADS or any(row[2] in HEADS for row in rows[:-1]):
+        raise ConfigError(f"{source}: the last layer, and only it, must be one of {', '.join(HEADS)}")
 
 
 def _is_boundless(architecture: Any) -> bool:
@@ -181,8 +183,8 @@ def layer_problem(row: Any, index: int) -> str | None:
         return f"reads from {shown(strange[0])}; expected earlier layers by index, or -1"
     if not isinstance(repeats, int) or isinstance(repeats, bool) or not 1 <= repeats <= LARGEST["repeats"]:
         return f"is repeated {shown(repeats)} times; expected a whole number, at most {LARGEST['repeats']}"
-    if isinstance(origins, list) != (module in ("Concat", "Detect")):
-        return f"reads from {shown(origins)}; only Concat and Detect read from a list of layers"
+    if isinstance(origins, list) != (module in READ_LISTS):
+        return f"reads from {shown(origins)}; only {', '.join(READ_LISTS)} read from a list of layers"
     flat = list(arguments)
     while flat:
         argument = flat.pop()

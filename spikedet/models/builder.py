@@ -18,8 +18,12 @@ from ultralytics.nn.tasks import DetectionModel
 from spikedet.config import Precision
 from spikedet.errors import ConfigError
 from spikedet.models.architecture import check_architecture
+from spikedet.models.blocks import known_to_ultralytics
 from spikedet.precision import autocast
 from spikedet.quantization import ClippedReLU, QCActivation
+
+UNCLIPPED = 1e4
+"""A threshold that no activation reaches."""
 
 ExtraLoss = Callable[[Tensor, dict[str, Tensor]], Tensor]
 
@@ -71,7 +75,8 @@ def build_detector(
     """
     check_architecture(architecture, "model")
     try:
-        model = ClipDetector({"nc": 1, **copy.deepcopy(architecture)}, ch=3, nc=len(class_names), verbose=False)
+        with known_to_ultralytics(architecture) as readable:
+            model = ClipDetector({"nc": 1, **readable}, ch=3, nc=len(class_names), verbose=False)
     except (TypeError, ValueError, KeyError, IndexError, RuntimeError, ZeroDivisionError) as error:
         raise ConfigError(
             f"the model cannot be built from its YAML ({error}); check channels and layer indices"
@@ -80,20 +85,25 @@ def build_detector(
     slope = max((m.negative_slope for m in model.modules() if isinstance(m, nn.LeakyReLU)), default=0.0)
 
     def clip(old: nn.Module, channels: int) -> nn.Module:
-        return ClippedReLU(channels if theta_per == "channel" else 1, theta, slope)
+        both_sides = isinstance(old, nn.Identity)
+        return ClippedReLU(channels if theta_per == "channel" else 1, theta, 1.0 if both_sides else slope)
 
     # RepConv has SiLU: ultralytics does not give it the YAML's activation.
-    replace_activations_(model, (nn.ReLU, nn.LeakyReLU, nn.SiLU), clip)
+    replace_activations_(model, (nn.ReLU, nn.LeakyReLU, nn.SiLU, nn.Identity), clip)
     return model
 
 
 def replace_activations_(
     model: nn.Module, kind: type[nn.Module] | tuple[type[nn.Module], ...], make: Callable[[Any, int], nn.Module]
 ) -> None:
-    """Replace in place the activation of every Conv and RepConv whose type is ``kind`` by ``make(old, channels)``."""
+    """Replace in place the activation of every Conv and RepConv whose type is ``kind`` by ``make(old, channels)``.
+
+    The branches of a RepConv are summed before its activation and have none of their own.
+    """
+    branches = {branch for module in model.modules() if isinstance(module, RepConv) for branch in module.children()}
     for module in model.modules():
         activation = getattr(module, "act", None)
-        if isinstance(activation, kind):
+        if isinstance(activation, kind) and module not in branches:
             branch: Any = module.conv1 if isinstance(module, RepConv) and not hasattr(module, "conv") else module
             convolution = branch.conv
             assert isinstance(convolution, nn.Conv2d)

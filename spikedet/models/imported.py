@@ -28,12 +28,14 @@ class Imported:
         class_names: in label order.
         image_size: side of the square input it was trained for.
         tensors: its averaged weights where there are some, as float32.
+        credits: notices that networks trained from them carry.
     """
 
     architecture: dict[str, Any]
     class_names: tuple[str, ...]
     image_size: int
     tensors: dict[str, Tensor]
+    credits: tuple[str, ...] = ()
 
 
 def read_ultralytics(path: Path) -> Imported:

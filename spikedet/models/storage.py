@@ -4,16 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from torch import Tensor
-
 from spikedet.checkpoint import CheckpointMeta, holds, load_checkpoint, save_checkpoint
 from spikedet.errors import CheckpointError, ConfigError
 from spikedet.models.architecture import check_architecture
-from spikedet.models.builder import ClipDetector, build_detector
-from spikedet.models.imported import SUFFIX, read_ultralytics
-
-UNCLIPPED = 1e4
-"""A threshold that no activation reaches."""
+from spikedet.models.builder import UNCLIPPED, ClipDetector, build_detector
+from spikedet.models.imported import read_ultralytics
 
 
 def load_ann(path: Path) -> tuple[ClipDetector, CheckpointMeta]:
@@ -63,28 +58,3 @@ def import_ultralytics(path: Path, out: Path) -> Path:
     if not holds(out, model.state_dict(), meta):
         raise ConfigError(f"{out}: another network than that of {path} is there already; name another --out")
     return out
-
-
-def start_from_(model: ClipDetector, path: Path) -> int:
-    """Copy a checkpoint's tensors into a network, in place, where name and shape agree.
-
-    So a network for other classes starts from a trained backbone, and one with clip activations from an ultralytics
-    ``.pt`` file, whatever activation that was trained with.
-
-    Returns:
-        Number of tensors copied.
-
-    Raises:
-        CheckpointError: no ANN checkpoint, or not one tensor of it fits.
-    """
-    tensors = read_ultralytics(path).tensors if path.suffix == SUFFIX else load_ann(path)[0].state_dict()
-    own = model.state_dict()
-    fitting = {name: value for name, value in tensors.items() if _fits(value, own.get(name))}
-    if not fitting:
-        raise CheckpointError(f"{path}: none of its tensors fits this network; train the same --model")
-    model.load_state_dict({**own, **fitting})
-    return len(fitting)
-
-
-def _fits(value: Tensor, other: Tensor | None) -> bool:
-    return other is not None and value.shape == other.shape

@@ -73,7 +73,8 @@ class Distillation:
     """
 
     def __init__(self, teacher: ClipDetector, weight: float) -> None:
-        self.teacher, self.weight = teacher.eval().requires_grad_(False), weight
+        self.teacher = teacher.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+        self.weight = weight
 
     def __deepcopy__(self, memo: Any) -> Distillation:
         return self  # the averaged network is a deep copy; it needs no teacher of its own

@@ -32,6 +32,7 @@ from spikedet.errors import CheckpointError, ConfigError, TrainingError
 from spikedet.evaluation.measures import measure
 from spikedet.evaluation.predict import predict_dataset
 from spikedet.models import ClipDetector
+from spikedet.models.start import NONE
 from spikedet.progress import make_progress
 from spikedet.training.dataset import AugmentedDataset
 from spikedet.training.resuming import forget_epochs, load_progress, log_path, state_path
@@ -82,6 +83,7 @@ class TrainingLoop(DetectionTrainer):
     ) -> None:
         self.config, self.sources, self.save_best = config, {"train": train, "val": held_out}, save
         self.made_for = made_for or {}
+        self.from_weights = getattr(config, "weights", NONE) != NONE or hasattr(config, "checkpoint")
         self.out, self.name, self.state, self.judged = Path(config.out), name, state_path(config, name), False
         self.lowest_loss: float | None = None
         device = pick_device(config.device)
@@ -99,6 +101,7 @@ class TrainingLoop(DetectionTrainer):
             lambda loop: loop.progress.reset(loop.bar, total=len(loop.train_loader)),
             lambda loop: seed_epoch(loop.train_loader, config.seed, loop.epoch),
         ]
+        self.callbacks["on_train_start"] = [lambda loop: loop.evaluate_start()]
         self.callbacks["on_train_batch_end"] = [lambda loop: loop.progress.advance(loop.bar)]
         self.bar = self.progress.add_task("batches")
         self.args.workers = config.workers
@@ -174,6 +177,22 @@ class TrainingLoop(DetectionTrainer):
         measures = measure(held_out, found[0])
         values = {f"held_out/{name}": float(getattr(measures, name) or 0.0) for name in METRICS}
         return values, values["held_out/AP"]
+
+    def evaluate_start(self) -> None:
+        """Print what the network detects before the first step, where it starts from trained weights.
+
+        Scores from 0.05 only: before training every cell may have a small one.
+        """
+        if self.start_epoch or not self.from_weights or not len(self.sources["val"]):
+            return
+        network = self.ema.ema.eval()
+        found = predict_dataset(
+            lambda x: {0: network(x.to(self.device))[0]}, self.sources["val"], self.args.imgsz, confidence=0.05
+        )
+        shown = "  ".join(
+            f"{name} {getattr(measure(self.sources['val'], found[0]), name) or 0:.1f}" for name in METRICS
+        )
+        print(f"epoch 0/{self.epochs}  before training, held out: {shown}", flush=True)
 
     # --- logs, checkpoints, resume ------------------------------------------------------------------------------------
 

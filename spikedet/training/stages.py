@@ -6,13 +6,14 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from spikedet.checkpoint import CheckpointMeta, read_meta, require_same_classes, save_checkpoint
+from spikedet.checkpoint import CheckpointMeta, is_foreign, read_meta, save_checkpoint
 from spikedet.config import FinetuneConfig, LoopConfig, TrainConfig
 from spikedet.data import DetectionDataset, load_dataset
 from spikedet.data.sources import is_synthetic
 from spikedet.digests import file_sha256, json_sha256
 from spikedet.distributed import barrier, first_says, is_first
 from spikedet.environment import seed_everything
+from spikedet.errors import ConfigError
 from spikedet.models import (
     ClipDetector,
     ExtraLoss,
@@ -21,12 +22,18 @@ from spikedet.models import (
     as_qc,
     average_pools,
     build_detector,
+    fit_,
     load_ann,
     load_model_yaml,
+    load_teacher,
+    normalized,
+    read_start,
     set_mean_square_best_thetas_,
     start_from_,
+    starting_weights,
 )
 from spikedet.models.imported import SUFFIX
+from spikedet.models.start import NONE
 from spikedet.training.distillation import Distillation
 from spikedet.training.loop import TrainingLoop
 from spikedet.training.resuming import finished, interrupted_after, log_path, state_path
@@ -41,26 +48,59 @@ _MAY_CHANGE = frozenset(
 """Settings that a training which goes on may change; files and pictures count by what is in them."""
 
 
+FITTING_IMAGES = 64
+"""Training pictures on which thresholds and normalization of weights without thresholds are fitted."""
+
+
 def train(config: TrainConfig) -> Path:
     """Train a source ANN with clip activations; returns ``OUT/ann.safetensors``."""
     seed_everything(config.seed)
     dataset = load_dataset(config.data, config.split, strict=config.strict, skip_bad=config.skip_bad)
     architecture = load_model_yaml(config.model, config.activation)
+    start = starting_weights(config.weights, architecture)
+    config = dataclasses.replace(config, weights=start or NONE)
     model = build_detector(architecture, dataset.class_names, theta=config.theta, theta_per=config.theta_per)
-    if config.weights:
-        copied = start_from_(model, Path(config.weights))
-        print(f"{config.weights}: {copied} of {len(model.state_dict())} tensors taken as a start", flush=True)
+    notices: tuple[str, ...] = ()
+    if start:
+        notices = _start_from(model, dataset, config)
+    else:
+        print(f"{config.model}: trained from scratch", flush=True)
+    model.extra_losses = _distillation(config, model, start)
+    before = _start(start)
     meta = CheckpointMeta(
         stage="ann",
         model=Path(config.model).stem,
         architecture=architecture,
         class_names=dataset.class_names,
         image_size=config.image_size,
-        data=_training_pictures(_start(config), _absolute(config.data), config.split, config),
-        config={"train": dataclasses.asdict(config)},
+        data=_training_pictures(before, _absolute(config.data), config.split, config),
+        config={**_earlier(before, "train"), "train": dataclasses.asdict(config)},
+        credits=notices,
         seed=config.seed,
     )
     return _run(model, dataset, config, meta)
+
+
+def _start_from(model: ClipDetector, dataset: DetectionDataset, config: TrainConfig) -> tuple[str, ...]:
+    """Take over weights in place; thresholds and normalization are fitted where these come without thresholds.
+
+    Returns:
+        The notices of other projects whose weights these are.
+    """
+    path, pictures = Path(config.weights), dataset.draw(FITTING_IMAGES, config.seed)
+    start = read_start(path)
+    if is_foreign(path):
+        start = normalized(start, pictures, config.image_size)
+    taken = start_from_(model, start, path)
+    classes = f"; output rows of {len(taken.classes)} of {len(dataset.class_names)} classes" if taken.classes else ""
+    kept = ", the most important channels of a wider network" if taken.narrowed else ""
+    print(
+        f"starting from {path}{kept}: {taken.tensors} of {taken.of} tensors{classes} (--weights none: scratch)",
+        flush=True,
+    )
+    if (taken.narrowed or not taken.clipped) and config.theta_levels:
+        fit_(model, pictures, config.image_size, config.theta_levels)
+    return start.credits
 
 
 def finetune(config: FinetuneConfig) -> Path:
@@ -75,22 +115,17 @@ def finetune(config: FinetuneConfig) -> Path:
     dataset = load_dataset(data, split, class_names=meta.class_names, strict=config.strict, skip_bad=config.skip_bad)
     if config.theta_images and not _goes_on(config, model):
         set_mean_square_best_thetas_(model, dataset.draw(config.theta_images, config.seed), meta.image_size, config.T)
-    before = {"finetune_before": meta.config["finetune"]} if "finetune" in meta.config else {}
     meta = meta.child(
         source,
         stage="qc",
         finetuned=True,
         T=config.T,
         data=_training_pictures(meta, data, split, config),
-        config={**meta.config, **before, "finetune": dataclasses.asdict(config)},
+        config={**meta.config, **_earlier(meta, "finetune"), "finetune": dataclasses.asdict(config)},
         seed=config.seed,
     )
     qc = as_qc(model, config.T, config.noise)
-    extra_losses: dict[str, ExtraLoss] = {}
-    if config.distill:
-        teacher = Path(config.teacher or source)
-        require_same_classes([teacher], source, "let one teach another:")
-        extra_losses["distill_loss"] = Distillation(load_ann(teacher)[0], config.distill)
+    extra_losses = _distillation(config, qc, source)
     if config.sparsity:
         extra_losses["sparsity_loss"] = FiringPenalty(qc, config.sparsity, meta.image_size)
     qc.extra_losses = extra_losses
@@ -99,16 +134,31 @@ def finetune(config: FinetuneConfig) -> Path:
     return _run(qc, dataset, config, meta)
 
 
+def _distillation(config: LoopConfig, model: ClipDetector, start: Path | str) -> dict[str, ExtraLoss]:
+    """The loss against the teacher, by name, if there is one. Raises ConfigError if it cannot teach this network."""
+    if not config.distill:
+        return {}
+    if not (config.teacher or start):
+        raise ConfigError("--distill needs a --teacher where training starts from no weights")
+    teacher = load_teacher(Path(config.teacher or start), model)
+    return {"distill_loss": Distillation(teacher, config.distill)}
+
+
 def _goes_on(config: FinetuneConfig, model: ClipDetector) -> bool:
     """Whether a state will bring its own thresholds, of the shapes that these have: one per channel."""
     kept = config.resume and state_path(config, "qc").exists()
     return first_says(kept) and all(activation.theta.numel() > 1 for _, activation in activations(model))
 
 
-def _start(config: TrainConfig) -> CheckpointMeta | None:
-    """What is known of the weights that training starts from: nothing of an ultralytics ``.pt`` file's."""
-    weights = Path(config.weights)
-    return read_meta(weights) if config.weights and weights.suffix != SUFFIX else None
+def _start(weights: str) -> CheckpointMeta | None:
+    """What is known of the weights that training starts from: nothing of those that are not spikedet's."""
+    path = Path(weights)
+    return read_meta(path) if weights and path.suffix != SUFFIX and not is_foreign(path) else None
+
+
+def _earlier(before: CheckpointMeta | None, stage: str) -> dict[str, Any]:
+    """The settings of the same stage that a network has been through already, for its successor's metadata."""
+    return {f"{stage}_before": before.config[stage]} if before and stage in before.config else {}
 
 
 def _training_pictures(before: CheckpointMeta | None, data: str, split: str, config: LoopConfig) -> dict[str, Any]:
@@ -152,7 +202,8 @@ def made_for(config: LoopConfig, meta: CheckpointMeta, dataset: DetectionDataset
     """What a state must have been trained for to be gone on from: network, pictures, settings; not for how long."""
     settings = {name: value for name, value in dataclasses.asdict(config).items() if name not in _MAY_CHANGE}
     files = {name: getattr(config, name, "") for name in ("checkpoint", "teacher", "weights")}
-    digests = {f"sha256 of the {name}": file_sha256(Path(path)) for name, path in files.items() if path}
+    named = {name: Path(path) for name, path in files.items() if path not in ("", NONE)}
+    digests = {f"sha256 of the {name}": file_sha256(path) for name, path in named.items()}
     contents = {"layers of the model": meta.architecture, "list of pictures": dataset.picture_facts()}
     digests |= {f"sha256 of the {name}": json_sha256(content) for name, content in contents.items()}
     return {**settings, "classes": list(meta.class_names), **digests}

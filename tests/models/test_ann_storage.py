@@ -23,7 +23,6 @@ from spikedet.models import (
     load_ann,
     set_largest_thetas_,
     set_mean_square_best_thetas_,
-    start_from_,
 )
 from spikedet.quantization import mean_square_best_theta
 
@@ -135,22 +134,3 @@ def test_the_largest_activations_become_thresholds(model: ClipDetector, pictures
     torch.testing.assert_close(stem.act.theta, torch.where(silent, before, expected))
     assert [activation.theta.numel() for _, activation in activations(model)] == [8, 16, 16, 8, 8]
     torch.testing.assert_close(model(x)[0], said, rtol=1e-4, atol=1e-4)
-
-
-def test_a_network_of_other_classes_starts_from_a_trained_backbone(model: ClipDetector, tmp_path: Path) -> None:
-    path = save_checkpoint(tmp_path / "ann.safetensors", model.state_dict(), META)
-    other = build_detector(META.architecture, ["one", "two", "three", "four", "five"])
-    before = {name: value.clone() for name, value in other.state_dict().items()}
-    copied = start_from_(other, path)
-    trained = model.state_dict()
-    same = [name for name, value in other.state_dict().items() if torch.equal(value, trained.get(name, value + 1))]
-    left = [name for name, value in before.items() if name not in trained or value.shape != trained[name].shape]
-    assert 0 < len(left) < copied == len(before) - len(left)
-    assert set(same) >= before.keys() - set(left)
-    assert all(torch.equal(other.state_dict()[name], before[name]) for name in left)
-
-
-def test_a_start_that_does_not_fit_at_all(model: ClipDetector, tmp_path: Path) -> None:
-    path = save_checkpoint(tmp_path / "ann.safetensors", model.state_dict(), META)
-    with pytest.raises(CheckpointError, match="none of its tensors fits"):
-        start_from_(torch.nn.Linear(2, 2), path)  # type: ignore[arg-type]

@@ -53,7 +53,7 @@ def test_a_plain_architecture_passes() -> None:
 
 @pytest.mark.parametrize("module", ["C2PSA", "nn.LSTM", "os.system", "torchvision.ops.nms", ""])
 def test_unknown_modules_are_refused(module: str) -> None:
-    listed = "AConv, ADown, Bottleneck, C2, C2f, C3"
+    listed = "AConv, ADown, Add, Bottleneck, C2, C2f, C3"
     with pytest.raises(ConfigError, match=rf"mine\.yaml: layer 0 uses .* not supported; use one of {listed}"):
         check_architecture(with_row(-1, 1, module, [8, 3, 2]), "mine.yaml")
 
@@ -159,7 +159,7 @@ def test_an_architecture_is_a_mapping_with_backbone_and_head(value: object) -> N
     ],
 )
 def test_detect_comes_last_and_once(changes: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match="the last layer, and only it, must be Detect"):
+    with pytest.raises(ConfigError, match="the last layer, and only it, must be one of Detect, DirectDetect"):
         check_architecture(architecture(**changes), "mine.yaml")
 
 
@@ -255,7 +255,8 @@ def test_average_pools_take_the_place_of_maxima() -> None:
 def test_an_unknown_model_names_the_known_ones() -> None:
     with pytest.raises(
         ConfigError,
-        match="model 'huge' not found; expected one of tiny-yolo, tiny-yolo-nano, yolov3-tiny-half, the path",
+        match="model 'huge' not found; expected one of tiny-yolo, tiny-yolo-csp, tiny-yolo-csp-nano, tiny-yolo-nano, "
+        "yolov3-tiny-half, ",
     ):
         load_model_yaml("huge")
 

@@ -22,7 +22,7 @@ from spikedet.data import load_dataset
 from spikedet.data.synthetic import write_synthetic
 from spikedet.digests import file_sha256
 from spikedet.errors import CheckpointError, ConfigError
-from spikedet.models import activations, build_detector, import_ultralytics, load_ann, start_from_
+from spikedet.models import activations, build_detector, import_ultralytics, load_ann, read_start, start_from_
 from spikedet.models.architecture import ACTIVATIONS
 from spikedet.models.imported import read_ultralytics
 from spikedet.quantization import ClippedReLU
@@ -81,7 +81,7 @@ def test_training_starts_from_its_tensors(tmp_path: Path) -> None:
     """Also from a network with SiLU: only the activations differ. The classifier's last layer has other classes."""
     path = write_pt(tmp_path / "net.pt", activation="torch.nn.SiLU()")
     model = detector()
-    count = start_from_(model, path)
+    count = start_from_(model, read_start(path), path).tensors
     state, theirs = model.state_dict(), read_ultralytics(path).tensors
     assert torch.equal(state["model.0.conv.weight"], theirs["model.0.conv.weight"])
     assert 0 < count < len(state)
@@ -119,7 +119,7 @@ def test_branches_that_kept_silu_are_not_taken_for_relu(tmp_path: Path) -> None:
     model = build_detector(architecture, ("a", "b"))
     assert {a.slope for _, a in activations(model)} == {0.1}
     assert isinstance(model.get_submodule(f"model.{len(rows) - 1}.cv2.0.m.0.cv1.act"), ClippedReLU)
-    assert start_from_(model, path) > 0
+    assert start_from_(model, read_start(path), path).tensors > 0
 
 
 class Runs:

@@ -13,7 +13,7 @@ import torch
 import yaml
 from tiny_detector import ARCHITECTURE, IMAGE_SIZE, chain, fingerprint, pictures, same, write_model_yaml
 
-from spikedet.checkpoint import load_checkpoint, read_meta
+from spikedet.checkpoint import load_checkpoint, read_meta, save_checkpoint
 from spikedet.config import FinetuneConfig, LoopConfig, TrainConfig
 from spikedet.data import DetectionDataset, load_dataset
 from spikedet.data.scenes import SYNTHETIC_CLASS_NAMES
@@ -84,7 +84,7 @@ def test_a_source_checkpoint_says_what_it_is(tmp_path: Path, recorded: list[Reco
     assert meta.class_names == tuple(sorted(SYNTHETIC_CLASS_NAMES))
     assert meta.image_size == recorded[0].size == IMAGE_SIZE
     assert meta.data == {"data": str(pictures()), "split": "train", "held_out": 0.25, "seed": 3}
-    assert meta.config == {"train": dataclasses.asdict(config)}
+    assert meta.config == {"train": {**dataclasses.asdict(config), "weights": "none"}}  # nothing ships for this model
     assert meta.notes == {"held_out": {"AP": 12.5}}
     assert meta.seed == 3
     load_ann(path)
@@ -299,3 +299,13 @@ def test_average_pools_before_stage_1(tmp_path: Path, recorded: list[Recorded]) 
     assert same(tuned.state_dict(), before.state_dict())
     kept = read_meta(finetune(finetuning(tmp_path / "kept", checkpoint=str(source), theta_images=0)))
     assert kept.architecture["backbone"][1][2] == "nn.MaxPool2d"
+
+
+def test_a_start_from_a_checkpoint_keeps_what_it_says(tmp_path: Path, recorded: list[Recorded]) -> None:
+    """The settings of its own training, and whose weights it was trained from."""
+    first = train(training(tmp_path, lr=0.5))
+    tensors, meta = load_checkpoint(first)
+    start = save_checkpoint(tmp_path / "s.safetensors", tensors, dataclasses.replace(meta, credits=("a notice",)))
+    again = read_meta(train(training(tmp_path, weights=str(start), out=str(tmp_path / "again"))))
+    assert again.credits == ("a notice",)
+    assert again.config["train_before"]["lr"] == 0.5 and again.config["train"]["weights"] == str(start)

@@ -1,0 +1,57 @@
+"""Source ANNs compared on the images that their training held out: as they are, and quantized without Stage I.
+
+    python benchmarks/sources.py runs/csp/*/ann.safetensors [--size 320 416] [--T 8 4]
+
+A network that is to be converted should be good and easy to quantize. The QC-ANN has the weights of the source and,
+for its T, the thresholds of the least square error on 64 training images, one for each channel.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from spikedet.data import DetectionDataset, load_dataset
+from spikedet.evaluation.measures import measure
+from spikedet.evaluation.predict import predict_dataset
+from spikedet.models import ClipDetector, as_qc, load_ann, set_mean_square_best_thetas_
+
+FITTING_IMAGES = 64
+
+
+def row(model: ClipDetector, dataset: DetectionDataset, image_size: int) -> str:
+    """AP50:95 and AP50 in one cell."""
+    network = model.eval().to(memory_format=torch.channels_last)
+    measures = measure(dataset, predict_dataset(lambda x: {0: network(x)[0]}, dataset, image_size)[0])
+    return f"{measures.AP:.1f} / {measures.AP50:.1f}"
+
+
+@torch.no_grad()
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("checkpoints", nargs="+", type=Path)
+    parser.add_argument("--size", nargs="*", type=int, help="input sizes; default: the checkpoint's")
+    parser.add_argument("--T", nargs="*", type=int, default=[8], help="levels of the QC-ANN")
+    parser.add_argument("--data", default="", help="default: the checkpoint's")
+    args = parser.parse_args()
+    print("| source | px | ANN | " + " | ".join(f"QC-ANN, T = {T}" for T in args.T) + " |")
+    print("| --- | ---: |" + " ---: |" * (len(args.T) + 1))
+    for path in args.checkpoints:
+        _, meta = load_ann(path)
+        data, split = meta.training_data(args.data, "")
+        fraction, seed = meta.held_out(data, split) or (0.1, meta.seed)
+        rest, held_out = load_dataset(data, split, class_names=meta.class_names).hold_out(fraction, seed)
+        for size in args.size or [meta.image_size]:
+            model, _ = load_ann(path)
+            cells = [row(model, held_out, size)]
+            for T in args.T:
+                model, _ = load_ann(path)
+                set_mean_square_best_thetas_(model, rest.draw(FITTING_IMAGES, 0), size, T)
+                cells.append(row(as_qc(model, T), held_out, size))
+            print(f"| {path.parent.name} | {size} | {' | '.join(cells)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
