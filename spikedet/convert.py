@@ -16,6 +16,8 @@ from spikedet.errors import ConfigError, ConversionError
 from spikedet.joint import joint
 from spikedet.models import import_ultralytics, load_ann, set_largest_thetas_, set_mean_square_best_thetas_
 from spikedet.models.imported import SUFFIX
+from spikedet.snn import SpikingNetwork
+from spikedet.snn.operations import LinearConv
 from spikedet.training import finetune
 
 
@@ -88,7 +90,9 @@ def _copied(config: ConvertConfig, source: Path, path: Path) -> Path:
             set_largest_thetas_(model, pictures, meta.image_size)
         else:
             set_mean_square_best_thetas_(model, pictures, meta.image_size, T)
-    network = to_spiking(model, T, neuron=config.neuron, delay=config.delay, max_pool=config.max_pool)
+    network = to_spiking(
+        model, T, neuron=config.neuron, delay=config.delay, max_pool=config.max_pool, linear=config.linear
+    )
     if baseline:
         for _, layer in network.spiking():
             layer.u0.data.zero_()
@@ -99,17 +103,26 @@ def _copied(config: ConvertConfig, source: Path, path: Path) -> Path:
         neuron=network.neuron,
         delay=config.delay,
         max_pool=config.max_pool,
+        linear=config.linear,
         config={**meta.config, "convert": dataclasses.asdict(config)},
         notes={},
         seed=config.seed,
     )
     save_spiking(path, network, meta, keep=config.resume)
+    neurons = f"{sum(1 for _ in network.spiking())} spiking layers, neuron {network.neuron}{_linear_layers(network)}"
     print(
-        f"{path}: {sum(1 for _ in network.spiking())} spiking layers, neuron {network.neuron}, delay {config.delay}, "
-        f"T = {T}, latency L = {network.latency(T)} steps",
+        f"{path}: {neurons}, delay {config.delay}, T = {T}, latency L = {network.latency(T)} steps",
         flush=True,
     )
     return path
+
+
+def _linear_layers(network: SpikingNetwork) -> str:
+    """How many linear layers there are and what became of them, in words; empty without any."""
+    spiking = sum(layer.linear for _, layer in network.spiking())
+    analog = sum(isinstance(node.module, LinearConv) for node in network.nodes)
+    parts = [f"asymmetric in {spiking} linear ones"] * bool(spiking) + [f"{analog} analog currents"] * bool(analog)
+    return "".join(f", {part}" for part in parts)
 
 
 def dry_run(config: ConvertConfig) -> None:
@@ -119,6 +132,7 @@ def dry_run(config: ConvertConfig) -> None:
         neuron=config.neuron,
         delay=config.delay,
         max_pool=config.max_pool,
+        linear=config.linear,
         activation=config.activation,
     )
     print(as_text(lines), flush=True)

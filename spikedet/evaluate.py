@@ -223,6 +223,7 @@ def made_by(meta: CheckpointMeta, stage: str) -> dict[str, Any]:
         "stage1_T": meta.config.get("finetune", {}).get("T"),
         "stage1_options": _stage1_options(meta),
         "max_pool": _max_pool(meta),
+        "linear": "analog" if meta.spiking and meta.linear == "analog" else None,
         "activation": "leaky" if has_leaky_activations(meta.architecture) else None,
         **_calibration(meta),
     }

@@ -137,7 +137,8 @@ def load_graph(path: Path, like: CheckpointMeta) -> SpikingNetwork:
     if read_meta(path).spiking:
         return load_spiking(path)[0]
     assert like.T is not None and like.neuron is not None
-    return to_spiking(load_ann(path)[0], like.T, neuron=like.neuron, max_pool=like.max_pool)
+    model, _ = load_ann(path)
+    return to_spiking(model, like.T, neuron=like.neuron, max_pool=like.max_pool, linear=like.linear)
 
 
 def time_steps(asked: str | int, T: int) -> list[int]:

@@ -59,5 +59,12 @@ def before_calibration(calibrated: CheckpointMeta, qc: AnnNetwork, how: Simulati
         return None
     T, neuron = calibrated.T, calibrated.neuron
     assert T is not None and neuron is not None
-    network = to_spiking(qc.model, T, neuron=neuron, delay=calibrated.delay, max_pool=calibrated.max_pool)
+    network = to_spiking(
+        qc.model,
+        T,
+        neuron=neuron,
+        delay=calibrated.delay,
+        max_pool=calibrated.max_pool,
+        linear=calibrated.linear,
+    )
     return SnnNetwork(network, dataclasses.replace(calibrated, stage="copied", notes={}), how)

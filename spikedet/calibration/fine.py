@@ -26,6 +26,7 @@ from spikedet.precision import autocast
 from spikedet.snn import Node, SpikingConv
 from spikedet.snn.layers import Readout, broadcast
 from spikedet.snn.native.layers import PackedConv
+from spikedet.snn.operations import LinearConv
 from spikedet.snn.packing import Channels
 from spikedet.snn.surrogate import rate
 
@@ -203,12 +204,12 @@ def fine_calibrate_(
 
 
 def parameter_groups(
-    module: SpikingConv | Readout, lr: float, *, weights: bool = True, potential: bool = True
+    module: SpikingConv | Readout | LinearConv, lr: float, *, weights: bool = True, potential: bool = True
 ) -> list[dict[str, Any]]:
     """What is trained, each at a rate in its own units, so that one setting serves wide and narrow layers.
 
     Adam moves every element by about its rate per step. ``lr`` is that step relative to the root mean square of the
-    weights; for bias and u[0] relative to theta (a read-out's bias: to its own root mean square).
+    weights; for bias and u[0] relative to theta (the bias of a layer without neurons: to its own root mean square).
     """
     size = _rms(module.weight)
     theta = float(module.theta.mean()) if isinstance(module, SpikingConv) else _rms(module.bias) or size

@@ -35,6 +35,7 @@ from spikedet.snn import Readout, SpikingConv, SpikingNetwork, layer_rates
 from spikedet.snn.dense import float32
 from spikedet.snn.layers import broadcast
 from spikedet.snn.network import Node, mean_forward
+from spikedet.snn.operations import LinearConv
 from spikedet.snn.rates import waiting_answer, waits
 from spikedet.training.distillation import distillation_loss, teacher_weight
 from spikedet.training.sparsity import firing_penalty, operation_shares
@@ -150,7 +151,7 @@ class JointCalibration:
         groups = [
             group
             for node in network.nodes
-            if isinstance(node.module, (SpikingConv, Readout))
+            if isinstance(node.module, (SpikingConv, Readout, LinearConv))
             for group in parameter_groups(node.module, config.lr)
         ]
         self.rates = [group["lr"] for group in groups]

@@ -53,6 +53,7 @@ class Observer:
 
     # --- what a layer reads --------------------------------------------------------------------------------------
 
+    @torch.no_grad()
     def train(self, name: str, indices: Indices, window: Window | None = None) -> Tensor:
         """Spike train that node ``name`` sends, ``[T, b, C, H, W]``; one step if it is constant over time.
 
@@ -70,18 +71,21 @@ class Observer:
         assert isinstance(module, SpikingConv)
         return unpack(self.bits(name, indices, window), module.theta, negative=module.negative)
 
+    @torch.no_grad()
     def bits(self, name: str, indices: Indices, window: Window | None = None) -> Tensor:
-        """The same train as bits ``[T, b, H, W, bytes]``, meant as ``channels`` says."""
+        """The same train as bits ``[T, b, H, W, bytes]`` or sums, meant as ``channels`` says."""
         rows, columns = window or (slice(None), slice(None))
         module = self._nodes[name].module
         if isinstance(module, SpikeOp):
             assert self.channels is not None
             sources = self._nodes[name].inputs
             inputs = [self.channels[source] for source in sources]
-            joined = combine(module, [self.bits(source, indices) for source in sources], inputs)
+            trains = [self.bits(source, indices) for source in sources]
+            joined = combine(module, trains, inputs, summed=self.channels[name].summed)
             return joined[:, :, rows, columns]
         return torch.from_numpy(self.store[f"spikes {name}"][list(indices)][:, :, rows, columns]).movedim(1, 0)
 
+    @torch.no_grad()
     def activation(self, name: str, indices: Indices) -> Tensor:
         """The QC-ANN's activation that node ``name`` sends, ``[b, C, H, W]``."""
         if name == IMAGE:

@@ -39,7 +39,8 @@ def calibrate(config: CalibrateConfig) -> list[Path]:
     network, meta = load_spiking(source)
     if meta.stage != "copied":
         raise CheckpointError(f"{source}: already calibrated ({meta.stage}); calibrate the copied network it came from")
-    largest = MAX_LEVELS // 2 if network.neuron == "asymmetric" else MAX_LEVELS  # of either sign
+    both_signs = any(layer.neuron == "asymmetric" for _, layer in network.spiking())
+    largest = MAX_LEVELS // 2 if both_signs else MAX_LEVELS
     if largest < network.T:
         raise ConfigError(f"calibration works for T up to {largest}, this network has T = {network.T}")
     seed_everything(config.seed)

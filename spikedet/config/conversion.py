@@ -8,6 +8,7 @@ from types import MappingProxyType
 from spikedet.config.checks import (
     Activation,
     Checked,
+    Linear,
     MaxPoolRule,
     Method,
     Mode,
@@ -132,7 +133,9 @@ class ConvertConfig(Checked):
         method: "two-stage", or "channel-norm", the Spiking-YOLO baseline: thresholds are each channel's largest
             activation on theta_images pictures, membranes start at zero.
         neuron: "if" (the paper's) or "signed" (may take back a spike; lowest latency); with "if" LeakyReLU layers get
-            "asymmetric" ones, "signed" does not convert them.
+            "asymmetric" ones, "signed" does not convert them. Convolutions without activation: see linear.
+        linear: what convolutions without activation become: "spiking" (asymmetric IF neurons of slope 1, whatever the
+            other layers have) or "analog" (a current without neurons that sends no spikes, counted as MACs).
         delay: firing delay of every layer, in steps.
         max_pool: what a maximum over spikes is: "count" (the growth of the largest spike count, exact in rates),
             "gate" (the leader's spikes) or "or".
@@ -169,6 +172,7 @@ class ConvertConfig(Checked):
     T: int | None = None
     method: Method = "two-stage"
     neuron: Neuron = "if"
+    linear: Linear = "spiking"
     delay: int = 0
     max_pool: MaxPoolRule = "count"
     theta_images: int = 32

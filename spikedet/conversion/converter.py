@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from spikedet.config import MaxPoolRule, Neuron
+from spikedet.config import Linear, MaxPoolRule, Neuron
 from spikedet.conversion.graph import GraphBuilder, Problem
 from spikedet.conversion.rules import INSTEAD, RULES, check_head, readout
 from spikedet.errors import ConversionError
@@ -11,7 +11,13 @@ from spikedet.snn import IMAGE, SpikingNetwork
 
 
 def to_spiking(
-    model: ClipDetector, T: int, *, neuron: Neuron = "if", delay: int = 0, max_pool: MaxPoolRule = "count"
+    model: ClipDetector,
+    T: int,
+    *,
+    neuron: Neuron = "if",
+    delay: int = 0,
+    max_pool: MaxPoolRule = "count",
+    linear: Linear = "spiking",
 ) -> SpikingNetwork:
     """Fold BN, turn activations into IF neurons with soft reset and u[0] = theta / 2, read out mean potentials.
 
@@ -21,14 +27,16 @@ def to_spiking(
         model: a detector whose activations are ``ClippedReLU`` or ``QCActivation``.
         T: time steps it is converted for.
         neuron: ``if`` or ``signed``; with ``if``, a LeakyReLU becomes an asymmetric neuron (with ``signed`` it cannot
-            spike).
+            spike). Layers without activation do not ask it.
         delay: firing delay of every layer, in steps.
         max_pool: what a maximum over spikes is, see ``spikedet.snn.operations``.
+        linear: what a convolution without activation (a ``ClippedReLU`` of slope 1) becomes: ``spiking``, asymmetric IF
+            of slope 1, or ``analog``, a current without neurons and without the clip.
 
     Raises:
         ConversionError: a layer cannot spike; the message names it.
     """
-    graph = GraphBuilder(RULES, INSTEAD, neuron, delay, max_pool)
+    graph = GraphBuilder(RULES, INSTEAD, neuron, delay, max_pool, linear)
     boxes, classes = walk(model, graph)
     strides = model.model[-1].stride.detach().clone()
     return SpikingNetwork(graph.nodes, boxes, classes, strides, T).eval()

@@ -1,4 +1,4 @@
-"""The graph of a converted network while it is built: rules add nodes, one kind of neuron for all layers."""
+"""The graph of a converted network while it is built: rules add nodes, an activation decides on its neurons."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from spikedet.config import MaxPoolRule, Neuron
+from spikedet.config import Linear, MaxPoolRule, Neuron
 from spikedet.errors import ConversionError
 from spikedet.quantization import ClippedReLU
 from spikedet.snn import Node, SpikingConv
+from spikedet.snn.operations import LinearConv
 
 Rule = Callable[["GraphBuilder", Any, str, list[str]], str]
 
@@ -43,6 +44,7 @@ class GraphBuilder:
         neuron: of layers with a clipped ReLU.
         delay: firing delay of every layer.
         max_pool: the rule for maxima.
+        linear: whether convolutions without activation spike, or are analog currents.
         nodes: made so far.
         problems: where it is a list, layers that cannot spike are written down there and left out; else they raise.
     """
@@ -52,6 +54,7 @@ class GraphBuilder:
     neuron: Neuron = "if"
     delay: int = 0
     max_pool: MaxPoolRule = "count"
+    linear: Linear = "spiking"
     nodes: list[Node] = field(default_factory=list)
     problems: list[Problem] | None = None
 
@@ -88,32 +91,34 @@ class GraphBuilder:
     def spiking_layer(
         self, conv: nn.Conv2d, folded: tuple[Tensor, Tensor], act: Any, name: str, inputs: list[str]
     ) -> str:
-        """One spiking layer with the geometry of ``conv``, folded weight and bias, and the neurons of ``act``."""
+        """One spiking layer with the geometry of ``conv``, folded weight and bias, and the neurons of ``act``.
+
+        A two-sided clip (slope 1) is a convolution without activation, and may become an analog current.
+        """
         if not isinstance(act, ClippedReLU):
             raise ConversionError(
                 f"{name} has the activation {type(act).__name__}, which has no neuron: "
                 "train with clip activations (spikedet train), then convert"
             )
         check_convolution(conv, name)
-        neuron = self._neuron(act, name)
         weight, bias = folded
+        geometry: dict[str, Any] = {
+            "stride": conv.stride,
+            "padding": pair(conv.padding),
+            "dilation": conv.dilation,
+            "groups": conv.groups,
+        }
+        if act.slope == 1 and self.linear == "analog":
+            return self.add(name, inputs, LinearConv(weight, bias, **geometry))
         theta = act.theta.detach().expand(len(weight)).clone()
-        layer = SpikingConv(
-            weight,
-            bias,
-            theta,
-            stride=conv.stride,
-            padding=pair(conv.padding),
-            dilation=conv.dilation,
-            groups=conv.groups,
-            neuron=neuron,
-            slope=act.slope,
-            delay=self.delay,
-        )
+        neuron = self._neuron(act, name)
+        layer = SpikingConv(weight, bias, theta, **geometry, neuron=neuron, slope=act.slope, delay=self.delay)
         return self.add(name, inputs, layer)
 
     def _neuron(self, act: ClippedReLU, name: str) -> Neuron:
-        """The neuron of an activation: a leaky one has the asymmetric, others what was asked for."""
+        """The neuron of an activation: a leaky or two-sided one has the asymmetric, others what was asked for."""
+        if act.slope == 1:
+            return "asymmetric"
         if act.slope and self.neuron in ("if", "asymmetric"):
             return "asymmetric"
         if act.slope or self.neuron == "asymmetric":

@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from spikedet.checkpoint import read_meta
-from spikedet.config import Activation, MaxPoolRule, Neuron
+from spikedet.config import Activation, Linear, MaxPoolRule, Neuron
 from spikedet.conversion.converter import problems
 from spikedet.conversion.graph import GraphBuilder
 from spikedet.conversion.rules import INSTEAD, RULES
@@ -28,10 +28,11 @@ from spikedet.models import (
 from spikedet.models.architecture import ACTIVATIONS, ALLOWED_ACTIVATION
 from spikedet.models.imported import SUFFIX, read_ultralytics
 from spikedet.snn import Node, Readout, SpikingConv
-from spikedet.snn.operations import Add, AvgPool, Concat, MaxPool, Slice, Upsample, ZeroPad
+from spikedet.snn.operations import Add, AvgPool, Concat, LinearConv, MaxPool, Slice, Upsample, ZeroPad
 
 HEAD = ("layer", "type", "becomes", "theta", "fan-in")
 NEURONS = "IF neurons"
+ANALOG = "analog current (linear layer), no spikes, counted as MACs"
 UNSUPPORTED = "unsupported: "
 
 
@@ -66,19 +67,20 @@ def report(
     neuron: Neuron = "if",
     delay: int = 0,
     max_pool: MaxPoolRule = "count",
+    linear: Linear = "spiking",
     activation: Activation = "",
 ) -> list[LayerEntry]:
     """Every layer of a model YAML, a spikedet checkpoint or an ultralytics ``.pt`` file, in execution order.
 
     Args:
         path: the file.
-        neuron, delay, max_pool: as in ``to_spiking``.
+        neuron, delay, max_pool, linear: as in ``to_spiking``.
         activation: in place of the one that a YAML or a ``.pt`` file names.
 
     Raises:
         CheckpointError, ConfigError: the file cannot be used at all, or is a checkpoint and has its activation.
     """
-    graph = GraphBuilder(RULES, INSTEAD, neuron, delay, max_pool)
+    graph = GraphBuilder(RULES, INSTEAD, neuron, delay, max_pool, linear)
     if path.suffix in (".yaml", ".yml", SUFFIX):
         return _of_architecture(_architecture(path, activation), str(path), graph)
     if activation:
@@ -151,14 +153,16 @@ def _entry(node: Node, kind: str, trained: bool) -> LayerEntry:
         low, mean, high = (float(x) for x in (module.theta.min(), module.theta.mean(), module.theta.max()))
         theta = f"{mean:.3g} [{low:.3g}, {high:.3g}]" if trained else ""
         return LayerEntry(node.name, kind, _neurons(module), theta, module.weight[0].numel())
-    if isinstance(module, Readout):
-        return LayerEntry(node.name, kind, "mean potential, read out", "", module.weight[0].numel())
+    if isinstance(module, (Readout, LinearConv)):
+        rule = "mean potential, read out" if isinstance(module, Readout) else ANALOG
+        return LayerEntry(node.name, kind, rule, "", module.weight[0].numel())
     return LayerEntry(node.name, kind, _operation(module))
 
 
 def _neurons(layer: SpikingConv) -> str:
     names = {"if": "", "signed": "signed ", "asymmetric": "asymmetric "}
     slope = f", slope {layer.slope:g}" if layer.neuron == "asymmetric" else ""
+    slope += " (linear layer)" if layer.linear else ""
     return names[layer.neuron] + NEURONS + slope + (f", delay {layer.delay}" if layer.delay else "")
 
 

@@ -13,7 +13,9 @@ from spikedet.conversion.block_rules import BLOCK_RULES
 from spikedet.conversion.fold import fold_batch_norm, fold_branches
 from spikedet.conversion.graph import GraphBuilder, Rule, check_convolution, pair
 from spikedet.errors import ConversionError
+from spikedet.models.blocks import Add, DirectDetect
 from spikedet.snn import Readout
+from spikedet.snn.operations import Add as AddTrains
 from spikedet.snn.operations import AvgPool, MaxPool, Upsample, ZeroPad
 from spikedet.snn.operations import Concat as ConcatTrains
 
@@ -56,6 +58,10 @@ def _concat(graph: GraphBuilder, module: Concat, name: str, inputs: list[str]) -
     return graph.add(name, inputs, ConcatTrains())
 
 
+def _add(graph: GraphBuilder, module: Add, name: str, inputs: list[str]) -> str:
+    return graph.add(name, inputs, AddTrains())
+
+
 def _max_pool(graph: GraphBuilder, module: nn.MaxPool2d, name: str, inputs: list[str]) -> str:
     return graph.add(name, inputs, MaxPool(module, graph.max_pool))
 
@@ -66,7 +72,7 @@ def _zero_pad(graph: GraphBuilder, module: nn.ZeroPad2d, name: str, inputs: list
 
 
 def readout(graph: GraphBuilder, branch: nn.Sequential, name: str, source: str) -> str:
-    """A head's branch: spiking layers, then a last plain convolution that reads out the mean input potential."""
+    """A head's branch: spiking layers, or none, then a plain convolution that reads out the mean input potential."""
     *layers, last = branch
     source = graph.chain(((str(index), layer) for index, layer in enumerate(layers)), name, source)[-1]
     if not isinstance(last, nn.Conv2d):
@@ -80,11 +86,12 @@ def readout(graph: GraphBuilder, branch: nn.Sequential, name: str, source: str) 
 
 
 def check_head(head: nn.Module, name: str) -> Detect:
-    """The head as an anchor-free ultralytics Detect, or a ConversionError."""
-    if type(head) is not Detect or getattr(head, "one2one_cv2", None) is not None:
+    """The head as an anchor-free ultralytics Detect or our DirectDetect, or a ConversionError."""
+    if type(head) not in (Detect, DirectDetect) or getattr(head, "one2one_cv2", None) is not None:
         raise ConversionError(
-            f"{name} ({type(head).__name__}) cannot be read out: the last layer must be a plain Detect"
+            f"{name} ({type(head).__name__}) cannot be read out: the last layer must be a plain Detect or DirectDetect"
         )
+    assert isinstance(head, Detect)
     return head
 
 
@@ -94,6 +101,7 @@ RULES: dict[type[nn.Module], Rule] = {
     RepConv: _rep_conv,
     **BLOCK_RULES,
     Concat: _concat,
+    Add: _add,
     nn.Sequential: _sequential,
     nn.Identity: _identity,
     nn.Upsample: _upsample,
@@ -109,5 +117,5 @@ INSTEAD = {
     "C2PSA": "attention has no spiking form here; leave it out, as yolov8 does",
     "PSABlock": "attention has no spiking form here; use C3k2 without it",
     "": "use Conv, Bottleneck, C2f, C3, C3k2, RepNCSPELAN4, SPPF, nn.Upsample (nearest), nn.AvgPool2d or nn.MaxPool2d, "
-    "Concat, and Detect",
+    "Concat, Add, and Detect or DirectDetect",
 }

@@ -26,7 +26,9 @@ def load_spiking(path: Path) -> tuple[SpikingNetwork, CheckpointMeta]:
     if not meta.spiking or meta.T is None or meta.neuron is None:
         raise CheckpointError(f"{path}: not a converted network (stage {meta.stage}); run spikedet convert first")
     skeleton = build_detector(meta.architecture, meta.class_names)
-    network = to_spiking(skeleton, meta.T, neuron=meta.neuron, delay=meta.delay, max_pool=meta.max_pool)
+    network = to_spiking(
+        skeleton, meta.T, neuron=meta.neuron, delay=meta.delay, max_pool=meta.max_pool, linear=meta.linear
+    )
     try:
         network.load_tensors(tensors)
     except RuntimeError as error:

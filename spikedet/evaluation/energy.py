@@ -1,15 +1,16 @@
 """Energy of a detector for one picture: operations counted, each priced by a table of constants.
 
     ANN:  E = mac_pj MACs
-    SNN:  E(t) = mac_pj MACs on the image + ac_pj SOPs of the first t steps
+    SNN:  E(t) = mac_pj (MACs on the image + t MACs of analog currents) + ac_pj SOPs of the first t steps
 
 (Wang et al., section VI-E, with the input convolution as what it is.) A SOP is one accumulation, counted for every
-weight that a spike meets. Additions of biases and comparisons with theta, one for each neuron and step, are in neither.
+weight that a spike meets. A linear layer that is kept as an analog current, and what reads it, costs MACs. Additions of
+biases and comparisons with theta, one for each neuron and step, are in neither.
 
 A model of memory traffic may be added:
 
     ANN:  access_pj (per_mac MACs + per_output outputs)
-    SNN:  access_pj (per_mac MACs on the image + per_sop SOPs + per_neuron_step neurons (t + delay) + per_spike spikes)
+    SNN:  access_pj (per_mac MACs + per_sop SOPs + per_neuron_step neurons (t + delay) + per_spike spikes)
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ class Totals:
         outputs: values that its layers compute for a picture.
         neurons: of its spiking layers.
         waits: the steps that each of its neurons waits before it may fire (firing delay), added.
+        analog_macs: of ``macs``, those that a spiking network computes in every step, of and on analog currents.
     """
 
     macs: int
@@ -43,6 +45,7 @@ class Totals:
     outputs: int
     neurons: int
     waits: int = 0
+    analog_macs: int = 0
 
     @classmethod
     def of(cls, layers: Sequence[LayerSynapses]) -> Self:
@@ -53,6 +56,7 @@ class Totals:
             outputs=sum(layer.outputs for layer in layers),
             neurons=sum(layer.neurons for layer in layers),
             waits=sum(layer.neurons * layer.delay for layer in layers),
+            analog_macs=sum(layer.analog_macs for layer in layers),
         )
 
 
@@ -77,6 +81,10 @@ class Pricing:
             picojoules += (model.per_mac * totals.macs + model.per_output * totals.outputs) * model.access_pj
         return picojoules * PICO
 
+    def snn_macs(self, totals: Totals, t: int) -> int:
+        """Of a spiking network read out after t steps: on the image, and of analog currents in every step."""
+        return totals.image_macs * (t if self.image_every_step else 1) + totals.analog_macs * t
+
     def snn_joules(self, totals: Totals, t: int, sops: Tensor, spikes: Tensor) -> Tensor:
         """Of a spiking network read out after t steps, for every picture.
 
@@ -89,7 +97,7 @@ class Pricing:
         Returns:
             ``[N]``.
         """
-        macs = totals.image_macs * (t if self.image_every_step else 1)
+        macs = self.snn_macs(totals, t)
         picojoules = macs * self.constants.mac_pj + sops * self.constants.ac_pj
         if self.memory_traffic and (model := self.constants.memory) is not None:
             updates = totals.neurons * t + totals.waits

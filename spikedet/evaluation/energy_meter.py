@@ -22,6 +22,7 @@ class LayerCost:
         macs: of the ANN's convolution, zeros of the padding included.
         macs_inside: without those zeros.
         image_macs: of ``macs``, those on the image, which the spiking network computes as well.
+        analog_macs: of ``macs``, those of and on analog currents, which it computes in every time step.
         sops, sops_std: in each time step, of the spikes that reach the layer, and their deviation over pictures.
         spikes, spikes_std: that its neurons send in each time step.
         total_sops_std: deviation of the SOPs of all time steps together.
@@ -32,6 +33,7 @@ class LayerCost:
     macs: int
     macs_inside: int
     image_macs: int
+    analog_macs: int = 0
     sops: tuple[float, ...]
     sops_std: tuple[float, ...]
     spikes: tuple[float, ...]
@@ -97,6 +99,7 @@ class EnergyMeter:
                 macs=layer.macs,
                 macs_inside=layer.met,
                 image_macs=layer.constant_macs,
+                analog_macs=layer.analog_macs,
                 sops=tuple(means[0][row]),
                 sops_std=tuple(deviations[0][row]),
                 spikes=tuple(means[1][row]),

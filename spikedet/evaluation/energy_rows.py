@@ -49,6 +49,7 @@ class Measured:
         options = [part for part in (self.facts.get("stage1_options") or "").split(", ") if "sparsity" not in part]
         parts = [network_name(self.facts["stage"], self.facts["finetuned"]), *([neuron] if neuron else [])]
         parts += [f"delay {delay}"] if delay else []
+        parts += ["analog linear layers"] if self.facts.get("linear") == "analog" else []
         parts += [f"Stage I T = {levels}"] if levels not in (None, T) else []
         return ", ".join([*parts, *filter(None, [*options, self.sparsity, self.mark])])
 
@@ -80,7 +81,9 @@ def energy_rows(
     """
     groups: dict[tuple[str, int, Totals], list[Measured]] = {}
     for one in measured:
-        groups.setdefault((one.architecture, one.image_size, replace(one.totals, waits=0)), []).append(one)
+        groups.setdefault(
+            (one.architecture, one.image_size, replace(one.totals, neurons=0, waits=0, analog_macs=0)), []
+        ).append(one)
     pricings = (float_pricing, quantized_pricing)
     return [EnergyRow(**row) for members in groups.values() for row in _rows(members, pricings, judged)]
 
@@ -119,7 +122,7 @@ def _unpriced(
                     "T": one.facts["T"],
                     "t": t,
                     "L": L,
-                    "macs": totals.image_macs * (t if pricing.image_every_step else 1),
+                    "macs": pricing.snn_macs(one.totals, t),
                     "spent": spent,
                     "joules": spent.joules,
                     **_ap(row),

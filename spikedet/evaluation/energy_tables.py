@@ -27,6 +27,10 @@ WITHOUT_MEMORY = (
     "Memory traffic is not in these figures; on most hardware it costs more than the operations. --memory-traffic adds "
     "a simple model of it."
 )
+ANALOG = (
+    "Linear layers that are kept as analog currents send no spikes: their operations, and those of the layers that "
+    "read them, are multiply-accumulates in every step. They are in the GMAC of their networks."
+)
 WITH_MEMORY = "Memory traffic is in these figures, by the model of the tables of constants: nothing is ever reused."
 
 SPARSITY = "Networks that differ in their penalty on firing alone; shares are of the most operations."
@@ -54,6 +58,8 @@ def _notes(report: EnergyReport) -> Iterable[str]:
             yield f"{table.name}: {table.memory.access_pj:g} pJ an access. {table.memory.source}."
     if report.networks:
         yield IMAGE_EVERY_STEP if report.image_every_step else IMAGE_ONCE
+    if any(layer.analog_macs for network in report.networks for layer in network.layers):
+        yield ANALOG
     yield from NOTES
     yield WITH_MEMORY if report.memory_traffic else WITHOUT_MEMORY
 
@@ -140,12 +146,15 @@ def layer_table(layers: Sequence[LayerCost]) -> str:
     """MACs of the ANN beside SOPs of the spiking network, layer by layer, and the SOPs of time steps."""
     steps = len(layers[0].sops)
     shown = sorted({round(i * (steps - 1) / (SHOWN_STEPS - 1)) for i in range(SHOWN_STEPS)})
-    head = ["layer", "neurons", "MMAC", "MMAC, image", "MSOP", "SOP / MAC", "spikes", "firing rate, %"]
+    analog = any(layer.analog_macs for layer in layers)
+    head = ["layer", "neurons", "MMAC", "MMAC, image", *(["MMAC, analog, each step"] if analog else [])]
+    head += ["MSOP", "SOP / MAC", "spikes", "firing rate, %"]
     lines = [[*head, *(f"MSOP, step {step + 1}" for step in shown)]]
     lines.append(["---"] + ["---:"] * (len(lines[0]) - 1))
     for layer in layers:
         sops, spikes = sum(layer.sops), sum(layer.spikes)
         numbers = [f"{layer.neurons:,}", f"{layer.macs / 1e6:.2f}", f"{layer.image_macs / 1e6:.2f}"]
+        numbers += [f"{layer.analog_macs / 1e6:.2f}"] if analog else []
         numbers += [
             f"{sops / 1e6:.2f} ± {layer.total_sops_std / 1e6:.2g}",
             f"{sops / layer.macs:.3f}",

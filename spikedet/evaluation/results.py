@@ -21,7 +21,8 @@ STAGES = get_args(Stage)
 NEURONS = ("if", "signed", "asymmetric")
 AP_FIELDS = ("AP", "AP50", "AP75", "AP_S", "AP_M", "AP_L", "VOC07", "VOC_area", "loss")
 STEP_FIELDS = ("delay", "T", "t", "L")
-MORE_COLUMNS = {"max_pool": "max-pool", "calibrated": "trained", "calibration_images": "calibration pictures"}
+MORE_COLUMNS = {"max_pool": "max-pool", "linear": "linear layers"}
+MORE_COLUMNS |= {"calibrated": "trained", "calibration_images": "calibration pictures"}
 """By field; the last two only where rows could not be told apart without them."""
 TABLE_APS = {"AP50:95": "AP", **{name: name for name in ("AP50", "AP75", "AP_S", "AP_M", "AP_L", "VOC07")}}
 
@@ -49,6 +50,7 @@ class ResultRow:
         calibration_images: pictures that Stage II saw, if it ran; optional in the file.
         calibrated: what was trained after coarse calibration, for example ``W, u[0], jointly``; optional in the file.
         max_pool: what stands for maxima, a rule over spikes or ``average``; optional in the file.
+        linear: ``analog`` where linear layers send no spikes; optional in the file.
         activation: ``leaky`` for clipped LeakyReLU, None for clipped ReLU; optional in the file.
 
     Raises:
@@ -85,6 +87,7 @@ class ResultRow:
     calibration_images: int | None = None
     calibrated: str | None = None
     max_pool: str | None = None
+    linear: str | None = None
     activation: str | None = None
 
     def __post_init__(self) -> None:
@@ -150,6 +153,7 @@ OPTIONAL_KEYS = (
     "calibration_images",
     "calibrated",
     "max_pool",
+    "linear",
     "activation",
 )
 REQUIRED_KEYS = tuple(field.name for field in fields(ResultRow) if field.name not in OPTIONAL_KEYS)
@@ -220,11 +224,11 @@ def _table(rows: Sequence[ResultRow]) -> str:
 
 def _needed(name: str, rows: Sequence[ResultRow]) -> bool:
     """Whether a table has this column of ``MORE_COLUMNS``."""
-    if name == "max_pool":
-        return any(row.max_pool for row in rows)
+    if name in ("max_pool", "linear"):
+        return any(getattr(row, name) for row in rows)
     values: dict[tuple[Any, ...], set[Any]] = {}
     for row in rows:
-        alike = (row.network, row.stage1, row.neuron, row.max_pool, row.delay, row.T, row.t)
+        alike = (row.network, row.stage1, row.neuron, row.max_pool, row.linear, row.delay, row.T, row.t)
         values.setdefault(alike, set()).add(getattr(row, name))
     return any(len(found) > 1 for found in values.values())
 

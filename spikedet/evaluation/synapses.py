@@ -11,6 +11,9 @@ moved (concatenation, padding) or left out (a slice that does not hold its chann
 the fan-out before one is the transpose of the operation, applied to the fan-out behind it. Adding two trains joins no
 spikes: each stays an event of its own. Max-pooling answers with spikes of its own, whose fan-out begins there; what
 it reads costs comparisons and no weight.
+
+An analog current (``LinearConv``) costs its dense MACs in every step, and so do the weights that it meets behind it,
+alone or added to spikes: there are no spikes of such a channel to count.
 """
 
 from __future__ import annotations
@@ -23,9 +26,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spikedet.snn import IMAGE, Node, Readout, SpikingConv, SpikingNetwork
-from spikedet.snn.operations import AvgPool, Concat, MaxPool, Slice, SpikeOp
+from spikedet.snn.operations import AvgPool, Concat, LinearConv, MaxPool, Slice, SpikeOp
 
 Shapes = dict[str, tuple[int, int, int]]
+Weighted = SpikingConv | Readout | LinearConv
+"""Everything with weights."""
+SPIKES, CONSTANT, ANALOG = range(3)
+"""What a channel carries; a sum carries the last of what is added."""
 
 
 @dataclass(frozen=True)
@@ -49,34 +56,46 @@ class FanOut:
         return (self.maps.sum((2, 3)) * channels).sum(1)
 
 
-def readers(network: SpikingNetwork) -> Iterator[tuple[Node, SpikingConv | Readout]]:
+def readers(network: SpikingNetwork) -> Iterator[tuple[Node, Weighted]]:
     """The nodes that have weights, in execution order."""
     for node in network.nodes:
-        if isinstance(node.module, (SpikingConv, Readout)):
+        if isinstance(node.module, Weighted):
             yield node, node.module
 
 
-def dense_macs(module: SpikingConv | Readout, output_chw: tuple[int, int, int]) -> int:
+def dense_macs(module: Weighted, output_chw: tuple[int, int, int]) -> int:
     """Multiply-accumulates of the convolution on one dense map, as is usual also with the zeros of the padding."""
     return module.weight.numel() * output_chw[1] * output_chw[2]
 
 
-def constant_channels(network: SpikingNetwork) -> dict[str, int]:
-    """For each reader, how many channels of its input carry something constant (the image), by name."""
-    constant: dict[str, Tensor] = {IMAGE: torch.ones(3, dtype=torch.bool)}
+def carried(network: SpikingNetwork) -> dict[str, Tensor]:
+    """``[C]``, what each channel of a reader's input carries: ``SPIKES``, ``CONSTANT`` (the image) or ``ANALOG``."""
+    sent: dict[str, Tensor] = {IMAGE: torch.full((3,), CONSTANT)}
     found = {}
     for node in network.nodes:
-        inputs = [constant[name] for name in node.inputs]
-        if isinstance(node.module, (SpikingConv, Readout)):
-            found[node.name] = int(inputs[0].sum())
-            constant[node.name] = torch.zeros(len(node.module.weight), dtype=torch.bool)
+        inputs = [sent[name] for name in node.inputs]
+        if isinstance(node.module, Weighted):
+            found[node.name] = inputs[0]
+            analog = ANALOG if isinstance(node.module, LinearConv) else SPIKES
+            kind = CONSTANT if network.is_constant(node.name) else analog
+            sent[node.name] = torch.full((len(node.module.weight),), kind)
         elif isinstance(node.module, Concat):
-            constant[node.name] = torch.cat(inputs)
+            sent[node.name] = torch.cat(inputs)
         elif isinstance(node.module, Slice):
-            constant[node.name] = inputs[0][node.module.start : node.module.stop]
+            sent[node.name] = inputs[0][node.module.start : node.module.stop]
         else:
-            constant[node.name] = torch.stack(inputs).any(0)
+            sent[node.name] = torch.stack(inputs).amax(0)
     return found
+
+
+def is_dense(node: Node, inputs: Tensor) -> Tensor:
+    """``[C]`` bool: the channels of a reader's input whose weights cost MACs in every step, whatever spikes there are.
+
+    Args:
+        node: the reader.
+        inputs: ``[C]``, what its input carries.
+    """
+    return (inputs != CONSTANT) if isinstance(node.module, LinearConv) else (inputs == ANALOG)
 
 
 def fan_outs(network: SpikingNetwork, image_hw: tuple[int, int], *, through_pools: bool = False) -> dict[str, FanOut]:
@@ -88,15 +107,16 @@ def fan_outs(network: SpikingNetwork, image_hw: tuple[int, int], *, through_pool
         through_pools: hand the fan-out of a max-pooling to the layers that it reads, as if it were average pooling with
             one spike for each window; for an estimate of what a layer's spikes cost.
     """
-    shapes = network.shapes(image_hw)
+    shapes, inputs = network.shapes(image_hw), carried(network)
     reached: dict[str, dict[str, Tensor]] = {}
     for node, module in readers(network):
-        for source, fan_out in _reached_from(node, module, network, shapes, through_pools).items():
+        met = met_weights(module, shapes[node.inputs[0]][1:]) * ~is_dense(node, inputs[node.name]).view(-1, 1, 1)
+        for source, fan_out in _reached_from(node, met, network, shapes, through_pools).items():
             reached.setdefault(source, {})[node.name] = fan_out
     return {source: _grouped(maps) for source, maps in reached.items()}
 
 
-def met_weights(module: SpikingConv | Readout, input_hw: tuple[int, int]) -> Tensor:
+def met_weights(module: Weighted, input_hw: tuple[int, int]) -> Tensor:
     """``[H, W]`` float64: weights that a spike at each place of the convolution's input meets."""
     _, _, *output_hw = module.output_shape(1, *input_hw)
     dilation = getattr(module, "dilation", (1, 1))
@@ -118,17 +138,25 @@ def _met_on_axis(inputs: int, outputs: int, kernel: int, stride: int, padding: i
 
 
 def _reached_from(
-    reader: Node, module: SpikingConv | Readout, network: SpikingNetwork, shapes: Shapes, through_pools: bool
+    reader: Node, met: Tensor, network: SpikingNetwork, shapes: Shapes, through_pools: bool
 ) -> dict[str, Tensor]:
-    """Fan-out ``[C, H, W]`` into one reader, by the node that sends, from the reader backwards."""
-    (source,) = reader.inputs
-    behind = {source: met_weights(module, shapes[source][1:]).expand(shapes[source])}
+    """Fan-out ``[C, H, W]`` into one reader, by the node that sends, from the reader backwards.
+
+    Args:
+        reader: a node with weights.
+        met: ``[C, H, W]``, weights that a spike at each place of its input meets.
+        network, shapes: the reader's.
+        through_pools: see ``fan_outs``.
+    """
+    behind = {reader.inputs[0]: met}
     for node in reversed(network.nodes):
         if node.name not in behind or not isinstance(node.module, SpikeOp) or network.is_constant(node.name):
             continue
         if isinstance(node.module, MaxPool) and not through_pools:
             continue
         fan_out = behind.pop(node.name)
+        if isinstance(node.module, LinearConv):
+            continue
         for name, part in zip(node.inputs, _transposed(node, fan_out, shapes), strict=True):
             behind[name] = behind[name] + part if name in behind else part
     return behind

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from spikedet.evaluation.synapses import constant_channels, dense_macs, fan_outs, readers
+from spikedet.evaluation.synapses import CONSTANT, carried, dense_macs, fan_outs, is_dense, met_weights, readers
 from spikedet.snn import Backend, Node, SpikingNetwork
 from spikedet.snn.operations import MaxPool
 
@@ -30,6 +30,7 @@ class LayerSynapses:
         met: weights that are met if every value of the input is there once; ``macs`` without the zeros of the padding.
         constant_macs: of ``macs``, those on something constant (the image).
         delay: firing delay of its neurons, steps.
+        analog_macs: of ``macs``, those of and on analog currents: computed in every step in place of SOPs.
     """
 
     layer: str
@@ -39,11 +40,12 @@ class LayerSynapses:
     met: int
     constant_macs: int
     delay: int = 0
+    analog_macs: int = 0
 
 
 def layer_synapses(network: SpikingNetwork, image_hw: tuple[int, int]) -> list[LayerSynapses]:
     """Of every layer with weights, in execution order."""
-    shapes, constant = network.shapes(image_hw), constant_channels(network)
+    shapes, inputs = network.shapes(image_hw), carried(network)
     spiking = {node.name: layer for node, layer in network.spiking()}
     met: dict[str, float] = {}
     for fan_out in fan_outs(network, image_hw).values():
@@ -53,10 +55,22 @@ def layer_synapses(network: SpikingNetwork, image_hw: tuple[int, int]) -> list[L
     for node, module in readers(network):
         macs, (channels, height, width) = dense_macs(module, shapes[node.name]), shapes[node.name]
         outputs = channels * height * width
-        seen = shapes[node.inputs[0]][0]
-        once = macs * constant[node.name] // seen
+        dense = is_dense(node, inputs[node.name])
+        seen, constant = len(dense), int((inputs[node.name] == CONSTANT).sum())
+        on_dense = float(met_weights(module, shapes[node.inputs[0]][1:]).sum()) * int(dense.sum())
         neurons, delay = (outputs, spiking[node.name].delay) if node.name in spiking else (0, 0)
-        found.append(LayerSynapses(node.name, neurons, outputs, macs, round(met[node.name]), once, delay))
+        found.append(
+            LayerSynapses(
+                layer=node.name,
+                neurons=neurons,
+                outputs=outputs,
+                macs=macs,
+                met=round(met.get(node.name, 0.0) + on_dense),
+                constant_macs=macs * constant // seen,
+                delay=delay,
+                analog_macs=macs * int(dense.sum()) // seen,
+            )
+        )
     return found
 
 

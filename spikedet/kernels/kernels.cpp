@@ -9,6 +9,8 @@
 // as it is. Integer sums are exact, so with int8 weights both give the same bits; the cheaper one is taken.
 // A place keeps its potential in registers over the whole chunk: charge, fire, soft reset and packing are one pass.
 
+#include <algorithm>
+
 #include "activations.h"
 #include "dense.h"
 #include "events.h"
@@ -96,6 +98,21 @@ void spikedet_unpack(const uint8_t* bits, int64_t places, int64_t planes, int64_
         for (int64_t c = 0; c < channels; c++) to[c] = theta[c] * float(in[c / 8] >> (c % 8) & 1);
         if (planes == 2)
             for (int64_t c = 0; c < channels; c++) to[c] -= theta[c] * float(in[plane_bytes + c / 8] >> (c % 8) & 1);
+    }
+}
+
+// sums[place][channel] = value[p] of the set bits p of the channel, added; bits [places][bytes], index and value [8 bytes].
+void spikedet_sum(const uint8_t* bits, int64_t places, int64_t bytes, const int64_t* index, const float* value,
+                  int64_t channels, float* sums) {
+#pragma omp parallel for schedule(static)
+    for (int64_t place = 0; place < places; place++) {
+        float* to = sums + place * channels;
+        std::fill(to, to + channels, 0.0f);
+        for (int64_t i = 0; i < bytes; i++)
+            for (unsigned m = bits[place * bytes + i]; m; m &= m - 1) {
+                const int64_t p = 8 * i + __builtin_ctz(m);
+                to[index[p]] += value[p];
+            }
     }
 }
 

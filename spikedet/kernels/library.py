@@ -69,7 +69,8 @@ def _load() -> ctypes.CDLL:
         for name in ("has_dense", "convolve_float", "convolve_int8"):
             getattr(loaded, f"spikedet_{name}").restype = ctypes.c_int64
         activations = [f"{n}{way}_{t}" for n in ("quantize_clip", "clip") for way in ("", "_backward") for t in STORED]
-        for name in ("neurons", "count", "accumulate", "unpack", "rate", "rate_backward", "max_count", *activations):
+        others = ("neurons", "count", "accumulate", "unpack", "sum", "rate", "rate_backward", "max_count")
+        for name in (*others, *activations):
             getattr(loaded, f"spikedet_{name}").restype = None
         return loaded
     raise NativeUnavailable(f"no folder to keep the compiled kernels in (tried {', '.join(map(str, cache_folders()))})")

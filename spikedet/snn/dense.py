@@ -20,7 +20,7 @@ from spikedet.precision import multiplies_bfloat16
 from spikedet.snn.backend import Backend
 from spikedet.snn.layers import NeuronState, Readout, SpikingConv, broadcast
 from spikedet.snn.network import Node, SpikingNetwork
-from spikedet.snn.operations import MaxPool, SpikeOp
+from spikedet.snn.operations import LinearConv, MaxPool, SpikeOp
 from spikedet.snn.packed_operations import network_channels
 from spikedet.snn.triton_neurons import fused_neurons
 
@@ -147,6 +147,10 @@ class TorchBackend(Backend):
     def combine(self, node: Node, module: SpikeOp, pieces: list[Tensor], memory: dict[str, Any]) -> Tensor:
         if isinstance(module, MaxPool):
             return self._pool(node, module, pieces[0], memory)
+        if isinstance(module, LinearConv):
+            with float32():
+                current: Tensor = module([piece.float() for piece in pieces])
+            return current.to(self.dtype)
         made: Tensor = module(pieces)
         return made
 

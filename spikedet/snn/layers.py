@@ -36,7 +36,7 @@ class SpikingConv(nn.Module):
         theta: ``[C]``, positive thresholds in activation units.
         stride, padding, dilation, groups: of the convolution.
         neuron: ``if``, ``signed`` or ``asymmetric``.
-        slope: of the LeakyReLU that an asymmetric neuron stands for.
+        slope: of the LeakyReLU that an asymmetric neuron stands for; 1 is a clip from -theta to theta.
         delay: firing delay in steps.
 
     Buffers/parameters: ``u0`` ``[C]`` (per channel) or ``[C, H, W]`` (per neuron), theta / 2 before calibration.
@@ -70,6 +70,11 @@ class SpikingConv(nn.Module):
     def negative(self) -> bool:
         """Whether its neurons can send negative spikes."""
         return self.neuron != "if"
+
+    @property
+    def linear(self) -> bool:
+        """Whether it is a convolution without activation: a clip from -theta to theta, asymmetric IF of slope 1."""
+        return self.neuron == "asymmetric" and self.slope == 1
 
     @property
     def lower(self) -> Tensor | None:

@@ -70,12 +70,15 @@ def _most_trains(network: SpikingNetwork, trains: dict[str, int]) -> int:
 
 
 def _scratch(backend: NativeBackend, shapes: Shapes, maps: int) -> int:
-    """The kernels' scratch: the longest list of spikes, and the widest input with a byte for each bit."""
+    """The longest list of spikes or copies of a dense convolution, and the widest input with a byte for each bit."""
     listed = spread = 0
     for node, _ in backend.network.spiking():
         if backend.network.is_constant(node.inputs[0]):
             continue
-        _, height, width = shapes[node.inputs[0]]
+        channels, height, width = shapes[node.inputs[0]]
+        if backend.channels[node.inputs[0]].summed:
+            listed = max(listed, FLOAT * (2 * channels * height * width + 2 * math.prod(shapes[node.name])))
+            continue
         bits = 8 * backend.channels[node.inputs[0]].bytes
         if backend.layers[node.name].has_dense and bits < DENSE_BELOW:
             spread = max(spread, height * (width + 2) * bits)

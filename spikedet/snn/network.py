@@ -68,8 +68,8 @@ class SpikingNetwork(nn.Module):
 
     @property
     def neuron(self) -> Neuron:
-        """Of its layers; they are all of one kind."""
-        return next((layer.neuron for _, layer in self.spiking()), "if")
+        """Of its layers with an activation, all of one kind; linear layers are asymmetric whatever that is."""
+        return next((layer.neuron for _, layer in self.spiking() if not layer.linear), "if")
 
     def consumers(self) -> dict[str, list[Node]]:
         """Nodes that read each node (or the image)."""

@@ -1,5 +1,7 @@
 """Operations on spike trains between layers: linear ones, step by step, and the maximum of a window.
 
+A convolution without neurons is one of them, an analog current: what it sends is no train of spikes.
+
 A maximum over spikes is not the spike train of the maximum, so max-pooling needs a rule:
 
 - ``count``: the pooled train is the growth of the running maximum of the window's spike counts,
@@ -14,6 +16,7 @@ A maximum over spikes is not the spike train of the maximum, so max-pooling need
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import torch
@@ -21,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spikedet.config import MaxPoolRule
+from spikedet.snn.layers import window_places
 
 
 class SpikeOp(nn.Module):
@@ -65,7 +69,7 @@ class Add(SpikeOp):
     """Sum of spike trains, exact whatever their thetas are, because spikes carry theta."""
 
     def forward(self, trains: list[Tensor]) -> Tensor:
-        return torch.stack(trains).sum(0)
+        return functools.reduce(torch.add, trains)
 
 
 class AvgPool(SpikeOp):
@@ -91,6 +95,44 @@ class ZeroPad(SpikeOp):
     def forward(self, trains: list[Tensor]) -> Tensor:
         (x,) = trains
         return F.pad(x, self.padding)
+
+
+class LinearConv(SpikeOp):
+    """A convolution without neurons: the analog current ``W x[t] + b`` in every step of its window.
+
+    Its mean over the window is ``W mean(x) + b``, exactly; past the window it is zero, as every train is. So a layer
+    with a firing delay that reads it gets the bias T times, as often as its own.
+
+    Args:
+        weight: ``[C, C_in / groups, k, k]``.
+        bias: ``[C]``.
+        stride, padding, dilation, groups: of the convolution.
+    """
+
+    def __init__(
+        self,
+        weight: Tensor,
+        bias: Tensor,
+        *,
+        stride: tuple[int, ...],
+        padding: tuple[int, ...],
+        dilation: tuple[int, ...] = (1, 1),
+        groups: int = 1,
+    ) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(weight)
+        self.bias = nn.Parameter(bias)
+        self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
+
+    def forward(self, trains: list[Tensor]) -> Tensor:
+        (x,) = trains
+        out = F.conv2d(x.flatten(0, 1), self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+        return out.unflatten(0, x.shape[:2])
+
+    def output_shape(self, batch: int, height: int, width: int) -> tuple[int, int, int, int]:
+        """``[N, C, H', W']`` for inputs of this height and width."""
+        hw = window_places((height, width), self.weight.shape[2:], self.stride, self.padding, self.dilation)
+        return (batch, len(self.bias), *hw)
 
 
 @dataclass

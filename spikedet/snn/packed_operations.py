@@ -1,9 +1,14 @@
-"""Operations between layers on bit-packed spike trains ``[K, N, H, W, bytes]``, exact whatever spikes are worth."""
+"""Operations between layers on bit-packed spike trains ``[K, N, H, W, bytes]``, exact whatever spikes are worth.
+
+Where a channel would have more bits than are worth their while, and for analog currents, trains are summed instead, see
+``packing``; all that is linear is computed on sums then.
+"""
 
 from __future__ import annotations
 
 import ctypes
 import functools
+import math
 from typing import Any
 
 import torch
@@ -13,27 +18,32 @@ from torch.nn import functional as F
 from spikedet.kernels.library import available, library, pointer
 from spikedet.snn.layers import SpikingConv, window_places
 from spikedet.snn.network import SpikingNetwork
-from spikedet.snn.operations import Add, AvgPool, Concat, MaxPool, Slice, SpikeOp, Upsample, ZeroPad
-from spikedet.snn.packing import Channels, layer_channels
+from spikedet.snn.operations import Add, AvgPool, Concat, LinearConv, MaxPool, Slice, SpikeOp, Upsample, ZeroPad
+from spikedet.snn.packing import Channels, layer_channels, padded, sums
 
 UNIT_BYTES = 2
 """Bits are cut apart in whole vectors of 16."""
 
 
-def network_channels(network: SpikingNetwork) -> dict[str, Channels]:
-    """What the bits of every train mean, by node; nodes that read something constant have none."""
+def network_channels(network: SpikingNetwork, widest: float = math.inf) -> dict[str, Channels]:
+    """What the bits of every train mean, by node; nodes that read something constant have none.
+
+    Args:
+        network: converted network.
+        widest: bits of a channel beyond which a train is summed.
+    """
     channels: dict[str, Channels] = {}
     for node in network.nodes:
         if isinstance(node.module, SpikingConv):
             channels[node.name] = layer_channels(node.module.theta, node.module.negative)
         elif isinstance(node.module, SpikeOp) and all(name in channels for name in node.inputs):
-            channels[node.name] = combined_channels(node.module, [channels[name] for name in node.inputs])
+            channels[node.name] = combined_channels(node.module, [channels[name] for name in node.inputs], widest)
     return channels
 
 
 def why_not(module: SpikeOp, inputs: list[Channels]) -> str | None:
     """Why an operation cannot work on bits; None if it can."""
-    if isinstance(module, (Upsample, Concat, Add, Slice, ZeroPad)):
+    if isinstance(module, (Upsample, Concat, Add, Slice, ZeroPad, LinearConv)):
         return None
     if isinstance(module, MaxPool):
         return _why_no_max_pool(module, inputs[0])
@@ -53,12 +63,31 @@ def _why_no_max_pool(module: MaxPool, inputs: Channels) -> str | None:
     return None if module.rule == "or" or available() else "max-pooling by count needs the compiled kernels"
 
 
-def combined_channels(module: SpikeOp, inputs: list[Channels]) -> Channels:
-    """Of an operation's output."""
+def combined_channels(module: SpikeOp, inputs: list[Channels], widest: float = math.inf) -> Channels:
+    """Of an operation's output; ``widest`` as in ``network_channels``."""
+    if isinstance(module, MaxPool):
+        return inputs[0]
+    if isinstance(module, LinearConv):
+        return Channels.of_sums(len(module.bias))
+    if any(channels.summed for channels in inputs):
+        return Channels.of_sums(_logical(module, inputs))
+    made = _combined_bits(module, inputs)
+    return Channels.of_sums(made.logical) if len(made.index) > widest * padded(made.logical) else made
+
+
+def _logical(module: SpikeOp, inputs: list[Channels]) -> int:
+    """Channels of the train that an operation sends."""
+    if isinstance(module, Concat):
+        return sum(channels.logical for channels in inputs)
+    return module.stop - module.start if isinstance(module, Slice) else inputs[0].logical
+
+
+def _combined_bits(module: SpikeOp, inputs: list[Channels]) -> Channels:
+    """The same if it is made of bits."""
     if isinstance(module, Concat):
         offsets = [sum(c.logical for c in inputs[:i]) for i in range(len(inputs))]
         index = torch.cat([c.index + offset for c, offset in zip(inputs, offsets, strict=True)])
-        return Channels(sum(c.logical for c in inputs), index, torch.cat([c.value for c in inputs]))
+        return Channels(_logical(module, inputs), index, torch.cat([c.value for c in inputs]))
     if isinstance(module, Add):
         return Channels(inputs[0].logical, torch.cat([c.index for c in inputs]), torch.cat([c.value for c in inputs]))
     (channels,) = inputs
@@ -73,23 +102,34 @@ def combined_channels(module: SpikeOp, inputs: list[Channels]) -> Channels:
 
 
 def combine(
-    module: SpikeOp, trains: list[Tensor], inputs: list[Channels], memory: dict[str, Any] | None = None
+    module: SpikeOp,
+    trains: list[Tensor],
+    inputs: list[Channels],
+    memory: dict[str, Any] | None = None,
+    *,
+    summed: bool = False,
 ) -> Tensor:
     """An operation on packed trains.
 
     Args:
         module: the operation.
-        trains: its inputs, ``[K, N, H, W, bytes]``.
+        trains: its inputs, bits ``[K, N, H, W, bytes]`` or sums ``[K, N, H, W, C]``, each as ``inputs`` says.
         inputs: what their bits mean.
         memory: what a max-pooling remembers of the pieces before, changed in place; None for a whole train.
+        summed: whether the output is.
     """
+    if summed:
+        trains = [sums(train, channels) for train, channels in zip(trains, inputs, strict=True)]
     first, *_ = trains
     if isinstance(module, Upsample):
         return first.repeat_interleave(module.factor, 2).repeat_interleave(module.factor, 3)
-    if isinstance(module, AvgPool):
-        return torch.cat(_bits_by_place(module.pool, first), -1)
     if isinstance(module, ZeroPad):
         return F.pad(first, (0, 0, *module.padding))
+    if summed:
+        dense: Tensor = module([train.movedim(-1, 2) for train in trains])
+        return dense.movedim(2, -1).contiguous()
+    if isinstance(module, AvgPool):
+        return torch.cat(_bits_by_place(module.pool, first), -1)
     if isinstance(module, Slice):
         kept = _kept_units(module, inputs[0]).nonzero().flatten()
         return first.unflatten(-1, (-1, UNIT_BYTES))[..., kept, :].flatten(-2)
@@ -104,7 +144,7 @@ def _sliced(module: Slice, channels: Channels) -> Channels:
     kept = _kept_units(module, channels).repeat_interleave(8 * UNIT_BYTES)
     index, value = channels.index[kept] - module.start, channels.value[kept]
     inside = (index >= 0) & (index < module.stop - module.start) & (value != 0)
-    return Channels(module.stop - module.start, index * inside, value * inside)
+    return Channels(_logical(module, [channels]), index * inside, value * inside)
 
 
 def _kept_units(module: Slice, channels: Channels) -> Tensor:

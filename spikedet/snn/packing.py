@@ -5,12 +5,16 @@ A train is uint8 ``[K, N, H, W, bytes]``, channels last, little-endian bits. Wha
 every linear operation is exact on bits: upsampling repeats them, concatenation and sum put channels behind each other
 (a sum keeps the index of both), average pooling puts the places of its window behind each other, a neuron with negative
 spikes has a plane of negative worth.
+
+Where many trains meet, the bits of a channel are many, and their weights more than they save. Such a train, and an
+analog current, is *summed*: float32 ``[K, N, H, W, C]``, what the spikes of each channel are worth together.
 """
 
 from __future__ import annotations
 
 import ctypes
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -27,15 +31,24 @@ class Channels:
         logical: number of channels of the train they stand for.
         index: ``[P]`` int64, the logical channel of each packed one; P is a multiple of 16.
         value: ``[P]``, the worth of a spike; zero for padding.
+        summed: the train is not of bits but of sums, one for each logical channel.
     """
 
     logical: int
     index: Tensor
     value: Tensor
+    summed: bool = False
+
+    @classmethod
+    def of_sums(cls, logical: int) -> Self:
+        """Of a train of sums."""
+        return cls(logical, torch.arange(logical), torch.ones(logical), True)
 
     @property
     def planes(self) -> int:
         """1 for a layer's spikes, 2 for a layer with negative spikes in a plane of their own, 0 for anything else."""
+        if self.summed:
+            return 0
         if bool((self.value >= 0).all()) and _counts_up(self.index, self.logical):
             return 1
         index, value = self.index.view(2, -1), self.value.view(2, -1)
@@ -45,6 +58,8 @@ class Channels:
     @property
     def unit(self) -> Tensor | None:
         """``[logical]``, what any spike of a channel is worth, sign aside; None if its spikes differ."""
+        if self.summed:
+            return None
         worth = torch.zeros(self.logical).scatter_reduce_(0, self.index, self.value.abs(), "amax")
         same = (self.value == 0) | (self.value.abs() == worth[self.index])
         return worth if bool(same.all()) else None
@@ -52,16 +67,31 @@ class Channels:
     @property
     def bytes(self) -> int:
         """Per place."""
-        return len(self.index) // 8
+        return 4 * self.logical if self.summed else len(self.index) // 8
 
     def fold(self, weight: Tensor) -> Tensor:
         """Weights ``[C, logical, kh, kw]`` -> ``[C, P, kh, kw]`` for spikes of 0 and 1."""
         return weight[:, self.index] * self.value.view(1, -1, 1, 1)
 
     def dense(self, packed: Tensor) -> Tensor:
-        """Sums of packed channels ``[N, H, W, P]`` -> activations ``[N, logical, H, W]``."""
+        """A train summed over steps, ``[N, H, W, P]`` or ``[N, H, W, C]`` -> activations ``[N, logical, H, W]``."""
+        if self.summed:
+            return packed.permute(0, 3, 1, 2).contiguous()
         out = packed.new_zeros((*packed.shape[:-1], self.logical))
         return out.index_add_(-1, self.index, packed * self.value).permute(0, 3, 1, 2).contiguous()
+
+
+def sums(train: Tensor, channels: Channels) -> Tensor:
+    """What the spikes of each channel are worth together: ``[K, N, H, W, bytes]`` -> float32 ``[K, N, H, W, C]``."""
+    if channels.summed:
+        return train
+    train, worth = train.contiguous(), channels.value.contiguous()
+    made = torch.empty((*train.shape[:-1], channels.logical))
+    library().spikedet_sum(
+        *(pointer(train), ctypes.c_int64(train.shape[:-1].numel()), ctypes.c_int64(train.shape[-1])),
+        *(pointer(channels.index), pointer(worth), ctypes.c_int64(channels.logical), pointer(made)),
+    )
+    return made
 
 
 def _counts_up(index: Tensor, count: int) -> bool:

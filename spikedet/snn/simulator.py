@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from spikedet.snn.backend import Backend
-from spikedet.snn.dense import TorchBackend
+from spikedet.snn.dense import TorchBackend, float32
 from spikedet.snn.layers import Readout, SpikingConv
 from spikedet.snn.network import IMAGE, Node, SpikingNetwork
 from spikedet.snn.operations import MaxPool, SpikeOp
@@ -184,7 +184,8 @@ class Simulation:
         if name == IMAGE:
             return self.images
         node = next(n for n in self.network.nodes if n.name == name)
-        made: Tensor = node.module([self._constant(i).unsqueeze(0) for i in node.inputs])
+        with float32():
+            made: Tensor = node.module([self._constant(i).unsqueeze(0) for i in node.inputs])
         return made[0]
 
     def _emit(self, name: str, values: Tensor) -> None:

@@ -112,9 +112,10 @@ def plot_by_layer(report: EnergyReport, path: Path) -> Path:
 
 def _plot_layers(axes: Any, layers: Sequence[LayerCost]) -> None:
     places = np.arange(len(layers))
-    below = np.array([layer.image_macs / 1e6 for layer in layers])
+    below = np.array([(layer.image_macs + layer.analog_macs * len(layer.sops)) / 1e6 for layer in layers])
+    dense = "MACs on the image" + (", of analog currents" if any(layer.analog_macs for layer in layers) else "")
     axes.bar(places - 0.2, [layer.macs / 1e6 for layer in layers], 0.38, color="0.75", label="MACs of the ANN")
-    axes.bar(places + 0.2, below, 0.38, color="0.4", label="MACs on the image")
+    axes.bar(places + 0.2, below, 0.38, color="0.4", label=dense)
     sops = np.array([layer.sops for layer in layers]).T / 1e6
     groups = np.array_split(np.arange(len(sops)), min(len(sops), SHADES))
     for group, shade in zip(groups, np.linspace(0.3, 1.0, len(groups)), strict=True):

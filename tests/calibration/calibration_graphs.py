@@ -14,7 +14,7 @@ from spikedet.calibration.store import ByteStore
 from spikedet.config import CalibrateConfig
 from spikedet.snn import IMAGE, Node, Readout, SpikingConv, SpikingNetwork, fire
 from spikedet.snn.layers import broadcast
-from spikedet.snn.operations import Add, AvgPool, Concat, SpikeOp, Upsample
+from spikedet.snn.operations import Add, AvgPool, Concat, LinearConv, SpikeOp, Upsample
 
 PLENTY = 2.0**30
 
@@ -31,6 +31,10 @@ def spiking(channels_in: int, channels: int, *, k: int = 3, stride: int = 1, **h
     return SpikingConv(weight, bias, theta, stride=(stride, stride), padding=(k // 2, k // 2), **how)
 
 
+def current(channels: int) -> LinearConv:
+    return LinearConv(dyadic(channels, channels, 1, 1), dyadic(channels), stride=(1, 1), padding=(0, 0))
+
+
 def reading(channels_in: int, channels: int = 2) -> Readout:
     return Readout(dyadic(channels, channels_in, 1, 1), dyadic(channels), stride=(1, 1), padding=(0, 0))
 
@@ -38,17 +42,21 @@ def reading(channels_in: int, channels: int = 2) -> Readout:
 def branching(neuron: str = "if", delay: int = 0, T: int = 8, *, picture: bool = True) -> SpikingNetwork:
     """The picture's average beside a stem; stem -> {skip, down -> up}, joined in a concatenation and in a sum.
 
-    Without the ``picture`` in the concatenation the whole network has a form on bits.
+    Without the ``picture`` in the concatenation the whole network has a form on bits. ``mixed`` is signed IF with a
+    linear layer that spikes ("skip") and one that is an analog current ("current").
     """
-    how: dict[str, Any] = {"neuron": neuron, "delay": delay}
+    mixed = neuron == "mixed"
+    how: dict[str, Any] = {"neuron": "signed" if mixed else neuron, "delay": delay}
+    linear = {**how, "neuron": "asymmetric", "slope": 1.0} if mixed else how
     nodes = [
         Node("stem", (IMAGE,), spiking(3, 4, stride=2, **how)),
         Node("small", (IMAGE,), AvgPool(nn.AvgPool2d(2))),
-        Node("skip", ("stem",), spiking(4, 4, **how)),
+        Node("skip", ("stem",), spiking(4, 4, **linear)),
         Node("down", ("stem",), spiking(4, 3, stride=2, **how)),
         Node("deep", ("down",), spiking(3, 4, k=1, **how)),
         Node("up", ("deep",), Upsample(2)),
-        Node("sum", ("skip", "up"), Add()),
+        *([Node("current", ("up",), current(4))] if mixed else []),
+        Node("sum", ("skip", "current" if mixed else "up"), Add()),
         Node("joined", ("sum", "stem", "small") if picture else ("sum", "stem"), Concat()),
         Node("last", ("joined",), spiking(11 if picture else 8, 4, **how)),
         Node("box", ("sum",), reading(4)),
@@ -91,7 +99,9 @@ def trains_of(network: SpikingNetwork, images: Tensor) -> dict[str, Tensor]:
         if isinstance(module, SpikingConv):
             theta, signed = broadcast(module.theta), module.neuron == "signed"
             v = module.potential(sent[node.inputs[0]])
-            sent[node.name] = theta * fire(v, broadcast(module.u0), theta, signed=signed, delay=module.delay)
+            lower = None if module.lower is None else broadcast(module.lower)
+            spikes = fire(v, broadcast(module.u0), theta, signed=signed, lower=lower, delay=module.delay)
+            sent[node.name] = theta * spikes
         elif isinstance(module, SpikeOp):
             sent[node.name] = module([sent[name] for name in node.inputs])
     return sent

@@ -13,6 +13,7 @@ from calibration_graphs import branching, moved, pictures, reading, spiking
 from tiny_detector import IMAGE_SIZE, chain, fingerprint, same
 from torch import nn
 
+from spikedet.calibration.fine import parameter_groups
 from spikedet.calibration.joint import WARM_UP, JointCalibration, answer_with_rates, schedule
 from spikedet.calibration.pictures import Pictures
 from spikedet.checkpoint import load_checkpoint, read_meta, save_checkpoint
@@ -48,7 +49,7 @@ def calibration(**changes: Any) -> JointCalibration:
 # --- the forward pass and its gradients -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("neuron", ["if", "signed"])
+@pytest.mark.parametrize("neuron", ["if", "signed", "mixed"])
 @pytest.mark.parametrize("delay", [0, 2, 8])
 def test_it_answers_as_the_spiking_network_does(neuron: str, delay: int) -> None:
     network, images = moved(branching(neuron, delay)), pictures()
@@ -57,6 +58,14 @@ def test_it_answers_as_the_spiking_network_does(neuron: str, delay: int) -> None
     for name, readouts in (("boxes", network.box_readouts), ("scores", network.class_readouts)):
         expected = torch.cat([reading.maps[readout].flatten(2) for readout in readouts], 2)
         torch.testing.assert_close(maps[name], expected, rtol=1e-5, atol=1e-5)
+
+
+def test_an_analog_current_is_trained_too() -> None:
+    network, images = branching("mixed"), pictures()
+    answer_with_rates(network, images).maps["scores"].sum().backward()
+    layer = dict((node.name, node.module) for node in network.nodes)["current"]
+    assert layer.weight.grad is not None and layer.weight.grad.any()  # type: ignore[union-attr]
+    assert [group["lr"] > 0 for group in parameter_groups(layer, 1e-3)] == [True, True]  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

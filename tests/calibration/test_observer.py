@@ -29,7 +29,7 @@ from spikedet.calibration.store import ByteStore
 from spikedet.snn import IMAGE, Readout, SpikingConv, SpikingNetwork, qc_forward, simulate
 from spikedet.snn.native.layers import PackedConv, PackedState
 
-KINDS = [("if", 0), ("if", 1), ("signed", 0), ("signed", 1), ("signed", 3)]
+KINDS = [("if", 0), ("if", 1), ("signed", 0), ("signed", 1), ("signed", 3), ("mixed", 0), ("mixed", 2)]
 
 
 @pytest.mark.parametrize(("neuron", "delay"), KINDS)

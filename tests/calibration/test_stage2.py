@@ -214,6 +214,18 @@ def test_every_layer_is_right_on_average_given_the_layers_before_it(calibrated: 
         assert changes or torch.equal(value, after[name]), name
 
 
+@pytest.mark.parametrize("picture", [False, True], ids=["on bits", "on dense trains"])
+def test_an_analog_current_is_left_as_it_is(picture: bool) -> None:
+    torch.manual_seed(0)
+    network = branching("mixed", picture=picture)
+    made, reports = calibrate_network(network, pictures(), settings(lr=0.01), fine=True)
+    assert [report.layer for report in reports if report.layer in ("skip", "current")] == ["skip"]
+    changed = {name for name, value in network.state_dict().items() if not torch.equal(value, made.state_dict()[name])}
+    assert {"skip.u0", "skip.weight"} <= changed
+    assert not changed & {"current.weight", "current.bias"}
+    assert all(parameter.grad is None for parameter in made.nodes[6].module.parameters())
+
+
 def test_early_rates_move_potentials_and_biases_alone() -> None:
     torch.manual_seed(0)
     network, images = branching(), pictures(10)
@@ -224,7 +236,7 @@ def test_early_rates_move_potentials_and_biases_alone() -> None:
     assert not same(dict(plain.state_dict()), dict(after))
 
 
-@pytest.mark.parametrize("neuron", ["if", "signed"])
+@pytest.mark.parametrize("neuron", ["if", "signed", "mixed"])
 def test_the_errors_reported_are_against_the_network_given(neuron: str) -> None:
     """Layer by layer, on the held-out fifth, fed by the calibrated layers before it."""
     torch.manual_seed(0)

@@ -12,16 +12,47 @@ from spikedet.snn import SpikingNetwork
 
 Row = list[Any]
 STEM: Row = [-1, 1, "Conv", [8, 3, 2]]
+LINEAR: Row = [-1, 1, "Conv", [8, 1, 1, None, 1, 1, False]]
+"""A convolution of 1 x 1 without activation."""
+BOTTLENECK: tuple[Row, ...] = (
+    [-1, 1, "Conv", [24, 1, 1]],
+    [-1, 1, "DWConv", [24, 3, 1]],
+    LINEAR,
+    [[-1, -4], 1, "Add", []],
+)
+"""An inverted residual of MobileNetV2: wider, depthwise, narrow without activation, and the sum."""
+SMALL_CSP: tuple[Row, ...] = (
+    STEM,
+    [-1, 1, "nn.MaxPool2d", [3, 2, 1]],
+    [-1, 1, "Conv", [8, 3, 1]],  # 2
+    [-1, 1, "Conv", [12, 3, 2]],
+    [-1, 1, "Conv", [16, 3, 2]],
+    [2, *LINEAR[1:]],  # 5
+    [3, *LINEAR[1:]],
+    [4, *LINEAR[1:]],  # p5
+    [-1, 1, "nn.Upsample", [None, 2, "nearest"]],
+    [[6, 8], 1, "Add", []],  # 9  p4
+    [-1, 1, "nn.Upsample", [None, 2, "nearest"]],
+    [[5, 10], 1, "Add", []],  # 11  p3
+    [-1, 1, "nn.AvgPool2d", [2, 2, 0]],
+    [[9, 12], 1, "Add", []],  # 13  q4
+    [-1, 1, "nn.AvgPool2d", [2, 2, 0]],
+    [[7, 14], 1, "Add", []],  # 15  q5
+    [11, 1, "Conv", [8, 3, 1]],
+    [13, 1, "Conv", [8, 3, 1]],
+    [15, 1, "Conv", [8, 3, 1]],
+)
+"""The layers of tiny-yolo-csp, few and narrow; for ``DirectDetect`` on 16, 17 and 18, pictures a multiple of 16."""
 
 
-def architecture(*backbone: Row, sources: tuple[int, ...] = (-1,)) -> dict[str, Any]:
-    """These layers, then a Detect on ``sources``."""
+def architecture(*backbone: Row, sources: tuple[int, ...] = (-1,), head: str = "Detect") -> dict[str, Any]:
+    """These layers, then a ``head`` on ``sources``."""
     return {
         "nc": 2,
         "activation": "torch.nn.ReLU()",
         "reg_max": 4,
         "backbone": [list(row) for row in backbone],
-        "head": [[list(sources), 1, "Detect", ["nc"]]],
+        "head": [[list(sources), 1, head, ["nc"]]],
     }
 
 
@@ -35,9 +66,12 @@ def any_of(values: list[float], count: int) -> Tensor:
 
 
 @torch.no_grad()
-def dyadic_detector(*backbone: Row, sources: tuple[int, ...] = (-1,), theta_per: str = "channel") -> ClipDetector:
+def dyadic_detector(
+    *backbone: Row, sources: tuple[int, ...] = (-1,), theta_per: str = "channel", head: str = "Detect"
+) -> ClipDetector:
     """Weights, BN and thresholds are small multiples of powers of two, so folding and every sum are exact."""
-    model = build_detector(architecture(*backbone, sources=sources), ("cell", "dot"), theta_per=theta_per).eval()
+    made = architecture(*backbone, sources=sources, head=head)
+    model = build_detector(made, ("cell", "dot"), theta_per=theta_per).eval()
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             module.weight.copy_(dyadic(*module.weight.shape, low=-2, high=3))

@@ -6,18 +6,21 @@ more digits from layer to layer than float32 has: 1e-5. Biases are not zero, pic
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 import pytest
 import torch
-from small_detectors import STEM, Row, dyadic, dyadic_detector, logits
+from small_detectors import BOTTLENECK, LINEAR, SMALL_CSP, STEM, Row, architecture, dyadic, dyadic_detector, logits
 from torch import nn
 from ultralytics.nn.modules import SPPF, Concat, Conv, Detect
 
+from spikedet.config import Linear, Neuron
 from spikedet.conversion import to_spiking
 from spikedet.errors import ConversionError
-from spikedet.models import ClipDetector, as_qc
+from spikedet.models import ClipDetector, as_qc, build_detector
 from spikedet.snn import SpikingConv, qc_forward
+from spikedet.snn.operations import LinearConv
 
 CASES: dict[str, tuple[list[Row], tuple[int, ...], tuple[int, int]]] = {
     "Conv": ([STEM], (-1,), (19, 13)),
@@ -57,6 +60,22 @@ CASES: dict[str, tuple[list[Row], tuple[int, ...], tuple[int, int]]] = {
     "SPPELAN": ([STEM, [-1, 1, "SPPELAN", [16, 8, 3]]], (-1,), (19, 13)),
     "SPPF": ([STEM, [-1, 1, "SPPF", [16, 3]]], (-1,), (19, 13)),
     "DWConv": ([STEM, [-1, 1, "DWConv", [8, 3, 1]]], (-1,), (19, 13)),
+    "linear Conv": ([STEM, LINEAR, [-1, 1, "Conv", [16, 3, 1]]], (-1,), (19, 13)),
+    "linear Conv of 3 x 3, strided": ([STEM, [-1, 1, "Conv", [8, 3, 2, None, 1, 1, False]]], (-1,), (19, 13)),
+    "linear DWConv": ([STEM, [-1, 1, "DWConv", [8, 3, 1, 1, False]]], (-1,), (19, 13)),
+    "linear bottleneck of MobileNetV2": ([STEM, *BOTTLENECK], (-1,), (19, 13)),
+    "SPPF of a linear Conv, as in YOLO11": ([STEM, [-1, 1, "SPPF", [16, 3, 3, False]]], (-1,), (19, 13)),
+    "Add": ([STEM, [-1, 1, "Conv", [8, 3, 1]], [[-1, 0], 1, "Add", []]], (-1,), (19, 13)),
+    "Add of three": (
+        [STEM, [-1, 1, "Conv", [8, 3, 1]], [-1, 1, "Conv", [8, 3, 1]], [[-1, 0, 1], 1, "Add", []]],
+        (-1,),
+        (19, 13),
+    ),
+    "Add after Upsample": (
+        [STEM, [-1, 1, "Conv", [8, 3, 2]], [-1, 1, "nn.Upsample", [None, 2, "nearest"]], [[0, -1], 1, "Add", []]],
+        (-1,),
+        (20, 12),
+    ),
     "two scales": ([STEM, [-1, 1, "Conv", [8, 3, 2]]], (0, 1), (19, 13)),
 }
 
@@ -82,12 +101,94 @@ def test_rate_mode_is_the_model(case: str, theta_per: str) -> None:
             assert all(values[node.name].any() for node, _ in network.spiking()), "a silent layer proves nothing"
 
 
+def without_linear_clips(model: ClipDetector) -> ClipDetector:
+    """A copy whose convolutions without activation have none, as their analog currents."""
+    made = copy.deepcopy(model)
+    for module in made.modules():
+        if getattr(getattr(module, "act", None), "slope", 0) == 1:
+            module.act = nn.Identity()
+    return made
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if "linear" in case])
+@torch.no_grad()
+def test_an_analog_current_is_the_linear_layer(case: str) -> None:
+    """Without neurons there is no clip and no quantization: the model with neither at its linear layers."""
+    torch.manual_seed(0)
+    rows, sources, (height, width) = CASES[case]
+    model = dyadic_detector(*rows, sources=sources)
+    images = dyadic(2, 3, height, width, low=0)
+    for T in (2, 8):
+        twin = as_qc(model, T).eval()
+        network = to_spiking(twin, T, linear="analog")
+        analog = [node.module for node in network.nodes if isinstance(node.module, LinearConv)]
+        assert analog and all(layer.bias.any() for layer in analog)
+        assert not any(layer.linear for _, layer in network.spiking())
+        _, expected = without_linear_clips(twin)(images)
+        boxes, classes = logits(network, qc_forward(network, images, T))
+        assert torch.equal(boxes, expected["boxes"])
+        assert torch.equal(classes, expected["scores"])
+        assert not torch.equal(boxes, twin(images)[1]["boxes"]), "a clip that does nothing proves nothing"
+
+
+@pytest.mark.parametrize("linear", ["spiking", "analog"])
+@torch.no_grad()
+def test_a_direct_head_is_read_out_at_its_one_convolution(linear: Linear) -> None:
+    """The whole of a small tiny-yolo-csp; its branches have no layers of their own."""
+    torch.manual_seed(0)
+    model = dyadic_detector(*SMALL_CSP, sources=(16, 17, 18), head="DirectDetect")
+    images = dyadic(1, 3, 64, 48, low=0)
+    network = to_spiking(model, 4, linear=linear)
+    assert network.box_readouts == ["model.19.cv2.0.0", "model.19.cv2.1.0", "model.19.cv2.2.0"]
+    assert network.class_readouts == ["model.19.cv3.0.0", "model.19.cv3.1.0", "model.19.cv3.2.0"]
+    twin = as_qc(model, 4).eval()
+    _, expected = (twin if linear == "spiking" else without_linear_clips(twin))(images)
+    boxes, classes = logits(network, qc_forward(network, images, 4))
+    assert torch.equal(boxes, expected["boxes"])
+    assert torch.equal(classes, expected["scores"])
+
+
+@pytest.mark.parametrize("neuron", ["if", "signed"])
+def test_linear_layers_have_neurons_of_their_own(neuron: Neuron) -> None:
+    network = to_spiking(dyadic_detector(STEM, *BOTTLENECK), 4, neuron=neuron, delay=1)
+    kinds = {node.name: (layer.neuron, layer.slope, layer.delay) for node, layer in network.spiking()}
+    assert kinds.pop("model.3") == ("asymmetric", 1.0, 1)
+    assert set(kinds.values()) == {(neuron, 0.0, 1)}
+    assert network.neuron == neuron
+
+
+@torch.no_grad()
+def test_linear_layers_beside_leaky_ones() -> None:
+    """All of them are asymmetric, each with the slope of its own activation; such a network loads as it was made."""
+    rows = {**architecture(STEM, *BOTTLENECK), "activation": "torch.nn.LeakyReLU(0.125)"}
+    model = build_detector(rows, ("cell", "dot"))
+    network = to_spiking(model, 4)
+    assert network.neuron == "asymmetric"
+    assert {layer.slope for _, layer in network.spiking()} == {0.125, 1.0}
+    assert to_spiking(model, 4, neuron="asymmetric").tensors().keys() == network.tensors().keys()
+    with pytest.raises(ConversionError, match=r"model\.0 has a clipped LeakyReLU, which no signed neuron stands for"):
+        to_spiking(model, 4, neuron="signed")
+
+
 def test_every_registered_rule_has_a_case() -> None:
     """nn.Identity adds no node; it has its own test. C3k stands in C3k2, what begins with Rep in RepNCSPELAN4."""
     from spikedet.conversion.rules import RULES
 
     tested = {"Conv", "DWConv", "Bottleneck", "C2f", "C3", "SPPF", "Concat", "Sequential", "Upsample", "AvgPool2d"}
-    tested |= {"MaxPool2d", "ZeroPad2d", "Identity", "C2", "C3k2", "C3k", "SPP", "SPPELAN", "AConv", "ADown", "ELAN1"}
+    tested |= {
+        "Add",
+        "MaxPool2d",
+        "ZeroPad2d",
+        "Identity",
+        "C2",
+        "C3k2",
+        "C3k",
+        "SPP",
+        "SPPELAN",
+        "AConv",
+        "ADown",
+        "ELAN1",
+    }
     tested |= {"RepNCSPELAN4", "RepCSP", "RepBottleneck", "RepConv"}
     assert {kind.__name__ for kind in RULES} == tested
 

@@ -67,13 +67,28 @@ def test_modules_without_a_rule_are_listed_with_what_to_use_instead(tmp_path: Pa
 
 
 def test_an_inner_layer_that_cannot_spike_stands_at_its_place(tmp_path: Path) -> None:
-    """An SPPF of the newer kind pools a convolution without activation."""
-    rows = [[-1, 1, "Conv", [8, 3, 2]], [-1, 1, "SPPF", [8, 5, 3, False]]]
+    """A C3k2 of the newest kind has attention after its bottleneck."""
+    rows = [[-1, 1, "Conv", [8, 3, 2]], [-1, 1, "C3k2", [8, False, 0.5, True]]]
     lines = report(model_yaml(tmp_path, backbone=rows, head=[[[-1], 1, "Detect", ["nc"]]]))
     refused = [line for line in lines if not line.supported]
-    assert [(line.name, line.kind) for line in refused] == [("model.1.cv1", "Conv")]
-    assert refused[0].rule.startswith("has the activation Identity, which has no neuron")
-    assert lines.index(refused[0]) == 1
+    assert [(line.name, line.kind) for line in refused] == [("model.1.m.0.1", "PSABlock")]
+    assert "attention has no spiking form here" in refused[0].rule
+    names = [line.name for line in lines]
+    assert names.index("model.1.m.0.0.cv2") < names.index("model.1.m.0.1") < names.index("model.1.cv2")
+
+
+def test_linear_layers_are_named_in_words(tmp_path: Path) -> None:
+    """An SPPF of the newer kind pools a convolution without activation."""
+    rows = [[-1, 1, "Conv", [8, 3, 2]], [-1, 1, "SPPF", [8, 5, 3, False]], [[-1, 0], 1, "Add", []]]
+    path = model_yaml(tmp_path, backbone=rows, head=[[[-1], 1, "DirectDetect", ["nc"]]])
+    spiking, analog = ({line.name: line for line in report(path, linear=how)} for how in ("spiking", "analog"))
+    assert spiking["model.1.cv1"].rule == "asymmetric IF neurons, slope 1 (linear layer)"
+    assert analog["model.1.cv1"].rule == "analog current (linear layer), no spikes, counted as MACs"
+    assert analog["model.1.cv1"].fan_in == spiking["model.1.cv1"].fan_in == 8
+    assert analog["model.1.cv2"].rule == spiking["model.1.cv2"].rule == "IF neurons"
+    assert (spiking["model.2"].kind, spiking["model.2"].rule) == ("Add", "summed, step by step")
+    assert spiking["model.3.cv2.0.0"].rule == "mean potential, read out"
+    assert all(line.supported for line in [*spiking.values(), *analog.values()])
 
 
 @pytest.mark.parametrize(

@@ -264,6 +264,25 @@ def test_the_table_by_layer_shows_at_most_eight_steps() -> None:
     assert layer_table(one).splitlines()[0].count("MSOP, step") == 1
 
 
+def test_analog_currents_are_macs_of_every_step_and_said_so() -> None:
+    """Half of the read-out's operations: 50 million MACs a step beside one million on the image."""
+    meter = EnergyMeter([LAYERS[0], replace(LAYERS[1], analog_macs=5 * 10**7)], (4,), [FLOAT, INT])
+    meter.add(Seen(5e6, 4))
+    spiking = measured()
+    analog = Measured({**FACTS, "linear": "analog"}, 64, meter.totals, meter, {4: 4})
+    report = made([spiking, analog], [])
+    first, second = (row for row in report.rows if row.t == 4 and row.constants == FLOAT.constants.name)
+    assert (first.network, first.macs) == ("SNN + coarse + fine, if", 10**6)
+    assert (second.network, second.macs) == ("SNN + coarse + fine, if, analog linear layers", 10**6 + 4 * 5 * 10**7)
+    assert second.joules - first.joules == pytest.approx(2e8 * FLOAT.constants.mac_pj * 1e-12)
+    assert sum(row.network == "ANN" for row in report.rows) == 1  # one ANN for both
+    text = energy_markdown(report)
+    assert "send no spikes: their operations" in text
+    assert "MMAC, analog, each step" in layer_table(meter.layer_costs()).splitlines()[0]
+    assert "| out | 0 | 100.00 | 0.00 | 50.00 |" in layer_table(meter.layer_costs())
+    assert "analog" not in energy_markdown(made([spiking], []))
+
+
 # --- plots ----------------------------------------------------------------------------------------------------------
 
 

@@ -17,10 +17,12 @@ sys.path.append(str(Path(__file__).parent.parent / "snn"))
 from native_runs import is_supported
 from snn_reference import Reference, random_network, reference
 
-from spikedet.evaluation.synapses import constant_channels, dense_macs, fan_outs, met_weights
+from spikedet.evaluation.energy import Pricing, Totals
+from spikedet.evaluation.energy_constants import load_constants
+from spikedet.evaluation.synapses import ANALOG, CONSTANT, SPIKES, carried, dense_macs, fan_outs, met_weights
 from spikedet.evaluation.synaptic_operations import OperationCounter, layer_synapses
 from spikedet.snn import IMAGE, Node, Readout, SpikingConv, SpikingNetwork, make_backend, simulate
-from spikedet.snn.operations import AvgPool, Concat, MaxPool, Slice, Upsample
+from spikedet.snn.operations import Add, AvgPool, Concat, LinearConv, MaxPool, Slice, Upsample
 
 
 def conv(cin: int, cout: int, k: int = 3, stride: int = 1, groups: int = 1, theta: float = 1.0) -> SpikingConv:
@@ -123,13 +125,76 @@ def test_what_the_layers_are_made_of() -> None:
         Node("next", ("joined",), conv(7, 4)),
         Node("out", ("next",), read(4)),
     )
-    assert constant_channels(made) == {"stem": 3, "next": 3, "out": 0}
+    assert {name: int((kinds == CONSTANT).sum()) for name, kinds in carried(made).items()} == {
+        "stem": 3,
+        "next": 3,
+        "out": 0,
+    }
     stem, following, out = layer_synapses(made, (8, 8))
     assert (stem.macs, stem.constant_macs, stem.neurons) == (4 * 3 * 9 * 16, 4 * 3 * 9 * 16, 64)
     assert (following.macs, following.constant_macs) == (4 * 7 * 9 * 16, 4 * 3 * 9 * 16)
     assert following.met == 4 * 7 * 100  # 10 weights on each axis of four places
     assert (out.macs, out.met, out.neurons, out.outputs) == (64, 64, 0, 16)
     assert dense_macs(read(4, 2), (2, 5, 3)) == 120
+
+
+def test_analog_currents_cost_macs_in_every_step() -> None:
+    """Of the current itself and of what reads it, alone, joined (its channels) or added to spikes (all of them)."""
+    current = LinearConv(torch.ones(6, 4, 1, 1), torch.zeros(6), stride=(1, 1), padding=(0, 0))
+    made = network(
+        Node("stem", (IMAGE,), conv(3, 4)),
+        Node("wide", ("stem",), conv(4, 6)),
+        Node("current", ("stem",), current),
+        Node("sum", ("wide", "current"), Add()),
+        Node("of-sum", ("sum",), conv(6, 2)),
+        Node("joined", ("wide", "current"), Concat()),
+        Node("of-both", ("joined",), conv(12, 2, k=1)),
+        Node("last", ("of-sum", "of-both"), Add()),
+        Node("out", ("last",), read(2)),
+    )
+    kinds = {name: kind.unique().tolist() for name, kind in carried(made).items()}
+    assert kinds == {
+        "stem": [CONSTANT],
+        "wide": [SPIKES],
+        "current": [SPIKES],
+        "of-sum": [ANALOG],
+        "of-both": [SPIKES, ANALOG],
+        "out": [SPIKES],
+    }
+    layers = {layer.layer: layer for layer in layer_synapses(made, (4, 4))}
+    analog = {name: layer.analog_macs for name, layer in layers.items()}
+    assert analog == {
+        "stem": 0,
+        "wide": 0,
+        "current": 4 * 6 * 16,
+        "of-sum": 6 * 2 * 9 * 16,
+        "of-both": 6 * 2 * 16,
+        "out": 0,
+    }
+    assert layers["of-sum"].met == 6 * 2 * 100 and layers["of-both"].met == 12 * 2 * 16
+    assert (layers["current"].neurons, layers["current"].outputs, layers["current"].constant_macs) == (0, 96, 0)
+    found = fan_outs(made, (4, 4))
+    assert found["stem"].readers == ("wide", "current")
+    assert found["stem"].maps[1].unique().tolist() == [0]  # its weights are in the MACs
+    assert found["wide"].readers == ("of-sum", "of-both")
+    assert [found["wide"].maps[i].unique().tolist() for i in (0, 1)] == [[0], [2]]
+    assert "current" not in found
+    totals = Totals.of(list(layers.values()))
+    assert totals.analog_macs == sum(analog.values())
+    spikes = torch.zeros(1)
+    table = load_constants("45nm_float", memory_traffic=False)
+    joules = Pricing(table).snn_joules(totals, 3, spikes, spikes).item()
+    assert joules == pytest.approx((totals.image_macs + 3 * totals.analog_macs) * table.mac_pj * 1e-12)
+
+
+def test_a_current_of_the_image_costs_its_macs_once() -> None:
+    current = LinearConv(torch.ones(6, 3, 1, 1), torch.zeros(6), stride=(1, 1), padding=(0, 0))
+    made = network(
+        Node("current", (IMAGE,), current), Node("next", ("current",), conv(6, 2)), Node("out", ("next",), read(2))
+    )
+    first, following, _ = layer_synapses(made, (4, 4))
+    assert (first.constant_macs, first.analog_macs, first.met) == (first.macs, 0, first.macs)
+    assert (following.constant_macs, following.analog_macs) == (following.macs, 0)
 
 
 # --- operations against brute force ---------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from spikedet.snn import IMAGE, Node, Readout, SpikingConv, SpikingNetwork
 from spikedet.snn.layers import broadcast
-from spikedet.snn.operations import Add, AvgPool, Concat, MaxPool, SpikeOp, Upsample
+from spikedet.snn.operations import Add, AvgPool, Concat, LinearConv, MaxPool, SpikeOp, Upsample
 
 
 def dyadic(*shape: int, low: int = -8, high: int = 8, over: int = 8) -> Tensor:
@@ -29,17 +29,25 @@ def reading(channels_in: int, channels: int) -> Readout:
 
 
 def branching(neuron: str = "if", delay: int = 0, T: int = 4, pool: str = "count") -> SpikingNetwork:
-    """A residual add, a concatenation, upsampling, average and maximum; the last delayed branch is the deeper one."""
-    how: dict[str, Any] = {"neuron": neuron, "delay": delay, "slope": 0.25 if neuron == "asymmetric" else 0.0}
+    """A residual add, a concatenation, upsampling, average and maximum; the last delayed branch is the deeper one.
+
+    ``mixed`` is signed IF with a linear layer that spikes ("same") and one that is an analog current ("current").
+    """
+    mixed = neuron == "mixed"
+    how: dict[str, Any] = {"neuron": "signed" if mixed else neuron, "delay": delay}
+    how["slope"] = 0.25 if neuron == "asymmetric" else 0.0
+    linear = {**how, "neuron": "asymmetric", "slope": 1.0} if mixed else how
+    current = LinearConv(dyadic(4, 4, 1, 1), dyadic(4), stride=(1, 1), padding=(0, 0)) if mixed else None
     nodes = [
         Node("stem", (IMAGE,), spiking(3, 4, stride=2, **how)),
-        Node("same", ("stem",), spiking(4, 4, **how)),
+        Node("same", ("stem",), spiking(4, 4, **linear)),
         Node("add", ("stem", "same"), Add()),
         Node("pool", ("add",), AvgPool(nn.AvgPool2d(2))),
         Node("deep", ("pool",), spiking(4, 4, **how)),
         Node("up", ("deep",), Upsample(2)),
         Node("max", ("stem",), MaxPool(nn.MaxPool2d(3, 1, 1), pool)),  # type: ignore[arg-type]
-        Node("joined", ("up", "max"), Concat()),
+        *([Node("current", ("up",), current)] if current is not None else []),
+        Node("joined", ("current" if mixed else "up", "max"), Concat()),
         Node("last", ("joined",), spiking(8, 4, k=1, **how)),
         Node("box", ("last",), reading(4, 8)),
         Node("class", ("joined",), reading(8, 2)),

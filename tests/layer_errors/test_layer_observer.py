@@ -21,6 +21,8 @@ KINDS: list[dict[str, Any]] = [
     {"neuron": "if"},
     {"neuron": "signed"},
     {"neuron": "asymmetric"},
+    {"neuron": "mixed"},
+    {"neuron": "mixed", "delay": 1},
     {"neuron": "if", "delay": 2},
     {"neuron": "signed", "delay": 1},
 ]

@@ -45,7 +45,7 @@ def both_ways(
     return found
 
 
-every_slope = pytest.mark.parametrize("slope", [0.0, 0.1, 0.3])
+every_slope = pytest.mark.parametrize("slope", [0.0, 0.1, 0.3, 1.0])
 
 
 @every_type
@@ -63,7 +63,8 @@ def test_quantize_clip(
         lambda a, theta: qc_quantize(a, theta, T, kept, slope=slope), x, thetas(count), monkeypatch
     )
     assert torch.equal(ours[0], torchs[0]) and torch.equal(ours[1], torchs[1])
-    rounded = 3e-2 if slope else 2e-2  # torch rounds products to bfloat16; a slope leaves more of them to add up
+    # Torch rounds products to bfloat16; a slope leaves more of them to add up, the larger the more.
+    rounded = 2e-2 if not slope else 3e-2 if slope < 1 else 6e-2
     torch.testing.assert_close(ours[2], torchs[2], rtol=1e-5 if dtype == torch.float32 else rounded, atol=1e-4)
 
 
@@ -77,7 +78,7 @@ def test_clip(dtype: torch.dtype, slope: float, count: int, monkeypatch: pytest.
     torch.testing.assert_close(ours[2], torchs[2], rtol=1e-5, atol=1e-4)
 
 
-@pytest.mark.parametrize("slope", [0.0, 0.1, 0.25])
+@pytest.mark.parametrize("slope", [0.0, 0.1, 0.25, 1.0])
 def test_the_rounding_boundaries_are_those_of_torch(slope: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """Next to every boundary, where a fused multiply-add would round to the other side."""
     theta, T = torch.tensor([1.1, 0.7, 2.3, 0.13]), 7

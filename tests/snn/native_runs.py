@@ -12,10 +12,10 @@ from torch import Tensor
 
 from spikedet.config import Mode
 from spikedet.kernels.library import NativeUnavailable
-from spikedet.snn import Node, Readings, SpikingConv, SpikingNetwork, simulate
+from spikedet.snn import Backend, Node, Readings, SpikingConv, SpikingNetwork, simulate
 from spikedet.snn.native.backend import NativeBackend, supported_channels
 from spikedet.snn.packed_operations import network_channels
-from spikedet.snn.packing import unpack
+from spikedet.snn.packing import sums, unpack
 
 WHOLE = 1000
 """A chunk longer than any run."""
@@ -47,6 +47,30 @@ def watched_run(backend: Watched, images: Tensor, t: list[int], chunk: int) -> t
     """One simulation and the spikes of its layers."""
     readings = list(simulate(backend.network, images, t, chunk=chunk, backend=backend))
     return readings, backend.take()
+
+
+def sent(backend: Backend, images: Tensor, T: int, chunk: int = 3) -> tuple[Readings, dict[str, Tensor]]:
+    """The last reading, and the train ``[T, N, C, H, W]`` of every layer and max-pooling, in activation units."""
+    pieces: dict[str, list[Tensor]] = {}
+
+    def watch(node: Node, piece: Tensor) -> None:
+        if isinstance(backend, NativeBackend):
+            piece = sums(piece, backend.channels[node.name]).movedim(-1, 2)
+        pieces.setdefault(node.name, []).append(piece.clone())
+
+    (reading,) = simulate(backend.network, images, [T], chunk=chunk, backend=backend, watch=watch)
+    return reading, {name: torch.cat(parts) for name, parts in pieces.items()}
+
+
+def assert_same_trains(one: Backend, other: Backend, images: Tensor, T: int) -> None:
+    """Not one spike differs; read-outs to 1e-6, as a mean over T steps is a division. No layer is silent."""
+    (reading, trains), (expected, others) = sent(one, images, T), sent(other, images, T)
+    assert trains.keys() == others.keys()
+    assert all(torch.equal(train, others[name]) for name, train in trains.items())
+    assert all(train.any() for train in trains.values())
+    assert torch.equal(reading.spikes, expected.spikes)
+    for name, logits in reading.maps.items():
+        torch.testing.assert_close(logits, expected.maps[name], rtol=0, atol=1e-6)
 
 
 def is_supported(network: SpikingNetwork) -> bool:

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from spikedet.snn import IMAGE, Node, Readout, SpikingConv, SpikingNetwork
-from spikedet.snn.operations import Add, AvgPool, Concat, MaxPool, Slice, Upsample, ZeroPad
+from spikedet.snn.operations import Add, AvgPool, Concat, LinearConv, MaxPool, Slice, Upsample, ZeroPad
 
 
 @dataclass
@@ -116,6 +116,9 @@ def linear(module: torch.nn.Module, inputs: list[Tensor]) -> Tensor:
         return inputs[0][:, module.start : module.stop]
     if isinstance(module, ZeroPad):
         return F.pad(inputs[0], module.padding)
+    if isinstance(module, LinearConv):
+        how = (module.stride, module.padding, module.dilation, module.groups)
+        return F.conv2d(inputs[0], module.weight, module.bias, *how)
     assert isinstance(module, AvgPool)
     return module.pool(inputs[0])
 
@@ -162,7 +165,7 @@ def random_network(
 ) -> tuple[SpikingNetwork, Tensor]:
     """A random graph without dead ends on a small odd picture, and two such pictures.
 
-    ``more`` names further operations: "max", "slice", "pad".
+    ``more`` names further operations: "max", "slice", "pad", "analog". Every second asymmetric layer is a linear one.
     """
     torch.manual_seed(seed)
     chance = random.Random(seed)
@@ -189,6 +192,13 @@ def random_network(
         elif kind == "slice" and channels >= 2:
             start = chance.randint(0, channels - 2)
             add((source,), Slice(start, channels), (channels - start, height, width))
+        elif kind == "analog":
+            linear = spiking_conv(channels, channels, k=3)
+            add(
+                (source,),
+                LinearConv(linear.weight.data, linear.bias.data, stride=(1, 1), padding=(1, 1)),
+                shapes[source],
+            )
         elif kind == "pad":
             add((source,), ZeroPad((0, 1, 0, 0)), (channels, height, width + 1))
         elif kind == "join" and partners:
@@ -207,7 +217,7 @@ def random_network(
                 k=k,
                 stride=stride,
                 neuron=neuron,
-                slope=0.5 if neuron == "asymmetric" else 0.0,
+                slope=(0.5, 1.0)[len(nodes) % 2] if neuron == "asymmetric" else 0.0,
                 delay=chance.choice([0, 1, 2]) if delays else 0,
             )
             shape = (made, (height - 1) // stride + 1, (width - 1) // stride + 1)

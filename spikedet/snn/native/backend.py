@@ -22,6 +22,9 @@ CHUNK = 20
 """Maps simulated together, steps times pictures. A neuron that fires does so again: the more steps, the more often its
 weight row is found in the cache; the fewer maps, the shorter the lists of spikes."""
 
+WIDEST: dict[Mode, float] = {"exact": 4, "fast": 8}
+"""Bits of a channel beyond which a train is summed: where a dense convolution of the sums takes less time."""
+
 
 class NativeBackend(Backend):
     """Event-driven simulation of a network on the CPU.
@@ -41,7 +44,7 @@ class NativeBackend(Backend):
         ways = "event-driven" + (" or dense 8-bit" if dense and mode == "fast" else "")
         about = f"{ways}, {'float32' if mode == 'exact' else 'int8'} weights, compiled for this processor"
         super().__init__(network, about)
-        self.channels = supported_channels(network)
+        self.channels = supported_channels(network, mode)
         self.layers = {
             node.name: PackedConv(layer, self.channels.get(node.inputs[0]), mode) for node, layer in network.spiking()
         }
@@ -76,12 +79,15 @@ class NativeBackend(Backend):
         return place_counts(piece, self.channels[node.name], groups)
 
     def combine(self, node: Node, module: SpikeOp, pieces: list[Tensor], memory: dict[str, Any]) -> Tensor:
-        return combine(module, pieces, [self.channels[name] for name in node.inputs], memory)
+        inputs = [self.channels[name] for name in node.inputs]
+        return combine(module, pieces, inputs, memory, summed=self.channels[node.name].summed)
 
     def constant_piece(self, x: Tensor, steps: int) -> Tensor:
         raise AssertionError("joins of constant and spiking inputs are refused when the backend is made")
 
     def accumulate(self, total: Tensor | None, piece: Tensor) -> Tensor:
+        if piece.is_floating_point():  # sums
+            return piece.sum(0) if total is None else total.add_(piece.sum(0))
         steps, batch, height, width, count = piece.shape
         if total is None:
             total = torch.zeros(batch, height, width, 8 * count)
@@ -100,8 +106,8 @@ class NativeBackend(Backend):
         return logits
 
 
-def supported_channels(network: SpikingNetwork) -> dict[str, Channels]:
-    """What the bits of every train mean, by node.
+def supported_channels(network: SpikingNetwork, mode: Mode = "exact") -> dict[str, Channels]:
+    """What the bits of every train mean, by node, as a mode simulates them.
 
     Raises:
         NativeUnavailable: something of the network has no form on packed spikes.
@@ -116,7 +122,7 @@ def supported_channels(network: SpikingNetwork) -> dict[str, Channels]:
         constant = [network.is_constant(name) for name in node.inputs]
         if isinstance(node.module, SpikeOp) and any(constant) and not all(constant):
             raise NativeUnavailable(f"{node.name} joins spikes and a constant")
-    channels = network_channels(network)
+    channels = network_channels(network, WIDEST[mode])
     for node in network.nodes:
         if isinstance(node.module, SpikeOp) and node.name in channels:
             reason = why_not(node.module, [channels[name] for name in node.inputs])

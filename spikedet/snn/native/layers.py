@@ -82,7 +82,7 @@ class PackedConv:
         self._scale, self._rows, self._quads = torch.ones(self.channels), None, None
         self._block = self._quad_block = 0
         self.way = 0
-        if inputs is not None:
+        if inputs is not None and not inputs.summed:
             weight = F.pad(inputs.fold(whole(layer)), (0, 0, 0, 0, 0, 0, 0, pad))
             if mode == "fast":
                 weight, self._scale = quantize(weight)
@@ -127,7 +127,10 @@ class PackedConv:
         return self.run(state, bits, T, self.layer.delay)
 
     def run(self, state: PackedState, bits: Tensor | None, steps: int, tail: int) -> Tensor:
-        """Spikes ``[steps + tail - silent, N, H, W, bytes]`` in bits; the state moves on in place."""
+        """Spikes ``[steps + tail - silent, N, H, W, bytes]`` in bits; the state moves on in place.
+
+        The input is bits or sums, as ``inputs`` says.
+        """
         batch, height, width, _ = state.u.shape
         silent = self.layer.silent_steps(state.step, steps + tail)
         out = torch.empty((steps + tail - silent, batch, height, width, self.outputs.bytes), dtype=torch.uint8)
@@ -136,13 +139,25 @@ class PackedConv:
             *(steps, silent, tail, batch, height, width, self.channels),
             *map(pointer, (self._bias, self._theta, self._scale, state.u, state.count, self._lower, out)),
         )
-        if bits is not None and steps:
-            self._convolve(call, bits.contiguous())
-        else:
+        if bits is None or not steps:
             if state.drive is None:
                 call.steps, call.tail = 0, steps + tail
             library().spikedet_neurons(ctypes.byref(call), pointer(state.drive), ctypes.c_int64(1))
+        elif bits.is_floating_point():
+            v = self._dense(bits)
+            library().spikedet_neurons(ctypes.byref(call), pointer(v), ctypes.c_int64(0))
+        else:
+            self._convolve(call, bits.contiguous())
         return out
+
+    @torch.no_grad()
+    def _dense(self, sums: Tensor) -> Tensor:
+        """Potentials ``[K, N, H', W', C padded]`` of a train of sums ``[K, N, H, W, C_in]``."""
+        layer = self.layer
+        x = sums.flatten(0, 1).permute(0, 3, 1, 2)
+        v = F.conv2d(x, layer.weight, layer.bias, layer.stride, self._padding, layer.dilation, layer.groups)
+        v, pad = v.permute(0, 2, 3, 1), self.channels - len(layer.bias)
+        return (F.pad(v, (0, pad)) if pad else v).contiguous()
 
     def _convolve(self, call: _Steps, bits: Tensor) -> None:
         # Lists of spikes hold 32-bit offsets into the weight rows of one row of the map.
