@@ -21,13 +21,17 @@ from spikedet.files import write_json, write_text
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = (
     ROOT / "README.md",
-    *(ROOT / "docs" / f"{name}.md" for name in ("simulator", "pipeline", "table_x", "energy", "scaling", "zoo")),
+    *(
+        ROOT / "docs" / f"{name}.md"
+        for name in ("simulator", "pipeline", "table_x", "energy", "scaling", "zoo", "quickstart")
+    ),
 )
 PLAIN = {"kill": tables.kill_table, "fuzz": tables.fuzz_table, "scaling": tables.scaling_table}
 """By name: what publishes rows of its own kind."""
 FORMS = {
     "": tables.table,
     "pivot": tables.pivot,
+    "short": tables.short,
     "seeds": tables.seeds_table,
     "models": tables.models_table,
     "pools": tables.pools_table,

@@ -95,6 +95,27 @@ def pivot(rows: list[ResultRow]) -> str:
     return "\n\n".join(parts)
 
 
+SHORT = (("plain IF", "if", 20), ("plain IF", "if", 8), ("plain IF", "if", 4), ("signed IF", "signed", 8))
+SHORT += (("signed IF", "signed", 4),)
+"""Spiking networks of the short table: name, neuron and T."""
+
+
+def short(rows: Sequence[ResultRow]) -> str:
+    """The source ANN and a few spiking networks after joint calibration, for README."""
+    whole = max(row.images for row in rows)
+    rows = [row for row in rows if row.images == whole and not row.delay and not row.read_early]
+    chosen = [("ANN", next(row for row in rows if row.stage == "ann" and not row.finetuned))]
+    for name, neuron, T in SHORT:
+        chosen += [(name, row) for row in rows if (row.stage, row.neuron, row.T) == ("joint", neuron, T)]
+    head = ("network", "T", "AP50:95", "AP50", "loss")
+    lines = [f"| {' | '.join(head)} |", "| --- | ---: | ---: | ---: | ---: |"]
+    for name, row in chosen:
+        made = cells(row)
+        loss = "-" if row.loss is None else f"{row.loss:.1f}"
+        lines.append(f"| {name} | {made['T']} | {made['AP50:95']} | {made['AP50']} | {loss} |")
+    return "\n".join(lines)
+
+
 def versus_paper(rows: list[ResultRow], paper: Sequence[Mapping[str, Any]]) -> str:
     """The paper's figures and ours at the same T, one line for each of the paper's."""
     lines = ["| network | T | paper: AP50:95 | AP50 | ours: AP50:95 | AP50 |", f"| --- |{' ---: |' * 5}"]

@@ -18,7 +18,10 @@ TEXTS = [
     "README.md",
     *(
         f"docs/{name}.md"
-        for name in ("pipeline", "simulator", "scaling", "demo", "energy", "explain", "table_x", "zoo", "CONTRIBUTING")
+        for name in (
+            *("pipeline", "simulator", "scaling", "demo", "energy", "explain", "table_x", "zoo", "CONTRIBUTING"),
+            *("own-data", "layers", "reproducing", "quickstart", "detect"),
+        )
     ),
 ]
 TOOLS = {
