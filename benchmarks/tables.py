@@ -95,7 +95,12 @@ def pivot(rows: list[ResultRow]) -> str:
     return "\n\n".join(parts)
 
 
-SHORT = (("plain IF", "if", 20), ("plain IF", "if", 8), ("plain IF", "if", 4), ("signed IF", "signed", 8))
+SHORT: tuple[tuple[str, str, int], ...] = (
+    ("plain IF", "if", 20),
+    ("plain IF", "if", 8),
+    ("plain IF", "if", 4),
+    ("signed IF", "signed", 8),
+)
 SHORT += (("signed IF", "signed", 4),)
 """Spiking networks of the short table: name, neuron and T."""
 
