@@ -28,7 +28,14 @@ from readme_tables import ROOT, publish
 from tables import versus_paper
 
 from spikedet.calibration import calibrate
-from spikedet.checkpoint import load_checkpoint, save_checkpoint
+from spikedet.checkpoint.metadata import load_checkpoint, save_checkpoint
+from spikedet.commands.convert import convert
+from spikedet.commands.data_download import download
+from spikedet.commands.evaluate import evaluate
+from spikedet.commands.joint import joint
+from spikedet.common.digests import file_sha256
+from spikedet.common.errors import ConfigError
+from spikedet.common.files import atomic_path
 from spikedet.config import (
     CalibrateConfig,
     ConvertConfig,
@@ -38,14 +45,7 @@ from spikedet.config import (
     JointConfig,
     TrainConfig,
 )
-from spikedet.convert import convert
-from spikedet.data.download import download
-from spikedet.digests import file_sha256
-from spikedet.errors import ConfigError
-from spikedet.evaluate import evaluate
 from spikedet.evaluation import ResultRow, markdown_table, read_results, write_results
-from spikedet.files import atomic_path
-from spikedet.joint import joint
 from spikedet.training import finetune, train
 from spikedet.visualization import plot_ap_by_class, plot_ap_by_images, plot_ap_by_t, plot_parts
 

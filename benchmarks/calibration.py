@@ -19,11 +19,11 @@ import torch
 from subjects import child_environment
 
 from spikedet.calibration import calibrate_network
+from spikedet.common.environment import seed_everything
 from spikedet.config import CalibrateConfig
 from spikedet.conversion import load_spiking
 from spikedet.data import load_dataset
 from spikedet.data.transforms import to_input
-from spikedet.environment import seed_everything
 
 
 def child(arguments: argparse.Namespace) -> None:

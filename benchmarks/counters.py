@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from spikedet.evaluation.synaptic_operations import OperationCounter
+from spikedet.energy.operations import OperationCounter
 from spikedet.snn import IMAGE, Node, Readout, SpikingConv, SpikingNetwork, make_backend, simulate
 
 LAYERS = (

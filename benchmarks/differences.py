@@ -10,9 +10,9 @@ from torch import Tensor
 
 from spikedet.config import Mode
 from spikedet.snn import IMAGE, Node, SpikingConv, SpikingNetwork, simulate
-from spikedet.snn.dense import TorchBackend
+from spikedet.snn.backends.dense import TorchBackend
+from spikedet.snn.backends.native.backend import NativeBackend
 from spikedet.snn.layers import broadcast
-from spikedet.snn.native.backend import NativeBackend
 from spikedet.snn.operations import SpikeOp
 from spikedet.snn.packed_operations import combine
 from spikedet.snn.packing import pack, unpack

@@ -15,9 +15,9 @@ from typing import get_args
 
 from readme_tables import ROOT
 
+from spikedet.common.files import write_text
 from spikedet.config import Activation
 from spikedet.conversion.report import as_text, report
-from spikedet.files import write_text
 
 MODELS = ("yolov3-tiny", "yolov5n", "yolov8n")
 PAGE = ROOT / "docs" / "results" / "dry_run.md"

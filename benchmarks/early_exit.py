@@ -12,15 +12,15 @@ import argparse
 
 import torch
 
+from spikedet.common.progress import track
 from spikedet.config import SimulationConfig
 from spikedet.data import load_dataset
 from spikedet.data.transforms import to_input
 from spikedet.detections import Detections
 from spikedet.evaluation import measure
+from spikedet.inference.early_exit import Stability
+from spikedet.inference.network import load_network
 from spikedet.models.postprocess import to_detections
-from spikedet.networks import load_network
-from spikedet.progress import track
-from spikedet.stability import Stability
 
 SEEN = 0.25
 

@@ -18,8 +18,8 @@ from experiment import Experiment, load_experiment
 from reports import publish_reports
 from tables import first_table
 
+from spikedet.commands.energy import energy
 from spikedet.config import SPIKING_STAGES, EnergyConfig
-from spikedet.energy import energy
 
 
 def checkpoint(folder: Path) -> Path:

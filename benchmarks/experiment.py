@@ -9,8 +9,8 @@ from typing import Any
 
 import yaml
 
+from spikedet.common.errors import ConfigError
 from spikedet.config import SPIKING_STAGES, MaxPoolRule, Method, Neuron
-from spikedet.errors import ConfigError
 
 SOURCE = "source"
 

@@ -18,10 +18,10 @@ from typing import Any
 import torch
 from reports import publish_reports
 
+from spikedet.commands.convert import convert
+from spikedet.commands.explain import explain
+from spikedet.common.resources import shipped_weights
 from spikedet.config import ConvertConfig, ExplainConfig
-from spikedet.convert import convert
-from spikedet.explain import explain
-from spikedet.resources import shipped_weights
 
 SPLIT_PLOT = "explain-3-split.png"
 TRAIN = "VOC2007/train"

@@ -33,9 +33,9 @@ from mutations import mutated
 from readme_tables import ROOT
 from tables import fuzz_table
 
-from spikedet.environment import versions
-from spikedet.errors import SpikedetError
-from spikedet.files import write_json
+from spikedet.common.environment import versions
+from spikedet.common.errors import SpikedetError
+from spikedet.common.files import write_json
 
 LIMIT_S = 10.0
 FORBIDDEN = (

@@ -16,17 +16,17 @@ from ultralytics.nn.tasks import DetectionModel
 
 from spikedet import SpikingDetector
 from spikedet.calibration import calibrate
-from spikedet.checkpoint import load_checkpoint
+from spikedet.checkpoint.metadata import load_checkpoint
+from spikedet.commands.convert import convert
+from spikedet.commands.data_convert import convert as convert_data
+from spikedet.commands.joint import joint
 from spikedet.config import CalibrateConfig, ConvertConfig, DataConvertConfig, JointConfig, TrainConfig
 from spikedet.conversion.report import as_text, report
-from spikedet.convert import convert
 from spikedet.data import load_dataset
-from spikedet.data.convert import convert as convert_data
 from spikedet.data.images import read_image
-from spikedet.data.synthetic import write_synthetic
+from spikedet.data.synthetic.dataset import write_synthetic
 from spikedet.evaluation import read_results
 from spikedet.evaluation.archive import load_predicted
-from spikedet.joint import joint
 from spikedet.kernels.library import available
 from spikedet.models import build_detector, load_ann, load_model_yaml
 from spikedet.models.imported import read_ultralytics
@@ -66,8 +66,8 @@ def seeds(folder: Path) -> None:
     (folder / "model.yaml").write_text(yaml.safe_dump(ARCHITECTURE), "utf-8")
     train(train_config(folder, folder))
     convert(ConvertConfig(checkpoint=str(folder / "net/ann.safetensors"), T=2, theta_images=2))
-    interrupted(lambda: calibrate(calibrate_config(folder, folder)), "spikedet.calibration.stage2.save_spiking")
-    interrupted(lambda: joint(joint_config(folder, folder)), "spikedet.joint.save_spiking")
+    interrupted(lambda: calibrate(calibrate_config(folder, folder)), "spikedet.calibration.layerwise.save_spiking")
+    interrupted(lambda: joint(joint_config(folder, folder)), "spikedet.commands.joint.save_spiking")
     model = DetectionModel(dict(ARCHITECTURE), ch=3, nc=4, verbose=False)
     torch.save({"model": model, "train_args": {"imgsz": 64}}, folder / "net.pt")
 

@@ -76,7 +76,7 @@ def lines(folder: Path) -> int:
 
 def flags() -> dict[str, int]:
     """Settings of every command of this checkout."""
-    from spikedet.cli.main import VERBS
+    from spikedet.cli.main.main import VERBS
 
     from spikedet import config
 

@@ -27,10 +27,10 @@ import yaml
 from readme_tables import ROOT
 from tables import kill_table
 
-from spikedet.checkpoint import load_checkpoint
-from spikedet.environment import versions
+from spikedet.checkpoint.metadata import load_checkpoint
+from spikedet.common.environment import versions
+from spikedet.common.files import write_json
 from spikedet.evaluation import read_results
-from spikedet.files import write_json
 
 DATA = "synthetic:train=24,val=8,test=16,size=64"
 ARCHITECTURE = {
@@ -79,7 +79,7 @@ class Outcome:
 
 def work(folder: str, words: Sequence[str]) -> None:
     """One command in a process of its own."""
-    from spikedet.cli import main
+    from spikedet.cli.main import main
 
     os.chdir(folder)
     sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (until the process ends)
@@ -89,7 +89,9 @@ def work(folder: str, words: Sequence[str]) -> None:
 def attempt(folder: Path, command: str, kill_after_s: float | None = None) -> tuple[bool, float]:
     """Run a command, killed after that many seconds; whether it came to its end, and the seconds it ran."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["kill", "spikedet.convert", "spikedet.evaluate"])  # imports are paid for once
+    context.set_forkserver_preload(
+        ["kill", "spikedet.commands.convert", "spikedet.commands.evaluate"]
+    )  # imports are paid for once
     process = context.Process(target=work, args=(str(folder), command.split()))
     started = time.monotonic()
     process.start()

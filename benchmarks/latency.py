@@ -19,9 +19,9 @@ import torch
 from subjects import CLASSES, network, pictures
 
 from spikedet import SpikingDetector
-from spikedet.checkpoint import CheckpointMeta
+from spikedet.checkpoint.metadata import CheckpointMeta
 from spikedet.config import SimulationConfig
-from spikedet.networks import SnnNetwork
+from spikedet.inference.network import SnnNetwork
 
 
 def milliseconds(work: Callable[[], object], rounds: int) -> float:

@@ -20,8 +20,8 @@ from typing import Any
 import cv2
 from browser import chromium, served
 
+from spikedet.common.resources import sample_pictures
 from spikedet.data.images import read_image
-from spikedet.resources import sample_pictures
 
 WAIT_MS = 120_000
 PAUSE_S = 5

@@ -15,8 +15,8 @@ from typing import Any
 
 import tables
 
+from spikedet.common.files import write_json, write_text
 from spikedet.evaluation import markdown_table, read_results
-from spikedet.files import write_json, write_text
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = (

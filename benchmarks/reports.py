@@ -9,7 +9,7 @@ from typing import Any
 
 from readme_tables import ROOT
 
-from spikedet.files import write_json, write_text
+from spikedet.common.files import write_json, write_text
 
 
 def publish_reports(name: str, kind: str, folders: dict[Path, dict[str, Any]], plot: str, command: str) -> None:

@@ -21,10 +21,10 @@ from readme_tables import ROOT
 from subjects import child_environment
 from tables import scaling_table
 
-from spikedet.checkpoint import load_checkpoint
-from spikedet.environment import versions
+from spikedet.checkpoint.metadata import load_checkpoint
+from spikedet.common.environment import versions
+from spikedet.common.files import write_json
 from spikedet.evaluation import read_results
-from spikedet.files import write_json
 
 
 def threads(processes: int) -> int:

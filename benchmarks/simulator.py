@@ -28,9 +28,9 @@ from subjects import child_environment, network, pictures
 from tables import SPEED_HEAD, speed_line
 from torch import Tensor
 
+from spikedet.common.environment import versions
+from spikedet.common.files import write_json
 from spikedet.config import Mode
-from spikedet.environment import versions
-from spikedet.files import write_json
 from spikedet.kernels.library import available
 from spikedet.snn import IMAGE, Readout, Simulation, SpikingConv, SpikingNetwork, make_backend
 

@@ -3,7 +3,7 @@
 
 import sys
 
-from spikedet.cli import main
+from spikedet.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main(["demo", "--window", *sys.argv[1:]]))

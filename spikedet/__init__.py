@@ -2,17 +2,17 @@
 
 from typing import TYPE_CHECKING, Any
 
-from spikedet.offline import quiet_ultralytics
+from spikedet.common.offline import quiet_ultralytics
 
 quiet_ultralytics()
 
 if TYPE_CHECKING:
     from spikedet.detections import Detections
-    from spikedet.detector import SpikingDetector
+    from spikedet.inference.detector import SpikingDetector
 
 __all__ = ["Detections", "SpikingDetector"]
 
-_HOMES = {"Detections": "spikedet.detections", "SpikingDetector": "spikedet.detector"}
+_HOMES = {"Detections": "spikedet.detections", "SpikingDetector": "spikedet.inference.detector"}
 
 
 def __getattr__(name: str) -> Any:

@@ -1,6 +1,6 @@
 """``python -m spikedet`` is the ``spikedet`` command."""
 
-from spikedet.cli import main
+from spikedet.cli.main import main
 
 if __name__ == "__main__":
     raise SystemExit(main())

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from spikedet import distributed
-from spikedet.cli import main
+from spikedet.cli.main import main
+from spikedet.common import distributed
 from spikedet.training.loop import TrainingLoop
 
 loops: list[TrainingLoop] = []

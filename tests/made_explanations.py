@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from spikedet.layer_errors.records import (
+from spikedet.diagnosis.records import (
     ApPoint,
     Explanation,
     LayerErrors,
@@ -15,8 +15,8 @@ from spikedet.layer_errors.records import (
     StepErrors,
     ThetaUse,
 )
-from spikedet.layer_errors.split import TERMS
-from spikedet.layer_errors.sums import CLASSES
+from spikedet.diagnosis.split import TERMS
+from spikedet.diagnosis.sums import CLASSES
 
 RESIDUAL = ResidualErrors(
     negative=0.5, overflow=0.1, fewer=0.0, more=0.0, by_picture=(0.0, 0.0), deviation_mean=0.0, deviation_max=0.0,

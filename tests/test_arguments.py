@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from spikedet import config as configs
-from spikedet.arguments import documentation, make_parser, parse_config
-from spikedet.cli import VERBS
+from spikedet.cli.arguments import documentation, make_parser, parse_config
+from spikedet.cli.main import VERBS
+from spikedet.common.errors import ConfigError
 from spikedet.config import (
     CalibrateConfig,
     ConvertConfig,
@@ -22,7 +23,6 @@ from spikedet.config import (
     QuickstartConfig,
     TrainConfig,
 )
-from spikedet.errors import ConfigError
 
 KINDS = [(name, getattr(configs, verb.config), verb.positional) for name, verb in VERBS.items()]
 every_verb = pytest.mark.parametrize(("name", "kind", "positional"), KINDS, ids=VERBS)

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from tiny_detector import chain
 from torch import Tensor
 
-from spikedet.checkpoint import (
+from spikedet.checkpoint.metadata import (
     FORMAT,
     CheckpointMeta,
     load_checkpoint,
@@ -24,8 +24,8 @@ from spikedet.checkpoint import (
     require_same_classes,
     save_checkpoint,
 )
-from spikedet.digests import file_sha256
-from spikedet.errors import CheckpointError, ConfigError, SpikedetError
+from spikedet.common.digests import file_sha256
+from spikedet.common.errors import CheckpointError, ConfigError, SpikedetError
 
 META = CheckpointMeta(
     stage="fine",

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import torch
 
-from spikedet import cli
-from spikedet.cli import VERBS, main
-from spikedet.errors import CheckpointError, SpikedetError
+from spikedet.cli import main as cli
+from spikedet.cli.main import VERBS, main
+from spikedet.common.errors import CheckpointError, SpikedetError
 
 ROOT = Path(__file__).resolve().parent.parent
 TOOLS = {
@@ -136,7 +136,7 @@ def test_the_words_of_the_shell_are_the_default(
 
 def test_a_verb_is_parsed_and_called(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
-    monkeypatch.setattr("spikedet.convert.convert", seen.append)
+    monkeypatch.setattr("spikedet.commands.convert.convert", seen.append)
     assert main(["convert", "a.safetensors", "--T", "4", "--neuron", "signed"]) == 0
     assert [(config.checkpoint, config.T, config.neuron) for config in seen] == [("a.safetensors", 4, "signed")]
 
@@ -148,7 +148,7 @@ def test_our_errors_are_one_line_and_status_1(
     def fail(_: Any) -> None:
         raise error("a.safetensors: no such checkpoint")
 
-    monkeypatch.setattr("spikedet.detect.detect", fail)
+    monkeypatch.setattr("spikedet.commands.detect.detect", fail)
     assert main(["detect", "pictures", "--weights", "a.safetensors"]) == 1
     printed = capsys.readouterr()
     assert printed.err == "spikedet detect: a.safetensors: no such checkpoint\n"
@@ -274,7 +274,7 @@ def test_python_m_spikedet_in_a_process_of_its_own(tmp_path: Path) -> None:
 
 def test_the_list_of_verbs_needs_no_ultralytics() -> None:
     """Whoever asks for help waits for the imports."""
-    code = "import sys; from spikedet.cli import main; main([]); print('ultralytics' in sys.modules)"
+    code = "import sys; from spikedet.cli.main import main; main([]); print('ultralytics' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.stdout.splitlines()[-1] == "False", done.stderr
     assert cli.usage() in done.stdout

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from spikedet import config
-from spikedet.checkpoint import CheckpointMeta
+from spikedet.checkpoint.metadata import CheckpointMeta
+from spikedet.common.errors import ConfigError
+from spikedet.common.resources import find_weights
 from spikedet.config import (
     DEFAULT_FAMILY,
     DEFAULT_WEBCAM,
@@ -25,8 +27,6 @@ from spikedet.config import (
     parse_time_steps,
 )
 from spikedet.detections import Detections
-from spikedet.errors import ConfigError
-from spikedet.resources import find_weights
 
 CONFIGS = [
     value

@@ -10,14 +10,14 @@ import pytest
 import torch
 from tiny_detector import IMAGE_SIZE, T, chain, fingerprint, pictures, same
 
-from spikedet import convert
-from spikedet.calibration import stage2
-from spikedet.checkpoint import load_checkpoint, read_meta
+from spikedet.calibration import layerwise as stage2
+from spikedet.checkpoint.metadata import load_checkpoint, read_meta
+from spikedet.commands import convert
+from spikedet.common.digests import file_sha256
+from spikedet.common.errors import CheckpointError, ConfigError, DataError
 from spikedet.config import CalibrateConfig, ConvertConfig, FinetuneConfig
 from spikedet.conversion import load_spiking, to_spiking
 from spikedet.data import load_dataset
-from spikedet.digests import file_sha256
-from spikedet.errors import CheckpointError, ConfigError, DataError
 from spikedet.models import load_ann, set_largest_thetas_, set_mean_square_best_thetas_
 from spikedet.snn import SpikingNetwork
 
@@ -245,7 +245,7 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
 
     for module in (convert, stage2):
         monkeypatch.setattr(module, "load_dataset", load)
-    monkeypatch.setattr("spikedet.training.stages.load_dataset", load)
+    monkeypatch.setattr("spikedet.commands.train.load_dataset", load)
     return seen
 
 

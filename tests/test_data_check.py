@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 from tiny_detector import fingerprint, pictures
 
-from spikedet.cli import main
+from spikedet.cli.main import main
+from spikedet.commands.data_check import check
+from spikedet.common.errors import DataError
 from spikedet.config import DataCheckConfig
-from spikedet.data_check import check
-from spikedet.errors import DataError
 
 sys.path.append(str(Path(__file__).parent / "data"))
 

@@ -13,11 +13,11 @@ import pytest
 from PIL import Image
 from tiny_detector import T, chain, fingerprint, pictures
 
+from spikedet.commands.detect import detect
+from spikedet.common.errors import CheckpointError, ConfigError, DataError
 from spikedet.config import DetectConfig
 from spikedet.data.images import PICTURE_SUFFIXES, read_image
-from spikedet.detect import detect
-from spikedet.detector import SpikingDetector
-from spikedet.errors import CheckpointError, ConfigError, DataError
+from spikedet.inference.detector import SpikingDetector
 from spikedet.visualization import draw_detections
 
 HEIGHT, WIDTH = 40, 56

@@ -14,12 +14,12 @@ from pycocotools.coco import COCO
 from small_videos import CAMERA, FPS, HEIGHT, WIDTH, FakeCapture, picture, write_video
 from tiny_detector import T, chain
 
+from spikedet.commands.detect import detect
+from spikedet.common.errors import ConfigError, DataError
 from spikedet.config import DetectConfig
-from spikedet.detect import detect
-from spikedet.detector import SpikingDetector
-from spikedet.errors import ConfigError, DataError
+from spikedet.inference.detector import SpikingDetector
+from spikedet.inference.video import annotate_video
 from spikedet.video import FrameReader, open_frames, parse_source, video_writer
-from spikedet.video_detection import annotate_video
 
 
 def config(source: Path | str, out: Path, **changes: Any) -> DetectConfig:
@@ -172,7 +172,7 @@ def interrupted(after: int) -> Any:
 
 def test_an_interrupted_file_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = write_video(tmp_path / "a.mp4")
-    monkeypatch.setattr("spikedet.detect.annotate_video", interrupted(after=2))
+    monkeypatch.setattr("spikedet.commands.detect.annotate_video", interrupted(after=2))
     with pytest.raises(KeyboardInterrupt):
         detect(config(source, tmp_path / "out"))
     assert below(tmp_path / "out") == []
@@ -182,14 +182,14 @@ def test_an_interrupted_file_leaves_nothing_behind(tmp_path: Path, monkeypatch: 
 def plugged(monkeypatch: pytest.MonkeyPatch) -> FakeCapture:
     """A camera 0 that is there, for a while."""
     capture = FakeCapture([picture(index) for index in range(40)])
-    monkeypatch.setattr("spikedet.detect.open_frames", lambda source: FrameReader(CAMERA, capture))
+    monkeypatch.setattr("spikedet.commands.detect.open_frames", lambda source: FrameReader(CAMERA, capture))
     return capture
 
 
 def test_a_camera_keeps_what_was_recorded_until_ctrl_c(
     tmp_path: Path, plugged: FakeCapture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("spikedet.detect.annotate_video", interrupted(after=1))
+    monkeypatch.setattr("spikedet.commands.detect.annotate_video", interrupted(after=1))
     found = content(detect(config("0", tmp_path / "out")))
     assert len(found) == 1
     assert next(iter(found)).startswith("camera-0#")

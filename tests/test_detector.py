@@ -14,19 +14,19 @@ from PIL import Image
 from tiny_detector import IMAGE_SIZE, T, chain
 
 import spikedet
+from spikedet.common.errors import CheckpointError, ConfigError, DataError
 from spikedet.config import SimulationConfig
 from spikedet.conversion import load_spiking
-from spikedet.data.scenes import SYNTHETIC_CLASS_NAMES
+from spikedet.data.synthetic.scenes import SYNTHETIC_CLASS_NAMES
 from spikedet.data.transforms import to_input
 from spikedet.detections import Detections
-from spikedet.detector import SpikingDetector
-from spikedet.errors import CheckpointError, ConfigError, DataError
-from spikedet.evaluation.synaptic_operations import OperationCounter, layer_synapses
+from spikedet.energy.operations import OperationCounter, layer_synapses
+from spikedet.inference.detector import SpikingDetector
+from spikedet.inference.early_exit import same
+from spikedet.inference.network import load_network
 from spikedet.models.postprocess import to_detections
-from spikedet.networks import load_network
 from spikedet.snn import Simulation, simulate
-from spikedet.snn.dense import TorchBackend
-from spikedet.stability import same
+from spikedet.snn.backends.dense import TorchBackend
 
 HEIGHT, WIDTH = 50, 70
 

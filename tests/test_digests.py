@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from spikedet.digests import file_sha256, json_sha256
+from spikedet.common.digests import file_sha256, json_sha256
 
 
 def test_digests_are_sha256_of_the_bytes(tmp_path: Path) -> None:

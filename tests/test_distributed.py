@@ -13,12 +13,12 @@ import pytest
 import torch
 from tiny_detector import write_model_yaml
 
-from spikedet import distributed
-from spikedet.calibration import stage2
-from spikedet.checkpoint import load_checkpoint, read_meta
-from spikedet.cli import main
+from spikedet.calibration import layerwise as stage2
+from spikedet.checkpoint.metadata import load_checkpoint, read_meta
+from spikedet.cli.main import main
+from spikedet.common import distributed
+from spikedet.common.errors import ConfigError
 from spikedet.config import CalibrateConfig
-from spikedet.errors import ConfigError
 
 DATA = "synthetic:train=12,val=4,test=9,size=64"
 WORKER = Path(__file__).with_name("distributed_worker.py")

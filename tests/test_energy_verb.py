@@ -12,19 +12,19 @@ import pytest
 import torch
 from tiny_detector import IMAGE_SIZE, T, chain, pictures
 
-from spikedet.checkpoint import load_checkpoint, save_checkpoint
-from spikedet.cli import main
+from spikedet.checkpoint.metadata import load_checkpoint, save_checkpoint
+from spikedet.cli.main import main
+from spikedet.commands.convert import convert
+from spikedet.commands.energy import energy
+from spikedet.commands.evaluate import evaluate
+from spikedet.commands.report import report
+from spikedet.common.errors import ConfigError, DataError
 from spikedet.config import ConvertConfig, EnergyConfig, EvaluateConfig, ReportConfig
 from spikedet.conversion import load_spiking
-from spikedet.convert import convert
 from spikedet.data import load_dataset
 from spikedet.data.transforms import to_input
-from spikedet.energy import energy
-from spikedet.errors import ConfigError, DataError
-from spikedet.evaluate import evaluate
-from spikedet.evaluation.energy_report import EnergyReport
-from spikedet.evaluation.synapses import fan_outs
-from spikedet.report import report
+from spikedet.energy.report import EnergyReport
+from spikedet.energy.synapses import fan_outs
 from spikedet.snn import simulate
 
 

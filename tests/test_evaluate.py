@@ -15,19 +15,19 @@ import pytest
 from PIL import Image
 from tiny_detector import T, chain, fingerprint, pictures, write_ann
 
-from spikedet.checkpoint import CheckpointMeta, load_checkpoint, read_meta, save_checkpoint
+from spikedet.checkpoint.metadata import CheckpointMeta, load_checkpoint, read_meta, save_checkpoint
+from spikedet.commands.convert import convert
+from spikedet.commands.evaluate import Judged, evaluate, expand, make_rows
+from spikedet.common.digests import file_sha256
+from spikedet.common.errors import CheckpointError, ConfigError, DataError
 from spikedet.config import ConvertConfig, EvaluateConfig
-from spikedet.convert import convert
 from spikedet.data import DetectionDataset, load_dataset
 from spikedet.data.dataset import Sample
 from spikedet.detections import Detections
-from spikedet.digests import file_sha256
-from spikedet.errors import CheckpointError, ConfigError, DataError
-from spikedet.evaluate import Judged, evaluate, expand, make_rows
 from spikedet.evaluation import ResultRow, markdown_table, measure, read_results
 from spikedet.evaluation.predict import predict_dataset
 from spikedet.evaluation.results import REQUIRED_KEYS
-from spikedet.networks import load_network
+from spikedet.inference.network import load_network
 
 STAGES = ("ann", "qc", "copied", "coarse", "fine")
 
@@ -426,7 +426,7 @@ def test_networks_of_other_classes_are_refused(tmp_path: Path) -> None:
 
 def test_resume_runs_only_the_networks_that_are_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[str] = []
-    module = importlib.import_module("spikedet.evaluate")  # the name in the package is the function
+    module = importlib.import_module("spikedet.commands.evaluate")  # the name in the package is the function
     plain = module.predict
 
     def counted(name: str, *rest: Any) -> Any:

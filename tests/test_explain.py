@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 from tiny_detector import T, chain, fingerprint, pictures
 
-from spikedet.checkpoint import load_checkpoint, save_checkpoint
+from spikedet.checkpoint.metadata import load_checkpoint, save_checkpoint
+from spikedet.commands.convert import convert
+from spikedet.commands.evaluate import evaluate
+from spikedet.commands.explain import explain, find_checkpoints, time_steps
+from spikedet.commands.report import WRITTEN_BESIDE, report
+from spikedet.common.errors import CheckpointError, ConfigError, SpikedetError
 from spikedet.config import ConvertConfig, EvaluateConfig, ExplainConfig, ReportConfig
-from spikedet.convert import convert
-from spikedet.errors import CheckpointError, ConfigError, SpikedetError
-from spikedet.evaluate import evaluate
-from spikedet.explain import explain, find_checkpoints, time_steps
-from spikedet.layer_errors.split import TERMS
-from spikedet.report import WRITTEN_BESIDE, report
+from spikedet.diagnosis.split import TERMS
 
 PLOTS = ["1-ap", "2-ranking", "3-split", "4-residual", "5-cosine", "6-theta"]
 
@@ -26,7 +26,7 @@ PLOTS = ["1-ap", "2-ranking", "3-split", "4-residual", "5-cosine", "6-theta"]
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Plots take longer than these networks."""
-    monkeypatch.setattr("spikedet.explain.plot_explanation", lambda *_: [])
+    monkeypatch.setattr("spikedet.commands.explain.plot_explanation", lambda *_: [])
 
 
 def run(out: Path, checkpoint: Path | None = None, **changes: Any) -> dict[str, Any]:

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from tiny_detector import T, chain
 
-from spikedet.checkpoint import load_checkpoint, save_checkpoint
+from spikedet.checkpoint.metadata import load_checkpoint, save_checkpoint
+from spikedet.common.errors import CheckpointError
 from spikedet.config import SimulationConfig
-from spikedet.errors import CheckpointError
-from spikedet.family import MOST_STOPS, Member, load_family, look, stops
+from spikedet.inference.comparison import MOST_STOPS, Member, load_family, look, stops
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (40, 56, 3), np.uint8)
 

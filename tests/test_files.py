@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from spikedet.errors import SpikedetError
-from spikedet.files import atomic_folder, atomic_path, write_json, write_text
+from spikedet.common.errors import SpikedetError
+from spikedet.common.files import atomic_folder, atomic_path, write_json, write_text
 
 
 def only(folder: Path) -> list[str]:

@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 from tiny_detector import T, chain, pictures
 
+from spikedet.commands.grow import grow
+from spikedet.common.errors import ConfigError, DataError
 from spikedet.config import GrowConfig
-from spikedet.errors import ConfigError, DataError
-from spikedet.grow import grow
 
 
 def picture() -> str:

@@ -126,10 +126,10 @@ def test_ultralytics_is_known_in_a_few_places_only() -> None:
     [
         ("import a.b, c", ["a.b", "c"]),
         ("from a.b import c", ["a.b"]),
-        ("from spikedet import snn, errors", ["spikedet.snn", "spikedet.errors"]),
+        ("from spikedet import snn, errors", ["spikedet.snn", "spikedet.common.errors"]),
         ("from . import layers", ["spikedet.snn"]),
         ("from .layers import x", ["spikedet.snn.layers"]),
-        ("from ..files import x", ["spikedet.files"]),
+        ("from ..files import x", ["spikedet.common.files"]),
         ("from .. import training", ["spikedet.training"]),
         ("def f():\n    if True:\n        import a", ["a"]),
     ],

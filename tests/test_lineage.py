@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from tiny_detector import chain, write_ann
 
+from spikedet.checkpoint.ancestry import lineage, variants, with_parents
+from spikedet.commands.convert import convert
 from spikedet.config import ConvertConfig, SimulationConfig
-from spikedet.convert import convert
-from spikedet.lineage import lineage, variants, with_parents
 
 STAGES = ("ann", "qc", "copied", "coarse", "fine")
 

@@ -9,13 +9,13 @@ import torch
 from tiny_detector import IMAGE_SIZE, T, chain
 from torch import Tensor
 
+from spikedet.commands.convert import convert
+from spikedet.common.errors import CheckpointError, ConfigError
 from spikedet.config import ConvertConfig, SimulationConfig
 from spikedet.conversion import load_spiking
-from spikedet.convert import convert
-from spikedet.errors import CheckpointError, ConfigError
+from spikedet.inference.network import ANN_STEP, AnnNetwork, SnnNetwork, load_network, require_steps
 from spikedet.models import as_qc, load_ann
 from spikedet.models.postprocess import decode_head
-from spikedet.networks import ANN_STEP, AnnNetwork, SnnNetwork, load_network, require_steps
 from spikedet.snn import simulate
 
 SPIKING = ("copied", "coarse", "fine")

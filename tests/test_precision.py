@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from spikedet.common.precision import autocast, multiplies_bfloat16
 from spikedet.config import Precision
-from spikedet.precision import autocast, multiplies_bfloat16
 
 CPU = torch.device("cpu")
 WITH = {"architecture": "x86_64", "avx2": True, "avx512_bf16": True, "amx_bf16": False}

@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from spikedet import preparation
-from spikedet.cli import main
+from spikedet.cli import preparation
+from spikedet.cli.main import main
+from spikedet.cli.preparation import prepared
+from spikedet.common.errors import ConfigError, SpikedetError
+from spikedet.common.resources import shipped_weights
 from spikedet.config import (
     CalibrateConfig,
     ConvertConfig,
@@ -19,9 +22,6 @@ from spikedet.config import (
     ReportConfig,
     TrainConfig,
 )
-from spikedet.errors import ConfigError, SpikedetError
-from spikedet.preparation import prepared
-from spikedet.resources import shipped_weights
 
 NAME = "tiny-yolo-voc-t8"
 

@@ -10,16 +10,16 @@ import pytest
 import torch
 from tiny_detector import T, chain, pictures
 
-from spikedet import resources
-from spikedet.checkpoint import load_checkpoint, read_meta, save_checkpoint
+from spikedet.checkpoint.metadata import load_checkpoint, read_meta, save_checkpoint
+from spikedet.commands.publish import card as model_card
+from spikedet.commands.publish import changed_settings, publish
+from spikedet.common import resources
+from spikedet.common.digests import file_sha256
+from spikedet.common.errors import CheckpointError, ConfigError
+from spikedet.common.resources import find_weights
 from spikedet.config import FinetuneConfig, PublishConfig
-from spikedet.detector import SpikingDetector
-from spikedet.digests import file_sha256
-from spikedet.errors import CheckpointError, ConfigError
 from spikedet.evaluation import read_results
-from spikedet.publish import card as model_card
-from spikedet.publish import changed_settings, publish
-from spikedet.resources import find_weights
+from spikedet.inference.detector import SpikingDetector
 
 
 @pytest.fixture(scope="module")

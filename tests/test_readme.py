@@ -10,8 +10,8 @@ import pytest
 import readme_tables
 
 from spikedet import config
-from spikedet.arguments import make_parser
-from spikedet.cli import VERBS
+from spikedet.cli.arguments import make_parser
+from spikedet.cli.main import VERBS
 
 ROOT = Path(__file__).resolve().parent.parent
 TEXTS = [

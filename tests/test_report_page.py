@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from tiny_detector import chain, pictures
 
+from spikedet.commands.evaluate import evaluate, judge_all
+from spikedet.commands.report import picture_scores, report, stored_config
+from spikedet.common.errors import CheckpointError, ConfigError, DataError
 from spikedet.config import EvaluateConfig, ReportConfig
-from spikedet.errors import CheckpointError, ConfigError, DataError
-from spikedet.evaluate import evaluate, judge_all
-from spikedet.report import picture_scores, report, stored_config
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from tiny_detector import chain
 
-from spikedet import convert, evaluate
-from spikedet.calibration import stage2
+from spikedet.calibration import layerwise as stage2
+from spikedet.commands import convert, evaluate
+from spikedet.commands import train as stages
 from spikedet.config import CalibrateConfig, ConvertConfig, EvaluateConfig, FinetuneConfig, TrainConfig
-from spikedet.training import stages
 
 
 class Loaded(Exception):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from spikedet.detections import Detections
-from spikedet.stability import SAME_IOU, Stability, same
+from spikedet.inference.early_exit import SAME_IOU, Stability, same
 
 CAT, DOG = 0, 1
 LEFT, RIGHT = [0, 0, 100, 100], [200, 0, 300, 100]

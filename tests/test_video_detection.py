@@ -13,11 +13,11 @@ import pytest
 from small_videos import FPS, WIDTH, FakeCapture, Picture, camera, picture, write_video
 from tiny_detector import T, chain
 
+from spikedet.common.errors import ConfigError
 from spikedet.detections import Detections
-from spikedet.detector import SpikingDetector
-from spikedet.errors import ConfigError
+from spikedet.inference.detector import SpikingDetector
+from spikedet.inference.video import annotate_video, copies_due, expected_frames, output_fps
 from spikedet.video import FrameReader, Source, open_frames, parse_source
-from spikedet.video_detection import annotate_video, copies_due, expected_frames, output_fps
 from spikedet.visualization import draw_detections
 
 
@@ -110,7 +110,7 @@ def test_a_cameras_video_lasts_as_long_as_it_was_watched(
 ) -> None:
     clock = itertools.count(start=100.0, step=0.4)
     monkeypatch.setattr("spikedet.video.reading.time", SimpleNamespace(monotonic=lambda: next(clock)))
-    monkeypatch.setattr("spikedet.video_detection.LatestFrame", EveryFrame)
+    monkeypatch.setattr("spikedet.inference.video.LatestFrame", EveryFrame)
     written = Kept()
     reader = camera(4)
     assert len(list(annotate_video(detector, reader, written))) == 4

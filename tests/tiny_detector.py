@@ -15,11 +15,11 @@ import yaml
 from torch import Tensor, nn
 
 from spikedet.calibration import calibrate
-from spikedet.checkpoint import CheckpointMeta, load_checkpoint, save_checkpoint
+from spikedet.checkpoint.metadata import CheckpointMeta, load_checkpoint, save_checkpoint
+from spikedet.commands.convert import convert
 from spikedet.config import CalibrateConfig, ConvertConfig
-from spikedet.convert import convert
-from spikedet.data.scenes import SYNTHETIC_CLASS_NAMES
-from spikedet.data.synthetic import write_synthetic
+from spikedet.data.synthetic.dataset import write_synthetic
+from spikedet.data.synthetic.scenes import SYNTHETIC_CLASS_NAMES
 from spikedet.models import ClipDetector, activations, build_detector
 
 T = 4

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from spikedet.calibration.observer import Indices, Observer, windows
-from spikedet.distributed import sum_
+from spikedet.common.distributed import sum_
 from spikedet.snn import Node, Readout, SpikingConv
 
 SHIFTS = (0.0, -0.2, 0.25, 0.5, 0.75)

@@ -20,12 +20,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from spikedet.calibration.observer import Observer, windows
+from spikedet.common.distributed import held_here, sum_, sum_gradients_
+from spikedet.common.precision import autocast
 from spikedet.config import CalibrateConfig, Precision
-from spikedet.distributed import held_here, sum_, sum_gradients_
-from spikedet.precision import autocast
 from spikedet.snn import Node, SpikingConv
+from spikedet.snn.backends.native.layers import PackedConv
 from spikedet.snn.layers import Readout, broadcast
-from spikedet.snn.native.layers import PackedConv
 from spikedet.snn.operations import LinearConv
 from spikedet.snn.packing import Channels
 from spikedet.snn.surrogate import rate

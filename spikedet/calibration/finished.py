@@ -14,14 +14,14 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from spikedet.calibration.report import LayerReport
-from spikedet.checkpoint import load_checkpoint
+from spikedet.checkpoint.metadata import load_checkpoint
+from spikedet.checkpoint.state import alike, finite
+from spikedet.common.digests import json_sha256
+from spikedet.common.distributed import is_first
+from spikedet.common.errors import CheckpointError
+from spikedet.common.files import atomic_path
 from spikedet.config import CalibrateConfig, JointConfig
 from spikedet.data import DetectionDataset
-from spikedet.digests import json_sha256
-from spikedet.distributed import is_first
-from spikedet.errors import CheckpointError
-from spikedet.files import atomic_path
-from spikedet.training.state import alike, finite
 
 OTHER_STATE = (
     "{}: the state of a calibration of another network, with other settings or on other pictures; go without "

@@ -25,21 +25,21 @@ from torch import Tensor
 
 from spikedet.calibration.fine import parameter_groups
 from spikedet.calibration.pictures import Pictures, Recipe, recipes
+from spikedet.checkpoint.state import alike, finite, load_adam_
+from spikedet.common.distributed import own, sum_, sum_gradients_
+from spikedet.common.errors import TrainingError
+from spikedet.common.precision import autocast, takes_bfloat16
+from spikedet.common.progress import track
 from spikedet.config import JointConfig, Mode, Precision
-from spikedet.distributed import own, sum_, sum_gradients_
-from spikedet.errors import TrainingError
-from spikedet.precision import autocast, takes_bfloat16
-from spikedet.progress import track
 from spikedet.quantization import leaky_clip
 from spikedet.snn import Readout, SpikingConv, SpikingNetwork, layer_rates
-from spikedet.snn.dense import float32
+from spikedet.snn.backends.dense import float32
 from spikedet.snn.layers import broadcast
 from spikedet.snn.network import Node, mean_forward
 from spikedet.snn.operations import LinearConv
 from spikedet.snn.rates import waiting_answer, waits
 from spikedet.training.distillation import distillation_loss, teacher_weight
 from spikedet.training.sparsity import firing_penalty, operation_shares
-from spikedet.training.state import alike, finite, load_adam_
 
 WARM_UP = 20
 """Steps of linear warm-up."""

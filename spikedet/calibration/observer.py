@@ -17,9 +17,9 @@ from torch import Tensor
 from spikedet.calibration.store import ByteStore
 from spikedet.kernels.library import NativeUnavailable, available
 from spikedet.snn import IMAGE, Node, Readout, SpikingConv, SpikingNetwork
+from spikedet.snn.backends.native.backend import supported_channels
+from spikedet.snn.backends.native.layers import PackedConv
 from spikedet.snn.layers import broadcast
-from spikedet.snn.native.backend import supported_channels
-from spikedet.snn.native.layers import PackedConv
 from spikedet.snn.network import layer_activation
 from spikedet.snn.operations import SpikeOp
 from spikedet.snn.packed_operations import combine

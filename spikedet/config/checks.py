@@ -7,7 +7,7 @@ from dataclasses import fields
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal, get_args
 
-from spikedet.errors import ConfigError
+from spikedet.common.errors import ConfigError
 
 Stage = Literal["ann", "qc", "copied", "coarse", "fine", "joint"]
 SPIKING_STAGES = ("copied", "coarse", "fine", "joint")

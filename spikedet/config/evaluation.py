@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from spikedet.common.errors import ConfigError
 from spikedet.config.checks import BackendName, Checked, Mode
-from spikedet.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)

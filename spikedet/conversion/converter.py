@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from spikedet.common.errors import ConversionError
 from spikedet.config import Linear, MaxPoolRule, Neuron
 from spikedet.conversion.graph import GraphBuilder, Problem
 from spikedet.conversion.rules import INSTEAD, RULES, check_head, readout
-from spikedet.errors import ConversionError
 from spikedet.models import ClipDetector
 from spikedet.snn import IMAGE, SpikingNetwork
 

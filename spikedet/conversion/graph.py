@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from spikedet.common.errors import ConversionError
 from spikedet.config import Linear, MaxPoolRule, Neuron
-from spikedet.errors import ConversionError
 from spikedet.quantization import ClippedReLU
 from spikedet.snn import Node, SpikingConv
 from spikedet.snn.operations import LinearConv

@@ -9,13 +9,13 @@ from typing import Any
 
 from torch import nn
 
-from spikedet.checkpoint import read_meta
+from spikedet.checkpoint.metadata import read_meta
+from spikedet.common.errors import ConfigError
 from spikedet.config import Activation, Linear, MaxPoolRule, Neuron
 from spikedet.conversion.converter import problems
 from spikedet.conversion.graph import GraphBuilder
 from spikedet.conversion.rules import INSTEAD, RULES
 from spikedet.conversion.storage import load_spiking
-from spikedet.errors import ConfigError
 from spikedet.models import (
     ClipDetector,
     build_detector,

@@ -9,10 +9,10 @@ from __future__ import annotations
 from torch import nn
 from ultralytics.nn.modules import Concat, Conv, Detect, DWConv, RepConv
 
+from spikedet.common.errors import ConversionError
 from spikedet.conversion.block_rules import BLOCK_RULES
 from spikedet.conversion.fold import fold_batch_norm, fold_branches
 from spikedet.conversion.graph import GraphBuilder, Rule, check_convolution, pair
-from spikedet.errors import ConversionError
 from spikedet.models.blocks import Add, DirectDetect
 from spikedet.snn import Readout
 from spikedet.snn.operations import Add as AddTrains

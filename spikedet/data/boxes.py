@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from spikedet.common.errors import DataError
 from spikedet.data.dataset import BoxIssues, Sample
 from spikedet.data.layout import Box
-from spikedet.errors import DataError
 
 TOLERATED_PX = 1
 """At most this far outside is no problem: tools that count from 0 write it into VOC files, others round."""

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from spikedet.data.coco_json import category_id, coco_box, coco_categories
-from spikedet.data.yolo_labels import yolo_line
+from spikedet.common.files import write_json, write_text
+from spikedet.data.coco.json import category_id, coco_box, coco_categories
+from spikedet.data.yolo.labels import yolo_line
 from spikedet.detections import Detections
-from spikedet.files import write_json, write_text
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
-from spikedet.errors import DataError
+from spikedet.common.errors import DataError
 
 MAX_PIXELS = 100_000_000
 """Pictures above this many pixels are refused: a guard against decompression bombs."""

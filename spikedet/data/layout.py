@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn, Protocol
 
+from spikedet.common.errors import ConfigError, DataError
 from spikedet.config import LayoutName
-from spikedet.errors import ConfigError, DataError
 
 Box = tuple[float, float, float, float]
 USUAL_SPLITS = ("train", "val", "trainval", "test")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from spikedet.common.errors import DataError
 from spikedet.data.layout import shown
-from spikedet.errors import DataError
 
 
 def contained(root: Path, written: str, where: str, home: Path | None = None) -> Path:

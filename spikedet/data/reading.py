@@ -11,6 +11,8 @@ from typing import TypeVar
 
 import numpy as np
 
+from spikedet.common.errors import DataError
+from spikedet.common.progress import track
 from spikedet.data.boxes import IssueTally, fit_box
 from spikedet.data.dataset import BoxIssues, DetectionDataset, Sample
 from spikedet.data.images import image_hw, read_image
@@ -23,8 +25,6 @@ from spikedet.data.layout import (
     check_same_names,
     checked_class_names,
 )
-from spikedet.errors import DataError
-from spikedet.progress import track
 
 MAX_EXAMPLES = 5
 

@@ -7,19 +7,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from spikedet.data.coco import coco_file, coco_folder
-from spikedet.data.coco_files import annotation_files
+from spikedet.common.errors import ConfigError, DataError
+from spikedet.common.yaml import read_mapping
+from spikedet.data.coco.files import annotation_files
+from spikedet.data.coco.layout import coco_file, coco_folder
 from spikedet.data.dataset import DetectionDataset
 from spikedet.data.layout import Layout, as_config_error, checked_class_names, shown
 from spikedet.data.reading import load_split
-from spikedet.data.scenes import SYNTHETIC_CLASS_NAMES
-from spikedet.data.synthetic import SyntheticConfig, write_synthetic
-from spikedet.data.voc import VocLayout
-from spikedet.data.voc_splits import LAYOUT_HELP, is_voc
-from spikedet.data.yolo import YoloLayout
-from spikedet.data.yolo_yaml import YAML_NAMES, is_yolo, parse_yolo
-from spikedet.errors import ConfigError, DataError
-from spikedet.yaml_files import read_mapping
+from spikedet.data.synthetic.dataset import SyntheticConfig, write_synthetic
+from spikedet.data.synthetic.scenes import SYNTHETIC_CLASS_NAMES
+from spikedet.data.voc.layout import VocLayout
+from spikedet.data.voc.splits import LAYOUT_HELP, is_voc
+from spikedet.data.yolo.layout import YoloLayout
+from spikedet.data.yolo.yaml import YAML_NAMES, is_yolo, parse_yolo
 
 CACHE_ROOT = Path("runs/data")
 ALL_LAYOUTS_HELP = (

@@ -15,11 +15,11 @@ from typing import Any
 import yaml
 
 from spikedet.config import LayoutName
-from spikedet.data.coco_json import category_id, coco_box, coco_categories, coco_flags
+from spikedet.data.coco.json import category_id, coco_box, coco_categories, coco_flags
 from spikedet.data.dataset import Sample
 from spikedet.data.layout import checked_split_name, plain_number
-from spikedet.data.yolo_labels import yolo_line
-from spikedet.data.yolo_yaml import MORE_SPLITS, SPLIT_KEYS
+from spikedet.data.yolo.labels import yolo_line
+from spikedet.data.yolo.yaml import MORE_SPLITS, SPLIT_KEYS
 
 PICTURE_FOLDERS: dict[LayoutName, str] = {"voc": "JPEGImages", "yolo": "images", "coco": "images"}
 

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from spikedet.errors import ConfigError
+from spikedet.common.errors import ConfigError
 from spikedet.video.quiet import quiet_opencv, quiet_stderr
 
 ESCAPE = 27

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from spikedet.detections import Detections
-from spikedet.family import View
+from spikedet.inference.comparison import View
 from spikedet.visualization import draw_detections, fit_side
 
 SHOWN_SIDE = 640

@@ -10,6 +10,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from spikedet.common.errors import ConfigError, SpikedetError
+from spikedet.common.resources import find_weights, sample_pictures
 from spikedet.config import DemoConfig
 from spikedet.data.images import read_image
 from spikedet.demo.growing import as_html
@@ -17,9 +19,7 @@ from spikedet.demo.table import table_markdown
 from spikedet.demo.uploads import MAX_UPLOAD, uploaded_picture
 from spikedet.demo.video import annotated
 from spikedet.demo.webcam import make_look, webcam_html
-from spikedet.errors import ConfigError, SpikedetError
-from spikedet.family import Member, load_family, look
-from spikedet.resources import find_weights, sample_pictures
+from spikedet.inference.comparison import Member, load_family, look
 from spikedet.visualization import plot_ap_by_t
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from spikedet.common.errors import DataError
 from spikedet.data.images import FORMATS, read_image
-from spikedet.errors import DataError
 from spikedet.video import FrameReader, Source, open_frames
 
 MAX_UPLOAD = "100mb"

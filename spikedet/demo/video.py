@@ -10,9 +10,9 @@ from pathlib import Path
 
 from spikedet.demo.uploads import MAX_VIDEO_SECONDS, uploaded_video
 from spikedet.demo.webcam import in_words
-from spikedet.family import Member
+from spikedet.inference.comparison import Member
+from spikedet.inference.video import annotate_video, expected_frames, output_fps
 from spikedet.video import video_writer
-from spikedet.video_detection import annotate_video, expected_frames, output_fps
 
 
 @dataclass(frozen=True)

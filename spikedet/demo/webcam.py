@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
-from spikedet.detector import Answer
-from spikedet.errors import DataError, SpikedetError
-from spikedet.family import Member
+from spikedet.common.errors import DataError, SpikedetError
+from spikedet.inference.comparison import Member
+from spikedet.inference.detector import Answer
 from spikedet.visualization.draw import OKABE_ITO
 
 MAX_FRAME_BYTES = 4_000_000

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from spikedet.common.errors import SpikedetError
 from spikedet.config import DemoConfig
 from spikedet.demo.display import Display, Window
 from spikedet.demo.webcam import in_words
-from spikedet.detector import Answer, SpikingDetector
-from spikedet.errors import SpikedetError
+from spikedet.inference.detector import Answer, SpikingDetector
 from spikedet.video import Frame, LatestFrame, Source, open_frames, parse_source
 from spikedet.visualization import draw_detections, draw_lines, save_picture
 

@@ -14,10 +14,10 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from spikedet.common.digests import json_sha256
+from spikedet.common.files import atomic_path
 from spikedet.data.dataset import DetectionDataset
 from spikedet.detections import Arrays, Detections, from_arrays, to_arrays
-from spikedet.digests import json_sha256
-from spikedet.files import atomic_path
 
 _NAMES = tuple(to_arrays([]))
 

@@ -14,10 +14,10 @@ import torch
 import torchvision  # noqa: F401  its kernel is then used for non-maximum suppression; same boxes, many times as fast
 from torch import Tensor
 
+from spikedet.common.distributed import gather_arrays, interleave, own, size
 from spikedet.data import DetectionDataset
 from spikedet.data.transforms import to_input
 from spikedet.detections import Detections, from_arrays, to_arrays
-from spikedet.distributed import gather_arrays, interleave, own, size
 from spikedet.models.postprocess import EVALUATION_CONFIDENCE, to_detections
 
 Forward = Callable[[Tensor], Mapping[int, Tensor]]

@@ -13,9 +13,9 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, get_args
 
+from spikedet.common.errors import DataError
+from spikedet.common.files import write_json
 from spikedet.config import Stage
-from spikedet.errors import DataError
-from spikedet.files import write_json
 
 STAGES = get_args(Stage)
 NEURONS = ("if", "signed", "asymmetric")

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from ultralytics.nn.modules import RepConv
 from ultralytics.nn.tasks import DetectionModel
 
+from spikedet.common.errors import ConfigError
+from spikedet.common.precision import autocast
 from spikedet.config import Precision
-from spikedet.errors import ConfigError
 from spikedet.models.architecture import check_architecture
 from spikedet.models.blocks import known_to_ultralytics
-from spikedet.precision import autocast
 from spikedet.quantization import ClippedReLU, QCActivation
 
 UNCLIPPED = 1e4

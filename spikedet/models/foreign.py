@@ -20,12 +20,12 @@ import ultralytics
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from spikedet.common.errors import CheckpointError
+from spikedet.common.yaml import read_mapping
 from spikedet.config import Activation
-from spikedet.errors import CheckpointError
 from spikedet.models.architecture import load_model_yaml
 from spikedet.models.builder import build_detector
 from spikedet.models.imported import Imported
-from spikedet.yaml_files import read_mapping
 
 _EPS = 1e-3
 """Of ultralytics' batch normalization."""

@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 from ultralytics.nn.tasks import torch_safe_load
 
-from spikedet.errors import CheckpointError
+from spikedet.common.errors import CheckpointError
 
 SUFFIX = ".pt"
 SILU = "torch.nn.SiLU()"

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from ultralytics.nn.modules import Concat, Conv
 
-from spikedet.errors import ConfigError
+from spikedet.common.errors import ConfigError
 from spikedet.models.blocks import Add, DirectDetect
 from spikedet.models.builder import ClipDetector, build_detector
 from spikedet.models.imported import Imported

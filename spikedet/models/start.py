@@ -12,17 +12,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from spikedet.checkpoint import is_foreign, read_meta
+from spikedet.checkpoint.metadata import is_foreign, read_meta
+from spikedet.common.errors import CheckpointError, ConfigError
+from spikedet.common.resources import shipped_weights
 from spikedet.data import DetectionDataset
 from spikedet.data.transforms import to_input
-from spikedet.errors import CheckpointError, ConfigError
 from spikedet.models.builder import UNCLIPPED, ClipDetector, activations, build_detector
 from spikedet.models.foreign import read_foreign
 from spikedet.models.imported import SUFFIX, Imported, read_ultralytics
 from spikedet.models.narrowing import narrowed
 from spikedet.models.storage import load_ann
 from spikedet.models.thresholds import set_mean_square_best_thetas_
-from spikedet.resources import shipped_weights
 
 _CLASS_OUTPUT = re.compile(r"model\.\d+\.(one2one_)?cv3\.\d+\.\d+\.(weight|bias)")
 """Names of the output convolutions of a head's class branch, whose rows are classes."""

@@ -1,7 +1,7 @@
 """Spiking neurons, layers, networks and their simulation by time step."""
 
-from spikedet.snn.backend import Backend
-from spikedet.snn.choose import make_backend
+from spikedet.snn.backends.backend import Backend
+from spikedet.snn.backends.choose import make_backend
 from spikedet.snn.functional import asymmetric_if_step, if_step, rate_of_constant_input, signed_if_step
 from spikedet.snn.layers import Readout, SpikingConv
 from spikedet.snn.network import IMAGE, Node, SpikingNetwork, qc_forward

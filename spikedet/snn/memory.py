@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 
-from spikedet.snn.backend import Backend
+from spikedet.snn.backends.backend import Backend
+from spikedet.snn.backends.native.backend import NativeBackend
 from spikedet.snn.layers import Readout, SpikingConv
-from spikedet.snn.native.backend import NativeBackend
 from spikedet.snn.network import Node, SpikingNetwork
 from spikedet.snn.operations import MaxPool
 

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from spikedet.config import Mode
-from spikedet.snn.backend import Backend
-from spikedet.snn.choose import make_backend
-from spikedet.snn.dense import float32
+from spikedet.snn.backends.backend import Backend
+from spikedet.snn.backends.choose import make_backend
+from spikedet.snn.backends.dense import float32
 from spikedet.snn.functional import rate_after_waiting
 from spikedet.snn.layers import SpikingConv, broadcast
 from spikedet.snn.network import Node, SpikingNetwork, mean_forward

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from spikedet.snn.dense import TorchBackend
+from spikedet.snn.backends.dense import TorchBackend
 from spikedet.snn.layers import SpikingConv, broadcast
 from spikedet.snn.network import Node, SpikingNetwork
 from spikedet.snn.simulator import Simulation

@@ -18,8 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spikedet.snn.backend import Backend
-from spikedet.snn.dense import TorchBackend, float32
+from spikedet.snn.backends.backend import Backend
+from spikedet.snn.backends.dense import TorchBackend, float32
 from spikedet.snn.layers import Readout, SpikingConv
 from spikedet.snn.network import IMAGE, Node, SpikingNetwork
 from spikedet.snn.operations import MaxPool, SpikeOp

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from spikedet.kernels.library import available
+from spikedet.snn.backends.native.rate import NativeRate
 from spikedet.snn.functional import asymmetric_if_step, if_step, signed_if_step
-from spikedet.snn.native.rate import NativeRate
 
 
 class _Fire(torch.autograd.Function):

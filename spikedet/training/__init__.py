@@ -1,5 +1,5 @@
 """Training of whole networks: the source ANN and Stage I share one loop."""
 
-from spikedet.training.stages import finetune, train
+from spikedet.commands.train import finetune, train
 
 __all__ = ["finetune", "train"]

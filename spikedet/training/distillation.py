@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from spikedet.common.precision import autocast
 from spikedet.models import ClipDetector
 from spikedet.models.builder import to_float32
-from spikedet.precision import autocast
 
 CLASS_GAIN, BOX_GAIN = 0.5, 1.5
 """Ultralytics' gains of the class loss and of the loss on box distributions."""

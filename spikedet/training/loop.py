@@ -24,19 +24,19 @@ from torch.utils.tensorboard import SummaryWriter
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.utils.torch_utils import ModelEMA, unwrap_model
 
+from spikedet.checkpoint.state import finite, load_adam_, save_state
+from spikedet.common.distributed import any_says, barrier, copy_from_first_, is_first, rank, size
+from spikedet.common.environment import pick_device, seed_everything
+from spikedet.common.errors import CheckpointError, ConfigError, TrainingError
+from spikedet.common.progress import make_progress
 from spikedet.config import LoopConfig
 from spikedet.data import DetectionDataset
-from spikedet.distributed import any_says, barrier, copy_from_first_, is_first, rank, size
-from spikedet.environment import pick_device, seed_everything
-from spikedet.errors import CheckpointError, ConfigError, TrainingError
 from spikedet.evaluation.measures import measure
 from spikedet.evaluation.predict import predict_dataset
 from spikedet.models import ClipDetector
 from spikedet.models.start import NONE
-from spikedet.progress import make_progress
 from spikedet.training.dataset import AugmentedDataset
 from spikedet.training.resuming import forget_epochs, load_progress, log_path, state_path
-from spikedet.training.state import finite, load_adam_, save_state
 
 METRICS = ("AP", "AP50", "AP75")
 HELD_OUT = tuple(f"held_out/{name}" for name in METRICS)

@@ -8,10 +8,10 @@ from typing import Any
 
 from torch import Tensor
 
+from spikedet.checkpoint.state import load_state
+from spikedet.common.errors import CheckpointError
+from spikedet.common.files import write_text
 from spikedet.config import LoopConfig
-from spikedet.errors import CheckpointError
-from spikedet.files import write_text
-from spikedet.training.state import load_state
 
 
 def forget_epochs(log: Path, done: int) -> None:

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-from spikedet.errors import DataError
+from spikedet.common.errors import DataError
 from spikedet.video.reading import Frame, FrameReader
 
 

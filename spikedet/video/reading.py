@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from spikedet.common.errors import DataError
 from spikedet.data.images import MAX_PIXELS
-from spikedet.errors import DataError
 from spikedet.video.quiet import quiet_opencv
 
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".gif")

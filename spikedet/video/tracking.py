@@ -7,8 +7,8 @@ from typing import Any, Protocol
 import numpy as np
 import supervision as sv
 
+from spikedet.common.errors import ConfigError
 from spikedet.detections import Detections
-from spikedet.errors import ConfigError
 
 LEAST_SCORE = 0.1
 """A box as weak as this may go on with a track, as in ByteTrack; it does not start one."""

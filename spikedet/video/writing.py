@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from spikedet.errors import ConfigError, DataError, SpikedetError
-from spikedet.files import atomic_path
+from spikedet.common.errors import ConfigError, DataError, SpikedetError
+from spikedet.common.files import atomic_path
 from spikedet.video.quiet import quiet_opencv, quiet_stderr
 from spikedet.video.reading import Source, open_frames
 

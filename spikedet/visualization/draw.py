@@ -12,8 +12,8 @@ import numpy.typing as npt
 import supervision as sv
 from PIL import Image
 
+from spikedet.common.files import atomic_path
 from spikedet.detections import Detections
-from spikedet.files import atomic_path
 
 Picture = npt.NDArray[np.uint8]
 

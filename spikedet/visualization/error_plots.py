@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from spikedet.layer_errors.records import SNN, Explanation
-from spikedet.layer_errors.sums import PER_THETA
+from spikedet.diagnosis.records import SNN, Explanation
+from spikedet.diagnosis.sums import PER_THETA
 from spikedet.visualization.figure import MARKERS, OKABE_ITO, draw_wanted, name_layers, new_figure
 
 Plot = Callable[[Explanation, Path], Path]

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from spikedet.files import atomic_path
+from spikedet.common.files import atomic_path
 
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # its yellow is too pale
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")

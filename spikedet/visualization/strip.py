@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from spikedet.common.files import atomic_path
 from spikedet.detections import Detections
-from spikedet.files import atomic_path
 from spikedet.visualization.draw import DrawingSizes, Picture, draw_detections, draw_lines, fit_side, text_wh
 
 GAP_PX = 4

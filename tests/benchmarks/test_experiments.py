@@ -15,7 +15,8 @@ from PIL import Image
 from tables import network_name, versus_paper
 from tiny_detector import chain, pictures
 
-from spikedet.checkpoint import load_checkpoint, save_checkpoint
+from spikedet.checkpoint.metadata import load_checkpoint, save_checkpoint
+from spikedet.common.errors import ConfigError
 from spikedet.config import (
     CalibrateConfig,
     ConvertConfig,
@@ -24,7 +25,6 @@ from spikedet.config import (
     JointConfig,
     TrainConfig,
 )
-from spikedet.errors import ConfigError
 from spikedet.evaluation import read_results
 
 ROOT = Path(__file__).resolve().parent.parent.parent

@@ -14,9 +14,9 @@ from experiment import Experiment
 from tables import first_table
 from tiny_detector import chain, pictures
 
+from spikedet.commands.evaluate import evaluate
+from spikedet.common.digests import file_sha256
 from spikedet.config import EvaluateConfig, ExplainConfig
-from spikedet.digests import file_sha256
-from spikedet.evaluate import evaluate
 
 
 def test_the_first_table_comes_with_the_line_above_it() -> None:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from spikedet.calibration.finished import FinishedLayers
 from spikedet.calibration.report import LayerReport
-from spikedet.errors import CheckpointError
+from spikedet.common.errors import CheckpointError
 
 REPORT = LayerReport("model.0", 0.5, 0.25, 0.125, 3)
 

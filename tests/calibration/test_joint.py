@@ -16,18 +16,18 @@ from torch import nn
 from spikedet.calibration.fine import parameter_groups
 from spikedet.calibration.joint import WARM_UP, JointCalibration, answer_with_rates, schedule
 from spikedet.calibration.pictures import Pictures
-from spikedet.checkpoint import load_checkpoint, read_meta, save_checkpoint
+from spikedet.checkpoint.metadata import load_checkpoint, read_meta, save_checkpoint
+from spikedet.checkpoint.state import load_state, save_state
+from spikedet.commands.joint import joint, teacher
+from spikedet.common.digests import file_sha256
+from spikedet.common.errors import CheckpointError, ConfigError, TrainingError
 from spikedet.config import JointConfig, MaxPoolRule, Precision
 from spikedet.conversion import load_spiking
 from spikedet.data import load_dataset
-from spikedet.digests import file_sha256
-from spikedet.errors import CheckpointError, ConfigError, TrainingError
-from spikedet.joint import joint, teacher
 from spikedet.models.postprocess import decode_maps
 from spikedet.snn import IMAGE, Node, SpikingNetwork, simulate
 from spikedet.snn.operations import MaxPool
 from spikedet.training.sparsity import operation_shares
-from spikedet.training.state import load_state, save_state
 
 SHORT: dict[str, Any] = {"epochs": 2, "batch": 4, "held_out": 0.25, "lr": 1e-2, "precision": "fp32"}
 
@@ -252,7 +252,7 @@ def interrupt_at_the_end(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("spikedet.joint.save_spiking", interrupted)
+        patch.setattr("spikedet.commands.joint.save_spiking", interrupted)
         with pytest.raises(KeyboardInterrupt):
             run(out)
 

@@ -27,7 +27,7 @@ from spikedet.calibration.coarse import answers
 from spikedet.calibration.observer import Observer, peak_bytes
 from spikedet.calibration.store import ByteStore
 from spikedet.snn import IMAGE, Readout, SpikingConv, SpikingNetwork, qc_forward, simulate
-from spikedet.snn.native.layers import PackedConv, PackedState
+from spikedet.snn.backends.native.layers import PackedConv, PackedState
 
 KINDS = [("if", 0), ("if", 1), ("signed", 0), ("signed", 1), ("signed", 3), ("mixed", 0), ("mixed", 2)]
 

@@ -16,14 +16,14 @@ from spikedet.calibration import LayerReport, calibrate, calibrate_network, stag
 from spikedet.calibration.coarse import answers
 from spikedet.calibration.observer import Observer
 from spikedet.calibration.store import ByteStore
-from spikedet.checkpoint import load_checkpoint, read_meta, save_checkpoint
+from spikedet.checkpoint.metadata import load_checkpoint, read_meta, save_checkpoint
+from spikedet.commands.convert import convert
+from spikedet.common.digests import file_sha256
+from spikedet.common.errors import CheckpointError, ConfigError, DataError
 from spikedet.config import CalibrateConfig, ConvertConfig
 from spikedet.conversion import load_spiking
-from spikedet.convert import convert
 from spikedet.data import load_dataset
 from spikedet.data.transforms import to_input
-from spikedet.digests import file_sha256
-from spikedet.errors import CheckpointError, ConfigError, DataError
 from spikedet.snn import Readout, SpikingConv
 
 SHORT: dict[str, Any] = {"images": 6, "epochs": 1, "batch": 4, "lr": 1e-3, "crop": 3}

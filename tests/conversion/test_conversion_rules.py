@@ -15,9 +15,9 @@ from small_detectors import BOTTLENECK, LINEAR, SMALL_CSP, STEM, Row, architectu
 from torch import nn
 from ultralytics.nn.modules import SPPF, Concat, Conv, Detect
 
+from spikedet.common.errors import ConversionError
 from spikedet.config import Linear, Neuron
 from spikedet.conversion import to_spiking
-from spikedet.errors import ConversionError
 from spikedet.models import ClipDetector, as_qc, build_detector
 from spikedet.snn import SpikingConv, qc_forward
 from spikedet.snn.operations import LinearConv

@@ -11,7 +11,7 @@ from spikedet.config import Activation
 from spikedet.conversion import to_spiking
 from spikedet.models import ClipDetector, as_qc, build_detector, load_model_yaml
 from spikedet.snn import layer_rates, make_backend, qc_forward
-from spikedet.snn.dense import TorchBackend
+from spikedet.snn.backends.dense import TorchBackend
 from spikedet.snn.operations import MaxPool
 
 MODELS = ("yolov3-tiny.yaml", "yolov5n.yaml", "yolov8n.yaml", "yolov9t.yaml")

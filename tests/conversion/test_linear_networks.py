@@ -17,17 +17,17 @@ sys.path.append(str(Path(__file__).parent.parent / "snn"))
 
 from native_runs import assert_same_trains
 
-from spikedet.checkpoint import CheckpointMeta, save_checkpoint
+from spikedet.checkpoint.metadata import CheckpointMeta, save_checkpoint
+from spikedet.commands.convert import convert
+from spikedet.common.errors import CheckpointError
 from spikedet.config import ConvertConfig, Linear, MaxPoolRule, Neuron
 from spikedet.conversion import load_spiking, save_spiking, to_spiking
-from spikedet.convert import convert
-from spikedet.errors import CheckpointError
 from spikedet.kernels.library import available
 from spikedet.models import ClipDetector
 from spikedet.snn import SpikingNetwork, make_backend, qc_forward, simulate
-from spikedet.snn.dense import TorchBackend
-from spikedet.snn.native import backend as native
-from spikedet.snn.native.backend import NativeBackend
+from spikedet.snn.backends.dense import TorchBackend
+from spikedet.snn.backends.native import backend as native
+from spikedet.snn.backends.native.backend import NativeBackend
 from spikedet.snn.operations import LinearConv
 
 NETWORKS: dict[str, tuple[tuple[Row, ...], tuple[int, ...], str]] = {

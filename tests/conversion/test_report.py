@@ -9,9 +9,9 @@ import pytest
 import yaml
 from tiny_detector import ARCHITECTURE, chain
 
-from spikedet.cli import main
+from spikedet.cli.main import main
+from spikedet.common.errors import ConfigError
 from spikedet.conversion.report import HEAD, as_text, report
-from spikedet.errors import ConfigError
 from spikedet.models import read_model_yaml
 
 

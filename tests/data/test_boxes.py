@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spikedet.common.errors import DataError
 from spikedet.data.boxes import IssueTally, fit_box, repeated_boxes
 from spikedet.data.dataset import BoxIssues, Sample
-from spikedet.errors import DataError
 
 HW = (30, 40)
 WRITTEN = (1.0, 2.0, 3.0, 4.5)

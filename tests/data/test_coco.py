@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from layout_writers import coco_annotation, coco_content, write_coco, write_picture
 from voc_writer import fingerprint
 
+from spikedet.common.errors import DataError
 from spikedet.data import DetectionDataset, load_dataset
 from spikedet.data.dataset import BoxIssues
-from spikedet.errors import DataError
 
 BOX = [1, 2, 3, 4]
 

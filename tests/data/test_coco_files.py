@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from spikedet.data.coco_files import annotation_files, find_annotations, full_split_name, picture_folders, split_files
-from spikedet.errors import DataError
+from spikedet.common.errors import DataError
+from spikedet.data.coco.files import annotation_files, find_annotations, full_split_name, picture_folders, split_files
 
 
 def make(root: Path, *names: str) -> Path:

@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from layout_writers import coco_annotation, coco_content
 
-from spikedet.data.coco_json import CocoFile, CocoImage, coco_edges, read_coco
+from spikedet.common.errors import DataError
+from spikedet.data.coco.json import CocoFile, CocoImage, coco_edges, read_coco
 from spikedet.data.layout import WrittenObject
-from spikedet.errors import DataError
 
 BOX = [1, 2, 3, 4]
 

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from layout_writers import coco_annotation, coco_content, write_coco, write_picture, write_yolo
 from voc_writer import annotation_xml, fingerprint, object_xml, write_year
 
+from spikedet.commands.data_convert import convert, name_pictures
+from spikedet.common.errors import DataError, SpikedetError
 from spikedet.config import DataConvertConfig, LayoutName
 from spikedet.data import DetectionDataset, Sample, load_dataset
-from spikedet.data.convert import convert, name_pictures
-from spikedet.errors import DataError, SpikedetError
 
 CAT = object_xml("cat", (1, 1, 10, 20))
 DOG = object_xml("a dog &amp; &lt;co>", (3, 4, 40, 30), difficult=1)
@@ -293,7 +293,7 @@ def test_a_failure_in_the_middle_leaves_nothing_behind(tmp_path: Path, monkeypat
     def fail(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("spikedet.data.convert.write_layout", fail)
+    monkeypatch.setattr("spikedet.commands.data_convert.write_layout", fail)
     with pytest.raises(
         SpikedetError, match=r"out: writing failed \(No space left on device\); nothing was left behind"
     ):

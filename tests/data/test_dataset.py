@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from spikedet.common.errors import DataError
 from spikedet.data import DetectionDataset, Sample
 from spikedet.data.dataset import BoxIssues
-from spikedet.errors import DataError
 
 
 def make_dataset(count: int, folder: Path = Path("nowhere")) -> DetectionDataset:

@@ -10,7 +10,7 @@ import pytest
 from pycocotools.coco import COCO
 
 from spikedet.data.detection_files import Detected, coco_image_ids, write_coco_results, write_yolo_labels
-from spikedet.data.yolo_labels import read_labels, yolo_edges
+from spikedet.data.yolo.labels import read_labels, yolo_edges
 from spikedet.detections import Detections
 
 NAMES = ("cat", "dog", "cow")

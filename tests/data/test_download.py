@@ -13,9 +13,9 @@ from typing import ClassVar
 
 import pytest
 
+from spikedet.commands.data_download import Archive, download_archives, fetch, unpack, voc_archives
+from spikedet.common.errors import DataError
 from spikedet.data import load_dataset
-from spikedet.data.download import Archive, download_archives, fetch, unpack, voc_archives
-from spikedet.errors import DataError
 
 FILES = {
     "VOCdevkit/VOC2007/Annotations/000001.xml": b"<annotation/>",

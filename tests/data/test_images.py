@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from spikedet.common.errors import DataError
 from spikedet.data import images
 from spikedet.data.images import image_hw, read_image
-from spikedet.errors import DataError
 
 
 def save(path: Path, image: Image.Image, **options: object) -> Path:

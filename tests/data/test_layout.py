@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from spikedet.common.errors import DataError
 from spikedet.data.layout import (
     Entry,
     broken_entry,
@@ -18,7 +19,6 @@ from spikedet.data.layout import (
     unique_entries,
     written_hw,
 )
-from spikedet.errors import DataError
 
 
 def test_no_splits_and_no_entries() -> None:

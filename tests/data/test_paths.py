@@ -8,8 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from spikedet.common.errors import DataError
 from spikedet.data.paths import contained
-from spikedet.errors import DataError
 
 
 @pytest.fixture

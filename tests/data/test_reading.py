@@ -12,10 +12,10 @@ from layout_writers import coco_annotation, coco_content, write_coco, write_yolo
 from PIL import Image
 from voc_writer import annotation_xml, object_xml, write_year
 
+from spikedet.common.errors import DataError
 from spikedet.data import DetectionDataset, load_dataset
 from spikedet.data.reading import Rules, read_splits
-from spikedet.data.voc import VocLayout
-from spikedet.errors import DataError
+from spikedet.data.voc.layout import VocLayout
 
 NAMES = ("a", "b", "c", "d")
 CAT = annotation_xml(object_xml("cat", (1, 1, 10, 20)))

@@ -8,11 +8,11 @@ import pytest
 from layout_writers import coco_annotation, coco_content, write_coco, write_yolo
 from voc_writer import annotation_xml, fingerprint, object_xml, write_year
 
+from spikedet.common.errors import ConfigError, DataError
 from spikedet.data import load_dataset
-from spikedet.data.scenes import SYNTHETIC_CLASS_NAMES
 from spikedet.data.sources import find_layout, parse_synthetic
-from spikedet.data.synthetic import SyntheticConfig
-from spikedet.errors import ConfigError, DataError
+from spikedet.data.synthetic.dataset import SyntheticConfig
+from spikedet.data.synthetic.scenes import SYNTHETIC_CLASS_NAMES
 
 CAT = annotation_xml(object_xml("cat", (1, 1, 10, 20)))
 TINY = "synthetic:train=2,val=1,test=1,size=64"

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from voc_writer import fingerprint
 
-from spikedet.data import synthetic
-from spikedet.data.scenes import SYNTHETIC_CLASS_NAMES, Scene, render_scene
-from spikedet.data.synthetic import SyntheticConfig, write_synthetic
-from spikedet.data.voc import load_voc
-from spikedet.errors import ConfigError, DataError
+from spikedet.common.errors import ConfigError, DataError
+from spikedet.data.synthetic import dataset as synthetic
+from spikedet.data.synthetic.dataset import SyntheticConfig, write_synthetic
+from spikedet.data.synthetic.scenes import SYNTHETIC_CLASS_NAMES, Scene, render_scene
+from spikedet.data.voc.layout import load_voc
 
 
 def contents(root: Path) -> dict[str, bytes]:

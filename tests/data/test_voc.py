@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from PIL import Image
 from voc_writer import annotation_xml, fingerprint, object_xml, write_year
 
+from spikedet.common.errors import DataError
 from spikedet.data import DetectionDataset, voc_annotation
 from spikedet.data.dataset import BoxIssues
-from spikedet.data.voc import discover_class_names, load_voc
-from spikedet.data.voc_splits import VOC_CLASS_NAMES
-from spikedet.errors import DataError
+from spikedet.data.voc.layout import discover_class_names, load_voc
+from spikedet.data.voc.splits import VOC_CLASS_NAMES
 
 OneImage = Callable[[str], Path]
 CAT = annotation_xml(object_xml("cat", (1, 1, 10, 20)))

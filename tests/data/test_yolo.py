@@ -10,11 +10,11 @@ import pytest
 from layout_writers import write_picture, write_yolo
 from voc_writer import fingerprint
 
+from spikedet.common.errors import DataError
 from spikedet.data import DetectionDataset, load_dataset
 from spikedet.data.dataset import BoxIssues
 from spikedet.data.sources import find_layout
-from spikedet.data.yolo import label_path
-from spikedet.errors import DataError
+from spikedet.data.yolo.layout import label_path
 
 WHOLE = "0 0.5 0.5 1 1\n"
 

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from spikedet.data import yolo_labels
+from spikedet.common.errors import DataError
 from spikedet.data.layout import WrittenObject
-from spikedet.data.yolo_labels import read_labels, yolo_edges
-from spikedet.errors import DataError
+from spikedet.data.yolo import labels as yolo_labels
+from spikedet.data.yolo.labels import read_labels, yolo_edges
 
 NAMES = ("cat", "dog")
 

@@ -9,9 +9,9 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from spikedet.data.yolo_yaml import YoloFile, is_yolo, parse_yolo
-from spikedet.errors import ConfigError, DataError, SpikedetError
-from spikedet.yaml_files import read_mapping
+from spikedet.common.errors import ConfigError, DataError, SpikedetError
+from spikedet.common.yaml import read_mapping
+from spikedet.data.yolo.yaml import YoloFile, is_yolo, parse_yolo
 
 
 def parse(folder: Path, text: str) -> YoloFile:

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from tiny_detector import IMAGE_SIZE, T, chain
 
+from spikedet.common.errors import DataError
 from spikedet.config import SimulationConfig
 from spikedet.demo.webcam import MAX_FRAME_BYTES, MAX_FRAME_SIDE, make_look, parse_request, webcam_html
-from spikedet.errors import DataError
-from spikedet.family import Member, load_family
+from spikedet.inference.comparison import Member, load_family
 
 FRAME = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
 

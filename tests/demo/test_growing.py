@@ -8,7 +8,7 @@ import numpy as np
 
 from spikedet.demo.growing import SHOWN_SIDE, as_html
 from spikedet.detections import Detections
-from spikedet.family import View
+from spikedet.inference.comparison import View
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (40, 56, 3), np.uint8)
 

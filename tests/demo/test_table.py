@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from tiny_detector import chain, pictures
 
+from spikedet.commands.evaluate import evaluate
+from spikedet.common.errors import DataError
 from spikedet.config import EvaluateConfig
 from spikedet.demo.table import find_results, table_markdown
-from spikedet.errors import DataError
-from spikedet.evaluate import evaluate
 
 
 @pytest.fixture(scope="module")

@@ -8,12 +8,12 @@ import pytest
 from broken_uploads import broken_videos, video
 from tiny_detector import T, chain
 
+from spikedet.common.errors import DataError
 from spikedet.config import SimulationConfig
 from spikedet.demo import uploads
 from spikedet.demo import video as demo_video
 from spikedet.demo.video import VideoProgress, annotated
-from spikedet.errors import DataError
-from spikedet.family import Member, load_family
+from spikedet.inference.comparison import Member, load_family
 from spikedet.video import Source, open_frames
 
 

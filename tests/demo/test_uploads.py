@@ -9,8 +9,8 @@ import pytest
 from broken_uploads import broken_pictures
 from PIL import Image
 
+from spikedet.common.errors import DataError
 from spikedet.demo.uploads import MAX_SIDE, uploaded_picture
-from spikedet.errors import DataError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)
 

@@ -13,13 +13,13 @@ import pytest
 from small_videos import CAMERA, Picture, camera, write_video
 from tiny_detector import T, chain
 
+from spikedet.common.errors import ConfigError, DataError
 from spikedet.config import DemoConfig
 from spikedet.data.images import read_image
 from spikedet.demo import demo
 from spikedet.demo import window as window_module
 from spikedet.demo.window import Controls, Rate, WindowLoop, open_window, press
-from spikedet.detector import SpikingDetector
-from spikedet.errors import ConfigError, DataError
+from spikedet.inference.detector import SpikingDetector
 from spikedet.video import FrameReader, LatestFrame, Source, open_frames, parse_source
 from spikedet.visualization import draw_detections
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tiny_detector import write_model_yaml
 
-from spikedet.cli import main
+from spikedet.cli.main import main
 
 DATA = "synthetic:train=12,val=4,test=4,size=64"
 

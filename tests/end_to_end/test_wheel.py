@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from spikedet.common.resources import sample_pictures
 from spikedet.config import DEFAULT_WEIGHTS
-from spikedet.resources import sample_pictures
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 

@@ -11,12 +11,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spikedet.errors import ConfigError
-from spikedet.evaluation.energy import Pricing, Totals
-from spikedet.evaluation.energy_constants import EnergyConstants, MemoryTraffic, load_constants
-from spikedet.evaluation.energy_meter import EnergyMeter
-from spikedet.evaluation.moments import Moments
-from spikedet.evaluation.synaptic_operations import LayerSynapses, OperationCounter
+from spikedet.common.errors import ConfigError
+from spikedet.energy.constants import EnergyConstants, MemoryTraffic, load_constants
+from spikedet.energy.meter import EnergyMeter
+from spikedet.energy.moments import Moments
+from spikedet.energy.operations import LayerSynapses, OperationCounter
+from spikedet.energy.pricing import Pricing, Totals
 
 TRAFFIC = MemoryTraffic(
     source="made up", access_pj=5, per_mac=2, per_output=1, per_sop=3, per_neuron_step=2, per_spike=2

@@ -9,16 +9,16 @@ import pytest
 import torch
 from PIL import Image
 
+from spikedet.energy.constants import load_constants
+from spikedet.energy.meter import EnergyMeter
+from spikedet.energy.operations import LayerSynapses, OperationCounter
+from spikedet.energy.pricing import Pricing, Totals
+from spikedet.energy.report import EnergyReport, NetworkCost
+from spikedet.energy.row_search import ann_rows, find_row
+from spikedet.energy.rows import Measured, energy_rows, told_apart
+from spikedet.energy.sparsity_curve import sparsity_curves
+from spikedet.energy.tables import energy_markdown, energy_table, layer_table, short_table
 from spikedet.evaluation import ResultRow
-from spikedet.evaluation.energy import Pricing, Totals
-from spikedet.evaluation.energy_constants import load_constants
-from spikedet.evaluation.energy_meter import EnergyMeter
-from spikedet.evaluation.energy_report import EnergyReport, NetworkCost
-from spikedet.evaluation.energy_rows import Measured, energy_rows, told_apart
-from spikedet.evaluation.energy_tables import energy_markdown, energy_table, layer_table, short_table
-from spikedet.evaluation.row_search import ann_rows, find_row
-from spikedet.evaluation.sparsity_curve import sparsity_curves
-from spikedet.evaluation.synaptic_operations import LayerSynapses, OperationCounter
 from spikedet.visualization.energy_plots import lines, plot_energy
 
 FLOAT, INT = (Pricing(load_constants(name)) for name in ("45nm_float", "45nm_int8"))

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from spikedet.errors import DataError
+from spikedet.common.errors import DataError
 from spikedet.evaluation import ResultRow, markdown_table, measure, read_results, write_results
 
 ANN = ResultRow(model="yolov3-tiny", stage="ann", finetuned=False, data="BCCD", split="test", images=72, seed=0, AP=60)

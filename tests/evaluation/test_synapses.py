@@ -17,10 +17,10 @@ sys.path.append(str(Path(__file__).parent.parent / "snn"))
 from native_runs import is_supported
 from snn_reference import Reference, random_network, reference
 
-from spikedet.evaluation.energy import Pricing, Totals
-from spikedet.evaluation.energy_constants import load_constants
-from spikedet.evaluation.synapses import ANALOG, CONSTANT, SPIKES, carried, dense_macs, fan_outs, met_weights
-from spikedet.evaluation.synaptic_operations import OperationCounter, layer_synapses
+from spikedet.energy.constants import load_constants
+from spikedet.energy.operations import OperationCounter, layer_synapses
+from spikedet.energy.pricing import Pricing, Totals
+from spikedet.energy.synapses import ANALOG, CONSTANT, SPIKES, carried, dense_macs, fan_outs, met_weights
 from spikedet.snn import IMAGE, Node, Readout, SpikingConv, SpikingNetwork, make_backend, simulate
 from spikedet.snn.operations import Add, AvgPool, Concat, LinearConv, MaxPool, Slice, Upsample
 

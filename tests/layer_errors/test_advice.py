@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from made_explanations import chain, explanation, layer, ranking, step
 
-from spikedet.layer_errors.advice import advise, chain_losses
-from spikedet.layer_errors.records import ApPoint, LayerRank
+from spikedet.diagnosis.advice import advise, chain_losses
+from spikedet.diagnosis.records import ApPoint, LayerRank
 
 
 def test_nothing_to_do() -> None:

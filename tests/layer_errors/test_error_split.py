@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from spikedet.layer_errors.residual import residual_deviation
-from spikedet.layer_errors.split import TERMS, cosine, levels, spike_counts, split_error, split_logits
+from spikedet.diagnosis.residual import residual_deviation
+from spikedet.diagnosis.split import TERMS, cosine, levels, spike_counts, split_error, split_logits
 from spikedet.snn import asymmetric_if_step, if_step, signed_if_step
 
 EIGHTHS = st.integers(-24, 24).map(lambda i: i / 8)

@@ -6,8 +6,8 @@ import re
 
 from made_explanations import chain, explanation, layer, ranking, step
 
-from spikedet.layer_errors.records import LayerErrors, LayerRank
-from spikedet.layer_errors.text import (
+from spikedet.diagnosis.records import LayerErrors, LayerRank
+from spikedet.diagnosis.text import (
     chain_table,
     cosine_table,
     error_table,

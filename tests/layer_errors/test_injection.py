@@ -8,11 +8,11 @@ import pytest
 import torch
 from error_graphs import branching, changed, pictures
 
-from spikedet.layer_errors.injection import ALL_BUT, ONLY, inject, ranked_layers, residual_errors, variants
-from spikedet.layer_errors.observe import snn_means
-from spikedet.layer_errors.ranking import Moves
+from spikedet.diagnosis.injection import ALL_BUT, ONLY, inject, ranked_layers, residual_errors, variants
+from spikedet.diagnosis.observe import snn_means
+from spikedet.diagnosis.ranking import Moves
 from spikedet.snn import SpikingNetwork, qc_forward
-from spikedet.snn.dense import TorchBackend
+from spikedet.snn.backends.dense import TorchBackend
 from spikedet.snn.network import Means
 
 KINDS: list[dict[str, Any]] = [

@@ -9,12 +9,12 @@ import torch
 from error_graphs import branching, changed, pictures, stepped
 from torch.nn import functional as F
 
-from spikedet.errors import ConfigError
-from spikedet.layer_errors.observe import Family, LayerObserver, ann_means, snn_means
-from spikedet.layer_errors.records import LayerErrors
-from spikedet.layer_errors.split import TERMS
+from spikedet.common.errors import ConfigError
+from spikedet.diagnosis.observe import Family, LayerObserver, ann_means, snn_means
+from spikedet.diagnosis.records import LayerErrors
+from spikedet.diagnosis.split import TERMS
 from spikedet.snn import make_backend, qc_forward, simulate
-from spikedet.snn.dense import TorchBackend
+from spikedet.snn.backends.dense import TorchBackend
 from spikedet.snn.layers import broadcast
 
 KINDS: list[dict[str, Any]] = [

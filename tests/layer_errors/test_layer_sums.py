@@ -7,8 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spikedet.layer_errors.split import TERMS
-from spikedet.layer_errors.sums import (
+from spikedet.diagnosis.split import TERMS
+from spikedet.diagnosis.sums import (
     CLASSES,
     LayerSums,
     ResidualSums,

@@ -8,7 +8,7 @@ from torch import nn
 from ultralytics.nn import tasks
 from ultralytics.nn.modules import CBFuse, Detect
 
-from spikedet.errors import ConfigError
+from spikedet.common.errors import ConfigError
 from spikedet.models import activations, build_detector, load_model_yaml
 from spikedet.models.architecture import check_architecture
 from spikedet.models.blocks import Add, DirectDetect, known_to_ultralytics

@@ -11,8 +11,8 @@ import torch
 import yaml
 from torch import nn
 
+from spikedet.common.errors import ConfigError
 from spikedet.config import Activation, Precision
-from spikedet.errors import ConfigError
 from spikedet.models import (
     ClipDetector,
     activations,

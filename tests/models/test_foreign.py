@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional as F
 
-from spikedet.errors import CheckpointError
+from spikedet.common.errors import CheckpointError
 from spikedet.models import build_detector, read_start, start_from_
 from spikedet.models.builder import UNCLIPPED
 from spikedet.models.foreign import coco_class_names, known_foreign, read_foreign

@@ -15,13 +15,13 @@ import torch
 from tiny_detector import ARCHITECTURE, detector, same
 from ultralytics.nn.tasks import DetectionModel
 
-from spikedet.checkpoint import load_checkpoint, save_checkpoint
+from spikedet.checkpoint.metadata import load_checkpoint, save_checkpoint
+from spikedet.commands.convert import convert
+from spikedet.common.digests import file_sha256
+from spikedet.common.errors import CheckpointError, ConfigError
 from spikedet.config import ConvertConfig
-from spikedet.convert import convert
 from spikedet.data import load_dataset
-from spikedet.data.synthetic import write_synthetic
-from spikedet.digests import file_sha256
-from spikedet.errors import CheckpointError, ConfigError
+from spikedet.data.synthetic.dataset import write_synthetic
 from spikedet.models import activations, build_detector, import_ultralytics, load_ann, read_start, start_from_
 from spikedet.models.architecture import ACTIVATIONS
 from spikedet.models.imported import read_ultralytics

@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from spikedet.checkpoint import CheckpointMeta, save_checkpoint
+from spikedet.checkpoint.metadata import CheckpointMeta, save_checkpoint
+from spikedet.common.errors import CheckpointError, ConfigError
 from spikedet.data.dataset import DetectionDataset, Sample
 from spikedet.data.transforms import to_input
-from spikedet.errors import CheckpointError, ConfigError
 from spikedet.models import (
     ClipDetector,
     activations,

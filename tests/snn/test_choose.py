@@ -9,12 +9,12 @@ import torch
 from snn_reference import branching_network, readout, spiking_conv
 from torch import nn
 
+from spikedet.common.errors import ConfigError
 from spikedet.config import BackendName, Mode
-from spikedet.errors import ConfigError
 from spikedet.kernels.library import available, library, outcome
 from spikedet.snn import IMAGE, Node, Readings, SpikingNetwork, make_backend, simulate
-from spikedet.snn.dense import CHUNK, TorchBackend
-from spikedet.snn.native.backend import NativeBackend
+from spikedet.snn.backends.dense import CHUNK, TorchBackend
+from spikedet.snn.backends.native.backend import NativeBackend
 from spikedet.snn.operations import AvgPool, Concat
 
 T = 8
@@ -32,7 +32,7 @@ def turned_off(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.fixture
 def bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fast mode of torch as on a processor that multiplies it; emulated where this one does not."""
-    monkeypatch.setattr("spikedet.snn.dense.multiplies_bfloat16", lambda device: True)
+    monkeypatch.setattr("spikedet.snn.backends.dense.multiplies_bfloat16", lambda device: True)
 
 
 def beside_the_picture() -> SpikingNetwork:
@@ -121,7 +121,7 @@ def test_what_the_native_backend_says_of_itself() -> None:
 
 @pytest.mark.parametrize(("hardware", "rounded"), [(True, "bfloat16"), (False, "float32")])
 def test_what_the_torch_backend_says_of_itself(monkeypatch: pytest.MonkeyPatch, hardware: bool, rounded: str) -> None:
-    monkeypatch.setattr("spikedet.snn.dense.multiplies_bfloat16", lambda device: hardware)
+    monkeypatch.setattr("spikedet.snn.backends.dense.multiplies_bfloat16", lambda device: hardware)
     exact, fast = (str(make_backend(branching_network(), "torch", mode)) for mode in ("exact", "fast"))
     assert exact == "torch backend: dense convolutions in float32 on cpu"
     assert fast == f"torch backend: dense convolutions in {rounded} on cpu"

@@ -22,10 +22,10 @@ from torch import nn
 from spikedet.config import MaxPoolRule, Mode, Neuron
 from spikedet.kernels.library import NativeUnavailable, available
 from spikedet.snn import IMAGE, Node, SpikingConv, SpikingNetwork, make_backend, simulate
-from spikedet.snn.dense import TorchBackend
+from spikedet.snn.backends.dense import TorchBackend
+from spikedet.snn.backends.native import backend as native
+from spikedet.snn.backends.native.backend import NativeBackend
 from spikedet.snn.layers import broadcast
-from spikedet.snn.native import backend as native
-from spikedet.snn.native.backend import NativeBackend
 from spikedet.snn.network import layer_activation, qc_forward
 from spikedet.snn.operations import Add, AvgPool, LinearConv, MaxPool, Upsample
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from spikedet.kernels.library import available
 from spikedet.snn import fire, surrogate
-from spikedet.snn.native.rate import NativeRate
+from spikedet.snn.backends.native.rate import NativeRate
 from spikedet.snn.surrogate import rate
 
 needs_kernels = pytest.mark.skipif(not available(), reason="the kernels cannot be compiled here")

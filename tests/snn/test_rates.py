@@ -9,7 +9,7 @@ from snn_reference import branching_network, dyadic, random_network, reference
 
 from spikedet.config import MaxPoolRule
 from spikedet.snn import Node, SpikingConv, SpikingNetwork, layer_rates, make_backend
-from spikedet.snn.dense import TorchBackend
+from spikedet.snn.backends.dense import TorchBackend
 from spikedet.snn.layers import broadcast
 from spikedet.snn.operations import MaxPool
 from spikedet.snn.rates import waits

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from spikedet.snn import triton_neurons
+from spikedet.snn.backends import triton_neurons
 
 pytest.importorskip("triton")
 
@@ -18,8 +18,8 @@ CODE = """
 import torch
 from snn_reference import random_network
 from spikedet.snn import simulate
-from spikedet.snn.dense import TorchBackend
-from spikedet.snn.triton_neurons import fused_neurons
+from spikedet.snn.backends.dense import TorchBackend
+from spikedet.snn.backends.triton_neurons import fused_neurons
 
 fused, word = fused_neurons(torch.device("cpu"))
 assert fused is not None and word == "neurons in Triton", word

@@ -12,9 +12,9 @@ import torch
 from ultralytics.cfg import get_cfg
 from ultralytics.data.dataset import YOLODataset
 
+from spikedet.common.environment import seed_everything
+from spikedet.common.errors import DataError
 from spikedet.data.dataset import DetectionDataset, Sample
-from spikedet.environment import seed_everything
-from spikedet.errors import DataError
 from spikedet.training import dataset as module
 from spikedet.training.dataset import AugmentedDataset
 

@@ -13,9 +13,9 @@ from tiny_detector import IMAGE_SIZE, chain, detector
 from torch import Tensor
 from ultralytics.utils import DEFAULT_CFG
 
-from spikedet.checkpoint import load_checkpoint, save_checkpoint
+from spikedet.checkpoint.metadata import load_checkpoint, save_checkpoint
+from spikedet.common.errors import ConfigError
 from spikedet.config import FinetuneConfig
-from spikedet.errors import ConfigError
 from spikedet.training import finetune
 from spikedet.training.distillation import BOX_GAIN, CLASS_GAIN, Distillation, distillation_loss
 

@@ -12,16 +12,16 @@ from PIL import Image
 from tiny_detector import IMAGE_SIZE, detector, fingerprint, pictures, same, write_model_yaml
 from torch import Tensor
 
-from spikedet.checkpoint import load_checkpoint, read_meta
+from spikedet.checkpoint.metadata import load_checkpoint, read_meta
+from spikedet.checkpoint.state import load_state, save_state
+from spikedet.common.errors import CheckpointError, TrainingError
+from spikedet.common.precision import multiplies_bfloat16
 from spikedet.config import TrainConfig
 from spikedet.data import DetectionDataset, load_dataset
-from spikedet.errors import CheckpointError, TrainingError
 from spikedet.evaluation.predict import predict_dataset
 from spikedet.models import ClipDetector, activations, load_ann
-from spikedet.precision import multiplies_bfloat16
 from spikedet.training import train
 from spikedet.training.loop import TrainingLoop
-from spikedet.training.state import load_state, save_state
 
 SHORT: dict[str, Any] = {
     "image_size": IMAGE_SIZE,

@@ -12,12 +12,12 @@ from torch import nn
 
 from spikedet.config import FinetuneConfig
 from spikedet.conversion import to_spiking
-from spikedet.evaluation.synaptic_operations import OperationCounter, layer_synapses
+from spikedet.energy.operations import OperationCounter, layer_synapses
 from spikedet.models import activations, as_qc, load_ann
 from spikedet.models.builder import ClipDetector
 from spikedet.quantization.activation import per_channel
 from spikedet.snn import simulate
-from spikedet.snn.dense import TorchBackend
+from spikedet.snn.backends.dense import TorchBackend
 from spikedet.training import finetune
 from spikedet.training.sparsity import FiringPenalty, operation_shares
 

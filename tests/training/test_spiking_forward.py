@@ -9,7 +9,7 @@ import pytest
 import torch
 from tiny_detector import IMAGE_SIZE, chain, detector
 
-from spikedet.checkpoint import read_meta
+from spikedet.checkpoint.metadata import read_meta
 from spikedet.config import FinetuneConfig, Neuron
 from spikedet.conversion import to_spiking
 from spikedet.models import as_qc

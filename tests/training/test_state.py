@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from spikedet.errors import CheckpointError
-from spikedet.training.state import finite, load_adam_, load_state, save_state
+from spikedet.checkpoint.state import finite, load_adam_, load_state, save_state
+from spikedet.common.errors import CheckpointError
 
 
 def small_network() -> nn.Module:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from small_videos import camera, write_video
 
-from spikedet.errors import DataError
+from spikedet.common.errors import DataError
 from spikedet.video import FrameReader, LatestFrame, open_frames, parse_source
 
 

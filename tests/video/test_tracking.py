@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from spikedet.common.errors import ConfigError
 from spikedet.detections import Detections
-from spikedet.errors import ConfigError
 from spikedet.video import ByteTracker, import_trackers
 
 

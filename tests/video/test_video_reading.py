@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from small_videos import CAMERA, FPS, HEIGHT, WIDTH, FakeCapture, camera, picture, write_video
 
-from spikedet.errors import DataError
+from spikedet.common.errors import DataError
 from spikedet.video import FrameReader, Source, open_frames, parse_source
 from spikedet.video import reading as reading_module
 from spikedet.video.reading import USUAL_FPS

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from small_videos import HEIGHT, WIDTH, Picture, picture
 
-from spikedet.errors import ConfigError, SpikedetError
+from spikedet.common.errors import ConfigError, SpikedetError
 from spikedet.video import VIDEO_FORMATS, open_frames, parse_source, video_writer
 from spikedet.video.writing import gif_durations_ms
 

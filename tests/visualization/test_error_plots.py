@@ -8,8 +8,8 @@ import pytest
 from made_explanations import chain, explanation, layer, ranking, step
 from matplotlib import image
 
-from spikedet.errors import SpikedetError
-from spikedet.layer_errors.records import Explanation, LayerErrors, LayerRank
+from spikedet.common.errors import SpikedetError
+from spikedet.diagnosis.records import Explanation, LayerErrors, LayerRank
 from spikedet.visualization.error_plots import plot_explanation
 
 NAMES = ["1-ap", "2-ranking", "3-split", "4-residual", "5-cosine", "6-theta"]

@@ -1,0 +1,168 @@
+"""Stage II: layer by layer in execution order, inputs from the layers already calibrated, targets from the QC-ANN."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import time
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from spikedet.calibration.coarse import TRADED_ON, coarse_calibrate_
+from spikedet.calibration.estimate import estimate, probe_batch
+from spikedet.calibration.fine import fine_calibrate_
+from spikedet.calibration.finished import FinishedLayers, calibration_key, is_result
+from spikedet.calibration.observer import Indices, Observer
+from spikedet.calibration.report import LayerReport
+from spikedet.calibration.store import ByteStore
+from spikedet.checkpoint.metadata import CheckpointMeta
+from spikedet.common.digests import file_sha256
+from spikedet.common.distributed import barrier, copy_from_first_, first_says, held_here, is_first, own, size, sum_
+from spikedet.common.environment import seed_everything
+from spikedet.common.errors import CheckpointError, ConfigError
+from spikedet.config import CalibrateConfig
+from spikedet.conversion import load_spiking, save_spiking
+from spikedet.data import load_dataset
+from spikedet.data.transforms import to_input
+from spikedet.snn import SpikingConv, SpikingNetwork
+from spikedet.snn.operations import SpikeOp
+
+MAX_LEVELS = 255
+"""Levels of a QC activation are cached in one byte."""
+
+
+def calibrate(config: CalibrateConfig) -> list[Path]:
+    """Calibrate a converted network; returns ``OUT/coarse.safetensors`` and, if asked for, ``OUT/fine.safetensors``."""
+    source = Path(config.checkpoint)
+    network, meta = load_spiking(source)
+    if meta.stage != "copied":
+        raise CheckpointError(f"{source}: already calibrated ({meta.stage}); calibrate the copied network it came from")
+    both_signs = any(layer.neuron == "asymmetric" for _, layer in network.spiking())
+    largest = MAX_LEVELS // 2 if both_signs else MAX_LEVELS
+    if largest < network.T:
+        raise ConfigError(f"calibration works for T up to {largest}, this network has T = {network.T}")
+    seed_everything(config.seed)
+    data, split = meta.training_data(config.data, config.split)
+    dataset = load_dataset(data, split, class_names=meta.class_names, skip_bad=config.skip_bad)
+    drawn = dataset.draw(config.images, config.seed, meta.held_out(data, split))
+    if len(drawn) < size():
+        raise ConfigError(f"{len(drawn)} calibration pictures for {size()} processes; use more --images")
+    images = to_input([drawn.read_image(i) for i in own(range(len(drawn)))], meta.image_size)
+    here = "" if size() == 1 else f", {len(images)} of them here"
+    print(f"Stage II on {len(drawn)} pictures of {drawn.split}{here}: {estimate(network, images, config)}", flush=True)
+    out = Path(config.out) if config.out else source.parent
+    key = calibration_key(file_sha256(source), config, drawn)
+    stages = ("coarse", "fine") if config.fine else ("coarse",)
+    paths = {stage: out / f"{stage}.safetensors" for stage in stages}
+    left = [stage for stage in stages if not first_says(config.resume and is_result(paths[stage], key))]
+    # All states are looked at before anything is written: one of them may be another calibration's.
+    states = [FinishedLayers(out / f"{stage}-state.safetensors", key, resume=config.resume) for stage in left]
+    for stage, finished in zip(left, states, strict=True):
+        if len(finished):
+            print(f"resumed after {len(finished)} layers of the {stage} calibration", flush=True)
+        made, reports = calibrate_network(network, images, config, fine=stage == "fine", finished=finished)
+        if is_first():
+            save_spiking(paths[stage], made, _child(meta, source, stage, config, reports, key))
+            finished.remove()
+            print(f"{paths[stage]}: written", flush=True)
+    barrier()
+    return list(paths.values())
+
+
+def calibrate_network(
+    network: SpikingNetwork,
+    images: Tensor,
+    config: CalibrateConfig,
+    *,
+    fine: bool,
+    finished: FinishedLayers | None = None,
+) -> tuple[SpikingNetwork, list[LayerReport]]:
+    """A calibrated copy of ``network`` and what was done to each layer.
+
+    Args:
+        network: with copied weights; left as it is.
+        images: ``[n, 3, H, W]``, the calibration pictures that this process holds (all of them without torchrun). The
+            last fifth of all is held out for early stopping.
+        config: see ``CalibrateConfig``.
+        fine: also the fine calibration of every layer, after its coarse one.
+        finished: layers that are done already, and where those to come are kept.
+    """
+    finished = FinishedLayers() if finished is None else finished
+    made = copy.deepcopy(network)
+    reports: list[LayerReport] = []
+    if config.potential_per == "neuron":
+        _expand_potentials_(made, (images.shape[-2], images.shape[-1]))
+    for number in range(config.passes):
+        made, reports = _one_pass(network, made, images, config, fine, finished, number)
+    return made, reports
+
+
+def _one_pass(
+    reference: SpikingNetwork,
+    start: SpikingNetwork,
+    images: Tensor,
+    config: CalibrateConfig,
+    fine: bool,
+    finished: FinishedLayers,
+    number: int,
+) -> tuple[SpikingNetwork, list[LayerReport]]:
+    """Every layer once, from ``start``; the targets are those of ``reference``, with its copied weights."""
+    made = copy.deepcopy(start)
+    everything = list(range(int(sum_(torch.tensor(len(images))))))
+    held = len(everything) // 5
+    training, held_out = everything[: len(everything) - held], everything[len(everything) - held :] or everything
+    here = list(range(len(images)))
+    batch = probe_batch(reference, images)
+    reports = []
+    observer = Observer(reference, made, images, ByteStore(config.memory_budget_gb * 2**30))
+    for node in made.nodes:
+        if isinstance(node.module, SpikeOp):
+            continue
+        started = time.perf_counter()
+        spiking = isinstance(node.module, SpikingConv)
+        if spiking:
+            observer.observe(node, _slices(here, batch))
+        report = finished.take(node.module, f"{number}/{node.name}")
+        if not first_says(report is not None):
+            seen = held_here(everything[:TRADED_ON]) if spiking and config.early else here
+            before = coarse_calibrate_(observer, node, _slices(seen, batch), config.early)
+            fine_before, fine_after, epochs = None, None, 0
+            if fine:
+                fine_before, fine_after, epochs = fine_calibrate_(observer, node, training, held_out, config)
+            report = LayerReport(node.name, before, fine_before, fine_after, epochs)
+            finished.add(node.module, f"{number}/{node.name}", report)
+            if fine:
+                print(f"{report}  {time.perf_counter() - started:.1f} s", flush=True)
+        copy_from_first_(node.module.state_dict().values())
+        if spiking:
+            observer.record(node, _slices(here, batch))
+        else:
+            observer.release(node)
+        reports += [report] if report else []
+    return made, reports
+
+
+def _expand_potentials_(network: SpikingNetwork, image_hw: tuple[int, int]) -> None:
+    """One u[0] per neuron instead of one per channel, all of a channel alike."""
+    shapes = network.shapes(image_hw)
+    for node, layer in network.spiking():
+        u0 = layer.u0.detach().view(-1, 1, 1) if layer.u0.ndim == 1 else layer.u0.detach()
+        layer.u0 = nn.Parameter(u0.expand(shapes[node.name]).clone())
+
+
+def _slices(indices: list[int], size: int) -> list[Indices]:
+    return [indices[start : start + size] for start in range(0, len(indices), size)]
+
+
+def _child(
+    meta: CheckpointMeta, source: Path, stage: str, config: CalibrateConfig, reports: list[LayerReport], key: str
+) -> CheckpointMeta:
+    return meta.child(
+        source,
+        stage=stage,
+        config={**meta.config, "calibrate": dataclasses.asdict(config)},
+        notes={"layers": [dataclasses.asdict(r) for r in reports], "calibration": key},
+        seed=config.seed,
+    )

@@ -1,0 +1,1 @@
+"""Checkpoint files, the state of unfinished runs, and which file came from which."""

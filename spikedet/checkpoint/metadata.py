@@ -1,0 +1,294 @@
+"""Checkpoints: one safetensors file with JSON metadata, written atomically, never unpickled.
+
+The metadata says which stage the weights are at, on which data, with which configuration, and which checkpoint they
+came from, so that every later command needs no more than the file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from spikedet.common.digests import file_sha256
+from spikedet.common.environment import versions
+from spikedet.common.errors import CheckpointError, ConfigError
+from spikedet.common.files import atomic_path
+from spikedet.config import LIMITS, SPIKING_STAGES, Linear, MaxPoolRule, Neuron, Stage
+
+FORMAT = 1
+_KEY = "spikedet"
+
+
+@dataclass(frozen=True)
+class CheckpointMeta:
+    """What a checkpoint says about itself.
+
+    Attributes:
+        stage: ``ann``, ``qc``, ``copied``, ``coarse``, ``fine`` or ``joint``.
+        model: name of the architecture, for tables.
+        architecture: the checked model YAML as a mapping; the network is rebuilt from it.
+        class_names: in label order.
+        image_size: side of the square letterboxed input, pixels.
+        finetuned: True once Stage I has run.
+        T: time steps the weights were made for; None for a source ANN.
+        neuron: ``if``, ``signed`` or ``asymmetric`` for a spiking stage, else None.
+        delay: firing delay k of every layer, in steps.
+        max_pool: rule for maxima over spikes.
+        linear: what convolutions without activation became, ``spiking`` or ``analog``.
+        data: ``{"data", "split", "held_out", "seed"}`` of the training pictures: where they are, the fraction of them
+            that no training so far has seen, and the seed that drew it.
+        config: the settings of every stage so far, by stage.
+        parent: ``{"file", "sha256", "stage"}`` of the checkpoint this one came from.
+        credits: notices of other projects' weights that this network was trained from.
+        notes: measured facts worth keeping, for example AP on the held-out slice.
+        seed: of the stage that wrote the file.
+        versions: packages and git revision.
+        format: version of this layout.
+    """
+
+    stage: Stage
+    model: str
+    architecture: dict[str, Any]
+    class_names: tuple[str, ...]
+    image_size: int
+    finetuned: bool = False
+    T: int | None = None
+    neuron: Neuron | None = None
+    delay: int = 0
+    max_pool: MaxPoolRule = "count"
+    linear: Linear = "spiking"
+    data: dict[str, Any] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
+    parent: dict[str, str] | None = None
+    credits: tuple[str, ...] = ()
+    notes: dict[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    versions: dict[str, str] = field(default_factory=versions)
+    format: int = FORMAT
+
+    @property
+    def spiking(self) -> bool:
+        """True for a converted network."""
+        return self.stage in SPIKING_STAGES
+
+    def training_data(self, data: str, split: str) -> tuple[str, str]:
+        """Data and split for a later stage: what is asked for, else (where empty) what this one was trained on.
+
+        Of a dataset of another name, or where no split is known, it is ``train`` unless one is asked for.
+
+        Raises:
+            ConfigError: neither says which pictures.
+        """
+        found = data or self.data.get("data")
+        if not found:
+            raise ConfigError(
+                f"{self.model}: its checkpoint names no training pictures; give --data, and --split unless it is train"
+            )
+        other = data and not self._trained_on(data)
+        return found, split or ("" if other else self.data.get("split")) or "train"
+
+    def held_out(self, data: str, split: str) -> tuple[float, int] | None:
+        """Fraction and seed of the pictures that no training so far has seen, for ``DetectionDataset.hold_out``.
+
+        None for other pictures than those trained on (by the names of data and split), or where nothing is known.
+        """
+        known = self.data if "seed" in self.data else self.config.get("train", {})
+        if not self._trained_on(data) or split != self.data.get("split") or not {"held_out", "seed"} <= known.keys():
+            return None
+        return known["held_out"], known["seed"]
+
+    def _trained_on(self, data: str) -> bool:
+        """Whether a dataset has the name of the one trained on; shipped weights know no more of theirs."""
+        return Path(data).resolve().name == Path(self.data.get("data", "")).name
+
+    def judged_data(self, data: str, split: str) -> str:
+        """The data that a network is judged on: what is asked for, else what it was trained on, another split of it.
+
+        Raises:
+            ConfigError: no data are known, or they are one file that has been trained on.
+        """
+        found, trained_on = self.training_data(data, split)[0], self.data.get("split")
+        if not data and found.endswith(".json") and split != trained_on:
+            raise ConfigError(f"{found}: one COCO file is one split, and it was trained on; give --data for {split!r}")
+        return found
+
+    def child(self, parent: Path, **changes: Any) -> CheckpointMeta:
+        """The metadata of a checkpoint made from this one, which is stored at ``parent``."""
+        link = {"file": str(parent.resolve()), "sha256": file_sha256(parent), "stage": self.stage}
+        return dataclasses.replace(self, parent=link, versions=versions(), **changes)
+
+
+def save_checkpoint(
+    path: Path, tensors: Mapping[str, Tensor], meta: CheckpointMeta, *, half: bool = False, keep: bool = False
+) -> Path:
+    """Write tensors and metadata atomically.
+
+    Args:
+        path: ``*.safetensors``.
+        tensors: state dict; must be finite.
+        meta: see ``CheckpointMeta``.
+        half: store floating-point tensors as float16 (they are read back as float32).
+        keep: leave a file alone that holds this network already, so that what was made from it still knows it.
+
+    Raises:
+        CheckpointError: a tensor holds NaN or infinity, or the metadata are not valid; nothing is written.
+    """
+    if problem := _problem(meta):
+        raise CheckpointError(f"{path}: not saved: {problem}")
+    stored = {}
+    for name, tensor in tensors.items():
+        value = tensor.detach().cpu()
+        value = value.half() if half and value.is_floating_point() else value
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            raise CheckpointError(f"{path}: {name} holds NaN or infinite values; not saved, the last good file stays")
+        stored[name] = value.contiguous().clone()
+    if not (keep and holds(Path(path), stored, meta)):
+        with atomic_path(Path(path)) as temporary:
+            save_file(stored, temporary, metadata={_KEY: json.dumps(dataclasses.asdict(meta))})
+    return Path(path)
+
+
+def holds(path: Path, tensors: Mapping[str, Tensor], meta: CheckpointMeta) -> bool:
+    """Whether a file has the same tensors and is of the same network; how and when it was made may differ."""
+    try:
+        there = read_meta(path)
+        with safe_open(path, framework="pt") as file:
+            if set(file.keys()) != set(tensors) or not all(
+                torch.equal(file.get_tensor(name), value) for name, value in tensors.items()
+            ):
+                return False
+    except (CheckpointError, SafetensorError, OSError):
+        return False
+    return there == dataclasses.replace(meta, config=there.config, versions=there.versions, notes=there.notes)
+
+
+def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], CheckpointMeta]:
+    """Read a checkpoint; floating-point tensors come back as float32.
+
+    Raises:
+        CheckpointError: missing, truncated, not ours, newer than this version, or with NaN in its weights.
+    """
+    path = Path(path)
+    meta = read_meta(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: truncated or damaged ({error}); copy or train it again") from error
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point():
+            tensors[name] = tensor.float()
+            if not torch.isfinite(tensor).all():
+                raise CheckpointError(f"{path}: {name} holds NaN or infinite values; use an earlier checkpoint")
+    return tensors, meta
+
+
+def read_meta(path: Path) -> CheckpointMeta:
+    """The metadata alone. Raises CheckpointError like ``load_checkpoint``."""
+    path = Path(path)
+    if not path.is_file() or path.suffix in _FOREIGN:
+        raise CheckpointError(f"{path}: {_no_checkpoint(path)}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get(_KEY)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: not a whole safetensors file ({error}); was it copied completely?") from error
+    if text is None:
+        raise CheckpointError(f"{path}: a safetensors file, but not one of spikedet's; train or convert a model first")
+    try:
+        values = json.loads(text)
+        if values.get("format", 0) > FORMAT:
+            raise CheckpointError(
+                f"{path}: written in format {values['format']}, this version reads up to {FORMAT}; upgrade spikedet"
+            )
+        values["class_names"], values["credits"] = tuple(values["class_names"]), tuple(values.get("credits", ()))
+        meta = CheckpointMeta(**values)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise CheckpointError(f"{path}: its metadata cannot be understood ({error})") from error
+    if problem := _problem(meta):
+        raise CheckpointError(f"{path}: its metadata is not valid: {problem}")
+    return meta
+
+
+def is_foreign(path: Path) -> bool:
+    """Whether a file is whole safetensors without our metadata: weights that another project wrote."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return _KEY not in (file.metadata() or {})
+    except (SafetensorError, OSError, ValueError):
+        return False
+
+
+_FOREIGN = {
+    ".pt": "an ultralytics file; import it with spikedet convert {0} --T 8 (ReLU, LeakyReLU), or start from its "
+    "weights with spikedet train --from MODEL.yaml --activation clip --weights {0}",
+    ".yaml": "a model without weights; train it with spikedet train --from {0}, or see spikedet convert {0} --dry-run",
+}
+
+
+def _no_checkpoint(path: Path) -> str:
+    """What a path is instead, and what to do."""
+    if path.suffix in _FOREIGN:
+        return _FOREIGN[path.suffix].format(path)
+    if path.is_dir():
+        inside = [found.name for found in sorted(path.glob("*.safetensors")) if not found.stem.endswith("-state")]
+        return f"a folder; name one of its checkpoints: {', '.join(inside) or 'there is none in it'}"
+    return "no such checkpoint; expected a .safetensors file written by spikedet"
+
+
+def _problem(meta: CheckpointMeta) -> str | None:
+    """What is wrong with the values of the metadata, if anything."""
+    if meta.stage not in get_args(Stage):
+        return f"unknown stage {meta.stage!r}; expected one of {', '.join(get_args(Stage))}"
+    if meta.neuron not in (None, *get_args(Neuron)):
+        return f"unknown neuron {meta.neuron!r}; expected one of {', '.join(get_args(Neuron))}"
+    if meta.max_pool not in get_args(MaxPoolRule):
+        return f"unknown max_pool {meta.max_pool!r}; expected one of {', '.join(get_args(MaxPoolRule))}"
+    if meta.linear not in get_args(Linear):
+        return f"unknown linear {meta.linear!r}; expected one of {', '.join(get_args(Linear))}"
+    for name, (least, most) in LIMITS.items():
+        value = getattr(meta, name)
+        if not (type(value) is int and least <= value <= most) and not (name == "T" and value is None):
+            return f"{name} must be a whole number from {least} to {most}, got {value!r}"
+    if not meta.class_names or not all(isinstance(name, str) for name in meta.class_names):
+        return f"class_names must be names, got {meta.class_names!r}"
+    if not all(isinstance(notice, str) for notice in meta.credits):
+        return f"credits must be texts, got {meta.credits!r}"
+    if any(
+        not isinstance(getattr(meta, name), dict) for name in ("architecture", "data", "config", "notes", "versions")
+    ):
+        return "architecture, data, config, notes and versions must be mappings"
+    if any(not isinstance(settings, dict) for settings in meta.config.values()):
+        return "every stage's settings must be a mapping"
+    if any(not isinstance(meta.data.get(name, ""), str) for name in ("data", "split")):
+        return "data and split must be texts"
+    for known in (meta.data, meta.config.get("train", {})):
+        fraction, seed = known.get("held_out", 0.0), known.get("seed", 0)
+        if not (type(fraction) in (int, float) and 0 <= fraction <= 1 and type(seed) is int and seed >= 0):
+            return f"held_out must be a fraction and its seed a whole number, got {fraction!r} and {seed!r}"
+    if not isinstance(meta.model, str) or not isinstance(meta.finetuned, bool):
+        return "model must be a text and finetuned true or false"
+    link = meta.parent
+    if link is not None and not (isinstance(link, dict) and {"file", "sha256", "stage"} <= link.keys()):
+        return f"parent must name a file, its sha256 and its stage, got {link!r}"
+    if link is not None and not all(isinstance(value, str) for value in link.values()):
+        return "parent must hold texts"
+    return None
+
+
+def require_same_classes(paths: Sequence[Path], reference: Path, what: str) -> tuple[str, ...]:
+    """The class names of the reference; a ConfigError naming the first of the checkpoints that has others."""
+    names = read_meta(reference).class_names
+    for path in paths:
+        if read_meta(path).class_names != names:
+            raise ConfigError(f"{path}: its classes are not those of {reference}; {what} networks of one task together")
+    return names

@@ -1,0 +1,158 @@
+"""The command line: each verb parses one configuration and calls one function."""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import importlib.metadata
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from spikedet.cli.arguments import parse_config
+from spikedet.cli.preparation import prepared
+from spikedet.common.errors import ConfigError, SpikedetError
+
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM})
+"""What libraries may meet while they write logs of their own."""
+NO_MEMORY = ("DefaultCPUAllocator: can't allocate memory", "DefaultCPUAllocator: not enough memory", "out of memory")
+"""What torch's RuntimeErrors say where Python's own is a MemoryError: of Linux, of Windows, of a GPU."""
+
+
+@dataclass(frozen=True)
+class Verb:
+    """A command: the function ``module:name`` it calls, the configuration it takes, and its argument without a flag.
+
+    One that is ``shared`` may run in several processes under torchrun.
+    """
+
+    function: str
+    config: str
+    summary: str
+    positional: str | None = None
+    shared: bool = False
+
+
+VERBS = {
+    "train": Verb("spikedet.training:train", "TrainConfig", "train a source ANN with clip activations", shared=True),
+    "finetune": Verb(
+        "spikedet.training:finetune", "FinetuneConfig", "Stage I: QC fine-tuning", "checkpoint", shared=True
+    ),
+    "convert": Verb(
+        "spikedet.commands.convert:convert",
+        "ConvertConfig",
+        "ANN to SNN; --finetune and --calibrate for the rest",
+        "checkpoint",
+    ),
+    "calibrate": Verb(
+        "spikedet.calibration:calibrate", "CalibrateConfig", "Stage II: calibration", "checkpoint", shared=True
+    ),
+    "joint": Verb(
+        "spikedet.commands.joint:joint",
+        "JointConfig",
+        "joint calibration, all layers at once",
+        "checkpoint",
+        shared=True,
+    ),
+    "evaluate": Verb(
+        "spikedet.commands.evaluate:evaluate", "EvaluateConfig", "AP by time step", "checkpoints", shared=True
+    ),
+    "energy": Verb("spikedet.commands.energy:energy", "EnergyConfig", "operations counted, and energy", "checkpoints"),
+    "detect": Verb(
+        "spikedet.commands.detect:detect", "DetectConfig", "boxes on pictures, videos and cameras", "source"
+    ),
+    "grow": Verb(
+        "spikedet.commands.grow:grow", "GrowConfig", "a strip and an animation of boxes growing with t", "source"
+    ),
+    "explain": Verb(
+        "spikedet.commands.explain:explain", "ExplainConfig", "the error of a converted network by layer", "checkpoint"
+    ),
+    "report": Verb("spikedet.commands.report:report", "ReportConfig", "one HTML file about an evaluation", "run"),
+    "demo": Verb(
+        "spikedet.demo:demo", "DemoConfig", "a web page: pictures, video and webcam, growing with t; or a window"
+    ),
+    "publish": Verb(
+        "spikedet.commands.publish:publish",
+        "PublishConfig",
+        "float16 weights and a model card, to give away",
+        "checkpoint",
+    ),
+    "data check": Verb(
+        "spikedet.commands.data_check:check", "DataCheckConfig", "find broken files, count objects", "data"
+    ),
+    "data convert": Verb(
+        "spikedet.commands.data_convert:convert",
+        "DataConvertConfig",
+        "write a dataset in VOC, YOLO or COCO layout",
+        "data",
+    ),
+    "data download": Verb("spikedet.commands.data_download:download", "DownloadConfig", "fetch PASCAL VOC", "name"),
+    "synthesize": Verb("spikedet.commands.synthesize:synthesize", "SynthesizeConfig", "write the synthetic set", "out"),
+    "quickstart": Verb(
+        "spikedet.commands.quickstart:quickstart", "QuickstartConfig", "every stage on the synthetic set"
+    ),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a verb; returns the exit status. An error of ours is one sentence, never a stack trace."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help"):
+        print(usage())
+        return 0
+    if words[0] in ("-V", "--version"):
+        print(f"spikedet {importlib.metadata.version('spikedet')}")
+        return 0
+    name = next((n for n in (" ".join(words[:2]), words[0]) if n in VERBS), None)
+    if name is None:
+        print(f"spikedet: unknown command {words[0]!r}\n\n{usage()}", file=sys.stderr)
+        return 2
+    try:
+        run(name, words[name.count(" ") + 1 :])
+    except SpikedetError as error:
+        print(f"spikedet {name}: {error}", file=sys.stderr)
+        return 1
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not any(text in str(error) for text in NO_MEMORY):
+            raise
+        print(f"spikedet {name}: not enough memory; try a smaller --batch or fewer pictures", file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # whoever read our output has gone, as head does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        advice = "make room, or choose another --out; --resume goes on"
+        print(f"spikedet {name}: {where}{error.strerror}; {advice}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"\nspikedet {name}: interrupted; what was written is whole", file=sys.stderr)
+        return 130
+    return 0
+
+
+def run(name: str, arguments: list[str]) -> Any:
+    """Parse a verb's configuration and call its function, together with the other processes of a torchrun."""
+    verb = VERBS[name]
+    config = getattr(importlib.import_module("spikedet.config"), verb.config)
+    parsed = prepared(parse_config(config, name, verb.positional, arguments))
+    processes = importlib.import_module("spikedet.common.distributed")  # torch is slow to import: not for --help
+    if processes.started_by_torchrun() and not verb.shared:
+        shared = ", ".join(known for known, other in VERBS.items() if other.shared)
+        raise ConfigError(f"this command is one process; under torchrun run one of {shared}")
+    module, function = verb.function.split(":")
+    with processes.joined():
+        return getattr(importlib.import_module(module), function)(parsed)
+
+
+def usage() -> str:
+    """The list of verbs."""
+    width = max(map(len, VERBS))
+    lines = [f"  {name:<{width}}  {verb.summary}" for name, verb in VERBS.items()]
+    head = "spikedet: Tiny-YOLO detectors as spiking networks\n\nusage: spikedet VERB ..."
+    tail = "spikedet VERB --help shows a verb's settings; --config FILE.yaml sets any of them."
+    return "\n".join([head, "", *lines, "", tail])

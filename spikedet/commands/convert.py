@@ -1,0 +1,149 @@
+"""From a source checkpoint to a spiking network in one command: Stage I, conversion, Stage II and joint calibration."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from spikedet.calibration import calibrate
+from spikedet.checkpoint.metadata import read_meta
+from spikedet.commands.joint import joint
+from spikedet.common.errors import ConfigError, ConversionError
+from spikedet.config import CalibrateConfig, ConvertConfig, FinetuneConfig, JointConfig
+from spikedet.conversion import save_spiking, to_spiking
+from spikedet.conversion.report import as_text, report
+from spikedet.data import load_dataset
+from spikedet.models import import_ultralytics, load_ann, set_largest_thetas_, set_mean_square_best_thetas_
+from spikedet.models.imported import SUFFIX
+from spikedet.snn import SpikingNetwork
+from spikedet.snn.operations import LinearConv
+from spikedet.training import finetune
+
+
+def convert(config: ConvertConfig) -> list[Path]:
+    """Convert a network; returns the checkpoints written, in order of the stages.
+
+    ``OUT/qc.safetensors`` with ``finetune``, ``OUT/copied.safetensors`` always, ``OUT/coarse.safetensors`` and
+    ``OUT/fine.safetensors`` with ``calibrate``, ``OUT/joint.safetensors`` with ``joint``.
+
+    An ultralytics ``.pt`` file is read into ``OUT/ann.safetensors`` first. With ``dry_run`` nothing is written.
+
+    Raises:
+        ConversionError: a layer cannot spike.
+        ConfigError: no T is known, or the baseline was asked for with a stage that is not in it.
+    """
+    if config.dry_run:
+        dry_run(config)
+        return []
+    if config.method == "channel-norm" and (config.finetune or config.calibrate or config.joint):
+        raise ConfigError(
+            "--method channel-norm is the baseline without Stage I and II: drop --finetune, --calibrate and --joint"
+        )
+    source = Path(config.checkpoint)
+    out = Path(config.out) if config.out else source.parent
+    shared: dict[str, Any] = {name: getattr(config, name) for name in ("data", "split", "skip_bad", "resume", "seed")}
+    shared["out"] = str(out)
+    written = []
+    if source.suffix == SUFFIX:
+        source = import_ultralytics(source, out / "ann.safetensors")
+        written.append(source)
+    if config.finetune:
+        stage1 = FinetuneConfig(
+            checkpoint=str(source),
+            T=_time_steps(config, read_meta(source).T),
+            theta_images=config.theta_images,
+            epochs=config.finetune_epochs,
+            **shared,
+        )
+        source = finetune(stage1)
+        written.append(source)
+    written.append(copied := _copied(config, source, out / "copied.safetensors"))
+    if config.calibrate:
+        stage2 = CalibrateConfig(
+            checkpoint=str(copied),
+            images=config.images,
+            epochs=config.epochs,
+            **shared,
+        )
+        written.extend(calibrate(stage2))
+    if config.joint:
+        last = JointConfig(
+            checkpoint=str(written[-1]),
+            epochs=config.joint_epochs,
+            **shared,
+        )
+        written.append(joint(last))
+    return written
+
+
+def _copied(config: ConvertConfig, source: Path, path: Path) -> Path:
+    """The network with copied weights, written to ``path``; with ``resume`` it stays where it is there already."""
+    model, meta = load_ann(source)
+    T = _time_steps(config, meta.T)
+    baseline = config.method == "channel-norm"
+    if (meta.stage == "ann" or baseline) and config.theta_images:
+        data, split = meta.training_data(config.data, config.split)
+        dataset = load_dataset(data, split, class_names=meta.class_names, skip_bad=config.skip_bad)
+        pictures = dataset.draw(config.theta_images, config.seed)
+        if baseline:
+            set_largest_thetas_(model, pictures, meta.image_size)
+        else:
+            set_mean_square_best_thetas_(model, pictures, meta.image_size, T)
+    network = to_spiking(
+        model, T, neuron=config.neuron, delay=config.delay, max_pool=config.max_pool, linear=config.linear
+    )
+    if baseline:
+        for _, layer in network.spiking():
+            layer.u0.data.zero_()
+    meta = meta.child(
+        source,
+        stage="copied",
+        T=T,
+        neuron=network.neuron,
+        delay=config.delay,
+        max_pool=config.max_pool,
+        linear=config.linear,
+        config={**meta.config, "convert": dataclasses.asdict(config)},
+        notes={},
+        seed=config.seed,
+    )
+    save_spiking(path, network, meta, keep=config.resume)
+    neurons = f"{sum(1 for _ in network.spiking())} spiking layers, neuron {network.neuron}{_linear_layers(network)}"
+    print(
+        f"{path}: {neurons}, delay {config.delay}, T = {T}, latency L = {network.latency(T)} steps",
+        flush=True,
+    )
+    return path
+
+
+def _linear_layers(network: SpikingNetwork) -> str:
+    """How many linear layers there are and what became of them, in words; empty without any."""
+    spiking = sum(layer.linear for _, layer in network.spiking())
+    analog = sum(isinstance(node.module, LinearConv) for node in network.nodes)
+    parts = [f"asymmetric in {spiking} linear ones"] * bool(spiking) + [f"{analog} analog currents"] * bool(analog)
+    return "".join(f", {part}" for part in parts)
+
+
+def dry_run(config: ConvertConfig) -> None:
+    """Print what would become of every layer. Raises ConversionError if one cannot spike."""
+    lines = report(
+        Path(config.checkpoint),
+        neuron=config.neuron,
+        delay=config.delay,
+        max_pool=config.max_pool,
+        linear=config.linear,
+        activation=config.activation,
+    )
+    print(as_text(lines), flush=True)
+    refused = [line.name for line in lines if not line.supported]
+    if refused:
+        named = ", ".join(refused[:5]) + (", ..." if len(refused) > 5 else "")
+        raise ConversionError(f"{config.checkpoint}: {len(refused)} of {len(lines)} layers cannot spike: {named}")
+
+
+def _time_steps(config: ConvertConfig, known: int | None) -> int:
+    T = config.T or known
+    if T is None:
+        raise ConfigError(f"{config.checkpoint} is a source ANN: say for how many time steps, for example --T 8")
+    return T

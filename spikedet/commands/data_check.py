@@ -1,0 +1,153 @@
+"""``spikedet data check``: every annotation read, every picture decoded; what is wrong, and what there is."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from spikedet.commands.data_convert import refuse_within
+from spikedet.common.errors import DataError
+from spikedet.common.files import write_json
+from spikedet.config import DataCheckConfig
+from spikedet.data.boxes import repeated_boxes
+from spikedet.data.layout import Layout, Listing
+from spikedet.data.reading import MAX_EXAMPLES, Rules, SplitContent, list_splits, read_splits
+from spikedet.data.sources import find_layout
+from spikedet.data.statistics import SplitStatistics, sides_px, split_statistics
+from spikedet.visualization import plot_data
+
+
+@dataclasses.dataclass(frozen=True)
+class DataReport:
+    """What a check found.
+
+    Attributes:
+        data: as the user named it.
+        layout: ``voc``, ``yolo`` or ``coco``.
+        class_names: in label order.
+        splits: numbers of every split that could be read.
+        dropped, clipped: by split, boxes without area and boxes that leave their picture.
+        issues: those boxes, each once.
+        remarks: what is odd but harmless: objects and ids that are there twice, labels without a picture.
+        bad: what cannot be used or has boxes for a picture of another size, a sentence for each file, each once.
+    """
+
+    data: str
+    layout: str
+    class_names: tuple[str, ...]
+    splits: dict[str, SplitStatistics]
+    dropped: dict[str, int]
+    clipped: dict[str, int]
+    issues: tuple[str, ...]
+    remarks: tuple[str, ...]
+    bad: tuple[str, ...]
+
+
+def check(config: DataCheckConfig) -> DataReport:
+    """Check a dataset, print what there is, and write ``report.json`` and ``data.png``.
+
+    Raises:
+        DataError: something is broken; raised at the end, when everything is printed and written.
+    """
+    layout, known = find_layout(config.data)
+    out = Path(config.out)
+    refuse_within(out, layout.root)
+    listings, unlisted = list_splits(layout, [config.split] if config.split else layout.splits(), skip_bad=True)
+    broken = [str(error) for error in unlisted.values()]
+    class_names, contents = _read(layout.root, listings, known, config.strict, broken)
+    remarks = [text for listing in listings.values() for text in listing.remarks()]
+    remarks += [text for content in contents.values() for text in repeated_boxes(content.samples, class_names)]
+    report = _report(config.data, layout, class_names, contents, remarks, broken)
+    print(report_text(report), flush=True)
+    write_json(out / "report.json", dataclasses.asdict(report))
+    counts = {split: found.objects_by_class for split, found in report.splits.items()}
+    plot_data(counts, {split: sides_px(content.samples) for split, content in contents.items()}, out / "data.png")
+    print(f"written: {out / 'report.json'}, {out / 'data.png'}", flush=True)
+    if report.bad:
+        raise DataError(f"{config.data}: {_counted(report.bad, 'bad file')}, listed above and in {out / 'report.json'}")
+    return report
+
+
+def report_text(report: DataReport) -> str:
+    """The report as a person reads it: bad files, repaired boxes, remarks, a table with a column for each split."""
+    lines = [f"bad: {reason}" for reason in report.bad]
+    lines += [*_examples("repaired", report.issues, "boxes"), *_examples("remark", report.remarks, "remarks")]
+    found = f"{report.layout} layout, {len(report.class_names)} classes, {_counted(report.bad, 'bad file')}"
+    lines.append(f"{report.data}: {found}" + (f", {_counted(report.remarks, 'remark')}" if report.remarks else ""))
+    return "\n".join([*lines, *_table(_rows(report))])
+
+
+def _examples(kind: str, texts: Sequence[str], things: str) -> list[str]:
+    more = len(texts) - MAX_EXAMPLES
+    last = [f"{kind}: {more} more {things}, all in report.json"] if more > 0 else []
+    return [*(f"{kind}: {text}" for text in texts[:MAX_EXAMPLES]), *last]
+
+
+def _counted(texts: Sequence[str], thing: str) -> str:
+    return f"{len(texts)} {thing}{'s' * (len(texts) != 1)}"
+
+
+def _read(
+    root: Path, listings: Mapping[str, Listing], known: Sequence[str] | None, strict: bool, broken: list[str]
+) -> tuple[tuple[str, ...], dict[str, SplitContent]]:
+    """Class names and contents. Where the splits differ in their classes, that is added to ``broken``."""
+    if not listings:
+        return tuple(known or ()), {}
+    rules = Rules(strict, skip_bad=True, skip_unknown=True, same_hw=True)
+    try:
+        return read_splits(root, listings, known, rules)
+    except DataError as error:
+        broken.append(str(error))
+    every = dict.fromkeys(name for listing in listings.values() for name in listing.choose_names(set()))
+    return read_splits(root, listings, tuple(every), rules)
+
+
+def _report(
+    data: str,
+    layout: Layout,
+    class_names: tuple[str, ...],
+    contents: Mapping[str, SplitContent],
+    remarks: Sequence[str],
+    broken: Sequence[str],
+) -> DataReport:
+    bad = [*broken, *(reason for content in contents.values() for reason in content.bad)]
+    issues = [text for content in contents.values() for text in content.issues.examples]
+    return DataReport(
+        data=data,
+        layout=layout.kind,
+        class_names=class_names,
+        splits={split: split_statistics(content.samples, class_names) for split, content in contents.items()},
+        dropped={split: content.issues.dropped for split, content in contents.items()},
+        clipped={split: content.issues.clipped for split, content in contents.items()},
+        issues=tuple(dict.fromkeys(issues)),
+        remarks=tuple(dict.fromkeys(remarks)),
+        bad=tuple(dict.fromkeys(bad)),
+    )
+
+
+def _rows(report: DataReport) -> list[list[Any]]:
+    """Name and one value for each split."""
+    found = report.splits
+    rows: list[list[Any]] = [["", *found], ["pictures", *(s.pictures for s in found.values())]]
+    rows.append(["without objects", *(s.without_objects for s in found.values())])
+    rows.append(["objects", *(sum(s.objects_by_class.values()) for s in found.values())])
+    rows += [[f"  {name}", *(s.objects_by_class[name] for s in found.values())] for name in report.class_names]
+    for name in ("difficult", "small", "medium", "large"):
+        rows.append([name, *(getattr(s, name) for s in found.values())])
+    rows.append(["median side, px", *(s.median_side_px for s in found.values())])
+    rows.append(["boxes dropped", *report.dropped.values()])
+    rows.append(["boxes clipped", *report.clipped.values()])
+    return rows
+
+
+def _table(rows: Sequence[Sequence[Any]]) -> list[str]:
+    """Aligned columns, the first to the left."""
+    texts = [["-" if value is None else str(value) for value in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
+    firsts, *others = widths
+    return [
+        "  ".join([row[0].ljust(firsts), *(text.rjust(width) for text, width in zip(row[1:], others, strict=True))])
+        for row in texts
+    ]

@@ -1,0 +1,125 @@
+"""Joint calibration of a spiking network, from checkpoint to checkpoint."""
+
+from __future__ import annotations
+
+import dataclasses
+import operator
+import time
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from spikedet.calibration.finished import OTHER_STATE, calibration_key, is_result
+from spikedet.calibration.joint import JointCalibration, Progress, Teacher
+from spikedet.calibration.pictures import Pictures
+from spikedet.checkpoint.ancestry import with_parents
+from spikedet.checkpoint.metadata import read_meta, require_same_classes
+from spikedet.checkpoint.state import load_state, save_state
+from spikedet.common.digests import file_sha256
+from spikedet.common.distributed import barrier, first_says, is_first
+from spikedet.common.environment import pick_device, seed_everything
+from spikedet.common.errors import CheckpointError, ConfigError, TrainingError
+from spikedet.config import JointConfig
+from spikedet.conversion import load_spiking, save_spiking
+from spikedet.data import load_dataset
+from spikedet.models import load_ann
+from spikedet.training.distillation import teacher_answers
+
+
+def joint(config: JointConfig) -> Path:
+    """Calibrate all layers of a network jointly; returns ``OUT/joint.safetensors``.
+
+    Raises:
+        CheckpointError: no spiking network, or a teacher that is no ANN.
+        ConfigError: the ANN is not where it was and was not named, or has other classes.
+        TrainingError: the loss is no longer finite.
+    """
+    source = Path(config.checkpoint)
+    network, meta = load_spiking(source)
+    ann = find_teacher(config)
+    require_same_classes([ann], source, "let one teach another:")
+    seed_everything(config.seed)
+    data, split = meta.training_data(config.data, config.split)
+    dataset = load_dataset(data, split, class_names=meta.class_names, skip_bad=config.skip_bad)
+    _, drawn_with = meta.held_out(data, split) or (0.0, config.seed)
+    rest, held_out = dataset.hold_out(config.held_out, drawn_with)
+    out = Path(config.out) if config.out else source.parent
+    path, state = out / "joint.safetensors", out / "joint-state.safetensors"
+    key = calibration_key(f"{file_sha256(source)} {file_sha256(ann)}", config, dataset)
+    if first_says(config.resume and is_result(path, key)):
+        print(f"{path}: already calibrated", flush=True)
+        return path
+    print(f"joint calibration on {len(rest)} pictures, {len(held_out)} held out, towards {ann}", flush=True)
+    device = pick_device(config.device)
+    pictures, judges = (Pictures(part, meta.image_size, device) for part in (rest, held_out))
+    run = JointCalibration(network.to(device), teacher(ann, device), pictures, judges, config)
+    _train(run, state, key)
+    network.load_state_dict(run.progress.best)
+    if is_first():
+        made = meta.child(
+            source,
+            stage="joint",
+            config={**meta.config, "joint": dataclasses.asdict(config)},
+            notes={"held_out_losses": run.progress.losses, "calibration": key},
+            seed=config.seed,
+        )
+        save_spiking(path, network.cpu(), made)
+        state.unlink(missing_ok=True)
+        print(f"{path}: held-out loss {min(run.progress.losses):.4f}", flush=True)
+    barrier()
+    return path
+
+
+def _train(run: JointCalibration, state: Path, key: str) -> None:
+    """Every epoch that is left; after each the state is kept, to go on from."""
+    epochs = run.config.epochs
+    if first_says(run.config.resume and state.exists()):
+        _resume(run, state, key)
+        print(f"resumed after epoch {run.progress.epoch} of {epochs}", flush=True)
+    else:
+        run.begin()
+        print(f"held-out loss {run.progress.losses[0]:.4f} as it is", flush=True)
+    started, first = time.monotonic(), run.progress.epoch
+    while run.progress.epoch < epochs:
+        try:
+            loss = run.epoch()
+        except TrainingError as error:
+            good = state if run.progress.epoch else run.config.checkpoint
+            raise TrainingError(f"{error}; the last good network is in {good}") from error
+        progress = run.progress
+        left = (time.monotonic() - started) / (progress.epoch - first) * (epochs - progress.epoch)
+        said = f"loss {loss:.4f}  held out {progress.losses[-1]:.4f}  about {left:.0f} s left"
+        print(f"epoch {progress.epoch}/{epochs}  {said}", flush=True)
+        if is_first():
+            modules = {"network": run.network.state_dict(), "best": progress.best}
+            facts = {"epoch": progress.epoch, "losses": progress.losses, "key": key}
+            save_state(state, modules, progress.optimizer, facts)
+
+
+def find_teacher(config: JointConfig) -> Path:
+    """The ANN that was named, or the source that the network came from, or else its Stage I."""
+    if config.teacher:
+        return Path(config.teacher)
+    stages = {read_meta(path).stage: path for path in with_parents([Path(config.checkpoint)])}
+    found = stages.get("ann", stages.get("qc"))
+    if found is None:
+        raise ConfigError(f"{config.checkpoint}: the ANN it was made from is not where it was; name it with --teacher")
+    return found
+
+
+def teacher(path: Path, device: torch.device) -> Teacher:
+    """What a checkpoint's ANN answers. Raises CheckpointError if it is none."""
+    return partial(teacher_answers, load_ann(path)[0].to(device))
+
+
+def _resume(run: JointCalibration, state: Path, key: str) -> None:
+    """Take up the state. Raises CheckpointError where it is not of this very calibration."""
+    modules, optimizer, facts = load_state(state)
+    if not isinstance(facts, dict) or facts.get("key") != key:
+        raise CheckpointError(OTHER_STATE.format(state))
+    try:
+        epoch, losses = operator.index(facts["epoch"]), list(map(float, facts["losses"]))
+        run.resume(modules["network"], Progress(epoch, modules["best"], losses, optimizer))
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{state}: not a state of this calibration ({error}); go without --resume") from error

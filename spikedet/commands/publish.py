@@ -1,0 +1,157 @@
+"""A checkpoint made fit to be given away: float16, no paths of this machine, judged as it is, with a model card."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from spikedet.checkpoint.metadata import CheckpointMeta, load_checkpoint, read_meta, save_checkpoint
+from spikedet.commands.evaluate import evaluate
+from spikedet.common.digests import file_sha256
+from spikedet.common.environment import versions
+from spikedet.common.files import write_text
+from spikedet.config import CalibrateConfig, EvaluateConfig, FinetuneConfig, JointConfig, PublishConfig, TrainConfig
+from spikedet.conversion import load_spiking, to_spiking
+from spikedet.energy.synapses import dense_macs, readers
+from spikedet.evaluation import ResultRow, markdown_table, write_results
+from spikedet.models import load_ann
+from spikedet.snn import SpikingNetwork
+
+STAGE_CONFIGS = {
+    "train_before": TrainConfig,  # of a training that went on from another one's weights
+    "train": TrainConfig,
+    "finetune_before": FinetuneConfig,  # of a Stage I that went on after another one
+    "finetune": FinetuneConfig,
+    "calibrate": CalibrateConfig,
+    "joint": JointConfig,
+}
+LICENCE = (
+    "AGPL-3.0-or-later, as spikedet and ultralytics, whose code made them; the training pictures have their own terms."
+)
+LIMITS = (
+    "It knows the classes above and no others, and is as good as its AP says: a small network, trained on few "
+    "pictures, for demonstration and comparison, not for decisions about people. It takes square letterboxed pictures "
+    "of its own size; small objects are its weakest. Scores are not calibrated probabilities."
+)
+
+
+def publish(config: PublishConfig) -> list[Path]:
+    """Write the weights and, beside them, a card ``NAME.md`` and its rows ``NAME.json``.
+
+    The AP is that of the file that was written.
+
+    Returns:
+        The weights, the card and the rows.
+
+    Raises:
+        CheckpointError, ConfigError, DataError: see their messages.
+    """
+    tensors, meta = load_checkpoint(Path(config.checkpoint))
+    data = meta.judged_data(config.data, config.split)  # the file that is written no longer knows the folder
+    out = Path(config.out)
+    weights = save_checkpoint(out, tensors, without_paths(meta), half=True)
+    judged = EvaluateConfig(
+        checkpoints=(str(weights),),
+        data=data,
+        split=config.split,
+        t=config.t,
+        out=config.results,
+        resume=True,
+    )
+    rows = evaluate(judged)
+    size = weights.stat().st_size / 1e6
+    text = card(out.stem, meta, "\n\n".join([markdown_table(rows), by_class(rows[-1])]), size, cost(weights))
+    facts = {"weights": weights.name, "sha256": file_sha256(weights), "versions": versions()}
+    card_file = write_text(out.with_suffix(".md"), text)
+    written = [weights, card_file, write_results(out.with_suffix(".json"), facts, rows)]
+    print(f"written: {', '.join(map(str, written))}", flush=True)
+    return written
+
+
+def without_paths(meta: CheckpointMeta) -> CheckpointMeta:
+    """The same metadata with the last part of every absolute path, and without the calibration's log."""
+    cleaned = _without_paths(dataclasses.asdict(meta))
+    cleaned["class_names"] = meta.class_names
+    cleaned["notes"] = {key: value for key, value in cleaned["notes"].items() if key != "layers"}
+    cleaned["config"] = {
+        stage: {key: value for key, value in settings.items() if key not in ("out", "checkpoint", "teacher")}
+        for stage, settings in cleaned["config"].items()
+    }
+    return CheckpointMeta(**cleaned)
+
+
+def _without_paths(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_paths(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_paths(item) for item in value]
+    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
+
+
+def cost(path: Path) -> str:
+    """Parameters, and multiply-accumulates of the ANN at the network's input size."""
+    network, meta = load_spiking(path) if read_meta(path).spiking else _converted(path)
+    shapes = network.shapes((meta.image_size, meta.image_size))
+    macs = sum(dense_macs(module, shapes[node.name]) for node, module in readers(network))
+    parameters = sum(module.weight.numel() + module.bias.numel() for _, module in readers(network))
+    return f"{parameters / 1e6:.2f} M parameters, {macs / 1e9:.2f} G multiply-accumulates as an ANN"
+
+
+def _converted(path: Path) -> tuple[SpikingNetwork, CheckpointMeta]:
+    model, meta = load_ann(path)
+    return to_spiking(model, meta.T or 1), meta
+
+
+def by_class(row: ResultRow) -> str:
+    """A table of the row's AP by class, Markdown; empty where it has none."""
+    if not row.per_class:
+        return ""
+    lines = [f"| {name} | {_cell(ap['AP'])} | {_cell(ap['AP50'])} |" for name, ap in row.per_class.items()]
+    at = "" if row.t is None else f" at t = {row.t}"
+    return "\n".join([f"By class{at}:", "", "| class | AP50:95 | AP50 |", "| --- | ---: | ---: |", *lines])
+
+
+def _cell(ap: float | None) -> str:
+    return "-" if ap is None else f"{ap:.1f}"
+
+
+def card(name: str, meta: CheckpointMeta, table: str, megabytes: float, cost: str = "") -> str:
+    """The model card, Markdown."""
+    kind = {"ann": "source ANN with clip activations", "qc": "QC-ANN (Stage I)"}.get(meta.stage)
+    kind = kind or f"spiking network ({meta.neuron} neurons, T = {meta.T}), stage {meta.stage}"
+    recipe = [f"- {stage}: {settings}" for stage in STAGE_CONFIGS if (settings := changed_settings(meta, stage))]
+    return "\n".join(
+        [
+            f"# {name}",
+            "",
+            f"{meta.model}, {kind}; {meta.image_size} px, {megabytes:.1f} MB in float16{f'; {cost}' if cost else ''}.",
+            "",
+            f"- Classes: {', '.join(meta.class_names)}.",
+            f"- Trained on: {Path(meta.data.get('data', '-')).name} {meta.data.get('split', '-')}.",
+            f"- Made with spikedet at {meta.versions.get('git', '-')}, torch {meta.versions.get('torch', '-')}.",
+            f"- Licence: {LICENCE}",
+            *(f"- Trained from the weights of {notice}." for notice in meta.credits),
+            f"- Limits: {LIMITS}",
+            "",
+            "## Recipe",
+            "",
+            "Settings that differ from their defaults:",
+            "",
+            *recipe,
+            "",
+            "## AP of this file",
+            "",
+            table,
+        ]
+    )
+
+
+def changed_settings(meta: CheckpointMeta, stage: str) -> str:
+    """The settings of a stage that differ from their defaults, as flags; empty if the stage did not run."""
+    if stage not in meta.config:
+        return ""
+    defaults = {f.name: f.default for f in dataclasses.fields(STAGE_CONFIGS[stage])}
+    hidden = {"out", "checkpoint", "data", "split", "resume", "teacher"}
+    changed = {k: v for k, v in meta.config[stage].items() if k not in hidden and v != defaults.get(k)}
+    return " ".join(f"--{key.replace('_', '-')} {value}" for key, value in changed.items()) or "defaults"

@@ -1,0 +1,168 @@
+"""One HTML file about an evaluation: what was judged, how well, on which pictures best and worst, and at what cost."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from spikedet.commands.evaluate import Evaluation, Judged, judge_all
+from spikedet.common.errors import ConfigError, DataError
+from spikedet.common.files import write_text
+from spikedet.config import EvaluateConfig, ReportConfig
+from spikedet.data import DetectionDataset
+from spikedet.evaluation import ResultRow, markdown_table, read_results
+from spikedet.evaluation.bootstrap import APResampler
+from spikedet.visualization import beside, draw_detections, plot_ap_by_class, plot_ap_by_t
+from spikedet.visualization.page import (
+    Section,
+    file_figure,
+    markdown_html,
+    page_html,
+    picture_figure,
+    preformatted,
+)
+
+SHOWN_CONFIDENCE = 0.25
+"""Lowest score of the boxes that are drawn."""
+
+
+def report(config: ReportConfig) -> Path:
+    """Write ``report.html``; it opens offline.
+
+    Detections that the evaluation has kept are used again; what is missing is judged anew.
+
+    Raises:
+        ConfigError, DataError: the run is no evaluation's folder, or its checkpoints or pictures are gone.
+    """
+    results = find_results(Path(config.run))
+    meta, rows = read_results(results)
+    sections = [Section("Table", markdown_html(markdown_table(rows))), *_plots(rows)]
+    evaluation = judge_all(stored_config(results, meta))
+    sections += _pictures(evaluation, config)
+    sections += _written_beside(results.parent)
+    sections.append(Section("Settings", preformatted(json.dumps(meta["config"], indent=1))))
+    facts = {key: meta[key] for key in ("command", "checkpoints", "versions") if key in meta}
+    sections.append(Section("Command, checkpoints, versions", preformatted(json.dumps(facts, indent=1))))
+    title = f"spikedet: {rows[0].model} on {rows[0].data} {rows[0].split}" if rows else "spikedet"
+    page = Path(config.out) if config.out else results.parent / "report.html"
+    write_text(page, page_html(title, sections))
+    print(f"{page}: written", flush=True)
+    return page
+
+
+def find_results(run: Path) -> Path:
+    """The results file of an evaluation's folder, or of the folder that it lies in."""
+    for path in (run, run / "results.json", run / "results" / "results.json"):
+        if path.is_file():
+            return path
+    raise ConfigError(f"{run}: no results.json here; make it with spikedet evaluate CHECKPOINT --out {run}")
+
+
+def stored_config(results: Path, meta: dict[str, Any]) -> EvaluateConfig:
+    """The evaluation's settings, so that its detections are found again. Raises DataError if they are not whole."""
+    try:
+        settings = dict(meta["config"])
+        known = {field.name for field in dataclasses.fields(EvaluateConfig)}
+        settings = {key: value for key, value in settings.items() if key in known}
+        settings["checkpoints"] = tuple(settings["checkpoints"])
+        settings["detections"] = settings.get("detections") or str(results.parent / "detections")  # it may have moved
+        return EvaluateConfig(**{**settings, "resume": True})
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{results}: its settings are damaged ({error}); evaluate again") from error
+
+
+def _plots(rows: Sequence[ResultRow]) -> list[Section]:
+    sections = []
+    with tempfile.TemporaryDirectory(prefix="spikedet-report-") as folder:
+        plots = [("AP by time step", plot_ap_by_t)]
+        plots += [("AP by class", plot_ap_by_class)] if any(row.per_class for row in rows) else []
+        for number, (title, plot) in enumerate(plots):
+            sections.append(Section(title, file_figure(plot(rows, Path(folder) / f"{number}.png"), title)))
+    return sections
+
+
+def _pictures(evaluation: Evaluation, config: ReportConfig) -> list[Section]:
+    """Pictures on which the last network does best and worst beside its ANN, by AP50:95 of each picture alone."""
+    judged = evaluation.judged
+    spiking = [j for j in judged if j.meta.spiking and j.t is not None]
+    if not spiking or not config.pictures:
+        return []
+    snn = max(spiking, key=lambda j: (judged.index(j) if j.digest == spiking[-1].digest else -1, j.t or 0))
+    ann = max((j for j in judged if j.network == "ann"), key=lambda j: j.ap, default=None)
+    scores = picture_scores(evaluation.dataset, snn)
+    known = [int(i) for i in np.argsort(-scores, kind="stable") if np.isfinite(scores[i])]
+    count = min(config.pictures, len(known) // 2)
+    sections = []
+    for title, chosen in (("Best pictures", known[:count]), ("Worst pictures", known[len(known) - count :][::-1])):
+        shown = "".join(_picture(evaluation.dataset, i, ann, snn, float(scores[i])) for i in chosen)
+        sections.append(Section(title, f'<div class="pairs">{shown}</div>'))
+    return sections
+
+
+def picture_scores(dataset: DetectionDataset, judged: Judged) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """AP50:95 of each picture alone, percent, ``[pictures]``; NaN where there is no object to find."""
+    return APResampler(dataset, judged.detections).ap(np.eye(len(dataset), dtype=np.int64))
+
+
+def _picture(dataset: DetectionDataset, index: int, ann: Judged | None, snn: Judged, score: float) -> str:
+    name = dataset.samples[index].image_id
+    try:
+        image = dataset.read_image(index)
+    except DataError as error:
+        return markdown_html(f"{name}: {error}")
+    drawn = [
+        draw_detections(image, j.detections[index].above(SHOWN_CONFIDENCE), dataset.class_names)
+        for j in (ann, snn)
+        if j is not None
+    ]
+    left = "left the ANN, right" if ann is not None else ""
+    return picture_figure(beside(drawn), f"{name}: AP50:95 {score:.1f}; {left} the SNN at t = {snn.t}")
+
+
+WRITTEN_BESIDE = {
+    "energy": (
+        "Energy",
+        {
+            "": "Energy by time step, and AP against energy",
+            "_by_layer": "Operations by layer",
+            "_sparsity": "AP against synaptic operations, by the penalty on firing",
+        },
+    ),
+    "explain": (
+        "Error by layer",
+        {
+            "-1-ap": "AP50:95 of the ANNs, and of the SNN by t",
+            "-2-ranking": "AP50:95 with the residual error of one layer, and with all but it",
+            "-3-split": "Mean squares of the terms of the error",
+            "-4-residual": "Neurons with residual error, and how far they are off",
+            "-5-cosine": "Similarity to the QC-ANN by steps read out",
+            "-6-theta": "Pre-activations against theta",
+        },
+    ),
+}
+"""What other commands write into an evaluation's folder: the Markdown file's stem, its title, captions of its plots."""
+
+
+def _written_beside(folder: Path) -> list[Section]:
+    """Markdown files of other commands, with the plots of the same name."""
+    sections = []
+    for name, (title, captions) in WRITTEN_BESIDE.items():
+        path = folder / f"{name}.md"
+        if path.is_file():
+            plots = sorted(folder.glob(f"{name}*.png"))
+            figures = [file_figure(plot, captions.get(plot.stem.removeprefix(name), "")) for plot in plots]
+            text = markdown_html(_within_section(path.read_text(encoding="utf-8")))
+            sections.append(Section(title, text + "".join(figures)))
+    return sections
+
+
+def _within_section(markdown: str) -> str:
+    """Without its title, which the section has, and with its headings one level down."""
+    lines = [line for line in markdown.splitlines() if not line.startswith("# ")]
+    return "\n".join(f"#{line}" if line.startswith("## ") else line for line in lines)

@@ -1,0 +1,42 @@
+"""Where the files that travel with the package are: in the wheel's ``_data`` folder, or in the checkout."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+
+from spikedet.common.errors import CheckpointError
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def resource_folder(name: str) -> Path:
+    """The folder ``configs`` or ``weights``, wherever spikedet runs from."""
+    packaged = _PACKAGE / "_data" / name
+    return packaged if packaged.is_dir() else _PACKAGE.parent / name
+
+
+def sample_pictures() -> list[Path]:
+    """The sample pictures that the ultralytics package ships: a bus and two people."""
+    return sorted(Path(str(files("ultralytics") / "assets")).glob("*.jpg"))
+
+
+def shipped_weights() -> dict[str, Path]:
+    """The checkpoints that ship with the package, by name."""
+    return {found.stem: found for found in sorted(resource_folder("weights").glob("*.safetensors"))}
+
+
+def find_weights(name: str | Path) -> Path:
+    """A checkpoint by path, or one of those that ship with the package by its name.
+
+    Raises:
+        CheckpointError: it is neither.
+    """
+    path = Path(name)
+    if path.suffix == ".safetensors" or path.exists():
+        return path
+    shipped = shipped_weights()
+    if str(name) not in shipped:
+        known = ", ".join(shipped) or "none"
+        raise CheckpointError(f"{name}: no such checkpoint; expected a .safetensors file or a shipped one: {known}")
+    return shipped[str(name)]

@@ -1,0 +1,135 @@
+"""COCO layout: JSON annotation files, each with its categories, and pictures in folders beside them."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from spikedet.common.errors import DataError
+from spikedet.config import LayoutName
+from spikedet.data.coco.files import find_annotations, full_split_name, picture_folders, short_split_name, split_files
+from spikedet.data.coco.json import CocoImage, coco_edges, read_coco
+from spikedet.data.layout import (
+    USUAL_SPLITS,
+    Entry,
+    Listing,
+    WrittenPicture,
+    broken_entry,
+    check_same_names,
+    folder_name,
+    shown,
+    split_parts,
+    unique_entries,
+)
+from spikedet.data.paths import contained
+
+
+@dataclass(frozen=True)
+class CocoLayout:
+    """A folder with annotation files, or one such file.
+
+    Attributes:
+        root: the dataset's folder, links resolved; no ``file_name`` leads out of it.
+        name: the folder's name as written.
+        file: the only annotation file, whatever split is asked for; None has one for each split.
+    """
+
+    root: Path
+    name: str
+    file: Path | None = None
+    kind: LayoutName = "coco"
+
+    def splits(self) -> list[str]:
+        """The splits that have an annotation file."""
+        return list(split_files(self.root)) if self.file is None else [full_split_name(self.file)]
+
+    def listing(self, split: str) -> Listing:
+        """Parts are ``train`` or ``train2017``.
+
+        Raises:
+            DataError: a part has no annotation file, that is not whole, or the parts have different classes; or the
+                one file is plainly that of another split.
+        """
+        if self.file is not None:
+            _refuse_other_split(self.file, split)
+        files = [self.file] if self.file else [find_annotations(self.root, part) for part in split_parts(split)]
+        entries: list[Entry] = []
+        names: tuple[str, ...] = ()
+        remarks: list[str] = []
+        for file in files:
+            content = read_coco(file)
+            if not content.images and not content.stray:
+                raise DataError(f"{file}: 'images' is empty; expected at least one picture")
+            check_same_names(self.root, files[0].name, names or content.class_names, file.name, content.class_names)
+            names = content.class_names
+            folders = picture_folders(self.root, file, beside=self.file is not None)
+            entries += _entries(self.root, file, content.images, folders)
+            entries += (broken_entry(reason, None, file, reason) for reason in content.stray)
+            remarks += content.repeated
+        shown_split = full_split_name(self.file) if self.file else split
+        return Listing(shown_split, unique_entries(entries), lambda _: names, coco_edges, lambda: remarks)
+
+
+def coco_folder(folder: Path) -> CocoLayout:
+    """The layout of a folder with annotation files."""
+    return CocoLayout(folder.resolve(), folder_name(folder))
+
+
+def coco_file(file: Path) -> CocoLayout:
+    """The layout of one annotation file: its folder is the dataset's, or where that is ``annotations``, the one above.
+
+    Raises:
+        DataError: there is no such file.
+    """
+    if not file.is_file():
+        raise DataError(f"{file}: no such file; expected COCO annotations")
+    home = Path(os.path.abspath(file)).parent
+    root = home.parent if home.name.lower().startswith("ann") else home
+    return CocoLayout(root.resolve(), root.name, file)
+
+
+def _refuse_other_split(file: Path, split: str) -> None:
+    """``instances_val2017.json`` is no split "test"; a file whose name is no usual split's is whatever is asked for."""
+    own, asked = short_split_name(full_split_name(file)), short_split_name(split)
+    if own != asked and {own, asked} <= set(USUAL_SPLITS):
+        raise DataError(
+            f"{file}: the split {own!r}, not {asked!r}; give --split {own}, or the file or folder that has {asked!r}"
+        )
+
+
+def _entries(root: Path, file: Path, images: Sequence[CocoImage], folders: Sequence[Path]) -> Iterator[Entry]:
+    """One entry for each picture; what several images share is broken, as each lacks the objects of the others."""
+    found = [_find(root, file, image.file_name, folders) if image.file_name else "" for image in images]
+    times = Counter(picture for picture in found if isinstance(picture, Path))
+    for image, picture in zip(images, found, strict=True):
+        if isinstance(picture, str):
+            reason = image.problem or picture
+            yield broken_entry(reason, None, file, reason)
+            continue
+        problem = image.problem
+        if not problem and times[picture] > 1:
+            problem = f"{file}: {times[picture]} images are of the picture {shown(image.file_name)}; put them together"
+        image_id = picture.relative_to(root).as_posix()
+        yield (
+            broken_entry(image_id, picture, file, problem)
+            if problem
+            else Entry(image_id, picture, file, partial(WrittenPicture, image.objects, image.image_hw))
+        )
+
+
+def _find(root: Path, file: Path, file_name: str, folders: Sequence[Path]) -> Path | str:
+    """The picture of this name in the first folder that has it, or the reason why there is none."""
+    reason = f"{file}: picture {shown(file_name)} not found in {root}; add it, or correct its file_name"
+    for folder in folders:
+        try:
+            path = contained(root, file_name, str(file), folder)
+        except DataError as error:
+            reason = str(error)
+            continue
+        if os.path.isfile(path):
+            return path
+    return reason

@@ -1,0 +1,142 @@
+"""Which images a VOC split names, and where their pictures and annotations lie."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+from spikedet.common.errors import DataError
+from spikedet.data.images import PICTURE_SUFFIXES
+from spikedet.data.layout import Entry, broken_entry, folder_name, split_parts, unique_entries
+from spikedet.data.voc.annotation import read_annotation
+
+VOC_CLASS_NAMES: tuple[str, ...] = (
+    *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
+    *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
+)
+"""The 20 classes of PASCAL VOC in their official order."""
+
+LAYOUT_HELP = (
+    "expected a folder with Annotations/, JPEGImages/ and ImageSets/Main/, or a VOCdevkit folder of such folders"
+)
+
+_YEAR_PARTS = ("Annotations", "JPEGImages", "ImageSets/Main")
+_FLAG_COLUMN = re.compile(r"\s+(-1|0|1)$")
+_PER_CLASS = re.compile(rf"({'|'.join(VOC_CLASS_NAMES)})_(train|val|trainval|test)")
+
+
+def split_entries(root: Path, split: str) -> tuple[Entry, ...]:
+    """Every image of the split, once, in the order of the split files."""
+    entries = []
+    for year, split_file in _split_files(root, split):
+        pictures = _files_by_stem(year / "JPEGImages", PICTURE_SUFFIXES)
+        annotations = _files_by_stem(year / "Annotations", (".xml",))
+        for name in _read_ids(split_file, pictures):
+            entries.append(_entry(year, split_file, name, pictures, annotations))
+    return unique_entries(entries)
+
+
+def _entry(year: Path, split_file: Path, name: str, pictures: dict[str, Path], annotations: dict[str, Path]) -> Entry:
+    image_id = f"{folder_name(year)}/{name}"
+    if ".." in name or "/" in name or "\\" in name:
+        reason = f"{split_file}: id {name!r} is a path; expected a file name without folder or suffix"
+        return broken_entry(image_id, None, split_file, reason)
+    annotation, picture = _find(annotations, name), _find(pictures, name)
+    hint = f"add it, or remove {name!r} from {split_file}"
+    if annotation is None:
+        missing = year / "Annotations" / f"{name}.xml"
+        return broken_entry(image_id, picture, missing, f"{missing}: annotation not found; {hint}")
+    if picture is None:
+        missing = year / "JPEGImages" / f"{name}.jpg"
+        return broken_entry(image_id, None, annotation, f"{missing}: picture not found; {hint}")
+    return Entry(image_id, picture, annotation, partial(read_annotation, annotation))
+
+
+def _split_files(root: Path, split: str) -> list[tuple[Path, Path]]:
+    """``(year folder, split file)`` for each part of the split and each year that has it."""
+    available = _available(root)
+    chosen = []
+    for part in split_parts(split):
+        year_name, _, name = part.rpartition("/")
+        found = [
+            (year, files[name])
+            for year, files in available.items()
+            if name in files and year_name in ("", folder_name(year))
+        ]
+        if not found:
+            listing = ", ".join(_shown_splits(available)) or "none"
+            raise DataError(f"{root}: no split {part!r}; available: {listing}")
+        chosen += found
+    return chosen
+
+
+def split_names(root: Path) -> set[str]:
+    """Splits of any year; the per-class lists of the devkit (``cat_train``) are left out."""
+    names = {path.stem for files in _available(root).values() for path in files.values()}
+    return {name for name in names if not _PER_CLASS.fullmatch(name)}
+
+
+def _available(root: Path) -> dict[Path, dict[str, Path]]:
+    return {year: _files_by_stem(year / "ImageSets/Main", (".txt",)) for year in year_folders(root)}
+
+
+def _shown_splits(available: dict[Path, dict[str, Path]]) -> list[str]:
+    names = {
+        f"{folder_name(year)}/{path.stem}" if len(available) > 1 else path.stem
+        for year, files in available.items()
+        for path in files.values()
+    }
+    return sorted(name for name in names if not _PER_CLASS.fullmatch(name.rpartition("/")[2]))
+
+
+def year_folders(root: Path) -> list[Path]:
+    if not root.is_dir():
+        raise DataError(f"{root}: no such folder; {LAYOUT_HELP}")
+    if is_year_folder(root):
+        return [root]
+    years = sorted(folder for folder in _listing(root) if is_year_folder(folder))
+    if not years:
+        raise DataError(f"{root}: not a VOC dataset; {LAYOUT_HELP}")
+    return years
+
+
+def is_voc(root: Path) -> bool:
+    """Whether a folder is a year folder or has one."""
+    return is_year_folder(root) or any(is_year_folder(folder) for folder in _listing(root))
+
+
+def is_year_folder(folder: Path) -> bool:
+    return all((folder / part).is_dir() for part in _YEAR_PARTS)
+
+
+def _read_ids(split_file: Path, pictures: dict[str, Path]) -> Iterator[str]:
+    """Every line, without the flag of per-class lists (``000005  1``) unless the whole line is a picture's name."""
+    try:
+        lines = split_file.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{split_file}: the split file cannot be read ({error}); expected one id per line") from error
+    names = [line.strip() for line in lines if line.strip()]
+    if not names:
+        raise DataError(f"{split_file}: the split is empty; expected one image id per line")
+    yield from (name if _find(pictures, name) else _FLAG_COLUMN.sub("", name) for name in names)
+
+
+def _files_by_stem(folder: Path, suffixes: Sequence[str]) -> dict[str, Path]:
+    """Files by their stem as written and, where no other file has that very stem, in lower case."""
+    files = [path for path in _listing(folder) if path.suffix.lower() in suffixes]
+    files.sort(key=lambda path: (suffixes.index(path.suffix.lower()), path.name))
+    exact = {path.stem: path for path in reversed(files)}
+    return {path.stem.lower(): path for path in reversed(files)} | exact
+
+
+def _listing(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except OSError as error:
+        raise DataError(f"{folder}: the folder cannot be read ({error.strerror}); check its permissions") from error
+
+
+def _find(files: dict[str, Path], name: str) -> Path | None:
+    return files.get(name) or files.get(name.lower())

@@ -1,0 +1,176 @@
+"""YOLO layout: a ``data.yaml``, pictures under ``images``, a label file under ``labels`` for each that has objects.
+
+A picture's label file is where ultralytics looks for it: the last folder ``images`` in its path becomes ``labels``, the
+suffix ``.txt``; without such a folder it lies beside the picture.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from spikedet.common.errors import DataError
+from spikedet.config import LayoutName
+from spikedet.data.images import PICTURE_SUFFIXES
+from spikedet.data.layout import (
+    Entry,
+    Listing,
+    WrittenPicture,
+    broken_entry,
+    in_usual_order,
+    shown,
+    split_parts,
+    unique_entries,
+)
+from spikedet.data.paths import contained
+from spikedet.data.yolo.labels import read_labels, yolo_edges
+from spikedet.data.yolo.yaml import YoloFile
+
+CLASSES_FILE = "classes.txt"
+"""Labelling tools write the names of the classes into it, among the labels."""
+
+
+@dataclass(frozen=True)
+class YoloLayout:
+    """The dataset that a ``data.yaml`` describes."""
+
+    yaml: YoloFile
+    kind: LayoutName = "yolo"
+
+    @property
+    def root(self) -> Path:
+        """The dataset's folder."""
+        return self.yaml.root
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.yaml.name
+
+    def splits(self) -> list[str]:
+        """The splits that the YAML names."""
+        return in_usual_order(self.yaml.parts)
+
+    def listing(self, split: str) -> Listing:
+        """Parts are keys of the YAML.
+
+        Raises:
+            DataError: the YAML has no such split, or its folder or list is missing, empty or outside the dataset.
+        """
+        entries: list[Entry] = []
+        for part in split_parts(split):
+            if part not in self.yaml.parts:
+                raise DataError(f"{self.yaml.file}: no split {part!r}; available: {', '.join(self.splits())}")
+            for written in self.yaml.parts[part]:
+                entries += _part_entries(self.yaml, written)
+        _warn_without_labels(self.root, split, entries)
+        unique = unique_entries(entries)
+        return Listing(split, unique, lambda _: self.yaml.class_names, yolo_edges, partial(_lone_labels, unique))
+
+
+def label_path(picture: Path) -> Path:
+    """Where ultralytics expects the labels of a picture."""
+    folders = picture.parts[:-1]
+    if "images" in folders:
+        last = len(folders) - 1 - folders[::-1].index("images")
+        picture = Path(*folders[:last], "labels", *picture.parts[last + 1 :])
+    return picture.with_suffix(".txt")
+
+
+def _part_entries(yaml: YoloFile, written: str) -> Iterator[Entry]:
+    """The pictures of one folder or list."""
+    path = _part_path(yaml, written)
+    if path.is_dir():
+        pictures = sorted(_pictures_under(path))
+        if not pictures:
+            raise DataError(f"{path}: no pictures in this folder; {yaml.file} names it")
+        for picture in pictures:
+            yield _entry(yaml, picture, f"{yaml.file}: {picture.name}")
+    elif path.suffix.lower() == ".txt" and path.is_file():
+        for number, line in _list_lines(path):
+            yield _listed_entry(yaml, path, number, line)
+    else:
+        raise DataError(f"{path}: no folder of pictures and no .txt list of them; {yaml.file} names it")
+
+
+def _part_path(yaml: YoloFile, written: str) -> Path:
+    """A folder or list within the dataset. Exports that write ``../train/images`` mean ``train/images``."""
+    inner = written.removeprefix("../")
+    if inner != written and os.path.exists(yaml.root / inner):
+        written = inner
+    return contained(yaml.root, written, str(yaml.file))
+
+
+def _pictures_under(folder: Path) -> Iterator[Path]:
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            if name.lower().endswith(PICTURE_SUFFIXES) and not name.startswith("."):
+                yield Path(parent, name)
+
+
+def _list_lines(path: Path) -> Iterator[tuple[int, str]]:
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: the list cannot be read ({error}); expected one picture per line") from error
+    found = [(number, line.strip()) for number, line in enumerate(lines, start=1) if line.strip()]
+    if not found:
+        raise DataError(f"{path}: the list is empty; expected one picture per line")
+    yield from found
+
+
+def _listed_entry(yaml: YoloFile, file: Path, number: int, line: str) -> Entry:
+    """``./a.jpg`` is relative to the list, any other path to the dataset's folder or, if not there, to the list."""
+    where = f"{file}: line {number}"
+    reason = f"{where}: picture {shown(line)} not found in {yaml.root}; add it, or remove the line"
+    for home in [file.parent] if line.startswith("./") else [yaml.root, file.parent]:
+        try:
+            picture = contained(yaml.root, line, where, home)
+        except DataError as error:
+            reason = str(error)
+            continue
+        if os.path.isfile(picture):
+            return _entry(yaml, picture, where)
+    return broken_entry(f"{file.name}:{number}", None, file, reason)
+
+
+def _entry(yaml: YoloFile, picture: Path, where: str) -> Entry:
+    labels = label_path(picture)
+    image_id = picture.relative_to(yaml.root).as_posix()
+    return Entry(image_id, picture, labels, partial(_objects, yaml, labels, where))
+
+
+def _objects(yaml: YoloFile, labels: Path, where: str) -> WrittenPicture:
+    if not labels.is_relative_to(yaml.root):
+        raise DataError(
+            f"{where}: its labels are expected at {labels}, outside {yaml.root}; "
+            "set 'path' to the folder that holds both images and labels"
+        )
+    path = contained(yaml.root, str(labels.relative_to(yaml.root)), where)
+    return WrittenPicture(read_labels(path, yaml.class_names))
+
+
+def _lone_labels(entries: Sequence[Entry]) -> list[str]:
+    """A sentence for each label file without a picture, in folders of labels; beside pictures any text may lie."""
+    folders = {(e.annotation.parent, e.picture.parent) for e in entries if e.picture is not None}
+    found = []
+    for labels, pictures in sorted(folders):
+        stems = {path.stem for path in pictures.glob("*") if path.suffix.lower() in PICTURE_SUFFIXES}
+        lone = [path for path in labels.glob("*.txt") if path.stem not in stems] if labels != pictures else []
+        found += [
+            f"{path}: no picture {path.stem} in {pictures}; add it, or remove the labels"
+            for path in sorted(lone)
+            if path.name != CLASSES_FILE
+        ]
+    return found
+
+
+def _warn_without_labels(root: Path, split: str, entries: Sequence[Entry]) -> None:
+    expected = [entry.annotation for entry in entries if entry.picture is not None]
+    if expected and not any(os.path.isfile(path) for path in expected):
+        text = "%s, split %s: not one of %d pictures has a label file; the first is expected at %s"
+        logging.getLogger("spikedet").warning(text, root, split, len(expected), expected[0])

@@ -1,0 +1,93 @@
+"""The layers of a converted network by what their residual errors cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from spikedet.data import DetectionDataset
+from spikedet.diagnosis.injection import ALL_BUT, ONLY, inject, ranked_layers, variants
+from spikedet.diagnosis.judged import Judged
+from spikedet.diagnosis.observe import snn_means
+from spikedet.diagnosis.records import LayerRank, Ranking
+from spikedet.snn import Backend, SpikingNetwork
+
+NONE, ALL = ("none", None), ("all", None)
+
+
+class Moves:
+    """How far read-outs are moved, mean over read-outs, as a share of how far all residual errors move them.
+
+    Args:
+        readouts: their names.
+    """
+
+    def __init__(self, readouts: Sequence[str]) -> None:
+        self.readouts = readouts
+        self._squares: dict[str, Tensor] = {}
+        self._all = torch.zeros(len(readouts), dtype=torch.float64)
+
+    def _between(self, a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> Tensor:
+        return torch.stack([(a[n] - b[n]).square().sum(dtype=torch.float64) for n in self.readouts]).cpu()
+
+    def add_all(self, none: Mapping[str, Tensor], everything: Mapping[str, Tensor]) -> None:
+        """One batch without, and with all, residual errors."""
+        self._all += self._between(none, everything)
+
+    def add(self, layer: str, none: Mapping[str, Tensor], only: Mapping[str, Tensor]) -> None:
+        """One batch without, and with this layer's, residual error."""
+        moved = self._between(none, only)
+        self._squares[layer] = self._squares.get(layer, torch.zeros_like(moved)) + moved
+
+    def share(self, layer: str) -> float:
+        """Mean square of this layer's move over that of all; 0 where nothing moves."""
+        shares = self._squares[layer] / self._all.clamp_min(1e-300)
+        return float(torch.where(self._all > 0, shares, 0.0).mean())
+
+
+@torch.no_grad()
+def rank_layers(
+    network: SpikingNetwork,
+    backend: Backend,
+    dataset: DetectionDataset,
+    batches: Iterable[tuple[Sequence[int], Tensor]],
+    image_size: int,
+    chunk: int | None = None,
+) -> Ranking | None:
+    """AP with the residual error of each layer alone, and with all but its own.
+
+    Args:
+        network: the SNN.
+        backend: made for it.
+        dataset: the pictures.
+        batches: their indices and ``[N, 3, S, S]`` inputs, all of them in order.
+        image_size: S.
+        chunk: steps simulated together.
+
+    Returns:
+        The layers that move the read-outs most first; None where the pictures have no object to find.
+    """
+    T, judged = network.T, Judged(network, dataset, image_size)
+    moves = Moves([*network.box_readouts, *network.class_readouts])
+    for indices, images in batches:
+        (snn,) = snn_means(network, images, [T], backend, chunk)
+        none = inject(network, images, T, {}).outputs
+        judged.add(ALL, indices, snn.means.outputs)
+        judged.add(NONE, indices, none)
+        moves.add_all(none, snn.means.outputs)
+        for layer, kind, outputs in variants(network, images, snn.means, T):
+            judged.add((layer, kind), indices, outputs)
+            if kind == ONLY:
+                moves.add(layer, none, outputs)
+    aps = {key: measures.AP for key, measures in judged.measures().items()}
+    known = {key: ap for key, ap in aps.items() if ap is not None}
+    if len(known) < len(aps) or not known:
+        return None
+    ranks = [
+        LayerRank(layer=n, moved=moves.share(n), only=known[n, ONLY], all_but=known[n, ALL_BUT])
+        for n in ranked_layers(network)
+    ]
+    ranks.sort(key=lambda rank: -rank.moved)
+    return Ranking(images=len(dataset), none=known[NONE], all=known[ALL], layers=tuple(ranks))

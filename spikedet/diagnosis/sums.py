@@ -1,0 +1,179 @@
+"""Sums over pictures, one batch after another, so that memory does not grow with their number."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from spikedet.diagnosis.records import LayerErrors, ResidualErrors, StepErrors, ThetaUse
+from spikedet.diagnosis.residual import residual_deviation
+from spikedet.diagnosis.split import TERMS, cosine
+from spikedet.quantization.activation import per_channel
+
+QUANTILES = (50.0, 90.0, 99.0, 99.9)
+CLASSES = 64
+PER_THETA = 16
+"""Classes of the histogram that make a theta."""
+
+
+class StepSums:
+    """Of one layer at one t."""
+
+    def __init__(self) -> None:
+        self.products = torch.zeros(len(TERMS), len(TERMS), dtype=torch.float64)
+        self.biases = torch.zeros(len(TERMS), dtype=torch.float64)
+        self.signal = self.from_qc = self.cosines = 0.0
+        self.neurons = self.pictures = 0
+
+    def add(self, terms: Tensor, source: Tensor, qc: Tensor, snn: Tensor) -> None:
+        """One batch.
+
+        Args:
+            terms: ``[7, N, C, H, W]`` as from ``split_error``.
+            source, qc, snn: what the three networks answer, ``[N, C, H, W]``; the source's is sigma(x).
+        """
+        for picture in range(len(source)):  # one at a time: float64 copies stay small
+            flat = terms[:, picture].flatten(1).double()
+            self.products += (flat @ flat.T).cpu()
+            self.biases += flat.sum(1).cpu()
+            self.signal += float(source[picture].double().square().sum())
+            self.from_qc += float((snn[picture] - qc[picture]).double().square().sum())
+        self.cosines += float(cosine(snn, qc).sum())
+        self.neurons += source.numel()
+        self.pictures += len(source)
+
+    def result(self, t: int) -> StepErrors:
+        """Means over what was added."""
+        count = max(self.neurons, 1)
+        products = self.products / count
+        whole, squares = float(products.sum()), products.diagonal()
+        shares = products.sum(1) / whole if whole > 0 else torch.zeros(len(TERMS))
+        return StepErrors(
+            t=t,
+            signal=self.signal / count,
+            whole=whole,
+            mean_squares=dict(zip(TERMS, squares.tolist(), strict=True)),
+            cross=whole - float(squares.sum()),
+            products=products.tolist(),
+            shares=dict(zip(TERMS, shares.tolist(), strict=True)),
+            biases=dict(zip(TERMS, (self.biases / count).tolist(), strict=True)),
+            from_qc=self.from_qc / count,
+            cosine=self.cosines / max(self.pictures, 1),
+        )
+
+
+class ResidualSums:
+    """Of one layer's residual potentials, after its window."""
+
+    def __init__(self) -> None:
+        self.negative = self.overflow = self.fewer = self.more = self.neurons = 0
+        self.outside = self.off = 0
+        self.deviation = self.deviation_max = self.spikes = self.spikes_max = 0.0
+        self.by_picture: tuple[float, float] = (1.0, 0.0)
+
+    def add(
+        self, potential: Tensor, spikes: Tensor, expected: Tensor, theta: Tensor, T: int, lower: Tensor | None
+    ) -> None:
+        """One batch: u[T], spikes, and the whole number of spikes that g expects, each ``[N, C, H, W]``."""
+        limit, missing = per_channel(theta, potential.ndim), expected - spikes
+        self.negative += int((potential < 0).sum())
+        self.overflow += int((potential >= limit).sum())
+        self.fewer += int((missing > 0).sum())
+        self.more += int((missing < 0).sum())
+        self.neurons += potential.numel()
+        shares = (missing != 0).flatten(1).double().mean(1)
+        self.by_picture = (min(self.by_picture[0], float(shares.min())), max(self.by_picture[1], float(shares.max())))
+        deviation = residual_deviation(potential, spikes, theta, T, lower).abs()
+        self.outside += int((deviation > 0).sum())
+        self.deviation += float(deviation.sum(dtype=torch.float64))
+        self.deviation_max = max(self.deviation_max, float(deviation.max()))
+        self.off += int((missing != 0).sum())
+        self.spikes += float(missing.abs().sum(dtype=torch.float64))
+        self.spikes_max = max(self.spikes_max, float(missing.abs().max()))
+
+    def result(self) -> ResidualErrors:
+        """Shares and means of what was added."""
+        count = max(self.neurons, 1)
+        return ResidualErrors(
+            negative=self.negative / count,
+            overflow=self.overflow / count,
+            fewer=self.fewer / count,
+            more=self.more / count,
+            by_picture=self.by_picture,
+            deviation_mean=self.deviation / max(self.outside, 1),
+            deviation_max=self.deviation_max,
+            spikes_mean=self.spikes / max(self.off, 1),
+            spikes_max=self.spikes_max,
+        )
+
+
+class ThetaSums:
+    """Of one layer's thresholds ``[C]`` against pre-activations and rates."""
+
+    def __init__(self, theta: Tensor) -> None:
+        self.theta = theta
+        self.histogram = torch.zeros(CLASSES, dtype=torch.int64)
+        self.saturated = self.silent = self.saturated_qc = self.silent_qc = self.neurons = self.clipped = 0
+        self.alive = torch.zeros(len(theta), dtype=torch.bool)
+
+    def add(self, x_qc: Tensor, spikes: Tensor, expected_qc: Tensor, T: int) -> None:
+        """One batch: pre-activations of the QC-ANN, spikes, and spikes of the QC activation, each ``[N, C, H, W]``."""
+        scaled = x_qc / per_channel(self.theta.to(x_qc.device), x_qc.ndim)
+        positive = scaled[scaled > 0]
+        classes = (positive * PER_THETA).long().clamp_max(CLASSES - 1)
+        self.histogram += torch.bincount(classes, minlength=CLASSES).cpu()
+        self.clipped += int((positive > 1).sum())
+        self.neurons += spikes.numel()
+        self.saturated += int((spikes >= T).sum())
+        self.silent += int((spikes == 0).sum())
+        self.saturated_qc += int((expected_qc >= T).sum())
+        self.silent_qc += int((expected_qc == 0).sum())
+        self.alive |= (spikes != 0).any(3).any(2).any(0).cpu()
+
+    def result(self) -> ThetaUse:
+        """Shares of what was added."""
+        count, theta = max(self.neurons, 1), self.theta
+        return ThetaUse(
+            theta=(float(theta.min()), float(theta.mean()), float(theta.max())),
+            quantiles={f"{percent:g}": histogram_quantile(self.histogram, percent) for percent in QUANTILES},
+            positive=int(self.histogram.sum()) / count,
+            clipped=self.clipped / count,
+            histogram=self.histogram.tolist(),
+            saturated=self.saturated / count,
+            saturated_qc=self.saturated_qc / count,
+            silent=self.silent / count,
+            silent_qc=self.silent_qc / count,
+            dead_channels=1 - int(self.alive.sum()) / len(theta),
+        )
+
+
+def histogram_quantile(histogram: Tensor, percent: float) -> float:
+    """The upper end, in units of theta, of the class that holds this quantile; 0 of nothing. All beyond is 4."""
+    total = int(histogram.sum())
+    if not total:
+        return 0.0
+    place = int(torch.searchsorted(histogram.cumsum(0), torch.tensor(total * percent / 100)))
+    return (min(place, CLASSES - 1) + 1) / PER_THETA
+
+
+class LayerSums:
+    """Of one layer; without ``theta`` a read-out."""
+
+    def __init__(self, layer: str, theta: Tensor | None = None) -> None:
+        self.layer = layer
+        self.steps: dict[int, StepSums] = {}
+        self.residual = None if theta is None else ResidualSums()
+        self.theta = None if theta is None else ThetaSums(theta)
+
+    def step(self, t: int) -> StepSums:
+        """The sums of a read-out at t."""
+        return self.steps.setdefault(t, StepSums())
+
+    def result(self) -> LayerErrors:
+        """Everything as records."""
+        return LayerErrors(
+            layer=self.layer,
+            steps=tuple(sums.result(t) for t, sums in sorted(self.steps.items())),
+            residual=self.residual.result() if self.residual else None,
+            theta=self.theta.result() if self.theta else None,
+        )

@@ -1,0 +1,1 @@
+"""Operations counted spike by spike, and what they cost."""

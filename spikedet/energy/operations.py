@@ -1,0 +1,123 @@
+"""Synaptic operations, counted while a network is simulated: a spike costs one for every weight that it meets.
+
+    SOPs of a reader at step t = sum over its senders' neurons i of |s_i[t]| fan-out_i
+
+Spikes are counted one by one, in the form in which the backend has them; sums are float64, exact below 2**53. Steps are
+those of each layer's own window, as in the number of spikes per picture.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from spikedet.energy.synapses import CONSTANT, carried, dense_macs, fan_outs, is_dense, met_weights, readers
+from spikedet.snn import Backend, Node, SpikingNetwork
+from spikedet.snn.operations import MaxPool
+
+
+@dataclass(frozen=True)
+class LayerSynapses:
+    """What does not depend on the pictures.
+
+    Attributes:
+        layer: name of a spiking layer or a read-out.
+        neurons: of a spiking layer; 0 for a read-out.
+        outputs: values it computes for a picture, neurons or logits.
+        macs: of the ANN's dense convolution, padding included.
+        met: weights that are met if every value of the input is there once; ``macs`` without the zeros of the padding.
+        constant_macs: of ``macs``, those on something constant (the image).
+        delay: firing delay of its neurons, steps.
+        analog_macs: of ``macs``, those of and on analog currents: computed in every step in place of SOPs.
+    """
+
+    layer: str
+    neurons: int
+    outputs: int
+    macs: int
+    met: int
+    constant_macs: int
+    delay: int = 0
+    analog_macs: int = 0
+
+
+def layer_synapses(network: SpikingNetwork, image_hw: tuple[int, int]) -> list[LayerSynapses]:
+    """Of every layer with weights, in execution order."""
+    shapes, inputs = network.shapes(image_hw), carried(network)
+    spiking = {node.name: layer for node, layer in network.spiking()}
+    met: dict[str, float] = {}
+    for fan_out in fan_outs(network, image_hw).values():
+        for reader, total in zip(fan_out.readers, fan_out.total.tolist(), strict=True):
+            met[reader] = met.get(reader, 0.0) + total
+    found = []
+    for node, module in readers(network):
+        macs, (channels, height, width) = dense_macs(module, shapes[node.name]), shapes[node.name]
+        outputs = channels * height * width
+        dense = is_dense(node, inputs[node.name])
+        seen, constant = len(dense), int((inputs[node.name] == CONSTANT).sum())
+        on_dense = float(met_weights(module, shapes[node.inputs[0]][1:]).sum()) * int(dense.sum())
+        neurons, delay = (outputs, spiking[node.name].delay) if node.name in spiking else (0, 0)
+        found.append(
+            LayerSynapses(
+                layer=node.name,
+                neurons=neurons,
+                outputs=outputs,
+                macs=macs,
+                met=round(met.get(node.name, 0.0) + on_dense),
+                constant_macs=macs * constant // seen,
+                delay=delay,
+                analog_macs=macs * int(dense.sum()) // seen,
+            )
+        )
+    return found
+
+
+class OperationCounter:
+    """``Simulation.watch`` for one batch of pictures after the other.
+
+    Args:
+        network: that is simulated.
+        backend: that simulates it.
+        image_hw: height and width of the pictures.
+        steps: of every layer's window that are counted.
+
+    Attributes:
+        sops: after ``begin``, float64 ``[layers with weights, steps, N]``.
+        spikes: after ``begin``, float64 ``[layers with weights, steps, N]``; a read-out has none.
+        layers: their names.
+    """
+
+    def __init__(self, network: SpikingNetwork, backend: Backend, image_hw: tuple[int, int], steps: int) -> None:
+        self.backend, self.steps = backend, steps
+        self.layers = [node.name for node, _ in readers(network)]
+        self._row = {name: row for row, name in enumerate(self.layers)}
+        self._fan_outs = fan_outs(network, image_hw)
+        self.begin(0)
+
+    def begin(self, pictures: int) -> None:
+        """Before each batch of so many pictures."""
+        self.sops = torch.zeros(len(self.layers), self.steps, pictures, dtype=torch.float64)
+        self.spikes = torch.zeros_like(self.sops)
+        self._done: dict[str, int] = {}
+
+    def __call__(self, node: Node, piece: Tensor) -> None:
+        """Count one piece of a train."""
+        begin = self._done.get(node.name, 0)
+        self._done[node.name] = begin + len(piece)
+        piece = piece[: max(self.steps - begin, 0)]
+        fan_out = self._fan_outs.get(node.name)
+        groups = torch.zeros(1, dtype=torch.int64) if fan_out is None else fan_out.groups
+        if not len(piece) or (fan_out is None and isinstance(node.module, MaxPool)):
+            return
+        if fan_out is None:  # read by max-pooling alone
+            groups = torch.zeros(len(node.module.theta), dtype=torch.int64)  # type: ignore[arg-type]
+        counts = self.backend.place_counts(node, piece, groups)
+        window = slice(begin, begin + len(piece))
+        if not isinstance(node.module, MaxPool):
+            self.spikes[self._row[node.name], window] += counts.sum((0, 3, 4))
+        if fan_out is not None:
+            costs = torch.einsum("gknp,rgp->rkn", counts.flatten(3).double(), fan_out.maps.flatten(2))
+            for reader, cost in zip(fan_out.readers, costs, strict=True):
+                self.sops[self._row[reader], window] += cost

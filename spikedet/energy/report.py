@@ -1,0 +1,96 @@
+"""What ``spikedet energy`` found, as frozen dataclasses that become ``energy.json``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from spikedet.energy.constants import EnergyConstants
+from spikedet.energy.meter import LayerCost, Spent
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnergyRow:
+    """One network at one time step under one table of constants, for a picture.
+
+    Attributes:
+        network: what a table calls it.
+        sparsity: its penalties on firing, the end of that name; empty without any.
+        model, image_size: the architecture in words, and the side of its square input in pixels.
+        constants: name of the table of constants.
+        T, t, L: of a spiking network; T also of a QC-ANN and of a clip ANN after Stage I.
+        AP: AP50:95 on the same split, percent, if it is known.
+        loss, loss_ci95: points of AP50:95 below the better ANN, and the bootstrap interval.
+        macs: multiply-accumulates in all that is priced here.
+        spent: of a spiking network.
+        joules: mean over pictures.
+        ratio: joules over those of the float ANN.
+        ratio_quantized: joules over those of the quantized ANN.
+    """
+
+    network: str
+    sparsity: str = ""
+    model: str
+    image_size: int
+    constants: str
+    T: int | None = None
+    t: int | None = None
+    L: int | None = None
+    AP: float | None = None
+    loss: float | None = None
+    loss_ci95: tuple[float, float] | None = None
+    macs: int
+    spent: Spent | None = None
+    joules: float
+    ratio: float
+    ratio_quantized: float
+
+    @property
+    def subject(self) -> str:
+        """What is priced, in words."""
+        return f"{self.model} at {self.image_size} px"
+
+    @property
+    def steps(self) -> str:
+        """Its time steps in words."""
+        return f"T = {self.T}" if self.t in (None, self.T) else f"T = {self.T}, t = {self.t}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkCost:
+    """Costs of every layer of one spiking network.
+
+    Attributes:
+        network: what a table calls it, with its T.
+        layers: in execution order.
+    """
+
+    network: str
+    layers: tuple[LayerCost, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnergyReport:
+    """Energy of one or several networks and of the ANNs they came from.
+
+    Attributes:
+        data, split, images: pictures that spikes were counted on, and how many; empty and 0 for ANNs alone.
+        ap_source: where AP is from, in words; empty if it is not known.
+        constants: tables of constants, that of the float ANN first.
+        memory_traffic: whether the figures hold it.
+        image_every_step: whether the convolution of the image is counted in every step.
+        rows: ANN, quantized ANNs, then the spiking networks by time step.
+        networks: the spiking networks, layer by layer.
+        meta: versions, settings and the hash of every checkpoint.
+    """
+
+    data: str
+    split: str
+    images: int
+    ap_source: str
+    constants: tuple[EnergyConstants, ...]
+    memory_traffic: bool
+    image_every_step: bool
+    rows: tuple[EnergyRow, ...]
+    networks: tuple[NetworkCost, ...]
+    meta: dict[str, Any] = field(default_factory=dict)

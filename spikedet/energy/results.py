@@ -1,0 +1,79 @@
+"""The evaluation whose AP stands beside energy: found, held to the same pictures, and asked which files it judged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from spikedet.commands.report import find_results
+from spikedet.config import EnergyConfig
+from spikedet.data import DetectionDataset
+from spikedet.evaluation import ResultRow, read_results
+
+LEFT_OUT = "AP is left out (--results names another evaluation)"
+
+
+@dataclass(frozen=True)
+class JudgedRows:
+    """Rows of an evaluation, or of several.
+
+    Attributes:
+        rows: with AP.
+        source: where they are from; empty without rows.
+        digests: of the checkpoints that were judged; empty where a file does not say.
+    """
+
+    rows: tuple[ResultRow, ...] = ()
+    source: str = ""
+    digests: frozenset[str] = frozenset()
+
+    def on(self, dataset: DetectionDataset | None) -> JudgedRows:
+        """The rows judged on the dataset's split; on one and the same, if there is no dataset.
+
+        AP on other pictures than the spikes would mislead, so such rows are left out, with a word.
+        """
+        judged = dict.fromkeys((row.data, row.split) for row in self.rows)
+        wanted = (Path(dataset.name).name, dataset.split) if dataset else next(iter(judged), ("", ""))
+        kept = tuple(row for row in self.rows if (row.data, row.split) == wanted)
+        if not kept or (dataset is None and len(judged) > 1):
+            others = " and ".join(" ".join(pair) for pair in judged)
+            if others:
+                print(f"{self.source}: its AP is on {others}; {LEFT_OUT}", flush=True)
+            return JudgedRows()
+        return replace(self, rows=kept, source=f"{self.source}, on all {kept[0].images} pictures of {' '.join(wanted)}")
+
+    def of(self, path: Path, digest: str) -> bool:
+        """Whether this very file was judged, as far as the evaluation says; the settings alone do not tell."""
+        if not self.digests or digest in self.digests:
+            return True
+        print(f"{path}: not the file that was judged in {self.source}; {LEFT_OUT}", flush=True)
+        return False
+
+
+def find_rows(config: EnergyConfig, paths: Sequence[Path]) -> JudgedRows:
+    """Rows of the evaluation named, of that in the output folder, or of those beside the weights.
+
+    Raises:
+        ConfigError, DataError: there is no evaluation where one was named, or a file is none.
+    """
+    if config.results:
+        files = [find_results(Path(config.results))]
+    else:
+        files = [path for path in [Path(config.out) / "results.json"] if path.is_file()]
+        files = files or [beside for path in paths if (beside := path.with_suffix(".json")).is_file()]
+    found = [read_results(file) for file in files]
+    judged = [_judged(meta) for meta, _ in found]
+    return JudgedRows(
+        tuple(row for _, rows in found for row in rows),
+        ", ".join(file.name for file in files),
+        frozenset().union(*judged) if all(judged) else frozenset(),
+    )
+
+
+def _judged(meta: Mapping[str, Any]) -> frozenset[str]:
+    """Digests of an evaluation's checkpoints, or of the one file of ``spikedet publish``."""
+    listed = meta.get("checkpoints")
+    digests = list(listed.values()) if isinstance(listed, dict) else [meta.get("sha256")]
+    return frozenset(digest for digest in digests if isinstance(digest, str))

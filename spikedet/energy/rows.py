@@ -1,0 +1,142 @@
+"""Rows of an energy report: every ANN, quantized ANN and spiking network, at every read-out, under every pricing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from spikedet.energy.meter import EnergyMeter
+from spikedet.energy.pricing import Pricing, Totals
+from spikedet.energy.report import EnergyRow
+from spikedet.energy.row_search import ann_rows, find_row
+from spikedet.evaluation.results import ResultRow, architecture_name, network_name
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One checkpoint.
+
+    Attributes:
+        facts: what it is and how it was made, as fields of a ``ResultRow``.
+        image_size: side of its square input, pixels.
+        totals: what its network is made of.
+        meter: what its network did, if it spikes.
+        latencies: L by time step read out.
+        judged: whether an evaluation's rows of its kind may be of this very file.
+        mark: what tells it from others that tables would call the same, if there are such.
+    """
+
+    facts: Mapping[str, Any]
+    image_size: int
+    totals: Totals
+    meter: EnergyMeter | None = None
+    latencies: Mapping[int, int] = field(default_factory=dict)
+    judged: bool = True
+    mark: str = ""
+
+    @property
+    def sparsity(self) -> str:
+        """The penalties on firing that it was trained and calibrated with, for example ``sparsity 5``, or empty."""
+        said = [self.facts.get(name) or "" for name in ("stage1_options", "calibrated")]
+        return ", ".join(part for part in ", ".join(said).split(", ") if "sparsity" in part)
+
+    @property
+    def name(self) -> str:
+        """What tables call it."""
+        neuron, delay, T, levels = (self.facts[name] for name in ("neuron", "delay", "T", "stage1_T"))
+        options = [part for part in (self.facts.get("stage1_options") or "").split(", ") if "sparsity" not in part]
+        parts = [network_name(self.facts["stage"], self.facts["finetuned"]), *([neuron] if neuron else [])]
+        parts += [f"delay {delay}"] if delay else []
+        parts += ["analog linear layers"] if self.facts.get("linear") == "analog" else []
+        parts += [f"Stage I T = {levels}"] if levels not in (None, T) else []
+        return ", ".join([*parts, *filter(None, [*options, self.sparsity, self.mark])])
+
+    @property
+    def architecture(self) -> str:
+        """What tables call its model."""
+        return architecture_name(self.facts["model"], self.facts.get("activation"))
+
+
+def told_apart(measured: Mapping[Path, Measured]) -> list[Measured]:
+    """Checkpoints by their files; wherever spiking networks are called the same, with ``FOLDER/NAME`` as a mark."""
+    names = [(one.architecture, one.image_size, one.name, one.facts["T"]) for one in measured.values()]
+    return [
+        replace(one, mark=f"{file.parent.name}/{file.name}") if one.meter and names.count(name) > 1 else one
+        for (file, one), name in zip(measured.items(), names, strict=True)
+    ]
+
+
+def energy_rows(
+    measured: Sequence[Measured], float_pricing: Pricing, quantized_pricing: Pricing, judged: Sequence[ResultRow]
+) -> list[EnergyRow]:
+    """ANNs and quantized ANNs once for each architecture and input size, then its spiking networks.
+
+    Args:
+        measured: the checkpoints.
+        float_pricing: of the float ANN, and of spiking networks.
+        quantized_pricing: of the quantized ANN, and of spiking networks with weights of its kind.
+        judged: rows of an evaluation on the same data and split, for AP.
+    """
+    groups: dict[tuple[str, int, Totals], list[Measured]] = {}
+    for one in measured:
+        groups.setdefault(
+            (one.architecture, one.image_size, replace(one.totals, neurons=0, waits=0, analog_macs=0)), []
+        ).append(one)
+    pricings = (float_pricing, quantized_pricing)
+    return [EnergyRow(**row) for members in groups.values() for row in _rows(members, pricings, judged)]
+
+
+def _rows(
+    members: Sequence[Measured], pricings: tuple[Pricing, Pricing], judged: Sequence[ResultRow]
+) -> Iterator[dict[str, Any]]:
+    """The fields of each row of one architecture."""
+    first, (whole, small) = members[0], (pricing.ann_joules(members[0].totals) for pricing in pricings)
+    for row in _unpriced(members, pricings, judged):
+        ratios = {"ratio": _over(row["joules"], whole), "ratio_quantized": _over(row["joules"], small)}
+        yield {"model": first.architecture, "image_size": first.image_size, **row, **ratios}
+
+
+def _unpriced(
+    members: Sequence[Measured], pricings: tuple[Pricing, Pricing], judged: Sequence[ResultRow]
+) -> Iterator[dict[str, Any]]:
+    """The same without what relates a row to others."""
+    totals, networks = members[0].totals, [one.facts for one in members]
+    for pricing, stage, unknown in zip(pricings, ("ann", "qc"), ("ANN", "quantized ANN"), strict=True):
+        same = {"constants": pricing.constants.name, "macs": totals.macs, "joules": pricing.ann_joules(totals)}
+        found = ann_rows(judged, networks, stage)
+        yield from ({"network": _ann_name(row), "T": row.stage1_T or row.T, **same, **_ap(row)} for row in found)
+        if not found:
+            yield {"network": unknown, **same}
+    for pricing in dict.fromkeys(pricings):
+        for one in members:
+            for t, L in one.latencies.items():
+                assert one.meter is not None
+                spent = one.meter.spent(t, pricing)
+                row = find_row(judged, {**one.facts, "t": t}) if one.judged else None
+                yield {
+                    "network": one.name,
+                    "sparsity": one.sparsity,
+                    "constants": pricing.constants.name,
+                    "T": one.facts["T"],
+                    "t": t,
+                    "L": L,
+                    "macs": pricing.snn_macs(one.totals, t),
+                    "spent": spent,
+                    "joules": spent.joules,
+                    **_ap(row),
+                }
+
+
+def _ann_name(row: ResultRow) -> str:
+    return ", ".join([row.network, *([row.stage1_options] if row.stage1_options else [])])
+
+
+def _ap(row: ResultRow | None) -> dict[str, Any]:
+    return {} if row is None else {"AP": row.AP, "loss": row.loss, "loss_ci95": row.loss_ci95}
+
+
+def _over(part: float, whole: float) -> float:
+    """0 where the constants make everything free."""
+    return part / whole if whole else 0.0

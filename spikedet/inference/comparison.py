@@ -1,0 +1,132 @@
+"""The networks that are shown beside each other: the chosen ones after those that they came from, ANN first.
+
+Of several fine-tunings the last one is shown, and its clip ANN only where the source itself is not there. A calibrated
+network stands beside itself before calibration, converted anew from its QC-ANN where that checkpoint is not there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from spikedet.checkpoint.ancestry import before_calibration, variants, with_parents
+from spikedet.checkpoint.metadata import CheckpointMeta
+from spikedet.common.resources import find_weights
+from spikedet.config import SimulationConfig
+from spikedet.detections import Detections
+from spikedet.evaluation.results import network_name
+from spikedet.inference.detector import SpikingDetector
+from spikedet.inference.network import AnnNetwork, Network
+
+MOST_STOPS = 16
+"""Time steps that are shown one by one; each is a picture per network."""
+
+
+@dataclass
+class Member:
+    """One network.
+
+    Attributes:
+        title: what it is, for people.
+        detector: the network.
+        lock: held while it simulates, so that two browsers do not meet in one simulation.
+    """
+
+    title: str
+    detector: SpikingDetector
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+@dataclass(frozen=True)
+class View:
+    """What one network sees on a picture: detections by time step, earliest first (0 alone for one without time)."""
+
+    title: str
+    found: dict[int, Detections]
+    class_names: tuple[str, ...]
+    seconds: float
+
+
+def load_family(weights: Sequence[str], how: SimulationConfig) -> list[Member]:
+    """Checkpoints by path or shipped name, each after those it came from, as far as they are there.
+
+    Raises:
+        CheckpointError: a checkpoint cannot be used.
+    """
+    found: dict[str, Network] = {}
+    qc: AnnNetwork | None = None
+    for path in with_parents([find_weights(name) for name in weights]):
+        for _, network in variants(path, how):
+            meta = network.meta
+            if meta.spiking:
+                earlier = _title(dataclasses.replace(meta, stage="copied"))
+                shown = earlier in (_title(known.meta) for known in found.values())
+                if qc and not shown and (made := before_calibration(meta, qc, how)):
+                    found[earlier] = made
+                found[str(path)] = network
+            elif meta.stage == "qc" or not (meta.finetuned and "ann" in found):
+                found[meta.stage] = network
+                qc = network if isinstance(network, AnnNetwork) and meta.stage == "qc" else qc
+    return [Member(_title(network.meta), SpikingDetector(network)) for network in found.values()]
+
+
+def _title(meta: CheckpointMeta) -> str:
+    if not meta.spiking:
+        return network_name(meta.stage, meta.finetuned) + (f", T = {meta.T}" if meta.stage == "qc" else "")
+    stage1 = ", Stage I" if meta.finetuned else ""
+    neuron = "" if meta.neuron == "if" else f", {meta.neuron} IF"
+    delay = f", delay {meta.delay}" if meta.delay else ""
+    return f"{network_name(meta.stage, meta.finetuned)}{stage1}{neuron}{delay}, T = {meta.T}"
+
+
+def stops(T: int, most: int = MOST_STOPS) -> list[int]:
+    """Time steps worth showing: all of them where they are few, else fewer, closer together early on."""
+    if most >= T:
+        return list(range(1, T + 1))
+    return sorted({round(t) for t in np.geomspace(1, T, most)} | {T})
+
+
+def look(
+    image_rgb: npt.NDArray[np.uint8],
+    members: Sequence[Member],
+    *,
+    confidence: float,
+    iou: float = 0.7,
+    stable_steps: int = 0,
+    steps: Sequence[int] = (),
+) -> list[View]:
+    """Run every network once over one picture.
+
+    Args:
+        image_rgb: ``[H, W, 3]``.
+        members: the networks.
+        confidence: lowest score shown.
+        iou: overlap above which the weaker of two boxes of a class is dropped.
+        stable_steps: early exit, as in ``SpikingDetector.stream``; 0 never stops early.
+        steps: time steps to read out, a network's own T for those beyond it; ``stops`` of its T unless given.
+    """
+    views = []
+    for member in members:
+        detector = member.detector
+        spiking = detector.meta.spiking
+        T = detector.T or 1
+        wanted = sorted({min(t, T) for t in steps}) or stops(T)
+        with member.lock:
+            started = time.perf_counter()
+            found = detector.stream(
+                image_rgb,
+                wanted if spiking else None,
+                confidence=confidence,
+                iou=iou,
+                stable_steps=stable_steps if spiking else 0,
+            )
+            answers = dict(found)
+            seconds = time.perf_counter() - started
+        views.append(View(member.title, answers, detector.class_names, seconds))
+    return views

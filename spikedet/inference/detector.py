@@ -1,0 +1,216 @@
+"""The Python interface: a spiking detector that answers per time step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from spikedet.checkpoint.metadata import CheckpointMeta
+from spikedet.common.errors import DataError
+from spikedet.common.resources import find_weights
+from spikedet.config import DEFAULT_WEIGHTS, SimulationConfig
+from spikedet.data.images import read_image
+from spikedet.data.transforms import to_input
+from spikedet.detections import Detections
+from spikedet.inference.early_exit import Stability
+from spikedet.inference.network import Network, Prediction, load_network, require_steps
+from spikedet.models.postprocess import to_detections
+
+Image = npt.NDArray[np.uint8] | str | Path
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a detector says of one picture at one time step.
+
+    Attributes:
+        t: steps that were read out; 0 for a network without time.
+        detections: in pixels of the picture.
+        spikes: of all layers in the first t steps of their windows; None without time.
+        firing_rate: spikes per neuron and step; None without time.
+        sops: synaptic operations in the same steps; None where they were not counted.
+    """
+
+    t: int
+    detections: Detections
+    spikes: int | None = None
+    firing_rate: float | None = None
+    sops: int | None = None
+
+
+class SpikingDetector:
+    """A trained detector, spiking or not, by checkpoint.
+
+    Attributes:
+        ann_macs: multiply-accumulates of a spiking network's ANN for one picture, to hold its SOPs against; else None.
+
+    Example:
+        >>> detector = SpikingDetector.load("fine.safetensors")
+        >>> found = detector("picture.jpg", t=[2, 4, 8])
+        >>> found[8].boxes_xyxy
+    """
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+        self._neurons = network.neurons()
+        self.ann_macs = network.ann_macs()
+
+    @classmethod
+    def load(cls, path: str | Path = DEFAULT_WEIGHTS, how: SimulationConfig | None = None) -> SpikingDetector:
+        """Load any spikedet checkpoint.
+
+        Args:
+            path: the checkpoint, or the name of one that ships with the package.
+            how: backend, mode (``SimulationConfig(mode="fast")``) and device of a converted network.
+
+        Raises:
+            CheckpointError: the file is missing, truncated, foreign, newer, or holds invalid weights.
+            ConfigError: the backend or the device that was asked for is not there.
+        """
+        return cls(load_network(find_weights(path), how))
+
+    def __str__(self) -> str:
+        return f"{self.meta.model} ({self.meta.stage}), {self._network.describe(1)}"
+
+    @property
+    def meta(self) -> CheckpointMeta:
+        """What the checkpoint says about itself."""
+        return self._network.meta
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """In label order."""
+        return self.meta.class_names
+
+    @property
+    def T(self) -> int | None:
+        """Time steps the network was converted for; None for a source ANN."""
+        return self.meta.T
+
+    def require_steps(self, t: Sequence[int]) -> list[int]:
+        """The time steps that will be read out if these are asked for, none meaning T. Raises ConfigError beyond T."""
+        return require_steps(self._network, t)
+
+    def __call__(
+        self, image: Image, t: int | Sequence[int] | None = None, *, confidence: float = 0.25, iou: float = 0.7
+    ) -> dict[int, Detections]:
+        """Detections by time step, from one simulation.
+
+        Args:
+            image: RGB ``[H, W, 3]`` uint8, or the path of a picture.
+            t: time steps to read out, each in 1..T; None reads at T.
+            confidence: lowest score kept.
+            iou: overlap above which the weaker of two boxes of a class is dropped.
+
+        Returns:
+            Detections in pixels of the picture, by time step. A network without time answers under 0.
+
+        Raises:
+            DataError: the picture cannot be read, or an array is no RGB picture.
+            ConfigError: a time step beyond the network's T.
+        """
+        return {answer.t: answer.detections for answer in self.answers(image, t, confidence=confidence, iou=iou)}
+
+    def stream(
+        self,
+        image: Image,
+        t: int | Sequence[int] | None = None,
+        *,
+        confidence: float = 0.25,
+        iou: float = 0.7,
+        stable_steps: int = 0,
+    ) -> Iterator[tuple[int, Detections]]:
+        """Detections of one picture as the network finds them, step by step (lowest latency).
+
+        Args:
+            image: RGB ``[H, W, 3]`` uint8, or the path of a picture.
+            t: time steps to read out; None or none reads every step.
+            confidence: lowest score kept.
+            iou: overlap above which the weaker of two boxes of a class is dropped.
+            stable_steps: early exit: the last answer is the first that is the same as that many before it.
+
+        Yields:
+            Time step and detections, earliest first.
+
+        Raises:
+            DataError, ConfigError: as when called.
+        """
+        requested = ([] if t is None else _as_steps(t)) or list(range(1, (self.T or 0) + 1))
+        found = self._answers(image, requested, confidence, iou, 1)
+        return ((answer.t, answer.detections) for answer in _until_stable(found, Stability(stable_steps)))
+
+    def answers(
+        self,
+        image: Image,
+        t: int | Sequence[int] | None = None,
+        *,
+        confidence: float = 0.25,
+        iou: float = 0.7,
+        stable_steps: int = 0,
+        count_sops: bool = False,
+    ) -> Iterator[Answer]:
+        """As when called, with what the network spent on each answer; ``stable_steps`` as in ``stream``.
+
+        Without ``stable_steps`` the steps are simulated together; with it the last answer alone comes. Counting
+        synaptic operations takes a little longer.
+
+        Raises:
+            DataError, ConfigError: as when called.
+        """
+        requested = [] if t is None else _as_steps(t)
+        if not stable_steps:
+            return self._answers(image, requested, confidence, iou, None, count_sops)
+        requested = requested or list(range(1, (self.T or 0) + 1))
+        found = self._answers(image, requested, confidence, iou, 1, count_sops)
+        *_, last = _until_stable(found, Stability(stable_steps))
+        return iter([last])
+
+    def _answers(
+        self,
+        image: Image,
+        requested: Sequence[int],
+        confidence: float,
+        iou: float,
+        chunk: int | None,
+        count_sops: bool = False,
+    ) -> Iterator[Answer]:
+        pixels = read_image(Path(image)) if isinstance(image, (str, Path)) else _checked(image)
+        steps = require_steps(self._network, requested)
+        size = self.meta.image_size
+        image_hw = (int(pixels.shape[0]), int(pixels.shape[1]))
+        stream = self._network.stream(to_input([pixels], size), steps, chunk=chunk, count_sops=count_sops)
+        return (
+            self._answer(step, to_detections(prediction.decoded, size, [image_hw], confidence, iou)[0], prediction)
+            for step, prediction in stream
+        )
+
+    def _answer(self, t: int, found: Detections, prediction: Prediction) -> Answer:
+        if prediction.spikes is None or self._neurons is None:
+            return Answer(t, found)
+        spikes = int(prediction.spikes[0])
+        sops = None if prediction.sops is None else int(prediction.sops[0])
+        return Answer(t, found, spikes, spikes / (t * self._neurons), sops)
+
+
+def _checked(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """The picture, if it is one. Raises DataError else: another number format would come out black or noise."""
+    found = np.asarray(image)
+    if found.dtype != np.uint8 or found.ndim != 3 or found.shape[2] != 3 or not found.size:
+        raise DataError(f"expected a picture as RGB [H, W, 3] uint8, got {found.dtype} of shape {list(found.shape)}")
+    return found
+
+
+def _as_steps(t: int | Sequence[int]) -> list[int]:
+    """One time step or several (a list, a tuple, a range, an array) as a list."""
+    return [int(step) for step in np.atleast_1d(np.asarray(t))]
+
+
+def _until_stable(found: Iterator[Answer], stability: Stability) -> Iterator[Answer]:
+    for answer in found:
+        yield answer
+        if stability.reached(answer.detections):
+            return

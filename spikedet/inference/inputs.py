@@ -1,0 +1,84 @@
+"""What ``spikedet detect`` looks at: pictures, videos, cameras, addresses, and folders of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from spikedet.common.errors import ConfigError, DataError
+from spikedet.data.images import PICTURE_SUFFIXES
+from spikedet.video import VIDEO_SUFFIXES, Source, parse_source
+
+SUFFIXES = frozenset((*PICTURE_SUFFIXES, *VIDEO_SUFFIXES))
+"""File endings looked for in folders, in lower case."""
+
+
+@dataclass(frozen=True)
+class Input:
+    """One picture, video or camera.
+
+    Attributes:
+        source: where it is.
+        video: whether it has frames.
+        name: of the files made from it, without suffix; in a subfolder of the source, with that subfolder.
+    """
+
+    source: Source
+    video: bool
+    name: str
+
+    @property
+    def key(self) -> str:
+        """What it is called in detections.json."""
+        return self.source.text if self.source.kind == "file" else self.name
+
+
+def find_inputs(text: str, out: Path) -> list[Input]:
+    """Everything that a source stands for; of a folder its pictures and videos, subfolders too, in order of paths.
+
+    Hidden files and the output folder are passed over.
+
+    Raises:
+        DataError: nothing is there.
+        ConfigError: the output folder is that of the inputs.
+    """
+    source = parse_source(text)
+    if source.kind != "file":
+        return [Input(source, True, source.name)]
+    root = Path(text)
+    if not root.exists():
+        raise DataError(f"{root}: no such picture, video or folder")
+    paths = sorted(_search(root, out.resolve())) if root.is_dir() else [root]
+    if not paths:
+        raise DataError(f"{root}: no pictures or videos in this folder; expected {', '.join(sorted(SUFFIXES))}")
+    if out.resolve() in {path.resolve().parent for path in paths}:
+        raise ConfigError(f"--out {out} is the folder of the pictures; choose another one, so that none is overwritten")
+    return _named(paths, root if root.is_dir() else root.parent)
+
+
+def _search(folder: Path, out: Path) -> Iterator[Path]:
+    for path in folder.iterdir():
+        if path.name.startswith("."):
+            continue
+        if path.is_dir() and not path.is_symlink():
+            if path.resolve() != out:
+                yield from _search(path, out)
+        elif path.suffix.lower() in SUFFIXES and path.is_file():
+            yield path
+
+
+def _named(paths: list[Path], root: Path) -> list[Input]:
+    """Files that differ in their suffix alone keep it in their names."""
+    stems = Counter((path.with_suffix(""), _is_video(path)) for path in paths)
+    found = []
+    for path in paths:
+        alone = stems[path.with_suffix(""), _is_video(path)] == 1
+        name = (path.with_suffix("") if alone else path).relative_to(root).as_posix()
+        found.append(Input(Source(str(path), "file"), _is_video(path), name))
+    return found
+
+
+def _is_video(path: Path) -> bool:
+    return path.suffix.lower() in VIDEO_SUFFIXES

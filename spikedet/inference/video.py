@@ -1,0 +1,128 @@
+"""Detections drawn on the frames of a video or camera, for the command line and the web page alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from math import ceil
+
+import numpy as np
+import numpy.typing as npt
+
+from spikedet.inference.detector import Answer, SpikingDetector
+from spikedet.video import Frame, FrameReader, LatestFrame, Tracker, VideoWriter
+from spikedet.visualization import beside, draw_detections
+
+
+@dataclass(frozen=True)
+class AnnotatedFrame:
+    """One frame that was looked at.
+
+    Attributes:
+        frame: as it was read.
+        answers: by time step, earliest first.
+        track_ids: of the last answer's boxes; None each while unknown, empty without a tracker.
+        picture_rgb: uint8 ``[H, W', 3]``, the answers side by side.
+    """
+
+    frame: Frame
+    answers: tuple[Answer, ...]
+    track_ids: tuple[int | None, ...]
+    picture_rgb: npt.NDArray[np.uint8]
+
+
+def annotate_video(
+    detector: SpikingDetector,
+    reader: FrameReader,
+    writer: VideoWriter,
+    *,
+    t: Sequence[int] = (),
+    confidence: float = 0.25,
+    iou: float = 0.7,
+    stable_steps: int = 0,
+    every: int = 1,
+    frames: int = 0,
+    tracker: Tracker | None = None,
+) -> Iterator[AnnotatedFrame]:
+    """Look at frame after frame and write each with its boxes; yields after each frame. To cancel, stop asking.
+
+    Of a file every frame is looked at. Of a live source the newest one is, and the written video keeps to the clock:
+    a frame stands until the next one was looked at.
+
+    Args:
+        detector: the network.
+        reader: an opened source.
+        writer: made for ``output_fps`` of the reader.
+        t: time steps to read out, drawn side by side; none reads at the network's T.
+        confidence: lowest score drawn.
+        iou: overlap above which the weaker of two boxes of a class is dropped.
+        stable_steps: early exit, as in ``SpikingDetector.stream``.
+        every: look at each n-th frame only.
+        frames: stop after this many looks; 0 goes on to the end.
+        tracker: follows the boxes of the last time step.
+
+    Raises:
+        ConfigError: a time step beyond the network's T.
+        DataError: a frame is too large.
+    """
+    fps = output_fps(reader, every)
+    started_s, written = None, 0
+    for count, frame in enumerate(_source(reader, every), start=1):
+        seen = _look(detector, frame, t, confidence, iou, stable_steps, tracker)
+        started_s = frame.time_s if started_s is None else started_s
+        copies = copies_due(frame.time_s - started_s, fps, written) if reader.live else 1
+        for _ in range(copies):
+            writer.write(seen.picture_rgb)
+        written += copies
+        yield seen
+        if count == frames:
+            return
+
+
+def output_fps(reader: FrameReader, every: int = 1) -> float:
+    """Frames per second of the written video, so that it lasts as long as the source."""
+    return reader.fps / every
+
+
+def expected_frames(reader: FrameReader, every: int = 1, frames: int = 0) -> int | None:
+    """How many frames ``annotate_video`` will look at; None if nobody can know."""
+    found = None if reader.live or reader.count is None else ceil(reader.count / every)
+    return min(frames, found) if frames and found else frames or found
+
+
+def copies_due(elapsed_s: float, fps: float, written: int) -> int:
+    """How often a frame must be written that was taken so long after the first, for a video of the right length."""
+    return max(0, int(elapsed_s * fps + 0.5) + 1 - written)
+
+
+def _source(reader: FrameReader, every: int) -> Iterator[Frame]:
+    if not reader.live:
+        yield from _each(reader, every)
+        return
+    with LatestFrame(lambda: reader) as latest:
+        yield from _each(latest, every)
+
+
+def _each(frames: Iterable[Frame], every: int) -> Iterator[Frame]:
+    return (frame for index, frame in enumerate(frames) if index % every == 0)
+
+
+def _look(
+    detector: SpikingDetector,
+    frame: Frame,
+    t: Sequence[int],
+    confidence: float,
+    iou: float,
+    stable_steps: int,
+    tracker: Tracker | None,
+) -> AnnotatedFrame:
+    least = confidence if tracker is None else min(confidence, tracker.least_score)
+    found = list(detector.answers(frame.image_rgb, t or None, confidence=least, iou=iou, stable_steps=stable_steps))
+    ids: list[int | None] = []
+    if tracker is not None:
+        last = found[-1].detections
+        ids = [i for i, score in zip(tracker.update(last), last.scores, strict=True) if score >= confidence]
+    shown = [replace(answer, detections=answer.detections.above(confidence)) for answer in found]
+    drawn = [draw_detections(frame.image_rgb, answer.detections, detector.class_names) for answer in shown[:-1]]
+    drawn.append(draw_detections(frame.image_rgb, shown[-1].detections, detector.class_names, ids))
+    return AnnotatedFrame(frame, tuple(shown), tuple(ids), beside(drawn))

@@ -1,0 +1,1 @@
+"""How a simulation is computed: torch, compiled kernels, Triton."""
