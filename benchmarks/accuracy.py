@@ -27,12 +27,14 @@ from experiment import SOURCE, Experiment, NetworkSettings, load_experiment
 from readme_tables import ROOT, publish
 from tables import versus_paper
 
-from spikedet.calibration import calibrate
-from spikedet.checkpoint.metadata import load_checkpoint, save_checkpoint
+from spikedet.checkpoint import load_checkpoint, save_checkpoint
+from spikedet.commands.calibrate import calibrate
 from spikedet.commands.convert import convert
-from spikedet.commands.data_download import download
+from spikedet.commands.data_download import data_download
 from spikedet.commands.evaluate import evaluate
+from spikedet.commands.finetune import finetune
 from spikedet.commands.joint import joint
+from spikedet.commands.train import train
 from spikedet.common.digests import file_sha256
 from spikedet.common.errors import ConfigError
 from spikedet.common.files import atomic_path
@@ -46,7 +48,6 @@ from spikedet.config import (
     TrainConfig,
 )
 from spikedet.evaluation import ResultRow, markdown_table, read_results, write_results
-from spikedet.training import finetune, train
 from spikedet.visualization import plot_ap_by_class, plot_ap_by_images, plot_ap_by_t, plot_parts
 
 PLOTS = {"t": plot_ap_by_t, "images": plot_ap_by_images, "class": plot_ap_by_class, "parts": plot_parts}
@@ -262,7 +263,7 @@ def main() -> None:
     given = stage1_files(arguments.stage1)
     experiment = with_only(load_experiment(arguments.experiment), arguments.only, given)
     if arguments.download:
-        download(DownloadConfig(out=str(Path(arguments.data).parent)))
+        data_download(DownloadConfig(out=str(Path(arguments.data).parent)))
     if arguments.so_far:
         results = so_far(experiment, arguments.out)
     else:

@@ -15,11 +15,12 @@ import yaml
 from ultralytics.nn.tasks import DetectionModel
 
 from spikedet import SpikingDetector
-from spikedet.calibration import calibrate
-from spikedet.checkpoint.metadata import load_checkpoint
+from spikedet.checkpoint import load_checkpoint
+from spikedet.commands.calibrate import calibrate
 from spikedet.commands.convert import convert
-from spikedet.commands.data_convert import convert as convert_data
+from spikedet.commands.data_convert import data_convert as convert_data
 from spikedet.commands.joint import joint
+from spikedet.commands.train import train
 from spikedet.config import CalibrateConfig, ConvertConfig, DataConvertConfig, JointConfig, TrainConfig
 from spikedet.conversion.report import as_text, report
 from spikedet.data import load_dataset
@@ -30,7 +31,6 @@ from spikedet.evaluation.archive import load_predicted
 from spikedet.kernels.library import available
 from spikedet.models import build_detector, load_ann, load_model_yaml
 from spikedet.models.imported import read_ultralytics
-from spikedet.training import train
 
 ARCHITECTURE: dict[str, Any] = {
     "nc": 4,

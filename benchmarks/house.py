@@ -76,9 +76,8 @@ def lines(folder: Path) -> int:
 
 def flags() -> dict[str, int]:
     """Settings of every command of this checkout."""
-    from spikedet.cli.main.main import VERBS
-
     from spikedet import config
+    from spikedet.cli.main import VERBS
 
     return {name: len(dataclasses.fields(getattr(config, verb.config))) for name, verb in VERBS.items()}
 

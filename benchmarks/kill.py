@@ -27,7 +27,7 @@ import yaml
 from readme_tables import ROOT
 from tables import kill_table
 
-from spikedet.checkpoint.metadata import load_checkpoint
+from spikedet.checkpoint import load_checkpoint
 from spikedet.common.environment import versions
 from spikedet.common.files import write_json
 from spikedet.evaluation import read_results

@@ -19,7 +19,7 @@ import torch
 from subjects import CLASSES, network, pictures
 
 from spikedet import SpikingDetector
-from spikedet.checkpoint.metadata import CheckpointMeta
+from spikedet.checkpoint import CheckpointMeta
 from spikedet.config import SimulationConfig
 from spikedet.inference.network import SnnNetwork
 

@@ -21,7 +21,7 @@ from readme_tables import ROOT
 from subjects import child_environment
 from tables import scaling_table
 
-from spikedet.checkpoint.metadata import load_checkpoint
+from spikedet.checkpoint import load_checkpoint
 from spikedet.common.environment import versions
 from spikedet.common.files import write_json
 from spikedet.evaluation import read_results

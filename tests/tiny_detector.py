@@ -14,8 +14,8 @@ import torch
 import yaml
 from torch import Tensor, nn
 
-from spikedet.calibration import calibrate
-from spikedet.checkpoint.metadata import CheckpointMeta, load_checkpoint, save_checkpoint
+from spikedet.checkpoint import CheckpointMeta, load_checkpoint, save_checkpoint
+from spikedet.commands.calibrate import calibrate
 from spikedet.commands.convert import convert
 from spikedet.config import CalibrateConfig, ConvertConfig
 from spikedet.data.synthetic.dataset import write_synthetic

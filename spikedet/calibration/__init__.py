@@ -1,6 +1,6 @@
-"""Stage II: layer-wise calibration of initial potential and weights against the QC-ANN."""
+"""Stage II: layer-wise calibration of initial potential and weights against the QC-ANN; joint calibration."""
 
-from spikedet.calibration.layerwise import calibrate, calibrate_network
+from spikedet.calibration.layerwise import calibrate_network
 from spikedet.calibration.report import LayerReport
 
-__all__ = ["LayerReport", "calibrate", "calibrate_network"]
+__all__ = ["LayerReport", "calibrate_network"]

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from spikedet.calibration.report import LayerReport
-from spikedet.checkpoint.metadata import load_checkpoint
+from spikedet.checkpoint import load_checkpoint
 from spikedet.checkpoint.state import alike, finite
 from spikedet.common.digests import json_sha256
 from spikedet.common.distributed import is_first

@@ -3,72 +3,25 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import time
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from spikedet.calibration.coarse import TRADED_ON, coarse_calibrate_
-from spikedet.calibration.estimate import estimate, probe_batch
+from spikedet.calibration.estimate import probe_batch
 from spikedet.calibration.fine import fine_calibrate_
-from spikedet.calibration.finished import FinishedLayers, calibration_key, is_result
+from spikedet.calibration.finished import FinishedLayers
 from spikedet.calibration.observer import Indices, Observer
 from spikedet.calibration.report import LayerReport
 from spikedet.calibration.store import ByteStore
-from spikedet.checkpoint.metadata import CheckpointMeta
-from spikedet.common.digests import file_sha256
-from spikedet.common.distributed import barrier, copy_from_first_, first_says, held_here, is_first, own, size, sum_
-from spikedet.common.environment import seed_everything
-from spikedet.common.errors import CheckpointError, ConfigError
+from spikedet.common.distributed import copy_from_first_, first_says, held_here, sum_
 from spikedet.config import CalibrateConfig
-from spikedet.conversion import load_spiking, save_spiking
-from spikedet.data import load_dataset
-from spikedet.data.transforms import to_input
 from spikedet.snn import SpikingConv, SpikingNetwork
 from spikedet.snn.operations import SpikeOp
 
 MAX_LEVELS = 255
 """Levels of a QC activation are cached in one byte."""
-
-
-def calibrate(config: CalibrateConfig) -> list[Path]:
-    """Calibrate a converted network; returns ``OUT/coarse.safetensors`` and, if asked for, ``OUT/fine.safetensors``."""
-    source = Path(config.checkpoint)
-    network, meta = load_spiking(source)
-    if meta.stage != "copied":
-        raise CheckpointError(f"{source}: already calibrated ({meta.stage}); calibrate the copied network it came from")
-    both_signs = any(layer.neuron == "asymmetric" for _, layer in network.spiking())
-    largest = MAX_LEVELS // 2 if both_signs else MAX_LEVELS
-    if largest < network.T:
-        raise ConfigError(f"calibration works for T up to {largest}, this network has T = {network.T}")
-    seed_everything(config.seed)
-    data, split = meta.training_data(config.data, config.split)
-    dataset = load_dataset(data, split, class_names=meta.class_names, skip_bad=config.skip_bad)
-    drawn = dataset.draw(config.images, config.seed, meta.held_out(data, split))
-    if len(drawn) < size():
-        raise ConfigError(f"{len(drawn)} calibration pictures for {size()} processes; use more --images")
-    images = to_input([drawn.read_image(i) for i in own(range(len(drawn)))], meta.image_size)
-    here = "" if size() == 1 else f", {len(images)} of them here"
-    print(f"Stage II on {len(drawn)} pictures of {drawn.split}{here}: {estimate(network, images, config)}", flush=True)
-    out = Path(config.out) if config.out else source.parent
-    key = calibration_key(file_sha256(source), config, drawn)
-    stages = ("coarse", "fine") if config.fine else ("coarse",)
-    paths = {stage: out / f"{stage}.safetensors" for stage in stages}
-    left = [stage for stage in stages if not first_says(config.resume and is_result(paths[stage], key))]
-    # All states are looked at before anything is written: one of them may be another calibration's.
-    states = [FinishedLayers(out / f"{stage}-state.safetensors", key, resume=config.resume) for stage in left]
-    for stage, finished in zip(left, states, strict=True):
-        if len(finished):
-            print(f"resumed after {len(finished)} layers of the {stage} calibration", flush=True)
-        made, reports = calibrate_network(network, images, config, fine=stage == "fine", finished=finished)
-        if is_first():
-            save_spiking(paths[stage], made, _child(meta, source, stage, config, reports, key))
-            finished.remove()
-            print(f"{paths[stage]}: written", flush=True)
-    barrier()
-    return list(paths.values())
 
 
 def calibrate_network(
@@ -154,15 +107,3 @@ def _expand_potentials_(network: SpikingNetwork, image_hw: tuple[int, int]) -> N
 
 def _slices(indices: list[int], size: int) -> list[Indices]:
     return [indices[start : start + size] for start in range(0, len(indices), size)]
-
-
-def _child(
-    meta: CheckpointMeta, source: Path, stage: str, config: CalibrateConfig, reports: list[LayerReport], key: str
-) -> CheckpointMeta:
-    return meta.child(
-        source,
-        stage=stage,
-        config={**meta.config, "calibrate": dataclasses.asdict(config)},
-        notes={"layers": [dataclasses.asdict(r) for r in reports], "calibration": key},
-        seed=config.seed,
-    )

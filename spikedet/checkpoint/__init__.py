@@ -1,1 +1,23 @@
 """Checkpoint files, the state of unfinished runs, and which file came from which."""
+
+from spikedet.checkpoint.metadata import (
+    FORMAT,
+    CheckpointMeta,
+    holds,
+    is_foreign,
+    load_checkpoint,
+    read_meta,
+    require_same_classes,
+    save_checkpoint,
+)
+
+__all__ = [
+    "FORMAT",
+    "CheckpointMeta",
+    "holds",
+    "is_foreign",
+    "load_checkpoint",
+    "read_meta",
+    "require_same_classes",
+    "save_checkpoint",
+]

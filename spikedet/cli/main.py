@@ -23,12 +23,11 @@ NO_MEMORY = ("DefaultCPUAllocator: can't allocate memory", "DefaultCPUAllocator:
 
 @dataclass(frozen=True)
 class Verb:
-    """A command: the function ``module:name`` it calls, the configuration it takes, and its argument without a flag.
+    """A command: the configuration it takes, and its argument without a flag.
 
-    One that is ``shared`` may run in several processes under torchrun.
+    Its function is ``spikedet.commands.NAME.NAME``. One that is ``shared`` may run in several processes under torchrun.
     """
 
-    function: str
     config: str
     summary: str
     positional: str | None = None
@@ -36,63 +35,24 @@ class Verb:
 
 
 VERBS = {
-    "train": Verb("spikedet.training:train", "TrainConfig", "train a source ANN with clip activations", shared=True),
-    "finetune": Verb(
-        "spikedet.training:finetune", "FinetuneConfig", "Stage I: QC fine-tuning", "checkpoint", shared=True
-    ),
-    "convert": Verb(
-        "spikedet.commands.convert:convert",
-        "ConvertConfig",
-        "ANN to SNN; --finetune and --calibrate for the rest",
-        "checkpoint",
-    ),
-    "calibrate": Verb(
-        "spikedet.calibration:calibrate", "CalibrateConfig", "Stage II: calibration", "checkpoint", shared=True
-    ),
-    "joint": Verb(
-        "spikedet.commands.joint:joint",
-        "JointConfig",
-        "joint calibration, all layers at once",
-        "checkpoint",
-        shared=True,
-    ),
-    "evaluate": Verb(
-        "spikedet.commands.evaluate:evaluate", "EvaluateConfig", "AP by time step", "checkpoints", shared=True
-    ),
-    "energy": Verb("spikedet.commands.energy:energy", "EnergyConfig", "operations counted, and energy", "checkpoints"),
-    "detect": Verb(
-        "spikedet.commands.detect:detect", "DetectConfig", "boxes on pictures, videos and cameras", "source"
-    ),
-    "grow": Verb(
-        "spikedet.commands.grow:grow", "GrowConfig", "a strip and an animation of boxes growing with t", "source"
-    ),
-    "explain": Verb(
-        "spikedet.commands.explain:explain", "ExplainConfig", "the error of a converted network by layer", "checkpoint"
-    ),
-    "report": Verb("spikedet.commands.report:report", "ReportConfig", "one HTML file about an evaluation", "run"),
-    "demo": Verb(
-        "spikedet.demo:demo", "DemoConfig", "a web page: pictures, video and webcam, growing with t; or a window"
-    ),
-    "publish": Verb(
-        "spikedet.commands.publish:publish",
-        "PublishConfig",
-        "float16 weights and a model card, to give away",
-        "checkpoint",
-    ),
-    "data check": Verb(
-        "spikedet.commands.data_check:check", "DataCheckConfig", "find broken files, count objects", "data"
-    ),
-    "data convert": Verb(
-        "spikedet.commands.data_convert:convert",
-        "DataConvertConfig",
-        "write a dataset in VOC, YOLO or COCO layout",
-        "data",
-    ),
-    "data download": Verb("spikedet.commands.data_download:download", "DownloadConfig", "fetch PASCAL VOC", "name"),
-    "synthesize": Verb("spikedet.commands.synthesize:synthesize", "SynthesizeConfig", "write the synthetic set", "out"),
-    "quickstart": Verb(
-        "spikedet.commands.quickstart:quickstart", "QuickstartConfig", "every stage on the synthetic set"
-    ),
+    "train": Verb("TrainConfig", "train a source ANN with clip activations", shared=True),
+    "finetune": Verb("FinetuneConfig", "Stage I: QC fine-tuning", "checkpoint", shared=True),
+    "convert": Verb("ConvertConfig", "ANN to SNN; --finetune and --calibrate for the rest", "checkpoint"),
+    "calibrate": Verb("CalibrateConfig", "Stage II: calibration", "checkpoint", shared=True),
+    "joint": Verb("JointConfig", "joint calibration, all layers at once", "checkpoint", shared=True),
+    "evaluate": Verb("EvaluateConfig", "AP by time step", "checkpoints", shared=True),
+    "energy": Verb("EnergyConfig", "operations counted, and energy", "checkpoints"),
+    "detect": Verb("DetectConfig", "boxes on pictures, videos and cameras", "source"),
+    "grow": Verb("GrowConfig", "a strip and an animation of boxes growing with t", "source"),
+    "explain": Verb("ExplainConfig", "the error of a converted network by layer", "checkpoint"),
+    "report": Verb("ReportConfig", "one HTML file about an evaluation", "run"),
+    "demo": Verb("DemoConfig", "a web page: pictures, video and webcam, growing with t; or a window"),
+    "publish": Verb("PublishConfig", "float16 weights and a model card, to give away", "checkpoint"),
+    "data check": Verb("DataCheckConfig", "find broken files, count objects", "data"),
+    "data convert": Verb("DataConvertConfig", "write a dataset in VOC, YOLO or COCO layout", "data"),
+    "data download": Verb("DownloadConfig", "fetch PASCAL VOC", "name"),
+    "synthesize": Verb("SynthesizeConfig", "write the synthetic set", "out"),
+    "quickstart": Verb("QuickstartConfig", "every stage on the synthetic set"),
 }
 
 
@@ -144,9 +104,9 @@ def run(name: str, arguments: list[str]) -> Any:
     if processes.started_by_torchrun() and not verb.shared:
         shared = ", ".join(known for known, other in VERBS.items() if other.shared)
         raise ConfigError(f"this command is one process; under torchrun run one of {shared}")
-    module, function = verb.function.split(":")
+    function = name.replace(" ", "_")
     with processes.joined():
-        return getattr(importlib.import_module(module), function)(parsed)
+        return getattr(importlib.import_module(f"spikedet.commands.{function}"), function)(parsed)
 
 
 def usage() -> str:

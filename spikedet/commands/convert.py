@@ -6,8 +6,9 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from spikedet.calibration import calibrate
-from spikedet.checkpoint.metadata import read_meta
+from spikedet.checkpoint import read_meta
+from spikedet.commands.calibrate import calibrate
+from spikedet.commands.finetune import finetune
 from spikedet.commands.joint import joint
 from spikedet.common.errors import ConfigError, ConversionError
 from spikedet.config import CalibrateConfig, ConvertConfig, FinetuneConfig, JointConfig
@@ -18,7 +19,6 @@ from spikedet.models import import_ultralytics, load_ann, set_largest_thetas_, s
 from spikedet.models.imported import SUFFIX
 from spikedet.snn import SpikingNetwork
 from spikedet.snn.operations import LinearConv
-from spikedet.training import finetune
 
 
 def convert(config: ConvertConfig) -> list[Path]:

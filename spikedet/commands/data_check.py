@@ -45,7 +45,7 @@ class DataReport:
     bad: tuple[str, ...]
 
 
-def check(config: DataCheckConfig) -> DataReport:
+def data_check(config: DataCheckConfig) -> DataReport:
     """Check a dataset, print what there is, and write ``report.json`` and ``data.png``.
 
     Raises:

@@ -20,7 +20,7 @@ from spikedet.data.sources import find_layout
 from spikedet.data.writing import PICTURE_FOLDERS, NamedSample, write_layout
 
 
-def convert(config: DataConvertConfig) -> Path:
+def data_convert(config: DataConvertConfig) -> Path:
     """Write every split of a dataset in another layout; returns the new folder, which appears when it is whole.
 
     Boxes without area are dropped and those that leave their picture clipped, as in loading.

@@ -40,7 +40,7 @@ def voc_archives() -> tuple[Archive, ...]:
     return tuple(Archive(entry["url"], entry["filename"], entry["md5"]) for entry in chosen)
 
 
-def download(config: DownloadConfig) -> Path:
+def data_download(config: DownloadConfig) -> Path:
     """Fetch and unpack what the configuration names; returns the folder to give to ``--data``.
 
     A download that was interrupted goes on where it stopped; an archive that was unpacked is not fetched again.

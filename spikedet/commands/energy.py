@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from spikedet.checkpoint.metadata import read_meta, require_same_classes
+from spikedet.checkpoint import read_meta, require_same_classes
 from spikedet.commands.evaluate import expand, made_by
 from spikedet.common.digests import file_sha256
 from spikedet.common.environment import versions

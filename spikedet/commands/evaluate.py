@@ -14,8 +14,8 @@ from typing import Any, get_args
 
 from torch import Tensor
 
-from spikedet.checkpoint.ancestry import lineage, variants, with_parents
-from spikedet.checkpoint.metadata import CheckpointMeta, read_meta, require_same_classes
+from spikedet.checkpoint import CheckpointMeta, read_meta, require_same_classes
+from spikedet.checkpoint.ancestry import lineage, with_parents
 from spikedet.common.digests import file_sha256
 from spikedet.common.distributed import first_says, gather_numbers, is_first
 from spikedet.common.environment import versions
@@ -29,7 +29,7 @@ from spikedet.evaluation import APMeasures, ResultRow, markdown_table, measure, 
 from spikedet.evaluation.archive import Predicted, archive_key, load_predicted, save_predicted
 from spikedet.evaluation.bootstrap import Resampled
 from spikedet.evaluation.predict import predict_dataset
-from spikedet.inference.network import ANN_STEP, Network
+from spikedet.inference.network import ANN_STEP, Network, networks_of
 from spikedet.models import has_leaky_activations, has_max_pools
 from spikedet.visualization import plot_ap_by_t
 
@@ -139,7 +139,7 @@ def judge_all(config: EvaluateConfig) -> Evaluation:
     digests = {path: file_sha256(path) for path in paths}
     judged: list[Judged] = []
     for path in paths:
-        for name, network in variants(path, config):
+        for name, network in networks_of(path, config):
             started = time.perf_counter()
             found = judge(name, network, digests[path], dataset, config)
             judged.extend(found)

@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from spikedet.checkpoint import CheckpointMeta, read_meta, require_same_classes
 from spikedet.checkpoint.ancestry import with_parents
-from spikedet.checkpoint.metadata import CheckpointMeta, read_meta, require_same_classes
 from spikedet.common.digests import file_sha256
 from spikedet.common.environment import pick_device, versions
 from spikedet.common.errors import CheckpointError, ConfigError

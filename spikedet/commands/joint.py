@@ -13,8 +13,8 @@ import torch
 from spikedet.calibration.finished import OTHER_STATE, calibration_key, is_result
 from spikedet.calibration.joint import JointCalibration, Progress, Teacher
 from spikedet.calibration.pictures import Pictures
+from spikedet.checkpoint import read_meta, require_same_classes
 from spikedet.checkpoint.ancestry import with_parents
-from spikedet.checkpoint.metadata import read_meta, require_same_classes
 from spikedet.checkpoint.state import load_state, save_state
 from spikedet.common.digests import file_sha256
 from spikedet.common.distributed import barrier, first_says, is_first

@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from spikedet.checkpoint.metadata import CheckpointMeta, load_checkpoint, read_meta, save_checkpoint
+from spikedet.checkpoint import CheckpointMeta, load_checkpoint, read_meta, save_checkpoint
 from spikedet.commands.evaluate import evaluate
 from spikedet.common.digests import file_sha256
 from spikedet.common.environment import versions

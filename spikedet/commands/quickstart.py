@@ -8,10 +8,10 @@ from pathlib import Path
 from spikedet.commands.convert import convert
 from spikedet.commands.detect import detect
 from spikedet.commands.evaluate import evaluate
+from spikedet.commands.train import train
 from spikedet.config import ConvertConfig, DetectConfig, EvaluateConfig, QuickstartConfig, TrainConfig
 from spikedet.data import load_dataset
 from spikedet.evaluation import ResultRow
-from spikedet.training import train
 
 IMAGE_SIZE = 160
 DATA = "synthetic"

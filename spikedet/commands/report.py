@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 
 from spikedet.commands.evaluate import Evaluation, Judged, judge_all
-from spikedet.common.errors import ConfigError, DataError
+from spikedet.common.errors import DataError
 from spikedet.common.files import write_text
 from spikedet.config import EvaluateConfig, ReportConfig
 from spikedet.data import DetectionDataset
 from spikedet.evaluation import ResultRow, markdown_table, read_results
 from spikedet.evaluation.bootstrap import APResampler
+from spikedet.evaluation.results import find_results
 from spikedet.visualization import beside, draw_detections, plot_ap_by_class, plot_ap_by_t
 from spikedet.visualization.page import (
     Section,
@@ -54,14 +55,6 @@ def report(config: ReportConfig) -> Path:
     write_text(page, page_html(title, sections))
     print(f"{page}: written", flush=True)
     return page
-
-
-def find_results(run: Path) -> Path:
-    """The results file of an evaluation's folder, or of the folder that it lies in."""
-    for path in (run, run / "results.json", run / "results" / "results.json"):
-        if path.is_file():
-            return path
-    raise ConfigError(f"{run}: no results.json here; make it with spikedet evaluate CHECKPOINT --out {run}")
 
 
 def stored_config(results: Path, meta: dict[str, Any]) -> EvaluateConfig:

@@ -62,7 +62,7 @@ def _instructions() -> str:
 
 
 def _git_revision() -> str:
-    root = Path(__file__).resolve().parent.parent
+    root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return "not a checkout"
     try:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import torch
 
-from spikedet.config import Precision
-
 MULTIPLIES = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")
 """Any of these capabilities of a CPU will do: x86-64 and ARM."""
 
@@ -18,11 +16,11 @@ def multiplies_bfloat16(device: torch.device) -> bool:
     return capabilities is not None and any(capabilities().get(name) for name in MULTIPLIES)
 
 
-def takes_bfloat16(device: torch.device, precision: Precision) -> bool:
+def takes_bfloat16(device: torch.device, precision: str) -> bool:
     """Whether convolutions are in bfloat16: where it is asked for, with ``auto`` where the hardware multiplies it."""
     return precision == "bf16" or (precision == "auto" and multiplies_bfloat16(device))
 
 
-def autocast(device: torch.device, precision: Precision) -> torch.autocast:
+def autocast(device: torch.device, precision: str) -> torch.autocast:
     """Convolutions in bfloat16, if the precision is that here."""
     return torch.autocast(device.type, torch.bfloat16, enabled=takes_bfloat16(device, precision))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from spikedet.common.errors import CheckpointError
 
-_PACKAGE = Path(__file__).resolve().parent
+_PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def resource_folder(name: str) -> Path:

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from spikedet.checkpoint.metadata import read_meta
+from spikedet.checkpoint import read_meta
 from spikedet.common.errors import ConfigError
 from spikedet.config import Activation, Linear, MaxPoolRule, Neuron
 from spikedet.conversion.converter import problems

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from spikedet.checkpoint.metadata import CheckpointMeta, load_checkpoint, save_checkpoint
+from spikedet.checkpoint import CheckpointMeta, load_checkpoint, save_checkpoint
 from spikedet.common.errors import CheckpointError
 from spikedet.conversion.converter import to_spiking
 from spikedet.models import build_detector

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from spikedet.commands.report import find_results
 from spikedet.config import EnergyConfig
 from spikedet.data import DetectionDataset
 from spikedet.evaluation import ResultRow, read_results
+from spikedet.evaluation.results import find_results
 
 LEFT_OUT = "AP is left out (--results names another evaluation)"
 

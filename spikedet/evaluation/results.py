@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, get_args
 
-from spikedet.common.errors import DataError
+from spikedet.common.errors import ConfigError, DataError
 from spikedet.common.files import write_json
 from spikedet.config import Stage
 
@@ -288,3 +288,11 @@ def _check_number(name: str, value: Any) -> None:
         return
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise ValueError(f"{name} must be a finite number or null, got {value!r}")
+
+
+def find_results(run: Path) -> Path:
+    """The results file of an evaluation's folder, or of the folder that it lies in."""
+    for path in (run, run / "results.json", run / "results" / "results.json"):
+        if path.is_file():
+            return path
+    raise ConfigError(f"{run}: no results.json here; make it with spikedet evaluate CHECKPOINT --out {run}")

@@ -15,14 +15,14 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from spikedet.checkpoint.ancestry import before_calibration, variants, with_parents
-from spikedet.checkpoint.metadata import CheckpointMeta
+from spikedet.checkpoint import CheckpointMeta
+from spikedet.checkpoint.ancestry import with_parents
 from spikedet.common.resources import find_weights
 from spikedet.config import SimulationConfig
 from spikedet.detections import Detections
 from spikedet.evaluation.results import network_name
 from spikedet.inference.detector import SpikingDetector
-from spikedet.inference.network import AnnNetwork, Network
+from spikedet.inference.network import AnnNetwork, Network, before_calibration, networks_of
 
 MOST_STOPS = 16
 """Time steps that are shown one by one; each is a picture per network."""
@@ -62,7 +62,7 @@ def load_family(weights: Sequence[str], how: SimulationConfig) -> list[Member]:
     found: dict[str, Network] = {}
     qc: AnnNetwork | None = None
     for path in with_parents([find_weights(name) for name in weights]):
-        for _, network in variants(path, how):
+        for _, network in networks_of(path, how):
             meta = network.meta
             if meta.spiking:
                 earlier = _title(dataclasses.replace(meta, stage="copied"))

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from spikedet.checkpoint.metadata import CheckpointMeta
+from spikedet.checkpoint import CheckpointMeta
 from spikedet.common.errors import DataError
 from spikedet.common.resources import find_weights
 from spikedet.config import DEFAULT_WEIGHTS, SimulationConfig

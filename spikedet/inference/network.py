@@ -5,6 +5,7 @@ ANN, QC-ANN and spiking networks are judged and shown by the same code.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,11 +15,11 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from spikedet.checkpoint.metadata import CheckpointMeta, read_meta
+from spikedet.checkpoint import CheckpointMeta, read_meta
 from spikedet.common.environment import pick_device
 from spikedet.common.errors import ConfigError
 from spikedet.config import SimulationConfig
-from spikedet.conversion import load_spiking
+from spikedet.conversion import load_spiking, to_spiking
 from spikedet.energy.operations import OperationCounter, layer_synapses
 from spikedet.models import ClipDetector, as_qc, load_ann
 from spikedet.models.postprocess import decode_maps
@@ -198,3 +199,31 @@ def require_steps(network: Network, requested: Sequence[int]) -> list[int]:
     if network.meta.spiking and T is not None and not all(1 <= t <= T for t in requested):
         raise ConfigError(f"the network was converted for T = {T}; time steps must lie in 1..T, got {list(requested)}")
     return network.steps(requested)
+
+
+def networks_of(path: Path, how: SimulationConfig) -> list[tuple[str, Network]]:
+    """The networks that one checkpoint stands for: a QC checkpoint is a clip ANN and a QC-ANN."""
+    meta = read_meta(path)
+    if meta.stage != "qc":
+        return [(meta.stage, load_network(path, how))]
+    model, meta = load_ann(path)
+    clip = AnnNetwork(model, dataclasses.replace(meta, stage="ann"), device=how.device)
+    return [("ann", clip), ("qc", AnnNetwork(model, meta, meta.T, device=how.device))]
+
+
+def before_calibration(calibrated: CheckpointMeta, qc: AnnNetwork, how: SimulationConfig) -> Network | None:
+    """The network that a calibrated one was before Stage II, converted anew from its QC-ANN; None if it has no such."""
+    same_task = (qc.meta.architecture, qc.meta.class_names) == (calibrated.architecture, calibrated.class_names)
+    if not same_task or not calibrated.finetuned or calibrated.stage == "copied":
+        return None
+    T, neuron = calibrated.T, calibrated.neuron
+    assert T is not None and neuron is not None
+    network = to_spiking(
+        qc.model,
+        T,
+        neuron=neuron,
+        delay=calibrated.delay,
+        max_pool=calibrated.max_pool,
+        linear=calibrated.linear,
+    )
+    return SnnNetwork(network, dataclasses.replace(calibrated, stage="copied", notes={}), how)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from spikedet.checkpoint.metadata import is_foreign, read_meta
+from spikedet.checkpoint import is_foreign, read_meta
 from spikedet.common.errors import CheckpointError, ConfigError
 from spikedet.common.resources import shipped_weights
 from spikedet.data import DetectionDataset

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from spikedet.checkpoint.metadata import CheckpointMeta, holds, load_checkpoint, save_checkpoint
+from spikedet.checkpoint import CheckpointMeta, holds, load_checkpoint, save_checkpoint
 from spikedet.common.errors import CheckpointError, ConfigError
 from spikedet.models.architecture import check_architecture
 from spikedet.models.builder import UNCLIPPED, ClipDetector, build_detector

@@ -1,5 +1,1 @@
-"""Training of whole networks: the source ANN and Stage I share one loop."""
-
-from spikedet.commands.train import finetune, train
-
-__all__ = ["finetune", "train"]
+"""Training of whole networks: source training and Stage I share one loop."""

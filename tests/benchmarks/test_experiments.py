@@ -15,7 +15,7 @@ from PIL import Image
 from tables import network_name, versus_paper
 from tiny_detector import chain, pictures
 
-from spikedet.checkpoint.metadata import load_checkpoint, save_checkpoint
+from spikedet.checkpoint import load_checkpoint, save_checkpoint
 from spikedet.common.errors import ConfigError
 from spikedet.config import (
     CalibrateConfig,

@@ -16,7 +16,7 @@ from torch import nn
 from spikedet.calibration.fine import parameter_groups
 from spikedet.calibration.joint import WARM_UP, JointCalibration, answer_with_rates, schedule
 from spikedet.calibration.pictures import Pictures
-from spikedet.checkpoint.metadata import load_checkpoint, read_meta, save_checkpoint
+from spikedet.checkpoint import load_checkpoint, read_meta, save_checkpoint
 from spikedet.checkpoint.state import load_state, save_state
 from spikedet.commands.joint import joint, teacher
 from spikedet.common.digests import file_sha256

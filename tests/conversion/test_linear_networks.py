@@ -17,7 +17,7 @@ sys.path.append(str(Path(__file__).parent.parent / "snn"))
 
 from native_runs import assert_same_trains
 
-from spikedet.checkpoint.metadata import CheckpointMeta, save_checkpoint
+from spikedet.checkpoint import CheckpointMeta, save_checkpoint
 from spikedet.commands.convert import convert
 from spikedet.common.errors import CheckpointError
 from spikedet.config import ConvertConfig, Linear, MaxPoolRule, Neuron

@@ -9,7 +9,7 @@ import pytest
 import torch
 from small_detectors import STEM, architecture, dyadic, dyadic_detector
 
-from spikedet.checkpoint.metadata import CheckpointMeta, load_checkpoint, save_checkpoint
+from spikedet.checkpoint import CheckpointMeta, load_checkpoint, save_checkpoint
 from spikedet.common.errors import CheckpointError, ConfigError
 from spikedet.conversion import load_spiking, save_spiking, to_spiking
 from spikedet.snn import SpikingNetwork, simulate

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from layout_writers import coco_annotation, coco_content, write_coco, write_picture, write_yolo
 from voc_writer import annotation_xml, fingerprint, object_xml, write_year
 
-from spikedet.commands.data_convert import convert, name_pictures
+from spikedet.commands.data_convert import data_convert, name_pictures
 from spikedet.common.errors import DataError, SpikedetError
 from spikedet.config import DataConvertConfig, LayoutName
 from spikedet.data import DetectionDataset, Sample, load_dataset
@@ -26,7 +26,7 @@ LAYOUTS: tuple[LayoutName, ...] = ("voc", "yolo", "coco")
 
 
 def to(target: LayoutName, data: Path, out: Path, **more: Any) -> Path:
-    return convert(DataConvertConfig(data=str(data), to=target, out=str(out), **more))
+    return data_convert(DataConvertConfig(data=str(data), to=target, out=str(out), **more))
 
 
 def devkit(root: Path) -> Path:

@@ -16,8 +16,9 @@ from PIL import Image
 from voc_writer import annotation_xml, fingerprint, object_xml, write_year
 
 from spikedet.common.errors import DataError
-from spikedet.data import DetectionDataset, voc_annotation
+from spikedet.data import DetectionDataset
 from spikedet.data.dataset import BoxIssues
+from spikedet.data.voc import annotation as voc_annotation
 from spikedet.data.voc.layout import discover_class_names, load_voc
 from spikedet.data.voc.splits import VOC_CLASS_NAMES
 

@@ -13,10 +13,10 @@ import pytest
 from small_videos import CAMERA, Picture, camera, write_video
 from tiny_detector import T, chain
 
+from spikedet.commands.demo import demo
 from spikedet.common.errors import ConfigError, DataError
 from spikedet.config import DemoConfig
 from spikedet.data.images import read_image
-from spikedet.demo import demo
 from spikedet.demo import window as window_module
 from spikedet.demo.window import Controls, Rate, WindowLoop, open_window, press
 from spikedet.inference.detector import SpikingDetector

@@ -10,7 +10,7 @@ import pytest
 from tiny_detector import same
 
 from spikedet import SpikingDetector
-from spikedet.checkpoint.metadata import load_checkpoint, read_meta
+from spikedet.checkpoint import load_checkpoint, read_meta
 from spikedet.common.digests import file_sha256
 from spikedet.data.images import read_image
 from spikedet.evaluation import read_results

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from spikedet.checkpoint.metadata import CheckpointMeta, save_checkpoint
+from spikedet.checkpoint import CheckpointMeta, save_checkpoint
 from spikedet.common.errors import CheckpointError
 from spikedet.data.dataset import DetectionDataset, Sample
 from spikedet.data.transforms import to_input

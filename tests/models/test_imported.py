@@ -15,7 +15,7 @@ import torch
 from tiny_detector import ARCHITECTURE, detector, same
 from ultralytics.nn.tasks import DetectionModel
 
-from spikedet.checkpoint.metadata import load_checkpoint, save_checkpoint
+from spikedet.checkpoint import load_checkpoint, save_checkpoint
 from spikedet.commands.convert import convert
 from spikedet.common.digests import file_sha256
 from spikedet.common.errors import CheckpointError, ConfigError

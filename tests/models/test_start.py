@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from spikedet.checkpoint.metadata import CheckpointMeta, save_checkpoint
+from spikedet.checkpoint import CheckpointMeta, save_checkpoint
 from spikedet.common.errors import CheckpointError, ConfigError
 from spikedet.data.dataset import DetectionDataset, Sample
 from spikedet.data.transforms import to_input

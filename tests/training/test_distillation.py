@@ -13,10 +13,10 @@ from tiny_detector import IMAGE_SIZE, chain, detector
 from torch import Tensor
 from ultralytics.utils import DEFAULT_CFG
 
-from spikedet.checkpoint.metadata import load_checkpoint, save_checkpoint
+from spikedet.checkpoint import load_checkpoint, save_checkpoint
+from spikedet.commands.finetune import finetune
 from spikedet.common.errors import ConfigError
 from spikedet.config import FinetuneConfig
-from spikedet.training import finetune
 from spikedet.training.distillation import BOX_GAIN, CLASS_GAIN, Distillation, distillation_loss
 
 

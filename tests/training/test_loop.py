@@ -12,15 +12,15 @@ from PIL import Image
 from tiny_detector import IMAGE_SIZE, detector, fingerprint, pictures, same, write_model_yaml
 from torch import Tensor
 
-from spikedet.checkpoint.metadata import load_checkpoint, read_meta
+from spikedet.checkpoint import load_checkpoint, read_meta
 from spikedet.checkpoint.state import load_state, save_state
+from spikedet.commands.train import train
 from spikedet.common.errors import CheckpointError, TrainingError
 from spikedet.common.precision import multiplies_bfloat16
 from spikedet.config import TrainConfig
 from spikedet.data import DetectionDataset, load_dataset
 from spikedet.evaluation.predict import predict_dataset
 from spikedet.models import ClipDetector, activations, load_ann
-from spikedet.training import train
 from spikedet.training.loop import TrainingLoop
 
 SHORT: dict[str, Any] = {

@@ -10,6 +10,7 @@ import torch
 from tiny_detector import IMAGE_SIZE, chain, detector
 from torch import nn
 
+from spikedet.commands.finetune import finetune
 from spikedet.config import FinetuneConfig
 from spikedet.conversion import to_spiking
 from spikedet.energy.operations import OperationCounter, layer_synapses
@@ -18,7 +19,6 @@ from spikedet.models.builder import ClipDetector
 from spikedet.quantization.activation import per_channel
 from spikedet.snn import simulate
 from spikedet.snn.backends.dense import TorchBackend
-from spikedet.training import finetune
 from spikedet.training.sparsity import FiringPenalty, operation_shares
 
 IMAGES = torch.rand(2, 3, IMAGE_SIZE, IMAGE_SIZE, generator=torch.Generator().manual_seed(0))

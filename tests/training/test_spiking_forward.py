@@ -9,13 +9,13 @@ import pytest
 import torch
 from tiny_detector import IMAGE_SIZE, chain, detector
 
-from spikedet.checkpoint.metadata import read_meta
+from spikedet.checkpoint import read_meta
+from spikedet.commands.finetune import finetune
 from spikedet.config import FinetuneConfig, Neuron
 from spikedet.conversion import to_spiking
 from spikedet.models import as_qc
 from spikedet.models.postprocess import decode_head
 from spikedet.snn import simulate
-from spikedet.training import finetune
 from spikedet.training.spiking_forward import SpikingForward
 
 T = 3

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from tiny_detector import chain
 from torch import Tensor
 
-from spikedet.checkpoint.metadata import (
+from spikedet.checkpoint import (
     FORMAT,
     CheckpointMeta,
     load_checkpoint,

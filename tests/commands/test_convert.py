@@ -11,7 +11,7 @@ import torch
 from tiny_detector import IMAGE_SIZE, T, chain, fingerprint, pictures, same
 
 from spikedet.calibration import layerwise as stage2
-from spikedet.checkpoint.metadata import load_checkpoint, read_meta
+from spikedet.checkpoint import load_checkpoint, read_meta
 from spikedet.commands import convert
 from spikedet.common.digests import file_sha256
 from spikedet.common.errors import CheckpointError, ConfigError, DataError

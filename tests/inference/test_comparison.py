@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from tiny_detector import T, chain
 
-from spikedet.checkpoint.metadata import load_checkpoint, save_checkpoint
+from spikedet.checkpoint import load_checkpoint, save_checkpoint
 from spikedet.common.errors import CheckpointError
 from spikedet.config import SimulationConfig
 from spikedet.inference.comparison import MOST_STOPS, Member, load_family, look, stops

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from tiny_detector import T, chain, fingerprint, pictures
 
-from spikedet.checkpoint.metadata import load_checkpoint, save_checkpoint
+from spikedet.checkpoint import load_checkpoint, save_checkpoint
 from spikedet.commands.convert import convert
 from spikedet.commands.evaluate import evaluate
 from spikedet.commands.explain import explain, find_checkpoints, time_steps

@@ -14,7 +14,7 @@ import torch
 from tiny_detector import write_model_yaml
 
 from spikedet.calibration import layerwise as stage2
-from spikedet.checkpoint.metadata import load_checkpoint, read_meta
+from spikedet.checkpoint import load_checkpoint, read_meta
 from spikedet.cli.main import main
 from spikedet.common import distributed
 from spikedet.common.errors import ConfigError

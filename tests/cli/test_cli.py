@@ -17,7 +17,7 @@ from spikedet.cli import main as cli
 from spikedet.cli.main import VERBS, main
 from spikedet.common.errors import CheckpointError, SpikedetError
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 TOOLS = {
     "train_detector": "train",
     "finetune_detector": "finetune",
@@ -47,7 +47,8 @@ def test_every_verb_has_help(name: str, capsys: pytest.CaptureFixture[str]) -> N
 
 @pytest.mark.parametrize("name", VERBS)
 def test_every_verb_names_a_function_of_its_configuration(name: str) -> None:
-    module, function = VERBS[name].function.split(":")
+    function = name.replace(" ", "_")
+    module = f"spikedet.commands.{function}"
     made = getattr(importlib.import_module(module), function)
     assert made.__annotations__["config"] == VERBS[name].config
 
@@ -113,7 +114,7 @@ def test_other_errors_at_run_time_keep_their_trace(monkeypatch: pytest.MonkeyPat
     def fail(_: Any) -> None:
         raise RuntimeError("The size of tensor a (3) must match the size of tensor b (4)")
 
-    monkeypatch.setattr("spikedet.training.train", fail)
+    monkeypatch.setattr("spikedet.commands.train.train", fail)
     with pytest.raises(RuntimeError, match="size of tensor a"):
         main(["train"])
 
@@ -203,13 +204,13 @@ def test_an_interruption_is_status_130(monkeypatch: pytest.MonkeyPatch, capsys: 
     def interrupt(_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("spikedet.training.train", interrupt)
+    monkeypatch.setattr("spikedet.commands.train.train", interrupt)
     assert main(["train"]) == 130
     assert capsys.readouterr().err == "\nspikedet train: interrupted; what was written is whole\n"
 
 
 def test_errors_that_are_not_ours_keep_their_trace(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("spikedet.training.train", lambda _: 1 / 0)
+    monkeypatch.setattr("spikedet.commands.train.train", lambda _: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         main(["train"])
 

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 from tiny_detector import T, chain, fingerprint, pictures, write_ann
 
-from spikedet.checkpoint.metadata import CheckpointMeta, load_checkpoint, read_meta, save_checkpoint
+from spikedet.checkpoint import CheckpointMeta, load_checkpoint, read_meta, save_checkpoint
 from spikedet.commands.convert import convert
 from spikedet.commands.evaluate import Judged, evaluate, expand, make_rows
 from spikedet.common.digests import file_sha256

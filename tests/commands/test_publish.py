@@ -10,7 +10,7 @@ import pytest
 import torch
 from tiny_detector import T, chain, pictures
 
-from spikedet.checkpoint.metadata import load_checkpoint, read_meta, save_checkpoint
+from spikedet.checkpoint import load_checkpoint, read_meta, save_checkpoint
 from spikedet.commands.publish import card as model_card
 from spikedet.commands.publish import changed_settings, publish
 from spikedet.common import resources

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from tiny_detector import chain, write_ann
 
-from spikedet.checkpoint.ancestry import lineage, variants, with_parents
+from spikedet.checkpoint.ancestry import lineage, with_parents
 from spikedet.commands.convert import convert
 from spikedet.config import ConvertConfig, SimulationConfig
+from spikedet.inference.network import networks_of
 
 STAGES = ("ann", "qc", "copied", "coarse", "fine")
 
@@ -55,7 +56,7 @@ def test_lineage(digest: str, expected: str) -> None:
 
 def test_a_qc_checkpoint_is_two_networks() -> None:
     named = {
-        stage: [(name, network.meta.stage) for name, network in variants(chain()[stage], SimulationConfig())]
+        stage: [(name, network.meta.stage) for name, network in networks_of(chain()[stage], SimulationConfig())]
         for stage in STAGES
     }
     assert named == {

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from spikedet import config
-from spikedet.checkpoint.metadata import CheckpointMeta
+from spikedet.checkpoint import CheckpointMeta
 from spikedet.common.errors import ConfigError
 from spikedet.common.resources import find_weights
 from spikedet.config import (

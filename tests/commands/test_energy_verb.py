@@ -12,7 +12,7 @@ import pytest
 import torch
 from tiny_detector import IMAGE_SIZE, T, chain, pictures
 
-from spikedet.checkpoint.metadata import load_checkpoint, save_checkpoint
+from spikedet.checkpoint import load_checkpoint, save_checkpoint
 from spikedet.cli.main import main
 from spikedet.commands.convert import convert
 from spikedet.commands.energy import energy

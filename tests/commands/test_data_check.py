@@ -11,11 +11,11 @@ from PIL import Image
 from tiny_detector import fingerprint, pictures
 
 from spikedet.cli.main import main
-from spikedet.commands.data_check import check
+from spikedet.commands.data_check import data_check
 from spikedet.common.errors import DataError
 from spikedet.config import DataCheckConfig
 
-sys.path.append(str(Path(__file__).parent / "data"))
+sys.path.append(str(Path(__file__).parent.parent / "data"))
 
 from layout_writers import coco_annotation, coco_content, write_coco, write_yolo
 from voc_writer import annotation_xml, object_xml, write_year
@@ -24,7 +24,7 @@ CAT = object_xml("cat", (1, 1, 10, 20))
 
 
 def run(data: Path, out: Path, **more: str | bool) -> None:
-    check(DataCheckConfig(data=str(data), out=str(out), **more))  # type: ignore[arg-type]
+    data_check(DataCheckConfig(data=str(data), out=str(out), **more))  # type: ignore[arg-type]
 
 
 def test_a_whole_dataset(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,8 +13,10 @@ import torch
 import yaml
 from tiny_detector import ARCHITECTURE, IMAGE_SIZE, chain, fingerprint, pictures, same, write_model_yaml
 
-from spikedet.checkpoint.metadata import load_checkpoint, read_meta, save_checkpoint
+from spikedet.checkpoint import load_checkpoint, read_meta, save_checkpoint
 from spikedet.commands import train as stages
+from spikedet.commands.finetune import finetune
+from spikedet.commands.train import train
 from spikedet.common.digests import file_sha256
 from spikedet.common.errors import CheckpointError, ConfigError, DataError
 from spikedet.config import FinetuneConfig, LoopConfig, TrainConfig
@@ -22,7 +24,6 @@ from spikedet.data import DetectionDataset, load_dataset
 from spikedet.data.synthetic.scenes import SYNTHETIC_CLASS_NAMES
 from spikedet.models import ClipDetector, activations, load_ann, set_mean_square_best_thetas_
 from spikedet.quantization import ClippedReLU, QCActivation
-from spikedet.training import finetune, train
 from spikedet.training.loop import Save
 
 SHORT: dict[str, Any] = {"epochs": 1, "batch": 4, "warmup_epochs": 0, "held_out": 0.25}

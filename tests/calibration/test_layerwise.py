@@ -12,11 +12,12 @@ import torch
 from calibration_graphs import batches, branching, pictures, settings, visits
 from tiny_detector import IMAGE_SIZE, T, chain, fingerprint, same
 
-from spikedet.calibration import LayerReport, calibrate, calibrate_network, stage2
+from spikedet.calibration import LayerReport, calibrate_network, layerwise
 from spikedet.calibration.coarse import answers
 from spikedet.calibration.observer import Observer
 from spikedet.calibration.store import ByteStore
-from spikedet.checkpoint.metadata import load_checkpoint, read_meta, save_checkpoint
+from spikedet.checkpoint import load_checkpoint, read_meta, save_checkpoint
+from spikedet.commands.calibrate import calibrate
 from spikedet.commands.convert import convert
 from spikedet.common.digests import file_sha256
 from spikedet.common.errors import CheckpointError, ConfigError, DataError
@@ -178,7 +179,7 @@ def test_the_size_of_a_simulated_batch_changes_nothing(monkeypatch: pytest.Monke
     network, images = branching(), pictures(6)
     made = []
     for size in (6, 2):
-        monkeypatch.setattr(stage2, "probe_batch", lambda *_, size=size: size)
+        monkeypatch.setattr(layerwise, "probe_batch", lambda *_, size=size: size)
         made.append(calibrate_network(network, images, settings(), fine=fine)[0].state_dict())
     assert same(*made)
 
@@ -343,7 +344,7 @@ def test_an_interrupted_calibration_goes_on_at_its_layer(
     """What it writes is the same, bit by bit, and no finished layer is calibrated again."""
     whole = [load_checkpoint(path)[0] for path in run(tmp_path / "whole", passes=passes)]
     calibrated: list[str] = []
-    plain = stage2.fine_calibrate_
+    plain = layerwise.fine_calibrate_
 
     def until(limit: int) -> None:
         def counted(observer: Any, node: Any, *rest: Any) -> Any:
@@ -353,7 +354,7 @@ def test_an_interrupted_calibration_goes_on_at_its_layer(
             calibrated.append(node.name)
             return result
 
-        monkeypatch.setattr(stage2, "fine_calibrate_", counted)
+        monkeypatch.setattr(layerwise, "fine_calibrate_", counted)
 
     until(after)
     with pytest.raises(Killed):
@@ -370,7 +371,7 @@ def test_an_interrupted_calibration_goes_on_at_its_layer(
 def test_what_is_done_is_not_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = run(tmp_path)
     before = fingerprint(tmp_path)
-    monkeypatch.setattr(stage2, "calibrate_network", None)
+    monkeypatch.setattr(layerwise, "calibrate_network", None)
     assert run(tmp_path, resume=True) == first
     assert fingerprint(tmp_path) == before
 
@@ -392,9 +393,9 @@ def test_a_state_of_another_calibration_is_refused_and_stays(tmp_path: Path, mon
             raise KeyboardInterrupt
         return calibrate_one(*arguments)
 
-    calibrate_one = stage2.fine_calibrate_
+    calibrate_one = layerwise.fine_calibrate_
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(stage2, "fine_calibrate_", interrupted)
+        patch.setattr(layerwise, "fine_calibrate_", interrupted)
         run(tmp_path)
     before = fingerprint(tmp_path)
     with pytest.raises(CheckpointError, match=r"fine-state\.safetensors: the state of a calibration .* other settings"):

@@ -1,0 +1,72 @@
+"""Stage I: quantization-clip fine-tuning."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from spikedet.checkpoint import CheckpointMeta
+from spikedet.common.distributed import first_says
+from spikedet.common.environment import seed_everything
+from spikedet.config import FinetuneConfig
+from spikedet.data import load_dataset
+from spikedet.models import (
+    ClipDetector,
+    activations,
+    as_qc,
+    average_pools,
+    build_detector,
+    load_ann,
+    set_mean_square_best_thetas_,
+)
+from spikedet.training.resuming import state_path
+from spikedet.training.run import absolute, distillation, earlier_settings, run_training, training_pictures
+from spikedet.training.sparsity import FiringPenalty
+from spikedet.training.spiking_forward import SpikingForward
+
+
+def finetune(config: FinetuneConfig) -> Path:
+    """Stage I: fine-tune a QC-ANN for ``config.T`` time steps; returns ``OUT/qc.safetensors``."""
+    seed_everything(config.seed)
+    source = Path(config.checkpoint)
+    config = dataclasses.replace(config, out=config.out or str(source.parent))
+    model, meta = load_ann(source)
+    if config.pool == "average":
+        model, meta = _average_pools(model, meta)
+    data, split = meta.training_data(absolute(config.data), config.split)
+    dataset = load_dataset(data, split, class_names=meta.class_names, strict=config.strict, skip_bad=config.skip_bad)
+    if config.theta_images and not _goes_on(config, model):
+        set_mean_square_best_thetas_(model, dataset.draw(config.theta_images, config.seed), meta.image_size, config.T)
+    meta = meta.child(
+        source,
+        stage="qc",
+        finetuned=True,
+        T=config.T,
+        data=training_pictures(meta, data, split, config),
+        config={**meta.config, **earlier_settings(meta, "finetune"), "finetune": dataclasses.asdict(config)},
+        seed=config.seed,
+    )
+    qc = as_qc(model, config.T, config.noise)
+    extra_losses = distillation(config, qc, source)
+    if config.sparsity:
+        extra_losses["sparsity_loss"] = FiringPenalty(qc, config.sparsity, meta.image_size)
+    qc.extra_losses = extra_losses
+    if config.spiking_forward:
+        SpikingForward(config.neuron, config.delay).attach(qc)
+    return run_training(qc, dataset, config, meta)
+
+
+def _goes_on(config: FinetuneConfig, model: ClipDetector) -> bool:
+    """Whether a state will bring its own thresholds, of the shapes that these have: one per channel."""
+    kept = config.resume and state_path(config, "qc").exists()
+    return first_says(kept) and all(activation.theta.numel() > 1 for _, activation in activations(model))
+
+
+def _average_pools(model: ClipDetector, meta: CheckpointMeta) -> tuple[ClipDetector, CheckpointMeta]:
+    """The same network with average pooling in place of max-pooling layers; they have no weights."""
+    architecture = average_pools(meta.architecture)
+    made = build_detector(architecture, meta.class_names)
+    for (_, old), (_, new) in zip(activations(model), activations(made), strict=True):
+        new.set_theta(old.theta)
+    made.load_state_dict(model.state_dict())
+    return made.eval(), dataclasses.replace(meta, architecture=architecture)

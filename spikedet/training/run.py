@@ -1,0 +1,90 @@
+"""One training run, whatever it trains: what it is made for, what it holds out, what it writes."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from spikedet.checkpoint import CheckpointMeta, save_checkpoint
+from spikedet.common.digests import file_sha256, json_sha256
+from spikedet.common.distributed import barrier, first_says, is_first
+from spikedet.common.errors import ConfigError
+from spikedet.config import LoopConfig
+from spikedet.data import DetectionDataset
+from spikedet.data.sources import is_synthetic
+from spikedet.models import (
+    ClipDetector,
+    ExtraLoss,
+    as_clip,
+    load_teacher,
+)
+from spikedet.models.start import NONE
+from spikedet.training.distillation import Distillation
+from spikedet.training.loop import TrainingLoop
+from spikedet.training.resuming import finished, interrupted_after, log_path
+from spikedet.visualization import plot_training
+
+_MAY_CHANGE = frozenset(
+    {"checkpoint", "teacher", "weights", "data", "split", "strict", "skip_bad", "device", "workers", "resume", "out"}
+    | {"model", "activation", "epochs", "close_mosaic", "patience", "validate_every"}
+)
+"""Settings that a training which goes on may change; files and pictures count by what is in them."""
+
+
+def run_training(model: ClipDetector, dataset: DetectionDataset, config: LoopConfig, meta: CheckpointMeta) -> Path:
+    path, identity = Path(config.out) / f"{meta.stage}.safetensors", made_for(config, meta, dataset)
+    if first_says(finished(config, meta.stage, identity) and path.exists()):
+        print(f"{path}: already trained to epoch {config.epochs}", flush=True)
+        return path
+    if is_first() and (done := interrupted_after(config, meta.stage)):
+        print(f"{path}: the training interrupted after epoch {done} begins anew; --resume would go on", flush=True)
+    rest, held_out = dataset.hold_out(config.held_out, meta.data["seed"])
+    print(f"{meta.model}: {len(rest)} pictures to train on, {len(held_out)} held out, output {path}", flush=True)
+
+    def save(network: ClipDetector, measures: dict[str, float]) -> None:
+        clip = as_clip(network)
+        save_checkpoint(path, clip.state_dict(), dataclasses.replace(meta, notes={"held_out": measures}))
+
+    TrainingLoop(model, rest, held_out, config, meta.image_size, save, meta.stage, identity).run()
+    if is_first():
+        plot_training(log_path(config, meta.stage), path.with_name(f"{meta.stage}-training.png"))
+    barrier()
+    return path
+
+
+def made_for(config: LoopConfig, meta: CheckpointMeta, dataset: DetectionDataset) -> dict[str, Any]:
+    """What a state must have been trained for to be gone on from: network, pictures, settings; not for how long."""
+    settings = {name: value for name, value in dataclasses.asdict(config).items() if name not in _MAY_CHANGE}
+    files = {name: getattr(config, name, "") for name in ("checkpoint", "teacher", "weights")}
+    named = {name: Path(path) for name, path in files.items() if path not in ("", NONE)}
+    digests = {f"sha256 of the {name}": file_sha256(path) for name, path in named.items()}
+    contents = {"layers of the model": meta.architecture, "list of pictures": dataset.picture_facts()}
+    digests |= {f"sha256 of the {name}": json_sha256(content) for name, content in contents.items()}
+    return {**settings, "classes": list(meta.class_names), **digests}
+
+
+def distillation(config: LoopConfig, model: ClipDetector, start: Path | str) -> dict[str, ExtraLoss]:
+    """The loss against the teacher, by name, if there is one. Raises ConfigError if it cannot teach this network."""
+    if not config.distill:
+        return {}
+    if not (config.teacher or start):
+        raise ConfigError("--distill needs a --teacher where training starts from no weights")
+    teacher = load_teacher(Path(config.teacher or start), model)
+    return {"distill_loss": Distillation(teacher, config.distill)}
+
+
+def training_pictures(before: CheckpointMeta | None, data: str, split: str, config: LoopConfig) -> dict[str, Any]:
+    """``CheckpointMeta.data``: what is held out is, where possible, what the training ``before`` held out too."""
+    unseen, seed = (before and before.held_out(data, split)) or (1.0, config.seed)
+    return {"data": data, "split": split, "held_out": min(unseen, config.held_out), "seed": seed}
+
+
+def earlier_settings(before: CheckpointMeta | None, stage: str) -> dict[str, Any]:
+    """The settings of the same stage that a network has been through already, for its successor's metadata."""
+    return {f"{stage}_before": before.config[stage]} if before and stage in before.config else {}
+
+
+def absolute(data: str) -> str:
+    """Paths are kept absolute so that later stages find the data from any folder; set names stay as they are."""
+    return str(Path(data).resolve()) if data and not is_synthetic(data) else data
