@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from spikedet.energy.operations import OperationCounter
+from spikedet.costs.operations import OperationCounter
 from spikedet.snn import IMAGE, Node, Readout, SpikingConv, SpikingNetwork, make_backend, simulate
 
 LAYERS = (

@@ -19,7 +19,7 @@ detections checkpoint
 kernels quantization snn
 data
 models conversion
-evaluation energy diagnosis
+evaluation costs diagnosis
 visualization video inference
 training calibration
 commands demo cli __init__ __main__

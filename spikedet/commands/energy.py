@@ -19,16 +19,16 @@ from spikedet.common.files import write_json, write_text
 from spikedet.common.progress import track
 from spikedet.config import EnergyConfig, parse_time_steps
 from spikedet.conversion import to_spiking
+from spikedet.costs.constants import load_constants
+from spikedet.costs.meter import EnergyMeter
+from spikedet.costs.operations import OperationCounter, layer_synapses
+from spikedet.costs.pricing import Pricing, Totals
+from spikedet.costs.report import EnergyReport, NetworkCost
+from spikedet.costs.results import find_rows
+from spikedet.costs.rows import Measured, energy_rows, told_apart
+from spikedet.costs.tables import WITH_MEMORY, WITHOUT_MEMORY, energy_markdown, energy_table
 from spikedet.data import DetectionDataset, load_dataset
 from spikedet.data.transforms import to_input
-from spikedet.energy.constants import load_constants
-from spikedet.energy.meter import EnergyMeter
-from spikedet.energy.operations import OperationCounter, layer_synapses
-from spikedet.energy.pricing import Pricing, Totals
-from spikedet.energy.report import EnergyReport, NetworkCost
-from spikedet.energy.results import find_rows
-from spikedet.energy.rows import Measured, energy_rows, told_apart
-from spikedet.energy.tables import WITH_MEMORY, WITHOUT_MEMORY, energy_markdown, energy_table
 from spikedet.inference.network import SnnNetwork, load_network
 from spikedet.models import load_ann
 from spikedet.snn import simulate

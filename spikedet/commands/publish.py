@@ -13,7 +13,7 @@ from spikedet.common.environment import versions
 from spikedet.common.files import write_text
 from spikedet.config import CalibrateConfig, EvaluateConfig, FinetuneConfig, JointConfig, PublishConfig, TrainConfig
 from spikedet.conversion import load_spiking, to_spiking
-from spikedet.energy.synapses import dense_macs, readers
+from spikedet.costs.synapses import dense_macs, readers
 from spikedet.evaluation import ResultRow, markdown_table, write_results
 from spikedet.models import load_ann
 from spikedet.snn import SpikingNetwork

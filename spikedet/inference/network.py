@@ -20,7 +20,7 @@ from spikedet.common.environment import pick_device
 from spikedet.common.errors import ConfigError
 from spikedet.config import SimulationConfig
 from spikedet.conversion import load_spiking, to_spiking
-from spikedet.energy.operations import OperationCounter, layer_synapses
+from spikedet.costs.operations import OperationCounter, layer_synapses
 from spikedet.models import ClipDetector, as_qc, load_ann
 from spikedet.models.postprocess import decode_maps
 from spikedet.snn import SpikingNetwork, make_backend, simulate

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from spikedet.conversion import to_spiking
-from spikedet.energy.synapses import fan_outs
+from spikedet.costs.synapses import fan_outs
 from spikedet.models import ClipDetector, activations
 from spikedet.quantization import QCActivation
 from spikedet.quantization.activation import per_channel

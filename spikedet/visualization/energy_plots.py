@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from spikedet.energy.meter import LayerCost
-from spikedet.energy.report import EnergyReport, EnergyRow
-from spikedet.energy.sparsity_curve import sparsity_curves
+from spikedet.costs.meter import LayerCost
+from spikedet.costs.report import EnergyReport, EnergyRow
+from spikedet.costs.sparsity_curve import sparsity_curves
 from spikedet.visualization.figure import MARKERS, OKABE_ITO, draw_wanted, name_layers, new_figure
 
 SHADES = 8

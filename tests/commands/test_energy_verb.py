@@ -21,10 +21,10 @@ from spikedet.commands.report import report
 from spikedet.common.errors import ConfigError, DataError
 from spikedet.config import ConvertConfig, EnergyConfig, EvaluateConfig, ReportConfig
 from spikedet.conversion import load_spiking
+from spikedet.costs.report import EnergyReport
+from spikedet.costs.synapses import fan_outs
 from spikedet.data import load_dataset
 from spikedet.data.transforms import to_input
-from spikedet.energy.report import EnergyReport
-from spikedet.energy.synapses import fan_outs
 from spikedet.snn import simulate
 
 

@@ -17,10 +17,10 @@ import spikedet
 from spikedet.common.errors import CheckpointError, ConfigError, DataError
 from spikedet.config import SimulationConfig
 from spikedet.conversion import load_spiking
+from spikedet.costs.operations import OperationCounter, layer_synapses
 from spikedet.data.synthetic.scenes import SYNTHETIC_CLASS_NAMES
 from spikedet.data.transforms import to_input
 from spikedet.detections import Detections
-from spikedet.energy.operations import OperationCounter, layer_synapses
 from spikedet.inference.detector import SpikingDetector
 from spikedet.inference.early_exit import same
 from spikedet.inference.network import load_network

@@ -13,7 +13,7 @@ from torch import nn
 from spikedet.commands.finetune import finetune
 from spikedet.config import FinetuneConfig
 from spikedet.conversion import to_spiking
-from spikedet.energy.operations import OperationCounter, layer_synapses
+from spikedet.costs.operations import OperationCounter, layer_synapses
 from spikedet.models import activations, as_qc, load_ann
 from spikedet.models.builder import ClipDetector
 from spikedet.quantization.activation import per_channel

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from spikedet.energy.constants import EnergyConstants
-from spikedet.energy.meter import LayerCost, Spent
+from spikedet.costs.constants import EnergyConstants
+from spikedet.costs.meter import LayerCost, Spent
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from spikedet.energy.synapses import CONSTANT, carried, dense_macs, fan_outs, is_dense, met_weights, readers
+from spikedet.costs.synapses import CONSTANT, carried, dense_macs, fan_outs, is_dense, met_weights, readers
 from spikedet.snn import Backend, Node, SpikingNetwork
 from spikedet.snn.operations import MaxPool
 

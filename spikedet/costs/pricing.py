@@ -21,8 +21,8 @@ from typing import Self
 
 from torch import Tensor
 
-from spikedet.energy.constants import EnergyConstants
-from spikedet.energy.operations import LayerSynapses
+from spikedet.costs.constants import EnergyConstants
+from spikedet.costs.operations import LayerSynapses
 
 PICO = 1e-12
 

@@ -17,10 +17,10 @@ sys.path.append(str(Path(__file__).parent.parent / "snn"))
 from native_runs import is_supported
 from snn_reference import Reference, random_network, reference
 
-from spikedet.energy.constants import load_constants
-from spikedet.energy.operations import OperationCounter, layer_synapses
-from spikedet.energy.pricing import Pricing, Totals
-from spikedet.energy.synapses import ANALOG, CONSTANT, SPIKES, carried, dense_macs, fan_outs, met_weights
+from spikedet.costs.constants import load_constants
+from spikedet.costs.operations import OperationCounter, layer_synapses
+from spikedet.costs.pricing import Pricing, Totals
+from spikedet.costs.synapses import ANALOG, CONSTANT, SPIKES, carried, dense_macs, fan_outs, met_weights
 from spikedet.snn import IMAGE, Node, Readout, SpikingConv, SpikingNetwork, make_backend, simulate
 from spikedet.snn.operations import Add, AvgPool, Concat, LinearConv, MaxPool, Slice, Upsample
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from spikedet.energy.meter import Spent
-from spikedet.energy.report import EnergyRow
+from spikedet.costs.meter import Spent
+from spikedet.costs.report import EnergyRow
 
 Curve = list[tuple[EnergyRow, Spent]]
 """Networks and what they did."""

@@ -16,9 +16,9 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from spikedet.conversion import to_spiking
-from spikedet.energy.operations import layer_synapses
-from spikedet.energy.pricing import Totals
-from spikedet.energy.synapses import dense_macs
+from spikedet.costs.operations import layer_synapses
+from spikedet.costs.pricing import Totals
+from spikedet.costs.synapses import dense_macs
 from spikedet.models import ClipDetector, build_detector, load_model_yaml, read_model_yaml
 from spikedet.snn import SpikingConv
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from spikedet.energy.meter import LayerCost
-from spikedet.energy.report import EnergyReport, EnergyRow
-from spikedet.energy.sparsity_curve import Curve, sparsity_curves
+from spikedet.costs.meter import LayerCost
+from spikedet.costs.report import EnergyReport, EnergyRow
+from spikedet.costs.sparsity_curve import Curve, sparsity_curves
 
 NOTES = (
     "SOPs are counted spike by spike: one for every weight that a spike meets, fewer at borders. MACs include the "

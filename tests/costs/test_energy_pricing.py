@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spikedet.common.errors import ConfigError
-from spikedet.energy.constants import EnergyConstants, MemoryTraffic, load_constants
-from spikedet.energy.meter import EnergyMeter
-from spikedet.energy.moments import Moments
-from spikedet.energy.operations import LayerSynapses, OperationCounter
-from spikedet.energy.pricing import Pricing, Totals
+from spikedet.costs.constants import EnergyConstants, MemoryTraffic, load_constants
+from spikedet.costs.meter import EnergyMeter
+from spikedet.costs.moments import Moments
+from spikedet.costs.operations import LayerSynapses, OperationCounter
+from spikedet.costs.pricing import Pricing, Totals
 
 TRAFFIC = MemoryTraffic(
     source="made up", access_pj=5, per_mac=2, per_output=1, per_sop=3, per_neuron_step=2, per_spike=2

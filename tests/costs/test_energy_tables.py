@@ -9,15 +9,15 @@ import pytest
 import torch
 from PIL import Image
 
-from spikedet.energy.constants import load_constants
-from spikedet.energy.meter import EnergyMeter
-from spikedet.energy.operations import LayerSynapses, OperationCounter
-from spikedet.energy.pricing import Pricing, Totals
-from spikedet.energy.report import EnergyReport, NetworkCost
-from spikedet.energy.row_search import ann_rows, find_row
-from spikedet.energy.rows import Measured, energy_rows, told_apart
-from spikedet.energy.sparsity_curve import sparsity_curves
-from spikedet.energy.tables import energy_markdown, energy_table, layer_table, short_table
+from spikedet.costs.constants import load_constants
+from spikedet.costs.meter import EnergyMeter
+from spikedet.costs.operations import LayerSynapses, OperationCounter
+from spikedet.costs.pricing import Pricing, Totals
+from spikedet.costs.report import EnergyReport, NetworkCost
+from spikedet.costs.row_search import ann_rows, find_row
+from spikedet.costs.rows import Measured, energy_rows, told_apart
+from spikedet.costs.sparsity_curve import sparsity_curves
+from spikedet.costs.tables import energy_markdown, energy_table, layer_table, short_table
 from spikedet.evaluation import ResultRow
 from spikedet.visualization.energy_plots import lines, plot_energy
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from spikedet.energy.meter import EnergyMeter
-from spikedet.energy.pricing import Pricing, Totals
-from spikedet.energy.report import EnergyRow
-from spikedet.energy.row_search import ann_rows, find_row
+from spikedet.costs.meter import EnergyMeter
+from spikedet.costs.pricing import Pricing, Totals
+from spikedet.costs.report import EnergyRow
+from spikedet.costs.row_search import ann_rows, find_row
 from spikedet.evaluation.results import ResultRow, architecture_name, network_name
 
 

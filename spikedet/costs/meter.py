@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from spikedet.energy.moments import Moments
-from spikedet.energy.operations import LayerSynapses, OperationCounter
-from spikedet.energy.pricing import Pricing, Totals
+from spikedet.costs.moments import Moments
+from spikedet.costs.operations import LayerSynapses, OperationCounter
+from spikedet.costs.pricing import Pricing, Totals
 
 
 @dataclass(frozen=True, kw_only=True)
