@@ -66,7 +66,7 @@ def seeds(folder: Path) -> None:
     (folder / "model.yaml").write_text(yaml.safe_dump(ARCHITECTURE), "utf-8")
     train(train_config(folder, folder))
     convert(ConvertConfig(checkpoint=str(folder / "net/ann.safetensors"), T=2, theta_images=2))
-    interrupted(lambda: calibrate(calibrate_config(folder, folder)), "spikedet.calibration.layerwise.save_spiking")
+    interrupted(lambda: calibrate(calibrate_config(folder, folder)), "spikedet.commands.calibrate.save_spiking")
     interrupted(lambda: joint(joint_config(folder, folder)), "spikedet.commands.joint.save_spiking")
     model = DetectionModel(dict(ARCHITECTURE), ch=3, nc=4, verbose=False)
     torch.save({"model": model, "train_args": {"imgsz": 64}}, folder / "net.pt")

@@ -193,7 +193,7 @@ def test_the_published_protocol_runs_to_its_table(
     experiment = shrunk(whole)
     fetched: list[str] = []
     monkeypatch.setattr(accuracy, "load_experiment", lambda _: experiment)
-    monkeypatch.setattr(accuracy, "download", lambda config: fetched.append(config.out))
+    monkeypatch.setattr(accuracy, "data_download", lambda config: fetched.append(config.out))
     command = ["accuracy.py", "x.yaml", "--data", str(tmp_path / "VOCdevkit"), "--out", str(tmp_path / "out")]
     monkeypatch.setattr(sys, "argv", [*command, "--download"])
     accuracy.main()

@@ -10,9 +10,9 @@ import pytest
 import torch
 from tiny_detector import IMAGE_SIZE, T, chain, fingerprint, pictures, same
 
-from spikedet.calibration import layerwise as stage2
+from spikedet.calibration import layerwise
 from spikedet.checkpoint import load_checkpoint, read_meta
-from spikedet.commands import convert
+from spikedet.commands import calibrate, convert, finetune
 from spikedet.common.digests import file_sha256
 from spikedet.common.errors import CheckpointError, ConfigError, DataError
 from spikedet.config import CalibrateConfig, ConvertConfig, FinetuneConfig
@@ -64,7 +64,7 @@ def test_resuming_goes_on_where_the_calibration_was(tmp_path: Path, monkeypatch:
     asked = {"calibrate": True, "joint": True, "joint_epochs": 1}
     whole = convert.convert(config(tmp_path / "whole", "qc", **asked))
     done: list[str] = []
-    calibrated = stage2.fine_calibrate_
+    calibrated = layerwise.fine_calibrate_
 
     def stopped(observer: Any, node: Any, *others: Any) -> Any:
         if len(done) == 3:
@@ -73,12 +73,14 @@ def test_resuming_goes_on_where_the_calibration_was(tmp_path: Path, monkeypatch:
         return calibrated(observer, node, *others)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(stage2, "fine_calibrate_", stopped)
+        patch.setattr(layerwise, "fine_calibrate_", stopped)
         convert.convert(config(tmp_path / "cut", "qc", **asked))
     copied = file_sha256(tmp_path / "cut" / "copied.safetensors")
     again: list[str] = []
     monkeypatch.setattr(
-        stage2, "fine_calibrate_", lambda o, node, *others: [again.append(node.name), calibrated(o, node, *others)][1]
+        layerwise,
+        "fine_calibrate_",
+        lambda o, node, *others: [again.append(node.name), calibrated(o, node, *others)][1],
     )
     written = convert.convert(config(tmp_path / "cut", "qc", resume=True, **asked))
     assert done and again and not set(done) & set(again)
@@ -243,9 +245,8 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
         seen.append((str(data), split))
         return load_dataset(data, split, *others, **named)
 
-    for module in (convert, stage2):
+    for module in (convert, calibrate, finetune):
         monkeypatch.setattr(module, "load_dataset", load)
-    monkeypatch.setattr("spikedet.commands.train.load_dataset", load)
     return seen
 
 

@@ -8,9 +8,7 @@ from typing import Any
 import pytest
 from tiny_detector import chain
 
-from spikedet.calibration import layerwise as stage2
-from spikedet.commands import convert, evaluate
-from spikedet.commands import train as stages
+from spikedet.commands import calibrate, convert, evaluate, finetune, train
 from spikedet.config import CalibrateConfig, ConvertConfig, EvaluateConfig, FinetuneConfig, TrainConfig
 
 
@@ -28,7 +26,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
         found.append(skip_bad)
         raise Loaded
 
-    for module in (stages, stage2, evaluate, convert):
+    for module in (train, finetune, calibrate, evaluate, convert):
         monkeypatch.setattr(module, "load_dataset", load)
     return found
 
@@ -38,9 +36,9 @@ def test_every_stage_passes_it_on(tmp_path: Path, seen: list[bool], skip_bad: bo
     common: dict[str, Any] = {"skip_bad": skip_bad, "out": str(tmp_path)}
     ann, copied = str(chain()["ann"]), str(chain()["copied"])
     runs = [
-        lambda: stages.train(TrainConfig(**common)),
-        lambda: stages.finetune(FinetuneConfig(checkpoint=ann, **common)),
-        lambda: stage2.calibrate(CalibrateConfig(checkpoint=copied, **common)),
+        lambda: train.train(TrainConfig(**common)),
+        lambda: finetune.finetune(FinetuneConfig(checkpoint=ann, **common)),
+        lambda: calibrate.calibrate(CalibrateConfig(checkpoint=copied, **common)),
         lambda: evaluate.evaluate(EvaluateConfig(checkpoints=(ann,), **common)),
         lambda: convert.convert(ConvertConfig(checkpoint=ann, T=4, **common)),
         lambda: convert.convert(ConvertConfig(checkpoint=ann, T=4, finetune=True, **common)),

@@ -14,7 +14,6 @@ import yaml
 from tiny_detector import ARCHITECTURE, IMAGE_SIZE, chain, fingerprint, pictures, same, write_model_yaml
 
 from spikedet.checkpoint import load_checkpoint, read_meta, save_checkpoint
-from spikedet.commands import train as stages
 from spikedet.commands.finetune import finetune
 from spikedet.commands.train import train
 from spikedet.common.digests import file_sha256
@@ -24,6 +23,7 @@ from spikedet.data import DetectionDataset, load_dataset
 from spikedet.data.synthetic.scenes import SYNTHETIC_CLASS_NAMES
 from spikedet.models import ClipDetector, activations, load_ann, set_mean_square_best_thetas_
 from spikedet.quantization import ClippedReLU, QCActivation
+from spikedet.training import run
 from spikedet.training.loop import Save
 
 SHORT: dict[str, Any] = {"epochs": 1, "batch": 4, "warmup_epochs": 0, "held_out": 0.25}
@@ -63,8 +63,8 @@ class Recorded:
 @pytest.fixture
 def recorded(monkeypatch: pytest.MonkeyPatch) -> list[Recorded]:
     """Loops that were made instead of run."""
-    monkeypatch.setattr(stages, "TrainingLoop", Recorded)
-    monkeypatch.setattr(stages, "plot_training", lambda *_: None)
+    monkeypatch.setattr(run, "TrainingLoop", Recorded)
+    monkeypatch.setattr(run, "plot_training", lambda *_: None)
     monkeypatch.setattr(Recorded, "made", [])
     return Recorded.made
 
@@ -112,7 +112,7 @@ def test_the_synthetic_set_stays_a_name_beside_a_folder_of_that_name(
     tmp_path: Path, recorded: list[Recorded], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(stages, "load_dataset", lambda *_, **__: load_dataset(pictures(), "train"))
+    monkeypatch.setattr("spikedet.commands.train.load_dataset", lambda *_, **__: load_dataset(pictures(), "train"))
     (tmp_path / "synthetic").mkdir()
     assert read_meta(train(training(tmp_path, data="synthetic"))).data["data"] == "synthetic"
 
@@ -217,7 +217,7 @@ def test_a_stage_1_that_goes_on_looks_for_no_thresholds(tmp_path: Path, monkeypa
     def search(*_: object) -> None:
         raise AssertionError("looked for thresholds")
 
-    monkeypatch.setattr(stages, "set_mean_square_best_thetas_", search)
+    monkeypatch.setattr("spikedet.commands.finetune.set_mean_square_best_thetas_", search)
     resumed = finetune(finetuning(tmp_path / "cut", epochs=2, **settings))
     assert resumed == finetune(finetuning(tmp_path / "cut", epochs=2, **settings))  # nothing is left to do
     assert load_checkpoint(resumed)[0].keys() == load_checkpoint(whole)[0].keys()

@@ -13,9 +13,9 @@ import pytest
 import torch
 from tiny_detector import write_model_yaml
 
-from spikedet.calibration import layerwise as stage2
 from spikedet.checkpoint import load_checkpoint, read_meta
 from spikedet.cli.main import main
+from spikedet.commands import calibrate
 from spikedet.common import distributed
 from spikedet.common.errors import ConfigError
 from spikedet.config import CalibrateConfig
@@ -160,9 +160,9 @@ def test_a_command_of_one_process_says_so(monkeypatch: pytest.MonkeyPatch, capsy
 
 
 def test_more_processes_than_pictures(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stage2, "size", lambda: 3)
+    monkeypatch.setattr(calibrate, "size", lambda: 3)
     with pytest.raises(ConfigError, match="2 calibration pictures for 3 processes"):
-        stage2.calibrate(CalibrateConfig(checkpoint=str(folder / "one" / "copied.safetensors"), images=2))
+        calibrate.calibrate(CalibrateConfig(checkpoint=str(folder / "one" / "copied.safetensors"), images=2))
 
 
 def test_a_batch_that_cannot_be_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
