@@ -28,6 +28,7 @@ from readme_tables import ROOT, publish
 from tables import versus_paper
 
 from spikedet.checkpoint import load_checkpoint, save_checkpoint
+from spikedet.cli.messages import print_messages
 from spikedet.commands.calibrate import calibrate
 from spikedet.commands.convert import convert
 from spikedet.commands.data_download import data_download
@@ -260,6 +261,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="numbers of the networks to make, from 1: for example 2,5")
     parser.add_argument("--download", action="store_true", help="first fetch PASCAL VOC into the folder above --data")
     arguments = parser.parse_args()
+    print_messages()
     given = stage1_files(arguments.stage1)
     experiment = with_only(load_experiment(arguments.experiment), arguments.only, given)
     if arguments.download:

@@ -18,6 +18,7 @@ from experiment import Experiment, load_experiment
 from reports import publish_reports
 from tables import first_table
 
+from spikedet.cli.messages import print_messages
 from spikedet.commands.energy import energy
 from spikedet.config import SPIKING_STAGES, EnergyConfig
 
@@ -49,6 +50,7 @@ def main() -> None:
     parser = experiment_parser(__doc__)
     parser.add_argument("--limit", type=int, default=200, help="pictures")
     arguments = parser.parse_args()
+    print_messages()
     given = stage1_files(arguments.stage1)
     experiment = with_only(load_experiment(arguments.experiment), "", given)
     results = run(experiment, arguments.data, arguments.out, arguments.source, arguments.workers, given)

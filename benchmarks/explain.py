@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from reports import publish_reports
 
+from spikedet.cli.messages import print_messages
 from spikedet.commands.convert import convert
 from spikedet.commands.explain import explain
 from spikedet.common.resources import shipped_weights
@@ -45,6 +46,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/explain"))
     parser.add_argument("--publish", action="store_true", help="write docs/results/explain_voc")
     arguments = parser.parse_args()
+    print_messages()
     weights = {name: str(path) for name, path in shipped_weights().items()}
     common = {"data": arguments.data, "split": TRAIN}
     qc, later = weights["tiny-yolo-voc-qc"], str(arguments.out / "T20")

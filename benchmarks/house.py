@@ -77,9 +77,9 @@ def lines(folder: Path) -> int:
 def flags() -> dict[str, int]:
     """Settings of every command of this checkout."""
     from spikedet import config
-    from spikedet.cli.main import VERBS
+    from spikedet.commands import COMMANDS
 
-    return {name: len(dataclasses.fields(getattr(config, verb.config))) for name, verb in VERBS.items()}
+    return {name: len(dataclasses.fields(getattr(config, verb.config))) for name, verb in COMMANDS.items()}
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ PAGES = (
     ROOT / "README.md",
     *(
         ROOT / "docs" / f"{name}.md"
-        for name in ("simulator", "pipeline", "table_x", "energy", "scaling", "zoo", "quickstart")
+        for name in ("simulator", "pipeline", "table_x", "energy", "scaling", "zoo", "quickstart", "choose")
     ),
 )
 PLAIN = {"kill": tables.kill_table, "fuzz": tables.fuzz_table, "scaling": tables.scaling_table}

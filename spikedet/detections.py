@@ -56,6 +56,14 @@ class Detections:
         """The same on a picture that many times as large, as a new object."""
         return Detections(self.boxes_xyxy * np.float32(ratio), self.scores, self.labels)
 
+    def to_supervision(self) -> Any:
+        """The same as a ``supervision.Detections``."""
+        from supervision import Detections as SupervisionDetections  # slow to import
+
+        return SupervisionDetections(
+            xyxy=self.boxes_xyxy.copy(), confidence=self.scores.copy(), class_id=self.labels.copy()
+        )
+
     def to_records(self, class_names: Sequence[str]) -> list[dict[str, Any]]:
         """JSON-ready records: ``{"label", "class", "score", "box_xyxy"}`` per detection."""
         return [

@@ -10,8 +10,10 @@ import torch
 from hypothesis import settings
 
 import spikedet  # noqa: F401 - silences ultralytics, so it must come before any test imports that
+from spikedet.cli.messages import print_messages
 
 torch.set_num_threads(1)
+print_messages()  # so that tests see with capsys what a command says
 settings.register_profile("spikedet", deadline=None, max_examples=40, derandomize=True)
 settings.register_profile("search", deadline=None, max_examples=500)
 settings.load_profile("spikedet")

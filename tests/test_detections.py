@@ -87,3 +87,9 @@ def test_box_iou_by_hand() -> None:
     b = np.array([[2, 0, 6, 2], [0, 0, 4, 2], [9, 9, 10, 10]], np.float32)
     # first: 2 x 2 shared, 8 + 8 - 4 = 12 in all
     assert box_iou(a, b).tolist() == [[4 / 12, 1, 0]]
+
+
+def test_detections_for_supervision() -> None:
+    found = Detections([[1, 2, 3, 4]], [0.5], [2]).to_supervision()
+    assert (found.xyxy.tolist(), found.confidence.tolist(), found.class_id.tolist()) == ([[1, 2, 3, 4]], [0.5], [2])
+    assert len(Detections.empty().to_supervision()) == 0

@@ -77,7 +77,7 @@ def test_licence_is_the_agpl() -> None:
     assert "END OF TERMS AND CONDITIONS" in text
 
 
-@pytest.mark.parametrize("target", ["quickstart", "test", "lint", "format", "lock", "clean"])
+@pytest.mark.parametrize("target", ["quickstart", "test", "lint", "docs", "format", "lock", "clean"])
 def test_makefile_has_the_target(target: str) -> None:
     assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
 

@@ -11,17 +11,15 @@ import readme_tables
 
 from spikedet import config
 from spikedet.cli.arguments import make_parser
-from spikedet.cli.main import VERBS
+from spikedet.commands import COMMANDS
 
 ROOT = Path(__file__).resolve().parent.parent
 TEXTS = [
     "README.md",
     *(
-        f"docs/{name}.md"
-        for name in (
-            *("pipeline", "simulator", "scaling", "demo", "energy", "explain", "table_x", "zoo", "CONTRIBUTING"),
-            *("own-data", "layers", "reproducing", "quickstart", "detect"),
-        )
+        page.relative_to(ROOT).as_posix()
+        for page in sorted((ROOT / "docs").rglob("*.md"))
+        if "results" not in page.relative_to(ROOT).parts
     ),
 ]
 TOOLS = {
@@ -54,12 +52,12 @@ def test_the_readme_shows_every_verb_of_the_pipeline() -> None:
 def test_a_command_exists_and_takes_its_flags(command: str) -> None:
     words = shlex.split(command)
     if words[0] == "spikedet":
-        verb = " ".join(words[1:3]) if " ".join(words[1:3]) in VERBS else words[1]
-        assert verb in VERBS, command
+        verb = " ".join(words[1:3]) if " ".join(words[1:3]) in COMMANDS else words[1]
+        assert verb in COMMANDS, command
     else:
         assert (ROOT / words[0]).is_file(), command
         verb = TOOLS[Path(words[0]).name]
-    parser = make_parser(getattr(config, VERBS[verb].config), verb, VERBS[verb].positional)
+    parser = make_parser(getattr(config, COMMANDS[verb].config), verb, COMMANDS[verb].positional)
     arguments = words[1 + len(verb.split()) :] if words[0] == "spikedet" else words[1:]
     if "--config" in arguments or "--help" in arguments:
         return

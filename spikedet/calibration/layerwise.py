@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 import time
 
 import torch
@@ -19,6 +20,8 @@ from spikedet.common.distributed import copy_from_first_, first_says, held_here,
 from spikedet.config import CalibrateConfig
 from spikedet.snn import SpikingConv, SpikingNetwork
 from spikedet.snn.operations import SpikeOp
+
+logger = logging.getLogger("spikedet")
 
 MAX_LEVELS = 255
 """Levels of a QC activation are cached in one byte."""
@@ -87,7 +90,7 @@ def _one_pass(
             report = LayerReport(node.name, before, fine_before, fine_after, epochs)
             finished.add(node.module, f"{number}/{node.name}", report)
             if fine:
-                print(f"{report}  {time.perf_counter() - started:.1f} s", flush=True)
+                logger.info(f"{report}  {time.perf_counter() - started:.1f} s")
         copy_from_first_(node.module.state_dict().values())
         if spiking:
             observer.record(node, _slices(here, batch))

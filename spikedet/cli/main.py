@@ -8,52 +8,18 @@ import importlib.metadata
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from spikedet.cli.arguments import parse_config
+from spikedet.cli.messages import print_messages
 from spikedet.cli.preparation import prepared
+from spikedet.commands import COMMANDS, implementation
 from spikedet.common.errors import ConfigError, SpikedetError
 
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM})
 """What libraries may meet while they write logs of their own."""
 NO_MEMORY = ("DefaultCPUAllocator: can't allocate memory", "DefaultCPUAllocator: not enough memory", "out of memory")
 """What torch's RuntimeErrors say where Python's own is a MemoryError: of Linux, of Windows, of a GPU."""
-
-
-@dataclass(frozen=True)
-class Verb:
-    """A command: the configuration it takes, and its argument without a flag.
-
-    Its function is ``spikedet.commands.NAME.NAME``. One that is ``shared`` may run in several processes under torchrun.
-    """
-
-    config: str
-    summary: str
-    positional: str | None = None
-    shared: bool = False
-
-
-VERBS = {
-    "train": Verb("TrainConfig", "train a source ANN with clip activations", shared=True),
-    "finetune": Verb("FinetuneConfig", "Stage I: QC fine-tuning", "checkpoint", shared=True),
-    "convert": Verb("ConvertConfig", "ANN to SNN; --finetune and --calibrate for the rest", "checkpoint"),
-    "calibrate": Verb("CalibrateConfig", "Stage II: calibration", "checkpoint", shared=True),
-    "joint": Verb("JointConfig", "joint calibration, all layers at once", "checkpoint", shared=True),
-    "evaluate": Verb("EvaluateConfig", "AP by time step", "checkpoints", shared=True),
-    "energy": Verb("EnergyConfig", "operations counted, and energy", "checkpoints"),
-    "detect": Verb("DetectConfig", "boxes on pictures, videos and cameras", "source"),
-    "grow": Verb("GrowConfig", "a strip and an animation of boxes growing with t", "source"),
-    "explain": Verb("ExplainConfig", "the error of a converted network by layer", "checkpoint"),
-    "report": Verb("ReportConfig", "one HTML file about an evaluation", "run"),
-    "demo": Verb("DemoConfig", "a web page: pictures, video and webcam, growing with t; or a window"),
-    "publish": Verb("PublishConfig", "float16 weights and a model card, to give away", "checkpoint"),
-    "data check": Verb("DataCheckConfig", "find broken files, count objects", "data"),
-    "data convert": Verb("DataConvertConfig", "write a dataset in VOC, YOLO or COCO layout", "data"),
-    "data download": Verb("DownloadConfig", "fetch PASCAL VOC", "name"),
-    "synthesize": Verb("SynthesizeConfig", "write the synthetic set", "out"),
-    "quickstart": Verb("QuickstartConfig", "every stage on the synthetic set"),
-}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -65,10 +31,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if words[0] in ("-V", "--version"):
         print(f"spikedet {importlib.metadata.version('spikedet')}")
         return 0
-    name = next((n for n in (" ".join(words[:2]), words[0]) if n in VERBS), None)
+    name = next((n for n in (" ".join(words[:2]), words[0]) if n in COMMANDS), None)
     if name is None:
         print(f"spikedet: unknown command {words[0]!r}\n\n{usage()}", file=sys.stderr)
         return 2
+    print_messages()
     try:
         run(name, words[name.count(" ") + 1 :])
     except SpikedetError as error:
@@ -97,22 +64,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(name: str, arguments: list[str]) -> Any:
     """Parse a verb's configuration and call its function, together with the other processes of a torchrun."""
-    verb = VERBS[name]
+    verb = COMMANDS[name]
     config = getattr(importlib.import_module("spikedet.config"), verb.config)
     parsed = prepared(parse_config(config, name, verb.positional, arguments))
     processes = importlib.import_module("spikedet.common.distributed")  # torch is slow to import: not for --help
     if processes.started_by_torchrun() and not verb.shared:
-        shared = ", ".join(known for known, other in VERBS.items() if other.shared)
+        shared = ", ".join(known for known, other in COMMANDS.items() if other.shared)
         raise ConfigError(f"this command is one process; under torchrun run one of {shared}")
-    function = name.replace(" ", "_")
     with processes.joined():
-        return getattr(importlib.import_module(f"spikedet.commands.{function}"), function)(parsed)
+        return implementation(name)(parsed)
 
 
 def usage() -> str:
     """The list of verbs."""
-    width = max(map(len, VERBS))
-    lines = [f"  {name:<{width}}  {verb.summary}" for name, verb in VERBS.items()]
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {verb.summary}" for name, verb in COMMANDS.items()]
     head = "spikedet: Tiny-YOLO detectors as spiking networks\n\nusage: spikedet VERB ..."
     tail = "spikedet VERB --help shows a verb's settings; --config FILE.yaml sets any of them."
     return "\n".join([head, "", *lines, "", tail])

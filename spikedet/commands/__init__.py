@@ -1,1 +1,110 @@
-"""One file for each command, of the same name: load, compute, write."""
+"""One file for each command, of the same name: load, compute, write. Each is also a function in Python.
+
+from spikedet import TrainConfig, convert, train
+
+source = train(data="mydata", epochs=150, out="runs/mydata")     # settings as keywords
+source = train(TrainConfig(data="mydata", out="runs/mydata"))    # or as a configuration
+written = convert(source, T=8, finetune=True)                    # what the command takes without a flag comes first
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from os import PathLike
+from typing import Any
+
+from spikedet.cli.preparation import prepared
+from spikedet.common.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command: the configuration it takes, and its argument without a flag.
+
+    Its function is ``spikedet.commands.NAME.NAME``. One that is ``shared`` may run in several processes under torchrun.
+    """
+
+    config: str
+    summary: str
+    positional: str | None = None
+    shared: bool = False
+
+
+COMMANDS = {
+    "train": Command("TrainConfig", "train a source ANN with clip activations", shared=True),
+    "finetune": Command("FinetuneConfig", "Stage I: QC fine-tuning", "checkpoint", shared=True),
+    "convert": Command("ConvertConfig", "ANN to SNN; --finetune and --calibrate for the rest", "checkpoint"),
+    "calibrate": Command("CalibrateConfig", "Stage II: calibration", "checkpoint", shared=True),
+    "joint": Command("JointConfig", "joint calibration, all layers at once", "checkpoint", shared=True),
+    "evaluate": Command("EvaluateConfig", "AP by time step", "checkpoints", shared=True),
+    "energy": Command("EnergyConfig", "operations counted, and energy", "checkpoints"),
+    "detect": Command("DetectConfig", "boxes on pictures, videos and cameras", "source"),
+    "grow": Command("GrowConfig", "a strip and an animation of boxes growing with t", "source"),
+    "explain": Command("ExplainConfig", "the error of a converted network by layer", "checkpoint"),
+    "report": Command("ReportConfig", "one HTML file about an evaluation", "run"),
+    "demo": Command("DemoConfig", "a web page: pictures, video and webcam, growing with t; or a window"),
+    "publish": Command("PublishConfig", "float16 weights and a model card, to give away", "checkpoint"),
+    "data check": Command("DataCheckConfig", "find broken files, count objects", "data"),
+    "data convert": Command("DataConvertConfig", "write a dataset in VOC, YOLO or COCO layout", "data"),
+    "data download": Command("DownloadConfig", "fetch PASCAL VOC", "name"),
+    "synthesize": Command("SynthesizeConfig", "write the synthetic set", "out"),
+    "quickstart": Command("QuickstartConfig", "every stage on the synthetic set"),
+}
+
+
+def implementation(name: str) -> Callable[[Any], Any]:
+    """The function of a command, which takes its configuration."""
+    function = name.replace(" ", "_")
+    found: Callable[[Any], Any] = getattr(importlib.import_module(f"spikedet.commands.{function}"), function)
+    return found
+
+
+def python_function(name: str) -> Callable[..., Any]:
+    """A command as a function of its configuration, of keyword arguments, or of both.
+
+    Paths may be ``Path`` objects, and several values a list: ``t=[2, 4, 8]`` is ``t="2,4,8"``. The names of shipped
+    weights stand for their files.
+
+    Raises:
+        ConfigError: an argument that the command does not have, or a value outside its range.
+    """
+    command = COMMANDS[name]
+    kind = getattr(importlib.import_module("spikedet.config"), command.config)
+
+    @functools.wraps(implementation(name))
+    def call(given: Any = None, /, **settings: Any) -> Any:
+        config = given if isinstance(given, kind) else None
+        if given is not None and config is None:
+            if command.positional is None:
+                raise ConfigError(f"{name} takes a {command.config} or keyword arguments, got {given!r}")
+            settings = {command.positional: given, **settings}
+        return implementation(name)(prepared(_config(kind, config, settings)))
+
+    return call
+
+
+def _config(kind: Any, start: Any, settings: dict[str, Any]) -> Any:
+    """A configuration from keyword arguments; ``start`` has the values that are not among them."""
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    if unknown := sorted(settings.keys() - fields.keys()):
+        raise ConfigError(f"{kind.__name__} has no setting {unknown[0]!r}; it has {', '.join(sorted(fields))}")
+    values = {name: _value(value, str(fields[name].type)) for name, value in settings.items()}
+    if start is not None:
+        return dataclasses.replace(start, **values)
+    needed = {name for name, f in fields.items() if f.default is f.default_factory is dataclasses.MISSING}
+    if missing := sorted(needed - values.keys()):
+        raise ConfigError(f"{kind.__name__} needs {missing[0]!r}")
+    return kind(**values)
+
+
+def _value(value: Any, type_name: str) -> Any:
+    """A Python value as a setting holds it."""
+    if isinstance(value, PathLike):
+        value = str(value)
+    if type_name.startswith("tuple"):
+        return tuple(map(str, value)) if isinstance(value, (list, tuple)) else (value,)
+    return ",".join(map(str, value)) if isinstance(value, (list, tuple, range)) else value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from pathlib import Path
 
 from spikedet.calibration.estimate import estimate
@@ -18,6 +19,8 @@ from spikedet.config import CalibrateConfig
 from spikedet.conversion import load_spiking, save_spiking
 from spikedet.data import load_dataset
 from spikedet.data.transforms import to_input
+
+logger = logging.getLogger("spikedet")
 
 
 def calibrate(config: CalibrateConfig) -> list[Path]:
@@ -38,7 +41,7 @@ def calibrate(config: CalibrateConfig) -> list[Path]:
         raise ConfigError(f"{len(drawn)} calibration pictures for {size()} processes; use more --images")
     images = to_input([drawn.read_image(i) for i in own(range(len(drawn)))], meta.image_size)
     here = "" if size() == 1 else f", {len(images)} of them here"
-    print(f"Stage II on {len(drawn)} pictures of {drawn.split}{here}: {estimate(network, images, config)}", flush=True)
+    logger.info(f"Stage II on {len(drawn)} pictures of {drawn.split}{here}: {estimate(network, images, config)}")
     out = Path(config.out) if config.out else source.parent
     key = calibration_key(file_sha256(source), config, drawn)
     stages = ("coarse", "fine") if config.fine else ("coarse",)
@@ -48,12 +51,12 @@ def calibrate(config: CalibrateConfig) -> list[Path]:
     states = [FinishedLayers(out / f"{stage}-state.safetensors", key, resume=config.resume) for stage in left]
     for stage, finished in zip(left, states, strict=True):
         if len(finished):
-            print(f"resumed after {len(finished)} layers of the {stage} calibration", flush=True)
+            logger.info(f"resumed after {len(finished)} layers of the {stage} calibration")
         made, reports = calibrate_network(network, images, config, fine=stage == "fine", finished=finished)
         if is_first():
             save_spiking(paths[stage], made, _child(meta, source, stage, config, reports, key))
             finished.remove()
-            print(f"{paths[stage]}: written", flush=True)
+            logger.info(f"{paths[stage]}: written")
     barrier()
     return list(paths.values())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from spikedet.models import import_ultralytics, load_ann, set_largest_thetas_, s
 from spikedet.models.imported import SUFFIX
 from spikedet.snn import SpikingNetwork
 from spikedet.snn.operations import LinearConv
+
+logger = logging.getLogger("spikedet")
 
 
 def convert(config: ConvertConfig) -> list[Path]:
@@ -110,9 +113,8 @@ def _copied(config: ConvertConfig, source: Path, path: Path) -> Path:
     )
     save_spiking(path, network, meta, keep=config.resume)
     neurons = f"{sum(1 for _ in network.spiking())} spiking layers, neuron {network.neuron}{_linear_layers(network)}"
-    print(
+    logger.info(
         f"{path}: {neurons}, delay {config.delay}, T = {T}, latency L = {network.latency(T)} steps",
-        flush=True,
     )
     return path
 
@@ -135,7 +137,7 @@ def dry_run(config: ConvertConfig) -> None:
         linear=config.linear,
         activation=config.activation,
     )
-    print(as_text(lines), flush=True)
+    logger.info(as_text(lines))
     refused = [line.name for line in lines if not line.supported]
     if refused:
         named = ", ".join(refused[:5]) + (", ..." if len(refused) > 5 else "")

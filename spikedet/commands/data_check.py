@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from spikedet.data.reading import MAX_EXAMPLES, Rules, SplitContent, list_splits
 from spikedet.data.sources import find_layout
 from spikedet.data.statistics import SplitStatistics, sides_px, split_statistics
 from spikedet.visualization import plot_data
+
+logger = logging.getLogger("spikedet")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,11 +63,11 @@ def data_check(config: DataCheckConfig) -> DataReport:
     remarks = [text for listing in listings.values() for text in listing.remarks()]
     remarks += [text for content in contents.values() for text in repeated_boxes(content.samples, class_names)]
     report = _report(config.data, layout, class_names, contents, remarks, broken)
-    print(report_text(report), flush=True)
+    logger.info(report_text(report))
     write_json(out / "report.json", dataclasses.asdict(report))
     counts = {split: found.objects_by_class for split, found in report.splits.items()}
     plot_data(counts, {split: sides_px(content.samples) for split, content in contents.items()}, out / "data.png")
-    print(f"written: {out / 'report.json'}, {out / 'data.png'}", flush=True)
+    logger.info(f"written: {out / 'report.json'}, {out / 'data.png'}")
     if report.bad:
         raise DataError(f"{config.data}: {_counted(report.bad, 'bad file')}, listed above and in {out / 'report.json'}")
     return report

@@ -19,6 +19,8 @@ from spikedet.data.reading import Rules, list_splits, log_content, read_splits
 from spikedet.data.sources import find_layout
 from spikedet.data.writing import PICTURE_FOLDERS, NamedSample, write_layout
 
+logger = logging.getLogger("spikedet")
+
 
 def data_convert(config: DataConvertConfig) -> Path:
     """Write every split of a dataset in another layout; returns the new folder, which appears when it is whole.
@@ -53,9 +55,9 @@ def data_convert(config: DataConvertConfig) -> Path:
             _put(source, pictures / name, config.link)
         lost = write_layout(config.to, folder, splits, class_names)
     counts = ", ".join(f"{len(items)} {split}" for split, items in splits.items())
-    print(f"{out}: {counts} pictures in {config.to} layout, from {config.data} ({layout.kind})")
+    logger.info(f"{out}: {counts} pictures in {config.to} layout, from {config.data} ({layout.kind})")
     if lost:
-        print(f"{out}: {lost}")
+        logger.info(f"{out}: {lost}")
     return out
 
 

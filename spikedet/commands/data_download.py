@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import tarfile
 import urllib.error
 import urllib.request
@@ -18,6 +19,8 @@ from spikedet.common.errors import DataError
 from spikedet.common.files import write_text
 from spikedet.common.progress import make_byte_progress
 from spikedet.config import DownloadConfig
+
+logger = logging.getLogger("spikedet")
 
 TIMEOUT_S = 15
 BLOCK_BYTES = 2**20
@@ -57,7 +60,7 @@ def download_archives(archives: Sequence[Archive], out: Path) -> Path:
         done = out / f".{archive.filename}.unpacked"
         if not done.exists():
             file = fetch(archive, out)
-            print(f"{file}: unpacking", flush=True)
+            logger.info(f"{file}: unpacking")
             unpack(file, out)
             write_text(done, archive.md5)
             file.unlink()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ from spikedet.inference.outputs import DetectionOutputs, refuse_foreign_labels
 from spikedet.inference.video import annotate_video, expected_frames, output_fps
 from spikedet.video import ByteTracker, FrameReader, VideoWriter, import_trackers, open_frames, video_writer
 from spikedet.visualization import beside, draw_detections, save_picture
+
+logger = logging.getLogger("spikedet")
 
 
 def detect(config: DetectConfig) -> Path:
@@ -45,12 +48,12 @@ def detect(config: DetectConfig) -> Path:
     detector.require_steps(steps)
     if config.track:
         import_trackers()
-    print(detector, flush=True)
+    logger.info(detector)
     with make_progress() as progress:
         run = _Run(config, detector, steps, out, DetectionOutputs(detector.class_names), progress)
         broken = run.all(inputs)
     result = run.outputs.write(out, coco=config.save_json, yolo=config.save_txt)
-    print(f"{run.outputs} drawn, boxes in {result}", flush=True)
+    logger.info(f"{run.outputs} drawn, boxes in {result}")
     if broken:
         raise DataError(_summary(inputs, broken))
     return result

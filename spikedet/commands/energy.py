@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import shlex
 import sys
 from collections.abc import Sequence
@@ -33,6 +34,8 @@ from spikedet.inference.network import SnnNetwork, load_network
 from spikedet.models import load_ann
 from spikedet.snn import simulate
 from spikedet.visualization import plot_energy
+
+logger = logging.getLogger("spikedet")
 
 
 def energy(config: EnergyConfig) -> EnergyReport:
@@ -82,8 +85,8 @@ def energy(config: EnergyConfig) -> EnergyReport:
     write_json(out / "energy.json", dataclasses.asdict(report))
     write_text(out / "energy.md", energy_markdown(report))
     plot_energy(report, out)
-    print(energy_table(report), flush=True)
-    print(f"\n{WITH_MEMORY if config.memory_traffic else WITHOUT_MEMORY}\nMore in {out / 'energy.md'}.", flush=True)
+    logger.info(energy_table(report))
+    logger.info(f"\n{WITH_MEMORY if config.memory_traffic else WITHOUT_MEMORY}\nMore in {out / 'energy.md'}.")
     return report
 
 
@@ -129,9 +132,9 @@ def measure(
     assert isinstance(network, SnnNetwork)
     steps = sorted(network.steps(parse_time_steps(config.t)))
     if not steps:
-        print(f"{path}: left out, its T = {meta.T} is below every time step of --t {config.t}", flush=True)
+        logger.info(f"{path}: left out, its T = {meta.T} is below every time step of --t {config.t}")
         return None
-    print(f"{path}: {network.describe(config.batch)}", flush=True)
+    logger.info(f"{path}: {network.describe(config.batch)}")
     layers = layer_synapses(network.network, image_hw)
     meter = EnergyMeter(layers, steps, pricings)
     watch(network, meter, dataset, config)

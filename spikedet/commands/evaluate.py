@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import shlex
 import sys
 import time
@@ -32,6 +33,8 @@ from spikedet.evaluation.predict import predict_dataset
 from spikedet.inference.network import ANN_STEP, Network, networks_of
 from spikedet.models import has_leaky_activations, has_max_pools
 from spikedet.visualization import plot_ap_by_t
+
+logger = logging.getLogger("spikedet")
 
 
 @dataclass
@@ -101,8 +104,8 @@ def evaluate(config: EvaluateConfig) -> list[ResultRow]:
     table = markdown_table(rows)
     write_text(out / "table.md", table)
     plot_ap_by_t(rows, out / "ap_by_t.png")
-    print(table, flush=True)
-    print(f"written: results.json, table.md and ap_by_t.png in {out}", flush=True)
+    logger.info(table)
+    logger.info(f"written: results.json, table.md and ap_by_t.png in {out}")
     return rows
 
 
@@ -143,10 +146,10 @@ def judge_all(config: EvaluateConfig) -> Evaluation:
             started = time.perf_counter()
             found = judge(name, network, digests[path], dataset, config)
             judged.extend(found)
-            print(f"{name} on {len(dataset)} pictures in {time.perf_counter() - started:.1f} s", flush=True)
+            logger.info(f"{name} on {len(dataset)} pictures in {time.perf_counter() - started:.1f} s")
             for result in found:
                 spikes = f", {result.spikes_per_image:.3g} spikes a picture" if result.spikes_per_image else ""
-                print(f"{name}, t = {result.t or '-'}: AP50:95 {result.ap:.1f}{spikes}  ({path})", flush=True)
+                logger.info(f"{name}, t = {result.t or '-'}: AP50:95 {result.ap:.1f}{spikes}  ({path})")
     return Evaluation(dataset, digests, judged)
 
 
@@ -169,7 +172,7 @@ def judge(name: str, network: Network, digest: str, dataset: DetectionDataset, c
     asked = parse_time_steps(config.t)
     steps = network.steps(asked)
     if network.meta.spiking and (beyond := sorted(set(asked) - set(steps))):
-        print(f"{name}: t = {', '.join(map(str, beyond))} left out, its T is {network.meta.T}", flush=True)
+        logger.info(f"{name}: t = {', '.join(map(str, beyond))} left out, its T is {network.meta.T}")
     if not steps:
         return []
     facts = {"checkpoint": digest, "network": name, "t": steps, "mode": config.mode, "backend": config.backend}
@@ -177,7 +180,7 @@ def judge(name: str, network: Network, digest: str, dataset: DetectionDataset, c
     kept = kept.with_suffix(".safetensors")
     predicted = load_predicted(kept, len(dataset)) if config.resume else None
     if not first_says(predicted is not None):
-        print(f"{name}: {network.describe(config.batch)}", flush=True)
+        logger.info(f"{name}: {network.describe(config.batch)}")
         predicted = predict(name, network, dataset, steps, config.batch)
         if is_first():
             save_predicted(kept, predicted)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import shlex
 import sys
 import time
@@ -35,6 +36,8 @@ from spikedet.models import load_ann
 from spikedet.snn import Backend, SpikingNetwork, make_backend
 from spikedet.visualization.error_plots import plot_explanation
 
+logger = logging.getLogger("spikedet")
+
 
 def explain(config: ExplainConfig) -> Path:
     """Write ``explain.json``, ``explain.md`` and ``explain-*.png`` into ``OUT``; returns the Markdown's path.
@@ -47,7 +50,7 @@ def explain(config: ExplainConfig) -> Path:
     chosen = find_checkpoints(config)
     require_same_classes(list(chosen.paths.values()), chosen.snn, "explain")
     run = _Run(config, chosen)
-    print(f"{chosen.snn.name}: {run.backend}; errors against {chosen.against}", flush=True)
+    logger.info(f"{chosen.snn.name}: {run.backend}; errors against {chosen.against}")
     layers, chain = run.observe()
     found = Explanation(
         model=run.meta.model,
@@ -75,7 +78,7 @@ def explain(config: ExplainConfig) -> Path:
     write_json(out / "explain.json", dataclasses.asdict(found))
     plot_explanation(found, out)
     for sentence in found.advice:
-        print(f"- {sentence}", flush=True)
+        logger.info(f"- {sentence}")
     return write_text(out / "explain.md", explanation_markdown(found))
 
 
@@ -204,10 +207,10 @@ class _Run:
         count = len(ranked_layers(self.snn))
         about = 1.5 * count * len(dataset) * self._ann_seconds  # of a variant half is known, on average
         what = f"{count} layers on {len(dataset)} pictures"
-        print(f"ranking {what}: about {about:.0f} s (--rank-images 0 leaves it out)", flush=True)
+        logger.info(f"ranking {what}: about {about:.0f} s (--rank-images 0 leaves it out)")
         batches = self._batches(dataset, f"ranking {what}")
         chunk = self.config.chunk or None
         ranking = rank_layers(self.snn, self.backend, dataset, batches, self.meta.image_size, chunk)
         if ranking is None:
-            print("there is no object to find on these pictures: layers cannot be ranked", flush=True)
+            logger.info("there is no object to find on these pictures: layers cannot be ranked")
         return ranking

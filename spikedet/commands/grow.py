@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,8 @@ from spikedet.snn.recording import record_layer
 from spikedet.visualization import save_picture
 from spikedet.visualization.raster import plot_raster
 from spikedet.visualization.strip import animation, save_animation, strip
+
+logger = logging.getLogger("spikedet")
 
 COLUMNS = 8
 
@@ -59,7 +62,7 @@ def grow(config: GrowConfig) -> Path:
     some = [(title, {t: found[t] for t in found if t in printed or t == max(found)}) for title, found in rows]
     result = save_picture(out / "strip.png", strip(image, some, class_names))
     save_animation(out / "growing.gif", animation(image, rows, class_names))
-    print(f"{len(rows)} networks, t = 1 to {T}: {result} and {out / 'growing.gif'}", flush=True)
+    logger.info(f"{len(rows)} networks, t = 1 to {T}: {result} and {out / 'growing.gif'}")
     return result
 
 
@@ -70,4 +73,4 @@ def _raster(image: npt.NDArray[np.uint8], weights: Path, layer: str, out: Path) 
         raise ConfigError(f"--layer {layer}: no such spiking layer in {weights}; expected one of {', '.join(known)}")
     record = record_layer(network, to_input([image], meta.image_size), layer, network.T)
     path = plot_raster(record, f"{layer} of {weights.name}, T = {network.T}", out / "raster.png")
-    print(f"spikes and potentials of {layer}: {path}", flush=True)
+    logger.info(f"spikes and potentials of {layer}: {path}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import operator
 import time
 from functools import partial
@@ -26,6 +27,8 @@ from spikedet.data import load_dataset
 from spikedet.models import load_ann
 from spikedet.training.distillation import teacher_answers
 
+logger = logging.getLogger("spikedet")
+
 
 def joint(config: JointConfig) -> Path:
     """Calibrate all layers of a network jointly; returns ``OUT/joint.safetensors``.
@@ -48,9 +51,9 @@ def joint(config: JointConfig) -> Path:
     path, state = out / "joint.safetensors", out / "joint-state.safetensors"
     key = calibration_key(f"{file_sha256(source)} {file_sha256(ann)}", config, dataset)
     if first_says(config.resume and is_result(path, key)):
-        print(f"{path}: already calibrated", flush=True)
+        logger.info(f"{path}: already calibrated")
         return path
-    print(f"joint calibration on {len(rest)} pictures, {len(held_out)} held out, towards {ann}", flush=True)
+    logger.info(f"joint calibration on {len(rest)} pictures, {len(held_out)} held out, towards {ann}")
     device = pick_device(config.device)
     pictures, judges = (Pictures(part, meta.image_size, device) for part in (rest, held_out))
     run = JointCalibration(network.to(device), teacher(ann, device), pictures, judges, config)
@@ -66,7 +69,7 @@ def joint(config: JointConfig) -> Path:
         )
         save_spiking(path, network.cpu(), made)
         state.unlink(missing_ok=True)
-        print(f"{path}: held-out loss {min(run.progress.losses):.4f}", flush=True)
+        logger.info(f"{path}: held-out loss {min(run.progress.losses):.4f}")
     barrier()
     return path
 
@@ -76,10 +79,10 @@ def _train(run: JointCalibration, state: Path, key: str) -> None:
     epochs = run.config.epochs
     if first_says(run.config.resume and state.exists()):
         _resume(run, state, key)
-        print(f"resumed after epoch {run.progress.epoch} of {epochs}", flush=True)
+        logger.info(f"resumed after epoch {run.progress.epoch} of {epochs}")
     else:
         run.begin()
-        print(f"held-out loss {run.progress.losses[0]:.4f} as it is", flush=True)
+        logger.info(f"held-out loss {run.progress.losses[0]:.4f} as it is")
     started, first = time.monotonic(), run.progress.epoch
     while run.progress.epoch < epochs:
         try:
@@ -90,7 +93,7 @@ def _train(run: JointCalibration, state: Path, key: str) -> None:
         progress = run.progress
         left = (time.monotonic() - started) / (progress.epoch - first) * (epochs - progress.epoch)
         said = f"loss {loss:.4f}  held out {progress.losses[-1]:.4f}  about {left:.0f} s left"
-        print(f"epoch {progress.epoch}/{epochs}  {said}", flush=True)
+        logger.info(f"epoch {progress.epoch}/{epochs}  {said}")
         if is_first():
             modules = {"network": run.network.state_dict(), "best": progress.best}
             facts = {"epoch": progress.epoch, "losses": progress.losses, "key": key}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from spikedet.costs.synapses import dense_macs, readers
 from spikedet.evaluation import ResultRow, markdown_table, write_results
 from spikedet.models import load_ann
 from spikedet.snn import SpikingNetwork
+
+logger = logging.getLogger("spikedet")
 
 STAGE_CONFIGS = {
     "train_before": TrainConfig,  # of a training that went on from another one's weights
@@ -65,7 +68,7 @@ def publish(config: PublishConfig) -> list[Path]:
     facts = {"weights": weights.name, "sha256": file_sha256(weights), "versions": versions()}
     card_file = write_text(out.with_suffix(".md"), text)
     written = [weights, card_file, write_results(out.with_suffix(".json"), facts, rows)]
-    print(f"written: {', '.join(map(str, written))}", flush=True)
+    logger.info(f"written: {', '.join(map(str, written))}")
     return written
 
 

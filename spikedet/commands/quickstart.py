@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from spikedet.commands.train import train
 from spikedet.config import ConvertConfig, DetectConfig, EvaluateConfig, QuickstartConfig, TrainConfig
 from spikedet.data import load_dataset
 from spikedet.evaluation import ResultRow
+
+logger = logging.getLogger("spikedet")
 
 IMAGE_SIZE = 160
 DATA = "synthetic"
@@ -52,5 +55,5 @@ def quickstart(config: QuickstartConfig) -> list[ResultRow]:
     rows = evaluate(EvaluateConfig(checkpoints=(str(out),), split="test", t=steps, batch=16, out=str(out / "results")))
     sample = load_dataset(DATA, "test").samples[0]
     detect(DetectConfig(source=str(sample.image_path), weights=str(written[-1]), t=steps, out=str(out / "detections")))
-    print(f"quickstart: {time.perf_counter() - started:.0f} s, everything is in {out}", flush=True)
+    logger.info(f"quickstart: {time.perf_counter() - started:.0f} s, everything is in {out}")
     return rows

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,6 +30,8 @@ from spikedet.visualization.page import (
     preformatted,
 )
 
+logger = logging.getLogger("spikedet")
+
 SHOWN_CONFIDENCE = 0.25
 """Lowest score of the boxes that are drawn."""
 
@@ -53,7 +56,7 @@ def report(config: ReportConfig) -> Path:
     title = f"spikedet: {rows[0].model} on {rows[0].data} {rows[0].split}" if rows else "spikedet"
     page = Path(config.out) if config.out else results.parent / "report.html"
     write_text(page, page_html(title, sections))
-    print(f"{page}: written", flush=True)
+    logger.info(f"{page}: written")
     return page
 
 

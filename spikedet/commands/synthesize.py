@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from spikedet.config import SynthesizeConfig
 from spikedet.data.synthetic.dataset import write_synthetic
+
+logger = logging.getLogger("spikedet")
 
 
 def synthesize(config: SynthesizeConfig) -> Path:
@@ -19,5 +22,5 @@ def synthesize(config: SynthesizeConfig) -> Path:
         image_hw=(side, side),
         seed=config.seed,
     )
-    print(f"{folder}: {config.train} train, {config.val} val, {config.test} test pictures")
+    logger.info(f"{folder}: {config.train} train, {config.val} val, {config.test} test pictures")
     return folder

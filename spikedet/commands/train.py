@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from pathlib import Path
 
 from spikedet.checkpoint import CheckpointMeta, is_foreign, read_meta
@@ -23,6 +24,8 @@ from spikedet.models.imported import SUFFIX
 from spikedet.models.start import NONE
 from spikedet.training.run import absolute, distillation, earlier_settings, run_training, training_pictures
 
+logger = logging.getLogger("spikedet")
+
 FITTING_IMAGES = 64
 """Training pictures on which thresholds and normalization of weights without thresholds are fitted."""
 
@@ -39,7 +42,7 @@ def train(config: TrainConfig) -> Path:
     if start:
         notices = _start_from(model, dataset, config)
     else:
-        print(f"{config.model}: trained from scratch", flush=True)
+        logger.info(f"{config.model}: trained from scratch")
     model.extra_losses = distillation(config, model, start)
     before = _start(start)
     meta = CheckpointMeta(
@@ -69,9 +72,8 @@ def _start_from(model: ClipDetector, dataset: DetectionDataset, config: TrainCon
     taken = start_from_(model, start, path)
     classes = f"; output rows of {len(taken.classes)} of {len(dataset.class_names)} classes" if taken.classes else ""
     kept = ", the most important channels of a wider network" if taken.narrowed else ""
-    print(
+    logger.info(
         f"starting from {path}{kept}: {taken.tensors} of {taken.of} tensors{classes} (--weights none: scratch)",
-        flush=True,
     )
     if (taken.narrowed or not taken.clipped) and config.theta_levels:
         fit_(model, pictures, config.image_size, config.theta_levels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +12,8 @@ from spikedet.config import EnergyConfig
 from spikedet.data import DetectionDataset
 from spikedet.evaluation import ResultRow, read_results
 from spikedet.evaluation.results import find_results
+
+logger = logging.getLogger("spikedet")
 
 LEFT_OUT = "AP is left out (--results names another evaluation)"
 
@@ -40,7 +43,7 @@ class JudgedRows:
         if not kept or (dataset is None and len(judged) > 1):
             others = " and ".join(" ".join(pair) for pair in judged)
             if others:
-                print(f"{self.source}: its AP is on {others}; {LEFT_OUT}", flush=True)
+                logger.info(f"{self.source}: its AP is on {others}; {LEFT_OUT}")
             return JudgedRows()
         return replace(self, rows=kept, source=f"{self.source}, on all {kept[0].images} pictures of {' '.join(wanted)}")
 
@@ -48,7 +51,7 @@ class JudgedRows:
         """Whether this very file was judged, as far as the evaluation says; the settings alone do not tell."""
         if not self.digests or digest in self.digests:
             return True
-        print(f"{path}: not the file that was judged in {self.source}; {LEFT_OUT}", flush=True)
+        logger.info(f"{path}: not the file that was judged in {self.source}; {LEFT_OUT}")
         return False
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 from collections.abc import Iterator
@@ -21,6 +22,8 @@ from spikedet.demo.video import annotated
 from spikedet.demo.webcam import make_look, webcam_html
 from spikedet.inference.comparison import Member, load_family, look
 from spikedet.visualization import plot_ap_by_t
+
+logger = logging.getLogger("spikedet")
 
 if TYPE_CHECKING:
     import gradio
@@ -51,7 +54,7 @@ def serve(config: DemoConfig) -> None:
         )
     except OSError as error:
         raise ConfigError(f"{config.host}:{config.port} cannot be used; choose another --port or --host") from error
-    print(f"spikedet demo: open http://{config.host}:{config.port} (Ctrl-C ends it)", flush=True)
+    logger.info(f"spikedet demo: open http://{config.host}:{config.port} (Ctrl-C ends it)")
     page.block_thread()
 
 

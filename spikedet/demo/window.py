@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 from dataclasses import dataclass, replace
@@ -18,6 +19,8 @@ from spikedet.demo.webcam import in_words
 from spikedet.inference.detector import Answer, SpikingDetector
 from spikedet.video import Frame, LatestFrame, Source, open_frames, parse_source
 from spikedet.visualization import draw_detections, draw_lines, save_picture
+
+logger = logging.getLogger("spikedet")
 
 KEYS = "+ and - change t, space pauses, s saves the picture, q ends"
 RETRY_S = 1.0
@@ -95,11 +98,11 @@ def open_window(config: DemoConfig) -> None:
     display = Window(f"spikedet: {source}")
     try:
         detector = SpikingDetector.load(config.live, config)
-        print(f"{detector}\n{KEYS}", flush=True)
+        logger.info(f"{detector}\n{KEYS}")
         with LatestFrame(lambda: open_frames(source), retry_s=None if source.kind == "file" else RETRY_S) as frames:
             WindowLoop(detector, frames, display, config, source).run()
     except KeyboardInterrupt:
-        print("", flush=True)
+        logger.info("")
     finally:
         display.close()
 
@@ -165,7 +168,7 @@ class WindowLoop:
         elif view is None:
             lines.append(f"{self._source}: waiting for a picture")
         if message != self._said:
-            print(message or f"{self._source}: there again", flush=True)
+            logger.info(message or f"{self._source}: there again")
             self._said = message
         return lines
 
@@ -173,6 +176,6 @@ class WindowLoop:
         folder = Path(self._config.out)
         path = next(path for n in count(1) if not (path := folder / f"{self._source.name}-{n}.png").exists())
         try:
-            print(f"saved {save_picture(path, view.picture_rgb)}", flush=True)
+            logger.info(f"saved {save_picture(path, view.picture_rgb)}")
         except SpikedetError as error:
-            print(error, flush=True)
+            logger.info(error)

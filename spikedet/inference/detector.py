@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 import numpy.typing as npt
@@ -95,13 +96,28 @@ class SpikingDetector:
         """The time steps that will be read out if these are asked for, none meaning T. Raises ConfigError beyond T."""
         return require_steps(self._network, t)
 
+    @overload
     def __call__(
         self, image: Image, t: int | Sequence[int] | None = None, *, confidence: float = 0.25, iou: float = 0.7
-    ) -> dict[int, Detections]:
+    ) -> dict[int, Detections]: ...
+
+    @overload
+    def __call__(
+        self, image: list[Image], t: int | Sequence[int] | None = None, *, confidence: float = 0.25, iou: float = 0.7
+    ) -> list[dict[int, Detections]]: ...
+
+    def __call__(
+        self,
+        image: Image | list[Image],
+        t: int | Sequence[int] | None = None,
+        *,
+        confidence: float = 0.25,
+        iou: float = 0.7,
+    ) -> dict[int, Detections] | list[dict[int, Detections]]:
         """Detections by time step, from one simulation.
 
         Args:
-            image: RGB ``[H, W, 3]`` uint8, or the path of a picture.
+            image: RGB ``[H, W, 3]`` uint8, or the path of an image; or a list of them, which gives a list.
             t: time steps to read out, each in 1..T; None reads at T.
             confidence: lowest score kept.
             iou: overlap above which the weaker of two boxes of a class is dropped.
@@ -113,6 +129,8 @@ class SpikingDetector:
             DataError: the picture cannot be read, or an array is no RGB picture.
             ConfigError: a time step beyond the network's T.
         """
+        if isinstance(image, list):
+            return [self(each, t, confidence=confidence, iou=iou) for each in image]
         return {answer.t: answer.detections for answer in self.answers(image, t, confidence=confidence, iou=iou)}
 
     def stream(

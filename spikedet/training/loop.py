@@ -10,6 +10,7 @@ process has the same weights after every step. Batch normalization sees each pro
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -37,6 +38,8 @@ from spikedet.models import ClipDetector
 from spikedet.models.start import NONE
 from spikedet.training.dataset import AugmentedDataset
 from spikedet.training.resuming import forget_epochs, load_progress, log_path, state_path
+
+logger = logging.getLogger("spikedet")
 
 METRICS = ("AP", "AP50", "AP75")
 HELD_OUT = tuple(f"held_out/{name}" for name in METRICS)
@@ -192,7 +195,7 @@ class TrainingLoop(DetectionTrainer):
         shown = "  ".join(
             f"{name} {getattr(measure(self.sources['val'], found[0]), name) or 0:.1f}" for name in METRICS
         )
-        print(f"epoch 0/{self.epochs}  before training, held out: {shown}", flush=True)
+        logger.info(f"epoch 0/{self.epochs}  before training, held out: {shown}")
 
     # --- logs, checkpoints, resume ------------------------------------------------------------------------------------
 
@@ -206,10 +209,9 @@ class TrainingLoop(DetectionTrainer):
         shown = "  ".join(f"{name} {metrics.get(f'held_out/{name}', 0.0):.1f}" for name in METRICS)
         elapsed = time.monotonic() - self.started
         left = elapsed / (self.epoch + 1 - self.start_epoch) * (self.epochs - self.epoch - 1)
-        print(
+        logger.info(
             f"epoch {self.epoch + 1}/{self.epochs}  loss {loss:.3f}  held out: {shown}  "
             f"{elapsed:.0f} s, about {left:.0f} s left",
-            flush=True,
         )
 
     def save_model(self) -> bool:
@@ -260,7 +262,7 @@ class TrainingLoop(DetectionTrainer):
         barrier()  # everyone has read
         if is_first():
             forget_epochs(self.csv, self.start_epoch)
-        print(f"resumed after epoch {self.start_epoch} of {self.epochs}", flush=True)
+        logger.info(f"resumed after epoch {self.start_epoch} of {self.epochs}")
 
     def _handle_nan_recovery(self, epoch: int) -> bool:
         if not any_says(self.loss is not None and not bool(torch.isfinite(self.loss).all())):

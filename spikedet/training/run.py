@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ from spikedet.training.loop import TrainingLoop
 from spikedet.training.resuming import finished, interrupted_after, log_path
 from spikedet.visualization import plot_training
 
+logger = logging.getLogger("spikedet")
+
 _MAY_CHANGE = frozenset(
     {"checkpoint", "teacher", "weights", "data", "split", "strict", "skip_bad", "device", "workers", "resume", "out"}
     | {"model", "activation", "epochs", "close_mosaic", "patience", "validate_every"}
@@ -35,12 +38,12 @@ _MAY_CHANGE = frozenset(
 def run_training(model: ClipDetector, dataset: DetectionDataset, config: LoopConfig, meta: CheckpointMeta) -> Path:
     path, identity = Path(config.out) / f"{meta.stage}.safetensors", made_for(config, meta, dataset)
     if first_says(finished(config, meta.stage, identity) and path.exists()):
-        print(f"{path}: already trained to epoch {config.epochs}", flush=True)
+        logger.info(f"{path}: already trained to epoch {config.epochs}")
         return path
     if is_first() and (done := interrupted_after(config, meta.stage)):
-        print(f"{path}: the training interrupted after epoch {done} begins anew; --resume would go on", flush=True)
+        logger.info(f"{path}: the training interrupted after epoch {done} begins anew; --resume would go on")
     rest, held_out = dataset.hold_out(config.held_out, meta.data["seed"])
-    print(f"{meta.model}: {len(rest)} pictures to train on, {len(held_out)} held out, output {path}", flush=True)
+    logger.info(f"{meta.model}: {len(rest)} pictures to train on, {len(held_out)} held out, output {path}")
 
     def save(network: ClipDetector, measures: dict[str, float]) -> None:
         clip = as_clip(network)

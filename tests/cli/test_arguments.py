@@ -11,7 +11,7 @@ import pytest
 
 from spikedet import config as configs
 from spikedet.cli.arguments import documentation, make_parser, parse_config
-from spikedet.cli.main import VERBS
+from spikedet.commands import COMMANDS
 from spikedet.common.errors import ConfigError
 from spikedet.config import (
     CalibrateConfig,
@@ -24,8 +24,8 @@ from spikedet.config import (
     TrainConfig,
 )
 
-KINDS = [(name, getattr(configs, verb.config), verb.positional) for name, verb in VERBS.items()]
-every_verb = pytest.mark.parametrize(("name", "kind", "positional"), KINDS, ids=VERBS)
+KINDS = [(name, getattr(configs, verb.config), verb.positional) for name, verb in COMMANDS.items()]
+every_verb = pytest.mark.parametrize(("name", "kind", "positional"), KINDS, ids=COMMANDS)
 
 
 def yaml_file(folder: Path, text: str) -> str:

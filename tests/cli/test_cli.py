@@ -14,7 +14,8 @@ import pytest
 import torch
 
 from spikedet.cli import main as cli
-from spikedet.cli.main import VERBS, main
+from spikedet.cli.main import main
+from spikedet.commands import COMMANDS
 from spikedet.common.errors import CheckpointError, SpikedetError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,12 +33,12 @@ TOOLS = {
 def test_usage_lists_every_verb(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words) == 0
     shown = capsys.readouterr().out
-    for name, verb in VERBS.items():
+    for name, verb in COMMANDS.items():
         assert f"  {name} " in shown
         assert verb.summary in shown
 
 
-@pytest.mark.parametrize("name", VERBS)
+@pytest.mark.parametrize("name", COMMANDS)
 def test_every_verb_has_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         main([*name.split(), "--help"])
@@ -45,12 +46,12 @@ def test_every_verb_has_help(name: str, capsys: pytest.CaptureFixture[str]) -> N
     assert f"usage: spikedet {name}" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", VERBS)
+@pytest.mark.parametrize("name", COMMANDS)
 def test_every_verb_names_a_function_of_its_configuration(name: str) -> None:
     function = name.replace(" ", "_")
     module = f"spikedet.commands.{function}"
     made = getattr(importlib.import_module(module), function)
-    assert made.__annotations__["config"] == VERBS[name].config
+    assert made.__annotations__["config"] == COMMANDS[name].config
 
 
 def no_memory() -> RuntimeError:

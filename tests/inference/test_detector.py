@@ -281,3 +281,11 @@ def test_synaptic_operations_are_counted_only_when_asked_for(fine: SpikingDetect
     ann = SpikingDetector.load(chain()["ann"])
     (answer,) = ann.answers(picture(), count_sops=True)
     assert answer.sops is None and ann.ann_macs is None
+
+
+def test_a_list_of_images_gives_a_list(fine: SpikingDetector) -> None:
+    one, other = picture(), picture()[::-1].copy()
+    several = fine([one, other], t=[1, 2])
+    assert [list(found) for found in several] == [[1, 2], [1, 2]]
+    assert all(equal(found[2], fine(image, t=2)[2]) for found, image in zip(several, (one, other), strict=True))
+    assert fine([], t=2) == []
