@@ -1,4 +1,4 @@
-# make quickstart | test | lint | format | lock | clean
+# make quickstart | test | lint | docs | format | lock | clean
 # One set-up for all: a virtual environment in .venv holding exactly requirements.lock and this checkout, editable.
 
 SHELL := bash
@@ -18,12 +18,13 @@ LOG := $(VENV)/install.log
 STAMP := $(VENV)/.installed
 PYTHON_FLOOR := $(shell sed -n 's/^requires-python = ">=\(.*\)"/\1/p' pyproject.toml)
 
-.PHONY: help setup quickstart test lint format lock clean
+.PHONY: help setup quickstart test lint docs format lock clean
 
 help:
 	@echo "make quickstart   install, then train, convert, calibrate and evaluate a small detector into runs/quickstart"
 	@echo "make test         install, then run the tests"
-	@echo "make lint         install, then ruff and mypy;  make format lets ruff rewrite"
+	@echo "make lint         install, then ruff, mypy and make docs;  make format lets ruff rewrite"
+	@echo "make docs         build the documentation into build/site; it works offline"
 	@echo "make lock         write requirements.lock from .venv;  make clean removes caches and builds, never runs/"
 	@echo "Variables: PYTHON=python3.12, OPENCV=opencv-python-headless, TEST_PROCESSES=4"
 
@@ -39,6 +40,11 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(MAKE) docs
+
+# Strict: a broken link, a missing page or a resource on another machine is an error.
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --config-file docs/site/mkdocs.yml
 
 format: setup
 	$(BIN)/ruff check --fix .
