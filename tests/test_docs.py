@@ -1,0 +1,70 @@
+"""The hooks of the documentation build: tables of commands, links out of docs/, the check for remote resources."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import pytest
+
+from spikedet.commands import COMMANDS
+
+pytest.importorskip("mkdocs")
+from mkdocs.exceptions import PluginError
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module")
+def hooks() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("docs_hooks", ROOT / "docs" / "site" / "hooks.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def page(path: str) -> SimpleNamespace:
+    return SimpleNamespace(file=SimpleNamespace(src_path=path))
+
+
+def test_the_page_of_commands_has_every_command_with_a_meaning_for_every_setting(hooks: ModuleType) -> None:
+    text = hooks.on_page_markdown("<!-- commands -->", page=page("reference/commands.md"))
+    for name in COMMANDS:
+        assert f"## spikedet {name}\n" in text
+    rows = [line for line in text.splitlines() if line.startswith(("| `", "| required"))]
+    assert [row for row in rows if row.endswith("|  |")] == []
+
+
+def test_a_setting_has_its_flags_and_default(hooks: ModuleType) -> None:
+    rows = hooks.command("train").splitlines()
+    assert any(row.startswith("| `--model`, `--from` | `tiny-yolo` |") for row in rows)
+    assert any(row.startswith("| `--resume` | `false` |") for row in rows)
+    assert any(row.startswith("| `CHECKPOINT` | required |") for row in hooks.command("finetune").splitlines())
+
+
+def test_a_link_out_of_docs_becomes_a_path_and_another_stays(hooks: ModuleType) -> None:
+    text = "[tiny-yolo.yaml](../configs/models/tiny-yolo.yaml) [a log](../CHANGELOG.md) [table](zoo.md#maxima)"
+    shown = hooks.on_page_markdown(text, page=page("layers.md"))
+    assert shown == "`configs/models/tiny-yolo.yaml` a log (`CHANGELOG.md`) [table](zoo.md#maxima)"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.html", '<script async src="https://cdn.example/x.js"></script>'),
+        ("a.html", "<link rel=stylesheet href=//fonts.example/css>"),
+        ("a.html", '<img alt="" src="http://images.example/x.png">'),
+        ("a.css", "body { background: url(https://images.example/x.png) }"),
+    ],
+)
+def test_a_resource_on_another_machine_is_refused(hooks: ModuleType, tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    with pytest.raises(PluginError, match="must work offline"):
+        hooks.on_post_build(config=SimpleNamespace(site_dir=str(tmp_path)))
+
+
+def test_links_to_other_sites_and_local_resources_are_fine(hooks: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "a.html").write_text('<a href="https://example.org">x</a><img src="images/x.png">', encoding="utf-8")
+    hooks.on_post_build(config=SimpleNamespace(site_dir=str(tmp_path)))
