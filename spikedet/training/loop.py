@@ -35,7 +35,7 @@ from spikedet.data import DetectionDataset
 from spikedet.evaluation.measures import measure
 from spikedet.evaluation.predict import predict_dataset
 from spikedet.models import ClipDetector
-from spikedet.models.start import NONE
+from spikedet.models.start import AUTO, NONE
 from spikedet.training.dataset import AugmentedDataset
 from spikedet.training.resuming import forget_epochs, load_progress, log_path, state_path
 
@@ -86,7 +86,7 @@ class TrainingLoop(DetectionTrainer):
     ) -> None:
         self.config, self.sources, self.save_best = config, {"train": train, "val": held_out}, save
         self.made_for = made_for or {}
-        self.from_weights = getattr(config, "weights", NONE) != NONE or hasattr(config, "checkpoint")
+        self.from_weights = getattr(config, "weights", NONE) not in (NONE, AUTO) or hasattr(config, "checkpoint")
         self.out, self.name, self.state, self.judged = Path(config.out), name, state_path(config, name), False
         self.lowest_loss: float | None = None
         device = pick_device(config.device)
