@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
-"""One experiment from pictures to table: train, Stage I, convert, Stage II, judge; skips the steps already done.
+"""One experiment from images to table: train, Stage I, convert, Stage II, judge; skips the steps already done.
 
-Training goes on after its last epoch, networks are made and judged one by one: run it again until it is through.
+Training goes on after its last epoch, networks are made and evaluated one by one: run it again until it is through.
 
     python benchmarks/accuracy.py configs/experiments/bccd.yaml --data PATH/TO/BCCD --out runs/bccd
 
 Prints the table; ``--publish`` writes docs/results/NAME.json and .md and docs/images/NAME.png from the same rows;
 ``--download`` first fetches PASCAL VOC; ``--data`` must then end in VOCdevkit. ``--source`` takes a source that is
 trained already, for example one of weights/, in place of training one, and ``--stage1 T4-distill=FILE`` a Stage I of
-that source. ``--only 2,5`` makes and judges these networks alone, so that processes can share the work; ``--so-far``
-makes the table of all that are judged already.
+that source. ``--only 2,5`` makes and evaluates these networks alone, so that processes can share the work; ``--so-far``
+makes the table of all that are evaluated already.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def run(
 
     Args:
         experiment: what to make.
-        data: folder with the pictures.
+        data: folder with the images.
         out: folder of everything that is made.
         source: trained already, in place of training one.
         workers: data-loading processes in training.
@@ -105,12 +105,12 @@ def run(
 
 
 def so_far(experiment: Experiment, out: Path) -> Path:
-    """``results.json`` of the networks that are judged already. Raises ConfigError if none is."""
+    """``results.json`` of the networks that are evaluated already. Raises ConfigError if none is."""
     found = [out / "results" / judged_in(network) / "results.json" for network in experiment.networks]
     judged = [results for results in found if results.exists()]
     if not judged:
-        raise ConfigError(f"{out}: no network of {experiment.name} is judged yet; run without --so-far")
-    print(f"{len(judged)} of {len(found)} networks are judged", flush=True)
+        raise ConfigError(f"{out}: no network of {experiment.name} is evaluated yet; run without --so-far")
+    print(f"{len(judged)} of {len(found)} networks are evaluated", flush=True)
     return gather(experiment, judged, out)
 
 
@@ -141,11 +141,11 @@ def gather(experiment: Experiment, judged: Sequence[Path], out: Path) -> Path:
     """One ``results.json`` from those of single networks."""
     rows: dict[str, ResultRow] = {}
     meta: dict[str, Any] = {}
-    listed: dict[str, list[str]] = {}  # the pictures of rows that are not judged on the whole split
+    listed: dict[str, list[str]] = {}  # the images of rows that are not evaluated on the whole split
     for results in judged:
         meta, found = read_results(results)
         listed |= {str(len(meta["pictures"])): meta["pictures"]} if "pictures" in meta else {}
-        # The ANNs are judged with every network, once is enough; another experiment may have judged other stages too.
+        # The ANNs are evaluated with every network, once is enough; another experiment may have other stages too.
         rows |= {repr(row): row for row in found if row.stage in ("ann", "qc", *experiment.stages)}
     whole = f"{len(judged)} of {len(experiment.networks)} networks"
     meta = {**meta, "checkpoints": {}, "pictures": listed, "judged": whole}
@@ -154,7 +154,7 @@ def gather(experiment: Experiment, judged: Sequence[Path], out: Path) -> Path:
 
 
 def judged_in(network: NetworkSettings) -> str:
-    """Name of the folder of a network's results; others are where it is read out at other t or on fewer pictures."""
+    """Name of the folder of a network's results; others are where it is read out at other t or on fewer images."""
     steps, limit = network.t.replace(",", "_"), network.limit
     return "-".join([network.folder, *([f"t{steps}"] if steps else []), *([f"first{limit}"] if limit else [])])
 
@@ -162,7 +162,7 @@ def judged_in(network: NetworkSettings) -> str:
 def judge(folder: Path, into: Path, experiment: Experiment, data: str, network: NetworkSettings) -> tuple[Path, bool]:
     """Results of the networks of one folder and the ANNs they came from, and whether they are new.
 
-    Results that are there already stand, as long as checkpoints and settings are those that were judged.
+    Results that are there already stand, as long as checkpoints and settings are those that were evaluated.
     """
     checkpoints = [path for stage in experiment.stages if (path := folder / f"{stage}.safetensors").exists()]
     config = EvaluateConfig(
@@ -243,7 +243,7 @@ def experiment_parser(description: str | None) -> argparse.ArgumentParser:
     """The flags of every command that runs an experiment."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("experiment", type=Path)
-    parser.add_argument("--data", required=True, help="folder with the pictures")
+    parser.add_argument("--data", required=True, help="folder with the images")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--source", type=Path, help="checkpoint of a trained source, in place of training one")
     parser.add_argument(
@@ -257,7 +257,9 @@ def experiment_parser(description: str | None) -> argparse.ArgumentParser:
 def main() -> None:
     """Parse the flags and run."""
     parser = experiment_parser(__doc__)
-    parser.add_argument("--so-far", action="store_true", help="only gather what is judged already, and do nothing else")
+    parser.add_argument(
+        "--so-far", action="store_true", help="only gather what is evaluated already, and do nothing else"
+    )
     parser.add_argument("--only", default="", help="numbers of the networks to make, from 1: for example 2,5")
     parser.add_argument("--download", action="store_true", help="first fetch PASCAL VOC into the folder above --data")
     arguments = parser.parse_args()

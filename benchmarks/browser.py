@@ -1,4 +1,4 @@
-"""The web page as a visitor meets it: a server process, and headless Chromium whose camera plays pictures."""
+"""The web page as a visitor meets it: a server process, and headless Chromium whose camera plays images."""
 
 from __future__ import annotations
 

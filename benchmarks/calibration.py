@@ -3,7 +3,7 @@
 
     python benchmarks/calibration.py --checkpoint copied.safetensors [--images 128] [--slow]
 
-Errors are held-out mean squared errors in squared activation units (read-outs: logits), summed over layers.
+Errors are held-out mean squared errors in squared activation units (output layers: logits), summed over layers.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def main() -> None:
     """One row per path."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", required=True, help="a converted network with copied weights")
-    parser.add_argument("--data", default="", help="where its training pictures are now")
+    parser.add_argument("--data", default="", help="where its training images are now")
     parser.add_argument("--images", type=int, default=128)
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--patience", type=int, default=0, help="0: every layer runs all its epochs")
@@ -55,7 +55,7 @@ def main() -> None:
     if arguments.child:
         child(arguments)
         return
-    print(f"{arguments.images} pictures, {arguments.epochs} epochs a layer, {torch.get_num_threads()} threads")
+    print(f"{arguments.images} images, {arguments.epochs} epochs a layer, {torch.get_num_threads()} threads")
     print("| path | minutes | epochs | sum of held-out MSE before | after |\n| --- | ---: | ---: | ---: | ---: |")
     for path, native in (("compiled", "1"), ("dense", "0"))[: 2 if arguments.slow else 1]:
         command = [sys.executable, __file__, *sys.argv[1:], "--child"]

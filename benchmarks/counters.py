@@ -3,7 +3,7 @@
 
     python benchmarks/counters.py [--T 8] [--side 61]
 
-A chain of convolutions (strides, groups, padding, an odd picture) that all of them can run: IF neurons, soft reset,
+A chain of convolutions (strides, groups, padding, an odd image) that all of them can run: IF neurons, soft reset,
 theta 1, u[0] = 1/2, dyadic weights, so that float32 is exact and every spike the same. Packages that are missing are
 named and left out: SpikingJelly comes with the extra "bench"; sinabs, which brings the driver of a chip, is installed
 by hand.
@@ -119,7 +119,7 @@ def main() -> None:
     """One row for each layer, a column for each counter."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--T", type=int, default=8)
-    parser.add_argument("--side", type=int, default=61, help="height of the picture; it is two thirds as wide")
+    parser.add_argument("--side", type=int, default=61, help="height of the image; it is two thirds as wide")
     arguments = parser.parse_args()
     convs, T = convolutions(), arguments.T
     image = pictures(arguments.side)
@@ -129,7 +129,7 @@ def main() -> None:
             columns[f"{name} {importlib.metadata.version(name)}"] = count(convs, image, T)
         except ImportError as error:
             print(f"{name} is missing ({error}); install it to compare")
-    print(f"SOPs of 2 pictures, {image.shape[2]} x {image.shape[3]}, T = {T}\n")
+    print(f"SOPs of 2 images, {image.shape[2]} x {image.shape[3]}, T = {T}\n")
     print(f"| layer | {' | '.join(columns)} |\n| --- |{' ---: |' * len(columns)}")
     for index, counts in enumerate(zip(*columns.values(), strict=True), 1):
         print(f"| conv.{index} | {' | '.join(f'{count:,.0f}' for count in counts)} |")

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Early exit: AP and mean number of steps when a picture is left once its boxes have stayed the same for k steps.
+"""Early exit: AP and mean number of steps when an image is left once its boxes have stayed the same for k steps.
 
     python benchmarks/early_exit.py --checkpoint fine.safetensors --data PATH/TO/BCCD [--split val] [--mode exact]
 
@@ -52,7 +52,7 @@ def main() -> None:
                     found[k] += to_detections(prediction.decoded, meta.image_size, shape)
                     steps[k] += t
                     del watching[k]
-    print(f"{arguments.checkpoint} on {len(dataset)} pictures of {arguments.split}, {torch.get_num_threads()} threads")
+    print(f"{arguments.checkpoint} on {len(dataset)} images of {arguments.split}, {torch.get_num_threads()} threads")
     print("| stable for k steps | mean t | AP50:95 | AP50 |\n| ---: | ---: | ---: | ---: |")
     for k in wanted:
         made = measure(dataset, found[k])

@@ -3,8 +3,8 @@
 
     python benchmarks/energy.py configs/experiments/voc_energy.yaml --data PATH/TO/VOCdevkit --out runs/voc
 
-The experiment's networks are made and judged first, unless they are already; ``--source`` and ``--stage1`` are as in
-accuracy.py. All are read at their own T, on the first ``--limit`` pictures of the split. Prints the first table;
+The experiment's networks are made and evaluated first, unless they are already; ``--source`` and ``--stage1`` are as in
+accuracy.py. All are read at their own T, on the first ``--limit`` images of the split. Prints the first table;
 ``--publish`` writes energy_NAME into docs/results (JSON and Markdown) and docs/images: AP against energy, or against
 operations where networks differ in their penalty on firing.
 """

@@ -27,7 +27,7 @@ class NetworkSettings:
         joint: also the joint calibration, with the settings that differ from the experiment's; null leaves it out.
         seed: of conversion and Stage II.
         t: time steps to read out; empty is T.
-        limit: judge only the first pictures of the split; 0 is as many as the experiment's.
+        limit: evaluate only the first images of the split; 0 is as many as the experiment's.
     """
 
     stage1: str
@@ -75,16 +75,16 @@ class Experiment:
 
     Attributes:
         name: of the published files.
-        split: that is judged.
-        limit: judge only the first pictures; 0 is all of them.
+        split: that is evaluated.
+        limit: evaluate only the first images; 0 is all of them.
         train: the sources.
         sources: what sets each of them apart, by name; one that is called ``source`` unless they are named.
         finetune: Stage I runs by name; ``source`` names the source that a run starts from, ``after`` another run.
         calibrate: Stage II.
         joint: the joint calibration after it.
-        networks: what is judged.
-        stages: of the networks, those that are judged.
-        plot: which picture shows it, a key of ``PLOTS`` in accuracy.py.
+        networks: what is evaluated.
+        stages: of the networks, those that are evaluated.
+        plot: which image shows it, a key of ``PLOTS`` in accuracy.py.
         paper: rows of the paper's table, printed beside ours.
     """
 

@@ -3,7 +3,7 @@
 
     python benchmarks/explain.py --data PATH/TO/VOCdevkit [--out runs/explain] [--publish]
 
-Needs the shipped weights alone; the network for T = 20 has been through Stage II, on 64 training pictures. Prints the
+Needs the shipped weights alone; the network for T = 20 has been through Stage II, on 64 training images. Prints the
 advice and the seconds that each explanation took; ``--publish`` writes explain_voc into docs/results and docs/images.
 """
 
@@ -42,7 +42,7 @@ def explained(configs: Sequence[ExplainConfig]) -> dict[Path, dict[str, Any]]:
 def main() -> None:
     """Parse the flags and explain."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", required=True, help="folder with the pictures")
+    parser.add_argument("--data", required=True, help="folder with the images")
     parser.add_argument("--out", type=Path, default=Path("runs/explain"))
     parser.add_argument("--publish", action="store_true", help="write docs/results/explain_voc")
     arguments = parser.parse_args()

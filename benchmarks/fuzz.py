@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Mutates annotations, pictures, label files, models and checkpoints, and reads them.
+"""Mutates annotations, images, label files, models and checkpoints, and reads them.
 
     python benchmarks/fuzz.py [--cases 10000] [--seed 0] [--publish]
 

@@ -149,7 +149,7 @@ def targets(folder: Path) -> list[Target]:
         Target("YOLO split", "yolo/train.txt", dataset("yolo")),
         Target("COCO JSON", coco, dataset("coco")),
         Target("picture", str(picture), lambda home, out: read_image(home / picture)),
-        Target("skipped picture", str(picture), lambda home, out: load_dataset(home / "voc", "train", skip_bad=True)),
+        Target("skipped image", str(picture), lambda home, out: load_dataset(home / "voc", "train", skip_bad=True)),
         Target("model YAML", "model.yaml", detector),
         Target("dry run", "model.yaml", lambda home, out: as_text(report(home / "model.yaml"))),
         Target("source checkpoint", source, lambda home, out: load_ann(home / source)),

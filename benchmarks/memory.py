@@ -67,7 +67,7 @@ def main() -> None:
     parser.add_argument("--model", default="tiny-yolo")
     parser.add_argument("--data", default="synthetic")
     parser.add_argument("--image-size", type=int, default=320)
-    parser.add_argument("--batch", type=int, default=4, help="pictures simulated together, as in evaluate")
+    parser.add_argument("--batch", type=int, default=4, help="images simulated together, as in evaluate")
     parser.add_argument("--backend", default="auto")
     parser.add_argument("--mode", default="exact")
     parser.add_argument("--T", default="20,60,200")

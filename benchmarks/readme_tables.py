@@ -69,7 +69,7 @@ def publish(name: str, results: Path, **meta: Any) -> Path:
 
 
 def filled(text: str) -> str:
-    """A page with every marked table made anew; a table without results stays empty."""
+    """A page with every marked table rebuilt; a table without results stays empty."""
 
     def fill(match: re.Match[str]) -> str:
         made = published_table(match[2])

@@ -19,7 +19,7 @@ def publish_reports(name: str, kind: str, folders: dict[Path, dict[str, Any]], p
         name: of the published files.
         kind: ``explain`` or ``energy``.
         folders: with what is to be said of each report.
-        plot: the picture that is published, of the first.
+        plot: the image that is published, of the first.
         command: what makes them.
     """
     reports = [json.loads((folder / f"{kind}.json").read_text(encoding="utf-8")) for folder in folders]

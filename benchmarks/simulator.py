@@ -44,7 +44,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", default="", help="a converted network; random weights without")
     parser.add_argument("--model", default="tiny-yolo", help="without a checkpoint")
-    parser.add_argument("--data", default="synthetic", help="where the pictures come from")
+    parser.add_argument("--data", default="synthetic", help="where the images come from")
     parser.add_argument("--quick", action="store_true", help="T = 20, batch 1, 320 px only")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
@@ -65,7 +65,7 @@ def main() -> None:
         images = pictures(arguments.data, batch, px)
         net, what = network(arguments.checkpoint, arguments.model, images)
         if not rows:
-            print(f"{what}; pictures of {arguments.data}; {arguments.threads} threads\n\n| {' | '.join(SPEED_HEAD)} |")
+            print(f"{what}; images of {arguments.data}; {arguments.threads} threads\n\n| {' | '.join(SPEED_HEAD)} |")
             print("| --- |" + " ---: |" * (len(SPEED_HEAD) - 1), flush=True)
         for made in measure(net, images, (20,) if arguments.quick else (4, 8, 20, 60), arguments):
             rows.append(made)
@@ -83,7 +83,7 @@ def main() -> None:
 def measure(
     net: SpikingNetwork, images: Tensor, steps: tuple[int, ...], arguments: argparse.Namespace
 ) -> list[dict[str, Any]]:
-    """Rows of one batch of pictures: the ANNs once, every simulator at every T."""
+    """Rows of one batch of images: the ANNs once, every simulator at every T."""
     runs = {(name, 0): CONTENDERS[name](net, 0) for name in CONTENDERS if name.startswith("ANN")}
     for T in steps:
         runs |= {(name, T): CONTENDERS[name](net, T) for name in CONTENDERS if usable(name, net)}

@@ -1,4 +1,4 @@
-"""What the benchmarks run on: a trained network, or a random one that fires about as often; and pictures."""
+"""What the benchmarks run on: a trained network, or a random one that fires about as often; and images."""
 
 from __future__ import annotations
 

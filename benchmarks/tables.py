@@ -11,15 +11,15 @@ from spikedet.evaluation import ResultRow
 LOSS = "loss [95 % interval]"
 SHOWN = ("copied", "fine", "joint")
 WORDS = ("model", "network", "Stage I", "neuron", "max-pool")
-HEAD = ("network", "Stage I", "neuron", "T", "t", "L", "spikes per picture", "AP50:95", "AP50", "AP75", LOSS)
-MODELS_HEAD = ("model", "network", "neuron", "T", "spikes per picture", "AP50:95", "AP50", LOSS)
-POOLS_HEAD = ("network", "max-pool", "T", "spikes per picture", "AP50:95", "AP50", LOSS)
+HEAD = ("network", "Stage I", "neuron", "T", "t", "L", "spikes per image", "AP50:95", "AP50", "AP75", LOSS)
+MODELS_HEAD = ("model", "network", "neuron", "T", "spikes per image", "AP50:95", "AP50", LOSS)
+POOLS_HEAD = ("network", "max-pool", "T", "spikes per image", "AP50:95", "AP50", LOSS)
 
 
 def table(rows: Sequence[ResultRow], head: Sequence[str] = HEAD) -> str:
     """The source and the spiking networks read at their own T, under a line that says what it is.
 
-    QC-ANNs, coarse calibration and early read-outs are in docs/results. The networks of one model stand together.
+    QC-ANNs, coarse calibration and early readings are in docs/results. The networks of one model stand together.
     """
     shown = [row for row in rows if not row.read_early and (row.stage in SHOWN or not row.finetuned)]
     models = list(dict.fromkeys(row.architecture for row in shown))
@@ -27,7 +27,7 @@ def table(rows: Sequence[ResultRow], head: Sequence[str] = HEAD) -> str:
     first = shown[0]
     subject = "" if "model" in head else f"{first.architecture} on "
     lines = [
-        f"{subject}{first.data} {first.split} ({first.images} pictures), converted for T and read at T, AP in %.",
+        f"{subject}{first.data} {first.split} ({first.images} images), converted for T and read at T, AP in %.",
         "",
         f"| {' | '.join(head)} |",
         "|" + "".join(" --- |" if name in WORDS else " ---: |" for name in head),
@@ -48,7 +48,7 @@ def cells(row: ResultRow) -> dict[str, str]:
         "neuron": neuron,
         "max-pool": row.max_pool or "-",
         **{name: str(getattr(row, name) or "-") for name in ("T", "t", "L")},
-        "spikes per picture": f"{row.spikes_per_image / 1e6:.2f} M" if row.spikes_per_image else "-",
+        "spikes per image": f"{row.spikes_per_image / 1e6:.2f} M" if row.spikes_per_image else "-",
         **{name: f"{value:.1f}" if value is not None else "-" for name, value in aps.items()},
         LOSS: f"{row.loss:.1f}{interval}" if row.loss is not None else "-",
     }
@@ -71,7 +71,7 @@ def network_name(row: ResultRow) -> str:
 
 
 def pivot(rows: list[ResultRow]) -> str:
-    """AP50:95 / AP50 of every network (down) by time step (across); a table for each number of pictures.
+    """AP50:95 / AP50 of every network (down) by time step (across); a table for each number of images.
 
     Networks are read at their own T; only the baseline, made for no T in particular, is read earlier. Of Stage I runs
     that follow each other the last one's ANNs are shown.
@@ -88,7 +88,7 @@ def pivot(rows: list[ResultRow]) -> str:
             name = network_name(row) + (f" ({row.stage1_options})" if several and row.stage1_options else "")
             lines.setdefault(name, {}).update(dict.fromkeys((c for c in columns if c), cell))
         first = shown[0]
-        head = f"{first.model} on {first.data} {first.split} ({images} pictures), AP50:95 / AP50 in %."
+        head = f"{first.model} on {first.data} {first.split} ({images} images), AP50:95 / AP50 in %."
         titles = "| network |" + "".join(f" T = {t} |" for t in steps)
         body = [f"| {name} |" + "".join(f" {row.get(t, '-')} |" for t in steps) for name, row in lines.items() if row]
         parts.append("\n".join([head, "", titles, f"| --- |{' ---: |' * len(steps)}", *body]))
@@ -213,7 +213,7 @@ def speed_line(row: dict[str, Any]) -> str:
 
 
 def speed_table(published: dict[str, Any], *, whole: bool) -> str:
-    """Times of the simulator benchmark; one picture of 320 px at T = 20 unless ``whole``."""
+    """Times of the simulator benchmark; one image of 320 px at T = 20 unless ``whole``."""
     meta, rows = published["meta"], published["rows"]
     if not whole:
         rows = [row for row in rows if row["px"] == 320 and row["batch"] == 1 and row["T"] in (0, 20)]

@@ -53,7 +53,7 @@ class Detections:
         return Detections(self.boxes_xyxy[keep], self.scores[keep], self.labels[keep])
 
     def scaled(self, ratio: float) -> Detections:
-        """The same on a picture that many times as large, as a new object."""
+        """The same on an image that many times as large, as a new object."""
         return Detections(self.boxes_xyxy * np.float32(ratio), self.scores, self.labels)
 
     def to_supervision(self) -> Any:
@@ -78,7 +78,7 @@ class Detections:
 
 
 def to_arrays(found: Sequence[Detections]) -> Arrays:
-    """``boxes`` ``[M, 4]``, ``scores`` and ``labels`` ``[M]`` of all pictures, and ``counts`` ``[pictures]``."""
+    """``boxes`` ``[M, 4]``, ``scores`` and ``labels`` ``[M]`` of all images, and ``counts`` ``[images]``."""
     return {
         "boxes": np.concatenate([np.zeros((0, 4), np.float32), *(d.boxes_xyxy for d in found)]),
         "scores": np.concatenate([np.zeros(0, np.float32), *(d.scores for d in found)]),

@@ -43,7 +43,7 @@ def broken_pictures() -> dict[str, bytes]:
     return {
         "cut.jpg": jpeg[: len(jpeg) // 2],
         "empty.jpg": b"",
-        "text.jpg": b"hello, I am no picture",
+        "text.jpg": b"hello, I am no image",
         "wide.png": encoded("PNG", np.zeros((2, 20_000), np.uint8)),
         "animation.gif": animation.getvalue(),
         "bomb.png": encoded("PNG", np.zeros((11_000, 11_000), np.bool_).view(np.uint8)),

@@ -38,7 +38,7 @@ def write_video(path: Path, frames: int = 5, fps: float = FPS) -> Path:
 
 
 class FakeCapture:
-    """A camera that gives pictures, then nothing; ``before`` is called before each picture, with its number from 1."""
+    """A camera that gives images, then nothing; ``before`` is called before each image, with its number from 1."""
 
     def __init__(
         self,

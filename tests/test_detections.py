@@ -1,4 +1,4 @@
-"""Boxes, scores and labels of one picture: empty first, then what is refused."""
+"""Boxes, scores and labels of one image: empty first, then what is refused."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ class Chain:
     """Checkpoints of one detector: ANN -> QC-ANN -> copied weights -> coarse and fine calibration; not to be changed.
 
     Attributes:
-        pictures: VOC folder of 64 px pictures: 8 train, 4 val, 4 test.
+        pictures: VOC folder of 64 px images: 8 train, 4 val, 4 test.
         folder: where the five checkpoints lie.
     """
 
@@ -62,7 +62,7 @@ class Chain:
 
 @cache
 def pictures() -> Path:
-    """The pictures of ``Chain``, removed when the tests are over."""
+    """The images of ``Chain``, removed when the tests are over."""
     folder = Path(tempfile.mkdtemp(prefix="spikedet-tests-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return write_synthetic(folder / "pictures", train=8, val=4, test=4, image_hw=(IMAGE_SIZE, IMAGE_SIZE))

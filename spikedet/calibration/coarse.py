@@ -1,4 +1,4 @@
-"""Coarse calibration of the initial potential: in closed form (equation 18), or judged on when spikes come too.
+"""Coarse calibration of the initial potential: in closed form (equation 18), or evaluated on when spikes come too.
 
 Equation 18 makes a layer's mean rate right at T. When its spikes come it does not ask, and a layer whose spikes come
 late or in bunches leaves the next one errors that no initial potential takes away. With a weight ``early`` (not in the
@@ -23,12 +23,12 @@ SHIFTS = (0.0, -0.2, 0.25, 0.5, 0.75)
 """Initial potential that is traded against bias, in units of theta."""
 
 TRADED_ON = 32
-"""Pictures that decide; every place of a channel counts, so that few are enough."""
+"""Images that decide; every place of a channel counts, so that few are enough."""
 
 
 @dataclass(frozen=True)
 class ChannelErrors:
-    """Errors of a layer, ``[C]`` each, over pictures (of all processes) and places, in activation units.
+    """Errors of a layer, ``[C]`` each, over images (of all processes) and places, in activation units.
 
     Attributes:
         mean: what the QC-ANN says minus what the layer says.
@@ -49,9 +49,9 @@ def coarse_calibrate_(observer: Observer, node: Node, batches: Sequence[Indices]
     activation units; u[0] is an increment in potential, hence the factor T. A read-out's bias grows by its mean error.
 
     Args:
-        observer: of the calibration pictures.
+        observer: of the calibration images.
         node: the layer.
-        batches: the pictures held here, a few at a time.
+        batches: the images held here, a few at a time.
         early: weight of the error after half of the window; 0 is equation 18.
 
     Returns:
@@ -83,7 +83,7 @@ def channel_errors(observer: Observer, node: Node, batches: Sequence[Indices], e
         sums[: len(parts)] += torch.stack([part.sum((0, 2, 3), dtype=torch.float64) for part in parts])
         count += target[:, 0].numel()
     total, count = sum_(sums), sum_(count)
-    assert count, "calibration needs at least one picture"
+    assert count, "calibration needs at least one image"
     mean, square, early_square = (total / count).float()
     return ChannelErrors(mean, square, square + early * early_square)
 

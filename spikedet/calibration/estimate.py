@@ -19,7 +19,7 @@ BACKWARD_FACTOR = 3.0
 
 @dataclass(frozen=True)
 class Estimate:
-    """Bytes of cached spike trains and activations, bytes of the pictures, and seconds."""
+    """Bytes of cached spike trains and activations, bytes of the images, and seconds."""
 
     cache_bytes: int
     picture_bytes: int
@@ -28,7 +28,7 @@ class Estimate:
     def __str__(self) -> str:
         return (
             f"about {self.cache_bytes / 2**20:.0f} MiB of cached spike trains, {self.picture_bytes / 2**20:.0f} MiB of "
-            f"pictures, at most {self.seconds / 60:.1f} minutes"
+            f"images, at most {self.seconds / 60:.1f} minutes"
         )
 
 
@@ -58,7 +58,7 @@ def estimate(network: SpikingNetwork, images: Tensor, config: CalibrateConfig) -
 
 
 def probe_batch(network: SpikingNetwork, images: Tensor, budget_bytes: float = 256 * 2**20) -> int:
-    """Pictures per simulation batch such that the largest layer's potentials fit the budget."""
+    """Images per simulation batch such that the largest layer's potentials fit the budget."""
     shapes = network.shapes((images.shape[-2], images.shape[-1]))
     largest = max(math.prod(shapes[node.name]) for node, _ in network.spiking()) * network.T * 4
     return max(1, int(budget_bytes // largest))

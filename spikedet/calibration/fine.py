@@ -5,7 +5,7 @@ which keeps the numerical precision that box regression needs (section V-B). ``e
 half of the window (see coarse.py), ``sparsity`` a penalty on firing; both then also count in the choice of the best
 state. A training step sees a random crop of the output map, cut together with its receptive field, so that the crop's
 gradient is exact and early layers cost no more than deep ones. The state with the lowest error on held-out calibration
-pictures is kept; the one before training competes too.
+images is kept; the one before training competes too.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def layer_rates(
         x: ``[K, b, C_in, h, w]``, a padded receptive field; K = 1 if constant over time.
         T: window length.
         config: surrogate width.
-        precision: of the convolution; bf16 also rounds its output, which moves spikes, so errors are judged in fp32.
+        precision: of the convolution; bf16 also rounds its output, which moves spikes, so errors are evaluated in fp32.
         crop: the window, for an initial potential per neuron; None is the whole map.
     """
     with autocast(x.device, precision):
@@ -152,12 +152,12 @@ def fine_calibrate_(
 ) -> tuple[float, float, int]:
     """Train one layer in place.
 
-    Every process sees the batches and windows that one process would see, and sums the loss over the pictures it holds.
+    Every process sees the batches and windows that one process would see, and sums the loss over the images it holds.
 
     Args:
-        observer: of the pictures that this process holds.
+        observer: of the images that this process holds.
         node: the layer.
-        training: numbers of the pictures to train on.
+        training: numbers of the images to train on.
         held_out: those that judge.
         config: see ``CalibrateConfig``.
 
@@ -256,7 +256,7 @@ def _window(observer: Observer, node: Node, side: int, generator: torch.Generato
 def _trained_on(
     observer: Observer, node: Node, held: list[int], window: Window, config: CalibrateConfig
 ) -> tuple[list[Tensor], Tensor]:
-    """Rates, differentiable, and targets of some of the pictures held here on one window."""
+    """Rates, differentiable, and targets of some of the images held here on one window."""
     module = node.module
     assert isinstance(module, (SpikingConv, Readout))
     targets = crop_output(observer.target(node, held), window.crop)
@@ -266,7 +266,7 @@ def _trained_on(
 
 @torch.no_grad()
 def _held_out_error(observer: Observer, node: Node, held_out: list[int], config: CalibrateConfig) -> float:
-    """Mean cost on the held-out pictures, the same windows at every call."""
+    """Mean cost on the held-out images, the same windows at every call."""
     generator = torch.Generator().manual_seed(config.seed + 1)
     module, (source,) = node.module, node.inputs
     assert isinstance(module, (SpikingConv, Readout))

@@ -24,7 +24,7 @@ from spikedet.config import CalibrateConfig, JointConfig
 from spikedet.data import DetectionDataset
 
 OTHER_STATE = (
-    "{}: the state of a calibration of another network, with other settings or on other pictures; go without "
+    "{}: the state of a calibration of another network, with other settings or on other images; go without "
     "--resume, or with another --out"
 )
 _KEY = "spikedet-calibration"
@@ -34,7 +34,7 @@ _NOT_MATTERING = frozenset(
 
 
 def calibration_key(network_sha256: str, config: CalibrateConfig | JointConfig, pictures: DetectionDataset) -> str:
-    """Changes with the network, the pictures and every setting that changes the result."""
+    """Changes with the network, the images and every setting that changes the result."""
     settings = {k: v for k, v in dataclasses.asdict(config).items() if k not in _NOT_MATTERING}
     return json_sha256([network_sha256, settings, pictures.picture_facts()])
 

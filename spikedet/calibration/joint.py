@@ -54,7 +54,7 @@ Maps = dict[str, Tensor]
 """A head's answers: ``boxes`` ``[N, 4 R, A]`` and ``scores`` ``[N, classes, A]``, logits over all cells."""
 
 Teacher = Callable[[Tensor], Maps]
-"""What the ANN answers to pictures ``[N, 3, S, S]``."""
+"""What the ANN answers to images ``[N, 3, S, S]``."""
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,7 @@ class JointCalibration:
         self.progress = progress
 
     def epoch(self) -> float:
-        """Once over the pictures; returns the mean training loss.
+        """Once over the images; returns the mean training loss.
 
         Raises:
             TrainingError: the loss is no longer finite.
@@ -228,7 +228,7 @@ class JointCalibration:
 
     @torch.no_grad()
     def held_out_loss(self) -> float:
-        """The loss on the held-out pictures, in fp32; 0 without any."""
+        """The loss on the held-out images, in fp32; 0 without any."""
         batch, count = self.config.batch, len(self.held_out)
         sums = torch.zeros(2, dtype=torch.float64)
         for start in range(0, count, batch):

@@ -39,7 +39,7 @@ def calibrate_network(
 
     Args:
         network: with copied weights; left as it is.
-        images: ``[n, 3, H, W]``, the calibration pictures that this process holds (all of them without torchrun). The
+        images: ``[n, 3, H, W]``, the calibration images that this process holds (all of them without torchrun). The
             last fifth of all is held out for early stopping.
         config: see ``CalibrateConfig``.
         fine: also the fine calibration of every layer, after its coarse one.

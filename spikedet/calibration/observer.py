@@ -1,4 +1,4 @@
-"""What every layer sees and should say on the calibration pictures, in O(L): each train and activation computed once.
+"""What every layer sees and should say on the calibration images, in O(L): each train and activation computed once.
 
 Two networks run side by side, layer by layer: the reference (the QC-ANN, through the copied weights) and the network
 being calibrated, whose layers already done feed the ones to come. Both keep only what a later layer still reads.
@@ -35,7 +35,7 @@ class Observer:
     Args:
         reference: copied weights; read as the QC-ANN with ``T`` levels.
         network: the network being calibrated.
-        images: ``[n, 3, H, W]``, the calibration pictures.
+        images: ``[n, 3, H, W]``, the calibration images.
         store: where trains and levels are kept.
     """
 
@@ -123,7 +123,7 @@ class Observer:
             return (self.images.shape[-2], self.images.shape[-1])
         if f"spikes {name}" in self.store.names():
             shape = self.store[f"spikes {name}"].shape
-            return (shape[2], shape[3])  # pictures, steps, height, width, bytes
+            return (shape[2], shape[3])  # images, steps, height, width, bytes
         shape = tuple(self.activation(name, [0]).shape)
         return (shape[-2], shape[-1])
 
@@ -145,7 +145,7 @@ class Observer:
 
     @torch.no_grad()
     def record(self, node: Node, batches: Iterable[Indices]) -> None:
-        """Simulate a finished layer on every picture, keep its spikes, and drop what nobody reads any more."""
+        """Simulate a finished layer on every image, keep its spikes, and drop what nobody reads any more."""
         layer = node.module
         assert isinstance(layer, SpikingConv)
         for indices in batches:
@@ -206,7 +206,7 @@ def _sources(network: SpikingNetwork, node: Node) -> set[str]:
 
 
 def _spiking_readers(network: SpikingNetwork) -> dict[str, set[str]]:
-    """For each spiking node, the spiking layers and read-outs that still have to read it."""
+    """For each spiking node, the spiking layers and output layers that still have to read it."""
     readers: dict[str, set[str]] = {node.name: set() for node, _ in network.spiking()}
     for node in network.nodes:
         if not isinstance(node.module, SpikeOp):
@@ -221,7 +221,7 @@ def peak_bytes(network: SpikingNetwork, shapes: Mapping[str, tuple[int, ...]], p
     Args:
         network: converted network.
         shapes: output ``[C, H, W]`` of every spiking node.
-        pictures: number of calibration pictures.
+        pictures: number of calibration images.
     """
     pending = _spiking_readers(network)
     held, peak = 0, 0
@@ -242,7 +242,7 @@ def peak_bytes(network: SpikingNetwork, shapes: Mapping[str, tuple[int, ...]], p
 
 
 def windows(module: SpikingConv | Readout, T: int, early: float) -> list[int]:
-    """The numbers of steps after which a layer's rate is judged: T, and with ``early`` half of it.
+    """The numbers of steps after which a layer's rate is evaluated: T, and with ``early`` half of it.
 
     A delayed layer has no half: it would end before inputs do that it has to see.
     """

@@ -1,6 +1,6 @@
-"""Network inputs without labels: pictures as they are or put together from four, kept in memory where they fit.
+"""Network inputs without labels: images as they are or put together from four, kept in memory where they fit.
 
-Ultralytics' mosaic moves boxes along with the pictures; here the target is what a teacher says of the input, so that
+Ultralytics' mosaic moves boxes along with the images; here the target is what a teacher says of the input, so that
 the mosaic is made of tensors, on the device that trains.
 """
 
@@ -20,16 +20,16 @@ from spikedet.data import DetectionDataset
 from spikedet.data.transforms import KEPT_BYTES, as_input, letterboxed
 
 GREY = 114 / 255
-"""What pictures are padded with."""
+"""What images are padded with."""
 
 CENTRE = 0.6
-"""The four pictures of a mosaic meet at most so far from the middle, in units of half the side."""
+"""The four images of a mosaic meet at most so far from the middle, in units of half the side."""
 
 SCALES = (0.4, 1.2)
-"""Sides of a mosaic's pictures, in units of the input's side."""
+"""Sides of a mosaic's images, in units of the input's side."""
 
 CORNERS = ((-1, -1), (1, -1), (-1, 1), (1, 1))
-"""Direction (x, y) from the centre in which each picture of a mosaic lies."""
+"""Direction (x, y) from the centre in which each image of a mosaic lies."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Recipe:
     """Where one input comes from.
 
     Attributes:
-        numbers: of the pictures: one, or four for a mosaic.
+        numbers: of the images: one, or four for a mosaic.
         mirrored: whether each is mirrored.
         centre_xy: where four meet, in [-1, 1].
         scales: of each of the four.
@@ -50,7 +50,7 @@ class Recipe:
 
 
 def recipes(count: int, mosaic: float, draw: np.random.Generator) -> list[Recipe]:
-    """An epoch: each of ``count`` pictures once, in random order; ``mosaic`` of them (0 to 1) with three others."""
+    """An epoch: each of ``count`` images once, in random order; ``mosaic`` of them (0 to 1) with three others."""
     order = draw.permutation(count)
     mirrored = draw.random((count, 4)) < 0.5
     four = draw.random(count) < mosaic
@@ -70,13 +70,13 @@ def recipes(count: int, mosaic: float, draw: np.random.Generator) -> list[Recipe
 
 
 class Pictures:
-    """The pictures of a dataset as network inputs.
+    """The images of a dataset as network inputs.
 
     They are read once, where they need no more than ``KEPT_BYTES`` on a CPU or a quarter of what is free on a GPU, and
     anew every time elsewhere.
 
     Args:
-        dataset: the pictures.
+        dataset: the images.
         image_size: side S of the square input.
         device: that inputs are made on.
     """
@@ -89,7 +89,7 @@ class Pictures:
         return len(self.dataset)
 
     def plain(self, numbers: Sequence[int]) -> Tensor:
-        """These pictures, letterboxed: float32 ``[N, 3, S, S]`` in [0, 1]. Raises DataError for a broken one."""
+        """These images, letterboxed: float32 ``[N, 3, S, S]`` in [0, 1]. Raises DataError for a broken one."""
         if self._kept is not None:
             return as_input(self._kept[torch.as_tensor(numbers, device=self.device)])
         return as_input(self._letterboxed(numbers).to(self.device))
@@ -128,19 +128,19 @@ class Pictures:
 
 
 def mosaics(pictures: Tensor, centres_xy: Tensor, scales: Tensor) -> Tensor:
-    """Four pictures around a point, each scaled and cut off at the border; grey where none of them reaches.
+    """Four images around a point, each scaled and cut off at the border; grey where none of them reaches.
 
     Args:
         pictures: ``[M, 4, 3, S, S]``: upper left, upper right, lower left, lower right.
         centres_xy: ``[M, 2]``, the points, in [-1, 1] from border to border.
-        scales: ``[M, 4]``, side of each picture in units of S.
+        scales: ``[M, 4]``, side of each image in units of S.
 
     Returns:
         ``[M, 3, S, S]``.
     """
     count, side = len(pictures), pictures.shape[-1]
     corners = pictures.new_tensor(CORNERS)
-    # A picture's inner corner lies at the centre: u = (x - centre) / scale - corner, from -1 to 1 across the picture.
+    # An image's inner corner lies at the centre: u = (x - centre) / scale - corner, from -1 to 1 across the image.
     matrices = pictures.new_zeros((count, 4, 2, 3))
     matrices[..., 0, 0] = matrices[..., 1, 1] = 1 / scales
     matrices[..., 2] = -centres_xy.unsqueeze(1) / scales.unsqueeze(2) - corners

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class LayerReport:
-    """What calibration did to one layer: mean squared errors in squared activation units (read-outs: logits).
+    """What calibration did to one layer: mean squared errors in squared activation units (output layers: logits).
 
     With ``early`` or ``sparsity``, those before and after the fine calibration are its whole cost, which chooses.
 

@@ -1,4 +1,4 @@
-"""Spike trains and activations of the calibration pictures, each computed once.
+"""Spike trains and activations of the calibration images, each computed once.
 
 Spikes are kept as bits, QC activations as their level in one byte. What exceeds the memory budget goes to files without
 a name in the system's temporary folder, which are gone with the process, however that ends. Entries are dropped when
@@ -19,7 +19,7 @@ Bytes = npt.NDArray[np.uint8]
 
 
 class ByteStore:
-    """Named uint8 arrays, pictures along the first axis, in memory up to a budget and memory-mapped beyond it.
+    """Named uint8 arrays, images along the first axis, in memory up to a budget and memory-mapped beyond it.
 
     Args:
         budget_bytes: for all arrays together.
@@ -30,7 +30,7 @@ class ByteStore:
         self._arrays: dict[str, Bytes] = {}
 
     def create(self, name: str, shape: Sequence[int]) -> Bytes:
-        """A new writable array, pictures first; on disk if memory would exceed the budget.
+        """A new writable array, images first; on disk if memory would exceed the budget.
 
         Raises:
             OSError: the disk has no room for it.

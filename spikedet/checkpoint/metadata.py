@@ -44,7 +44,7 @@ class CheckpointMeta:
         delay: firing delay k of every layer, in steps.
         max_pool: rule for maxima over spikes.
         linear: what convolutions without activation became, ``spiking`` or ``analog``.
-        data: ``{"data", "split", "held_out", "seed"}`` of the training pictures: where they are, the fraction of them
+        data: ``{"data", "split", "held_out", "seed"}`` of the training images: where they are, the fraction of them
             that no training so far has seen, and the seed that drew it.
         config: the settings of every stage so far, by stage.
         parent: ``{"file", "sha256", "stage"}`` of the checkpoint this one came from.
@@ -86,20 +86,20 @@ class CheckpointMeta:
         Of a dataset of another name, or where no split is known, it is ``train`` unless one is asked for.
 
         Raises:
-            ConfigError: neither says which pictures.
+            ConfigError: neither says which images.
         """
         found = data or self.data.get("data")
         if not found:
             raise ConfigError(
-                f"{self.model}: its checkpoint names no training pictures; give --data, and --split unless it is train"
+                f"{self.model}: its checkpoint names no training images; give --data, and --split unless it is train"
             )
         other = data and not self._trained_on(data)
         return found, split or ("" if other else self.data.get("split")) or "train"
 
     def held_out(self, data: str, split: str) -> tuple[float, int] | None:
-        """Fraction and seed of the pictures that no training so far has seen, for ``DetectionDataset.hold_out``.
+        """Fraction and seed of the images that no training so far has seen, for ``DetectionDataset.hold_out``.
 
-        None for other pictures than those trained on (by the names of data and split), or where nothing is known.
+        None for other images than those trained on (by the names of data and split), or where nothing is known.
         """
         known = self.data if "seed" in self.data else self.config.get("train", {})
         if not self._trained_on(data) or split != self.data.get("split") or not {"held_out", "seed"} <= known.keys():
@@ -111,7 +111,7 @@ class CheckpointMeta:
         return Path(data).resolve().name == Path(self.data.get("data", "")).name
 
     def judged_data(self, data: str, split: str) -> str:
-        """The data that a network is judged on: what is asked for, else what it was trained on, another split of it.
+        """The data that a network is evaluated on: what is asked for, else what it was trained on, another split of it.
 
         Raises:
             ConfigError: no data are known, or they are one file that has been trained on.

@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and not any(text in str(error) for text in NO_MEMORY):
             raise
-        print(f"spikedet {name}: not enough memory; try a smaller --batch or fewer pictures", file=sys.stderr)
+        print(f"spikedet {name}: not enough memory; try a smaller --batch or fewer images", file=sys.stderr)
         return 1
     except BrokenPipeError:  # whoever read our output has gone, as head does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

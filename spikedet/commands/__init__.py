@@ -42,11 +42,11 @@ COMMANDS = {
     "joint": Command("JointConfig", "joint calibration, all layers at once", "checkpoint", shared=True),
     "evaluate": Command("EvaluateConfig", "AP by time step", "checkpoints", shared=True),
     "energy": Command("EnergyConfig", "operations counted, and energy", "checkpoints"),
-    "detect": Command("DetectConfig", "boxes on pictures, videos and cameras", "source"),
+    "detect": Command("DetectConfig", "boxes on images, videos and cameras", "source"),
     "grow": Command("GrowConfig", "a strip and an animation of boxes growing with t", "source"),
     "explain": Command("ExplainConfig", "the error of a converted network by layer", "checkpoint"),
     "report": Command("ReportConfig", "one HTML file about an evaluation", "run"),
-    "demo": Command("DemoConfig", "a web page: pictures, video and webcam, growing with t; or a window"),
+    "demo": Command("DemoConfig", "a web page: images, video and webcam, growing with t; or a window"),
     "publish": Command("PublishConfig", "float16 weights and a model card, to give away", "checkpoint"),
     "data check": Command("DataCheckConfig", "find broken files, count objects", "data"),
     "data convert": Command("DataConvertConfig", "write a dataset in VOC, YOLO or COCO layout", "data"),
@@ -67,7 +67,7 @@ def python_function(name: str) -> Callable[..., Any]:
     """A command as a function of its configuration, of keyword arguments, or of both.
 
     Paths may be ``Path`` objects, and several values a list: ``t=[2, 4, 8]`` is ``t="2,4,8"``. The names of shipped
-    weights stand for their files.
+    weights represent their files.
 
     Raises:
         ConfigError: an argument that the command does not have, or a value outside its range.

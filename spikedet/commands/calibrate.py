@@ -1,4 +1,4 @@
-"""Stage II: a converted network calibrated on training pictures."""
+"""Stage II: a converted network calibrated on training images."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ def calibrate(config: CalibrateConfig) -> list[Path]:
     dataset = load_dataset(data, split, class_names=meta.class_names, skip_bad=config.skip_bad)
     drawn = dataset.draw(config.images, config.seed, meta.held_out(data, split))
     if len(drawn) < size():
-        raise ConfigError(f"{len(drawn)} calibration pictures for {size()} processes; use more --images")
+        raise ConfigError(f"{len(drawn)} calibration images for {size()} processes; use more --images")
     images = to_input([drawn.read_image(i) for i in own(range(len(drawn)))], meta.image_size)
     here = "" if size() == 1 else f", {len(images)} of them here"
-    logger.info(f"Stage II on {len(drawn)} pictures of {drawn.split}{here}: {estimate(network, images, config)}")
+    logger.info(f"Stage II on {len(drawn)} images of {drawn.split}{here}: {estimate(network, images, config)}")
     out = Path(config.out) if config.out else source.parent
     key = calibration_key(file_sha256(source), config, drawn)
     stages = ("coarse", "fine") if config.fine else ("coarse",)

@@ -1,4 +1,4 @@
-"""``spikedet data check``: every annotation read, every picture decoded; what is wrong, and what there is."""
+"""``spikedet data check``: every annotation read, every image decoded; what is wrong, and what there is."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ class DataReport:
         layout: ``voc``, ``yolo`` or ``coco``.
         class_names: in label order.
         splits: numbers of every split that could be read.
-        dropped, clipped: by split, boxes without area and boxes that leave their picture.
+        dropped, clipped: by split, boxes without area and boxes that leave their image.
         issues: those boxes, each once.
-        remarks: what is odd but harmless: objects and ids that are there twice, labels without a picture.
-        bad: what cannot be used or has boxes for a picture of another size, a sentence for each file, each once.
+        remarks: what is odd but harmless: objects and ids that are there twice, labels without an image.
+        bad: what cannot be used or has boxes for an image of another size, a sentence for each file, each once.
     """
 
     data: str

@@ -25,7 +25,7 @@ logger = logging.getLogger("spikedet")
 def data_convert(config: DataConvertConfig) -> Path:
     """Write every split of a dataset in another layout; returns the new folder, which appears when it is whole.
 
-    Boxes without area are dropped and those that leave their picture clipped, as in loading.
+    Boxes without area are dropped and those that leave their image clipped, as in loading.
 
     Raises:
         DataError: the data are broken (without ``skip_bad``), or cannot be written in this layout.
@@ -51,11 +51,11 @@ def data_convert(config: DataConvertConfig) -> Path:
     with atomic_folder(out) as folder:
         pictures = folder / PICTURE_FOLDERS[config.to]
         pictures.mkdir()
-        for name, source in track(unique.items(), "linking pictures" if config.link else "copying pictures"):
+        for name, source in track(unique.items(), "linking images" if config.link else "copying images"):
             _put(source, pictures / name, config.link)
         lost = write_layout(config.to, folder, splits, class_names)
     counts = ", ".join(f"{len(items)} {split}" for split, items in splits.items())
-    logger.info(f"{out}: {counts} pictures in {config.to} layout, from {config.data} ({layout.kind})")
+    logger.info(f"{out}: {counts} images in {config.to} layout, from {config.data} ({layout.kind})")
     if lost:
         logger.info(f"{out}: {lost}")
     return out
@@ -68,14 +68,14 @@ def refuse_within(out: Path, root: Path) -> None:
 
 
 def name_pictures(splits: Mapping[str, Sequence[Sample]]) -> dict[str, list[NamedSample]]:
-    """File names for the pictures of a new folder: the old ones where those tell them apart.
+    """File names for the images of a new folder: the old ones where those tell them apart.
 
     Blanks and characters with a meaning in paths become ``_``; a name that is taken (upper and lower case are alike)
-    gets the old folder's name in front, and a number behind if that does not help. A picture of several splits has one
+    gets the old folder's name in front, and a number behind if that does not help. An image of several splits has one
     name, unless its objects differ.
 
     Raises:
-        DataError: a picture's suffix is unknown.
+        DataError: an image's suffix is unknown.
     """
     names: dict[tuple[Path, bytes], str] = {}
     taken: set[str] = set()
@@ -85,7 +85,7 @@ def name_pictures(splits: Mapping[str, Sequence[Sample]]) -> dict[str, list[Name
             suffix = sample.image_path.suffix.lower()
             if suffix not in PICTURE_SUFFIXES:
                 known = ", ".join(PICTURE_SUFFIXES)
-                raise DataError(f"{sample.image_path}: a picture with the suffix {suffix!r}; expected one of {known}")
+                raise DataError(f"{sample.image_path}: an image with the suffix {suffix!r}; expected one of {known}")
             stem = next(name for name in _stems(sample.image_path) if name.casefold() not in taken)
             taken.add(stem.casefold())
             names[key] = stem + suffix
@@ -96,13 +96,13 @@ def name_pictures(splits: Mapping[str, Sequence[Sample]]) -> dict[str, list[Name
 
 
 def _identity(sample: Sample) -> tuple[Path, bytes]:
-    """What makes a picture one of its own: its file and its objects."""
+    """What makes an image one of its own: its file and its objects."""
     parts = (sample.boxes_xyxy, sample.labels, sample.difficult, sample.crowd)
     return sample.image_path, b"|".join(part.tobytes() for part in parts)
 
 
 def _stems(path: Path) -> Iterable[str]:
-    """Names for a picture, the best first, without end."""
+    """Names for an image, the best first, without end."""
     stem, folder = (re.sub(r"[^\w.-]|\.(?=\.)", "_", text).strip(".") for text in (path.stem, path.parent.name))
     yield stem or "_"
     long = f"{folder}_{stem}"

@@ -55,7 +55,7 @@ def data_download(config: DownloadConfig) -> Path:
 
 
 def download_archives(archives: Sequence[Archive], out: Path) -> Path:
-    """``OUT/VOCdevkit`` with the pictures, annotations and splits of every archive."""
+    """``OUT/VOCdevkit`` with the images, annotations and splits of every archive."""
     for archive in archives:
         done = out / f".{archive.filename}.unpacked"
         if not done.exists():
@@ -91,7 +91,7 @@ def fetch(archive: Archive, out: Path) -> Path:
 
 
 def unpack(archive: Path, out: Path) -> None:
-    """Pictures, annotations and splits of a VOC archive; nothing may land outside ``out``."""
+    """Images, annotations and splits of a VOC archive; nothing may land outside ``out``."""
     try:
         with tarfile.open(archive) as tar:
             members = [m for m in tar if m.isdir() or any(f"/{part}/" in m.name for part in _USED)]

@@ -1,4 +1,4 @@
-"""Boxes on pictures, videos and cameras."""
+"""Boxes on images, videos and cameras."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ logger = logging.getLogger("spikedet")
 
 
 def detect(config: DetectConfig) -> Path:
-    """Draw the detections of every picture and video and write them to ``OUT/detections.json``.
+    """Draw the detections of every image and video and write them to ``OUT/detections.json``.
 
     Several time steps are drawn side by side, earliest left; ``save_json`` and ``save_txt`` write those of the last. A
     file that cannot be read is named at the end; the others are done all the same. A camera runs until Ctrl-C, which
@@ -36,7 +36,7 @@ def detect(config: DetectConfig) -> Path:
 
     Raises:
         DataError: nothing to read, no such camera, or (after the others are done) a file that could not be read.
-        ConfigError: a time step beyond the network's T, the output folder is that of the pictures or of somebody's
+        ConfigError: a time step beyond the network's T, the output folder is that of the images or of somebody's
             labels, or ``track`` without its package.
     """
     out = Path(config.out)
@@ -145,5 +145,5 @@ def _summary(inputs: Sequence[Input], broken: Sequence[str]) -> str:
     if inputs[0].source.kind != "file":
         return broken[0]
     kinds = {item.video for item in inputs}
-    what = "files" if len(kinds) > 1 else "videos" if True in kinds else "pictures"
+    what = "files" if len(kinds) > 1 else "videos" if True in kinds else "images"
     return f"{len(broken)} of {len(inputs)} {what} could not be read, the first: {broken[0]}"

@@ -1,4 +1,4 @@
-"""Energy of spiking networks for a picture, measured operation by operation, beside that of the ANNs they came from."""
+"""Energy of spiking networks for an image, measured operation by operation, beside that of the ANNs they came from."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ logger = logging.getLogger("spikedet")
 def energy(config: EnergyConfig) -> EnergyReport:
     """Count the operations of checkpoints; writes ``energy.json``, ``energy.md`` and two plots into ``config.out``.
 
-    Pictures are simulated batch by batch and forgotten; what is kept does not grow with their number.
+    Images are simulated batch by batch and forgotten; what is kept does not grow with their number.
 
     Raises:
         CheckpointError, ConfigError, ConversionError, DataError: see their messages.
@@ -144,10 +144,10 @@ def measure(
 
 @torch.no_grad()
 def watch(network: SnnNetwork, meter: EnergyMeter, dataset: DetectionDataset, config: EnergyConfig) -> None:
-    """Run a network on every picture, counting."""
+    """Run a network on every image, counting."""
     size, last = network.meta.image_size, meter.steps[-1]
     counter = OperationCounter(network.network, network.backend, (size, size), last)
-    label = f"operations on {len(dataset)} pictures"
+    label = f"operations on {len(dataset)} images"
     for start in track(range(0, len(dataset), config.batch), label):
         indices = range(start, min(start + config.batch, len(dataset)))
         images = to_input([dataset.read_image(i) for i in indices], size)

@@ -58,7 +58,7 @@ class Judged:
 
 @dataclass
 class _SpikeMean:
-    """Mean spikes per picture by time step, collected batch by batch."""
+    """Mean spikes per image by time step, collected batch by batch."""
 
     total: dict[int, float] = field(default_factory=dict)
     pictures: dict[int, int] = field(default_factory=dict)
@@ -68,7 +68,7 @@ class _SpikeMean:
         self.pictures[t] = self.pictures.get(t, 0) + len(spikes)
 
     def means(self, steps: Sequence[int]) -> dict[int, float]:
-        """At the steps that were counted, over the pictures of all processes."""
+        """At the steps that were counted, over the images of all processes."""
         counted = [number for t in steps for number in (self.total.get(t, 0.0), self.pictures.get(t, 0))]
         sums = gather_numbers(counted).sum(0).reshape(-1, 2)
         return {t: float(total / pictures) for t, (total, pictures) in zip(steps, sums, strict=True) if pictures}
@@ -78,9 +78,9 @@ def evaluate(config: EvaluateConfig) -> list[ResultRow]:
     """Judge checkpoints and the networks they came from; writes ``results.json``, ``table.md`` and ``ap_by_t.png``.
 
     The conversion loss of a row is the better of (source ANN, clip ANN with Stage I's weights), among the networks
-    judged, minus the row, in points of AP50:95, with a paired bootstrap interval.
+    evaluated, minus the row, in points of AP50:95, with a paired bootstrap interval.
 
-    Under torchrun the pictures are shared out; the first process alone writes, and has rows to return.
+    Under torchrun the images are shared out; the first process alone writes, and has rows to return.
 
     Raises:
         CheckpointError, DataError, ConfigError: see their messages.
@@ -111,11 +111,11 @@ def evaluate(config: EvaluateConfig) -> list[ResultRow]:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """All networks of an evaluation, judged.
+    """All networks of an evaluation, evaluated.
 
     Attributes:
-        dataset: the pictures.
-        digests: of the checkpoints, in the order they were judged.
+        dataset: the images.
+        digests: of the checkpoints, in the order they were evaluated.
         judged: one for each network and time step; in the first process alone under torchrun.
     """
 
@@ -125,7 +125,7 @@ class Evaluation:
 
 
 def judge_all(config: EvaluateConfig) -> Evaluation:
-    """Every network that the checkpoints stand for, at every time step. Raises as ``evaluate``."""
+    """Every network that the checkpoints represent, at every time step. Raises as ``evaluate``."""
     asked = expand(config.checkpoints)
     paths = with_parents(asked)
     first = read_meta(asked[0])
@@ -146,15 +146,15 @@ def judge_all(config: EvaluateConfig) -> Evaluation:
             started = time.perf_counter()
             found = judge(name, network, digests[path], dataset, config)
             judged.extend(found)
-            logger.info(f"{name} on {len(dataset)} pictures in {time.perf_counter() - started:.1f} s")
+            logger.info(f"{name} on {len(dataset)} images in {time.perf_counter() - started:.1f} s")
             for result in found:
-                spikes = f", {result.spikes_per_image:.3g} spikes a picture" if result.spikes_per_image else ""
+                spikes = f", {result.spikes_per_image:.3g} spikes an image" if result.spikes_per_image else ""
                 logger.info(f"{name}, t = {result.t or '-'}: AP50:95 {result.ap:.1f}{spikes}  ({path})")
     return Evaluation(dataset, digests, judged)
 
 
 def expand(checkpoints: Sequence[str]) -> list[Path]:
-    """Files as they are; a folder stands for every network directly in it (training states are not networks)."""
+    """Files as they are; a folder represents every network directly in it (training states are not networks)."""
     found: list[Path] = []
     for text in checkpoints:
         path = Path(text)
@@ -168,7 +168,7 @@ def expand(checkpoints: Sequence[str]) -> list[Path]:
 
 
 def judge(name: str, network: Network, digest: str, dataset: DetectionDataset, config: EvaluateConfig) -> list[Judged]:
-    """Detections and AP of one network at every time step, from one run over the pictures or an earlier one."""
+    """Detections and AP of one network at every time step, from one run over the images or an earlier one."""
     asked = parse_time_steps(config.t)
     steps = network.steps(asked)
     if network.meta.spiking and (beyond := sorted(set(asked) - set(steps))):
@@ -196,7 +196,7 @@ def judge(name: str, network: Network, digest: str, dataset: DetectionDataset, c
 
 
 def predict(name: str, network: Network, dataset: DetectionDataset, steps: Sequence[int], batch: int) -> Predicted:
-    """One run over the pictures."""
+    """One run over the images."""
     spikes = _SpikeMean()
 
     def forward(images: Tensor) -> dict[int, Tensor]:
@@ -207,7 +207,7 @@ def predict(name: str, network: Network, dataset: DetectionDataset, steps: Seque
                 spikes.add(t, prediction.spikes)
         return decoded
 
-    label = f"{name} on {len(dataset)} pictures"
+    label = f"{name} on {len(dataset)} images"
     found = predict_dataset(forward, dataset, network.meta.image_size, batch, lambda batches: track(batches, label))
     return Predicted(found, spikes.means(sorted(found)))
 
@@ -246,14 +246,14 @@ def _stage1_options(meta: CheckpointMeta) -> str | None:
 
 
 def _max_pool(meta: CheckpointMeta) -> str | None:
-    """What stands for maxima: the spiking network's rule, or averages since Stage I."""
+    """What represents maxima: the spiking network's rule, or averages since Stage I."""
     if meta.config.get("finetune", {}).get("pool") == "average":
         return "average"
     return meta.max_pool if meta.spiking and has_max_pools(meta.architecture) else None
 
 
 def _calibration(meta: CheckpointMeta) -> dict[str, Any]:
-    """Pictures of Stage II, and what its fine calibration and the joint one have trained."""
+    """Images of Stage II, and what its fine calibration and the joint one have trained."""
     if meta.stage == "copied":
         return {}
     settings, joint = meta.config.get("calibrate", {}), meta.config.get("joint", {})

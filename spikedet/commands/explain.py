@@ -153,7 +153,7 @@ def time_steps(asked: str | int, T: int) -> list[int]:
 
 
 class _Run:
-    """The networks and pictures of one explanation."""
+    """The networks and images of one explanation."""
 
     def __init__(self, config: ExplainConfig, chosen: Checkpoints) -> None:
         self.config = config
@@ -180,10 +180,10 @@ class _Run:
 
     @torch.no_grad()
     def observe(self) -> tuple[tuple[LayerErrors, ...], tuple[ApPoint, ...]]:
-        """Errors of every layer, and the AP of the chain, in one pass over the pictures."""
+        """Errors of every layer, and the AP of the chain, in one pass over the images."""
         observer, T = LayerObserver(self.family), self.snn.T
         judged = Judged(self.snn, self.dataset, self.meta.image_size)
-        for indices, images in self._batches(self.dataset, f"errors on {len(self.dataset)} pictures"):
+        for indices, images in self._batches(self.dataset, f"errors on {len(self.dataset)} images"):
             said = {name: ann_means(network, images, None) for name, network in self.anns.items()}
             started = time.perf_counter()
             qc = ann_means(self.family.qc, images, T)
@@ -206,11 +206,11 @@ class _Run:
         dataset = self.dataset.subset(range(min(self.config.rank_images, len(self.dataset))))
         count = len(ranked_layers(self.snn))
         about = 1.5 * count * len(dataset) * self._ann_seconds  # of a variant half is known, on average
-        what = f"{count} layers on {len(dataset)} pictures"
+        what = f"{count} layers on {len(dataset)} images"
         logger.info(f"ranking {what}: about {about:.0f} s (--rank-images 0 leaves it out)")
         batches = self._batches(dataset, f"ranking {what}")
         chunk = self.config.chunk or None
         ranking = rank_layers(self.snn, self.backend, dataset, batches, self.meta.image_size, chunk)
         if ranking is None:
-            logger.info("there is no object to find on these pictures: layers cannot be ranked")
+            logger.info("there is no object to find on these images: layers cannot be ranked")
         return ranking

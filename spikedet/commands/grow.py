@@ -1,4 +1,4 @@
-"""Boxes growing with time on one picture, for every network that a checkpoint came from."""
+"""Boxes growing with time on one image, for every network that a checkpoint came from."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def grow(config: GrowConfig) -> Path:
         The path of the strip.
 
     Raises:
-        DataError: the picture cannot be read.
+        DataError: the image cannot be read.
         CheckpointError: a checkpoint cannot be used.
         ConfigError: networks of different tasks, a time step beyond every T, or no such layer.
     """

@@ -53,7 +53,7 @@ def joint(config: JointConfig) -> Path:
     if first_says(config.resume and is_result(path, key)):
         logger.info(f"{path}: already calibrated")
         return path
-    logger.info(f"joint calibration on {len(rest)} pictures, {len(held_out)} held out, towards {ann}")
+    logger.info(f"joint calibration on {len(rest)} images, {len(held_out)} held out, towards {ann}")
     device = pick_device(config.device)
     pictures, judges = (Pictures(part, meta.image_size, device) for part in (rest, held_out))
     run = JointCalibration(network.to(device), teacher(ann, device), pictures, judges, config)

@@ -1,4 +1,4 @@
-"""A checkpoint made fit to be given away: float16, no paths of this machine, judged as it is, with a model card."""
+"""A checkpoint made fit to be given away: float16, no paths of this machine, evaluated as it is, with a model card."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ STAGE_CONFIGS = {
     "joint": JointConfig,
 }
 LICENCE = (
-    "AGPL-3.0-or-later, as spikedet and ultralytics, whose code made them; the training pictures have their own terms."
+    "AGPL-3.0-or-later, as spikedet and ultralytics, whose code made them; the training images have their own terms."
 )
 LIMITS = (
     "It knows the classes above and no others, and is as good as its AP says: a small network, trained on few "
-    "pictures, for demonstration and comparison, not for decisions about people. It takes square letterboxed pictures "
+    "images, for demonstration and comparison, not for decisions about people. It takes square letterboxed images "
     "of its own size; small objects are its weakest. Scores are not calibrated probabilities."
 )
 

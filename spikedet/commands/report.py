@@ -1,4 +1,4 @@
-"""One HTML file about an evaluation: what was judged, how well, on which pictures best and worst, and at what cost."""
+"""One HTML file about an evaluation: what was evaluated, how well, on which images best and worst, and at what cost."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ SHOWN_CONFIDENCE = 0.25
 def report(config: ReportConfig) -> Path:
     """Write ``report.html``; it opens offline.
 
-    Detections that the evaluation has kept are used again; what is missing is judged anew.
+    Detections that the evaluation has kept are used again; what is missing is evaluated anew.
 
     Raises:
-        ConfigError, DataError: the run is no evaluation's folder, or its checkpoints or pictures are gone.
+        ConfigError, DataError: the run is no evaluation's folder, or its checkpoints or images are gone.
     """
     results = find_results(Path(config.run))
     meta, rows = read_results(results)
@@ -84,7 +84,7 @@ def _plots(rows: Sequence[ResultRow]) -> list[Section]:
 
 
 def _pictures(evaluation: Evaluation, config: ReportConfig) -> list[Section]:
-    """Pictures on which the last network does best and worst beside its ANN, by AP50:95 of each picture alone."""
+    """Images on which the last network does best and worst beside its ANN, by AP50:95 of each image alone."""
     judged = evaluation.judged
     spiking = [j for j in judged if j.meta.spiking and j.t is not None]
     if not spiking or not config.pictures:
@@ -95,14 +95,14 @@ def _pictures(evaluation: Evaluation, config: ReportConfig) -> list[Section]:
     known = [int(i) for i in np.argsort(-scores, kind="stable") if np.isfinite(scores[i])]
     count = min(config.pictures, len(known) // 2)
     sections = []
-    for title, chosen in (("Best pictures", known[:count]), ("Worst pictures", known[len(known) - count :][::-1])):
+    for title, chosen in (("Best images", known[:count]), ("Worst images", known[len(known) - count :][::-1])):
         shown = "".join(_picture(evaluation.dataset, i, ann, snn, float(scores[i])) for i in chosen)
         sections.append(Section(title, f'<div class="pairs">{shown}</div>'))
     return sections
 
 
 def picture_scores(dataset: DetectionDataset, judged: Judged) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """AP50:95 of each picture alone, percent, ``[pictures]``; NaN where there is no object to find."""
+    """AP50:95 of each image alone, percent, ``[images]``; NaN where there is no object to find."""
     return APResampler(dataset, judged.detections).ap(np.eye(len(dataset), dtype=np.int64))
 
 

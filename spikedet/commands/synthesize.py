@@ -22,5 +22,5 @@ def synthesize(config: SynthesizeConfig) -> Path:
         image_hw=(side, side),
         seed=config.seed,
     )
-    logger.info(f"{folder}: {config.train} train, {config.val} val, {config.test} test pictures")
+    logger.info(f"{folder}: {config.train} train, {config.val} val, {config.test} test images")
     return folder

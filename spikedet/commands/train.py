@@ -27,7 +27,7 @@ from spikedet.training.run import absolute, distillation, earlier_settings, run_
 logger = logging.getLogger("spikedet")
 
 FITTING_IMAGES = 64
-"""Training pictures on which thresholds and normalization of weights without thresholds are fitted."""
+"""Training images on which thresholds and normalization of weights without thresholds are fitted."""
 
 
 def train(config: TrainConfig) -> Path:

@@ -25,7 +25,7 @@ Item = TypeVar("Item")
 Arrays = dict[str, npt.NDArray[Any]]
 
 PATIENCE = timedelta(hours=3)
-"""How long a process waits for the others, who may still be reading the pictures or judging a network."""
+"""How long a process waits for the others, who may still be reading the images or evaluating a network."""
 
 
 def rank() -> int:
@@ -126,7 +126,7 @@ def sum_(values: Tensor) -> Tensor:
 
 
 def sum_gradients_(parameters: Iterable[Tensor]) -> None:
-    """Sum the gradients of every process, in one message; one that saw no picture has none and adds nothing."""
+    """Sum the gradients of every process, in one message; one that saw no image has none and adds nothing."""
     if size() == 1:
         return
     trained = list(parameters)

@@ -10,7 +10,7 @@ class ConfigError(SpikedetError, ValueError):
 
 
 class DataError(SpikedetError, ValueError):
-    """A dataset, annotation or picture cannot be used. The message begins with its path."""
+    """A dataset, annotation or image cannot be used. The message begins with its path."""
 
 
 class CheckpointError(SpikedetError):

@@ -17,7 +17,7 @@ def resource_folder(name: str) -> Path:
 
 
 def sample_pictures() -> list[Path]:
-    """The sample pictures that the ultralytics package ships: a bus and two people."""
+    """The sample images that the ultralytics package ships: a bus and two people."""
     return sorted(Path(str(files("ultralytics") / "assets")).glob("*.jpg"))
 
 

@@ -26,16 +26,16 @@ class CalibrateConfig(Checked):
         checkpoint: a converted network with copied weights.
         data: empty takes the checkpoint's training data.
         split: empty takes the checkpoint's.
-        skip_bad: leave out broken pictures and annotations; as in training.
-        images: calibration pictures, drawn from the training split; a fifth is held out for early stopping.
+        skip_bad: leave out broken images and annotations; as in training.
+        images: calibration images, drawn from the training split; a fifth is held out for early stopping.
         fine: also the fine calibration (weights, bias and u[0] by BPTT), after the coarse one.
         train_weights: let the fine calibration change weights and biases.
         train_potential: let the fine calibration change u[0].
         potential_per: one u[0] per channel, or one per neuron; the latter ties the network to its input size.
         passes: times all layers are calibrated, each pass from the result of the one before.
-        epochs: passes over the calibration pictures per layer.
+        epochs: passes over the calibration images per layer.
         patience: epochs without a better held-out error before a layer stops.
-        batch: pictures per step.
+        batch: images per step.
         lr: Adam's step, relative to the root mean square of a layer's weights (bias and u[0]: to theta).
         crop: output positions per side in a training step; larger maps are cropped at random.
         surrogate_width: width of the rectangular surrogate, in units of theta.
@@ -84,16 +84,16 @@ class JointConfig(Checked):
 
     Attributes:
         checkpoint: a spiking network, calibrated or not.
-        teacher: the ANN whose answers are the target, or a QC-ANN that stands for its clip ANN; empty finds the source
+        teacher: the ANN whose answers are the target, or a QC-ANN that represents its clip ANN; empty finds the source
             through the checkpoint, or else its clip ANN.
         data: empty takes the checkpoint's training data; labels are not used.
         split: empty takes the checkpoint's.
-        skip_bad: leave out broken pictures and annotations; as in training.
-        epochs: passes over the pictures.
-        batch: pictures per step.
+        skip_bad: leave out broken images and annotations; as in training.
+        epochs: passes over the images.
+        batch: images per step.
         lr: Adam's step, relative to the root mean square of a layer's weights (bias and u[0]: to theta).
-        mosaic: share of the pictures that are put together from four; keeps many epochs from learning them by heart.
-        held_out: seeded fraction of the pictures that chooses the best epoch, taken from those that training has kept.
+        mosaic: share of the images that are put together from four; keeps many epochs from learning them by heart.
+        held_out: seeded fraction of the images that chooses the best epoch, taken from those that training has kept.
         sparsity: weight of an L1 penalty on firing rates, each weighed by the weights that its spikes meet.
         precision: of the forward pass in means: "bf16" autocast, "fp32", or "auto": bf16 where the hardware multiplies
             it. For held-out losses always fp32.
@@ -131,7 +131,7 @@ class ConvertConfig(Checked):
         checkpoint: a source ANN or a QC-ANN.
         T: time steps; for a QC-ANN its own T unless given.
         method: "two-stage", or "channel-norm", the Spiking-YOLO baseline: thresholds are each channel's largest
-            activation on theta_images pictures, membranes start at zero.
+            activation on theta_images images, membranes start at zero.
         neuron: "if" (the paper's) or "signed" (may take back a spike; lowest latency); with "if" LeakyReLU layers get
             "asymmetric" ones, "signed" does not convert them. Convolutions without activation: see linear.
         linear: what convolutions without activation become: "spiking" (asymmetric IF neurons of slope 1, whatever the
@@ -139,7 +139,7 @@ class ConvertConfig(Checked):
         delay: firing delay of every layer, in steps.
         max_pool: what a maximum over spikes is: "count" (the growth of the largest spike count, exact in rates),
             "gate" (the leader's spikes) or "or".
-        theta_images: pictures for the thresholds of a source without Stage I (mean-square-best, or channel-norm's); 0
+        theta_images: images for the thresholds of a source without Stage I (mean-square-best, or channel-norm's); 0
             keeps its thetas.
         dry_run: only say, layer by layer, what would become of the model (a checkpoint, a model YAML or an
             ultralytics .pt file), and which layers cannot spike.
@@ -148,13 +148,13 @@ class ConvertConfig(Checked):
         finetune: run Stage I first.
         finetune_epochs: epochs of Stage I.
         calibrate: run Stage II afterwards.
-        images: calibration pictures.
+        images: calibration images.
         epochs: epochs of fine calibration per layer.
         joint: run the joint calibration last.
         joint_epochs: epochs of it.
         data: empty takes the checkpoint's training data.
         split: empty takes the checkpoint's.
-        skip_bad: leave out broken pictures and annotations in every stage that runs; as in training.
+        skip_bad: leave out broken images and annotations in every stage that runs; as in training.
         seed: of every stage that runs.
         out: output folder; empty is the checkpoint's folder.
     """
@@ -202,7 +202,7 @@ class QuickstartConfig(Checked):
         epochs: of source training.
         finetune_epochs: of Stage I.
         T: time steps converted for.
-        images: calibration pictures.
+        images: calibration images.
         joint_epochs: of the joint calibration.
         seed: of every stage.
     """

@@ -13,11 +13,11 @@ class SynthesizeConfig(Checked):
 
     Attributes:
         out: the folder to write.
-        train: training pictures.
-        val: validation pictures.
-        test: test pictures.
+        train: training images.
+        val: validation images.
+        test: test images.
         side: height and width, pixels.
-        seed: same seed, same pictures.
+        seed: same seed, same images.
     """
 
     out: str
@@ -43,12 +43,12 @@ class DownloadConfig(Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class DataCheckConfig(Checked):
-    """Every annotation read and every picture decoded; what is wrong, and what there is.
+    """Every annotation read and every image decoded; what is wrong, and what there is.
 
     Attributes:
         data: a folder in VOC, YOLO or COCO layout, a data YAML, or a COCO JSON file.
         split: the split to check; empty checks every split found.
-        strict: boxes that have no size or leave their picture count as errors.
+        strict: boxes that have no size or leave their image count as errors.
         out: folder for report.json and data.png.
     """
 
@@ -66,8 +66,8 @@ class DataConvertConfig(Checked):
         data: a folder in VOC, YOLO or COCO layout, a data YAML, or a COCO JSON file.
         to: the layout to write.
         out: the folder to write; it must not exist or be empty.
-        skip_bad: leave out broken pictures and annotations, as in training, and splits that are not there.
-        link: hard-link the pictures instead of copying them; a change to one is then a change to both.
+        skip_bad: leave out broken images and annotations, as in training, and splits that are not there.
+        link: hard-link the images instead of copying them; a change to one is then a change to both.
     """
 
     data: str

@@ -17,22 +17,22 @@ DEFAULT_WEBCAM = "tiny-yolo-nano-voc-t8"
 
 @dataclass(frozen=True, kw_only=True)
 class DetectConfig(SimulationConfig):
-    """Boxes on pictures, videos and cameras.
+    """Boxes on images, videos and cameras.
 
     Attributes:
-        source: a picture, a video, a folder of them (subfolders too), a camera's index, or an address (rtsp, http).
+        source: an image, a video, a folder of them (subfolders too), a camera's index, or an address (rtsp, http).
         weights: any spikedet checkpoint, or the name of one that ships with the package.
         t: time step to read out, or several ("2,4,8"); empty is the network's T.
         confidence: lowest score drawn and written.
         iou: overlap above which non-maximum suppression drops the weaker box.
-        stable_steps: stop a picture once its boxes have stayed the same for this many steps; 0 never stops early.
+        stable_steps: stop an image once its boxes have stayed the same for this many steps; 0 never stops early.
         every: of a video, look at each n-th frame only.
         frames: of a video or camera, stop after looking at this many frames; 0 goes on to the end, or until Ctrl-C.
         track: follow boxes through a video by ByteTrack; needs the package trackers.
         video_format: of drawn videos; "gif" is for short ones.
         save_json: also write results.json in COCO's results format, with results_images.json to read it by.
         save_txt: also write labels/NAME.txt in YOLO's label format.
-        out: folder for the drawn pictures and videos and detections.json.
+        out: folder for the drawn images and videos and detections.json.
     """
 
     source: str
@@ -52,10 +52,10 @@ class DetectConfig(SimulationConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class GrowConfig(SimulationConfig):
-    """Boxes growing with time on one picture: a strip and an animation, one row per network.
+    """Boxes growing with time on one image: a strip and an animation, one row per network.
 
     Attributes:
-        source: a picture.
+        source: an image.
         weights: spikedet checkpoints or names of shipped ones, separated by commas; each is shown after those it came
             from, as far as they are there.
         t: time steps to show, for example "1,2,4,8"; empty is all of them, or 8 where they are many.
@@ -84,7 +84,7 @@ class DemoConfig(SimulationConfig):
             nano network where those are the shipped ones.
         window: a window on this machine instead of the page.
         source: of the window: a camera's index, an address (rtsp, http) or a video file.
-        out: folder for the pictures that the window saves.
+        out: folder for the images that the window saves.
         confidence: lowest score drawn.
         iou: overlap above which non-maximum suppression drops the weaker box.
         host: address to listen on; 0.0.0.0 lets others in.

@@ -1,4 +1,4 @@
-"""Settings of what judges, measures, explains and gives away networks."""
+"""Settings of what evaluates, measures, explains and gives away networks."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ class EvaluateConfig(SimulationConfig):
     """AP by time step of one or several checkpoints.
 
     Attributes:
-        checkpoints: files or folders; a folder stands for every checkpoint directly in it.
+        checkpoints: files or folders; a folder represents every checkpoint directly in it.
         data: empty takes the first checkpoint's data.
-        split: the split that is judged.
+        split: the split that is evaluated.
         t: time steps to read out, for example "4,8,20"; empty reads each network at its own T.
-        limit: judge only the first pictures of the split; 0 is all.
-        batch: pictures simulated together.
+        limit: evaluate only the first images of the split; 0 is all.
+        batch: images simulated together.
         draws: bootstrap draws for the interval of the conversion loss.
         strict: refuse bad boxes.
-        skip_bad: leave out broken pictures and annotations; as in training.
+        skip_bad: leave out broken images and annotations; as in training.
         seed: of the bootstrap.
         resume: networks whose detections are there already are not run again.
-        detections: folder for the detections of the networks judged; empty is OUT/detections.
+        detections: folder for the detections of the networks evaluated; empty is OUT/detections.
         out: folder for results.json, table.md and ap_by_t.png.
     """
 
@@ -62,15 +62,15 @@ class EvaluateConfig(SimulationConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class EnergyConfig(SimulationConfig):
-    """Synaptic operations, counted spike by spike, and energy for a picture; MACs and energy of the ANNs beside them.
+    """Synaptic operations, counted spike by spike, and energy for an image; MACs and energy of the ANNs beside them.
 
     Attributes:
         checkpoints: files or folders, as in evaluate; of an ANN or a QC-ANN alone the MACs are counted.
-        data: pictures that spikes are counted on; empty takes the first checkpoint's data.
+        data: images that spikes are counted on; empty takes the first checkpoint's data.
         split: of the data.
         t: time steps to read out, for example "2,4,8"; empty reads each network at its own T.
-        limit: count on the first pictures of the split only; 0 is all.
-        batch: pictures simulated together.
+        limit: count on the first images of the split only; 0 is all.
+        batch: images simulated together.
         constants: energy of an operation of the float networks: a table under configs/energy, or a YAML file like them.
         quantized: the same for the quantized ANN, and for spiking networks with weights of its kind.
         image_every_step: count the convolution of the image in every time step, not once, as it is computed.
@@ -78,7 +78,7 @@ class EnergyConfig(SimulationConfig):
         results: results.json of an evaluation, or its folder, for the AP of the networks; empty looks for one in OUT,
             then for NAME.json beside each checkpoint.
         strict: refuse bad boxes.
-        skip_bad: leave out broken pictures and annotations; as in training.
+        skip_bad: leave out broken images and annotations; as in training.
         out: folder for energy.json, energy.md and the plots; that of an evaluation puts them into its report.
     """
 
@@ -110,11 +110,11 @@ class ExplainConfig(SimulationConfig):
         ann: the source ANN, whose AP begins the chain; empty finds it through the checkpoint.
         data: empty takes the checkpoint's training data.
         split: empty takes the checkpoint's training split.
-        skip_bad: leave out broken pictures and annotations; as in training.
-        images: pictures, drawn from the split.
+        skip_bad: leave out broken images and annotations; as in training.
+        images: images, drawn from the split.
         t: time steps to look at, for example "1,2,4"; empty takes powers of two. T is always looked at.
-        batch: pictures simulated together.
-        rank_images: how many of the pictures rank the layers by AP with each one's residual error alone, and without;
+        batch: images simulated together.
+        rank_images: how many of the images rank the layers by AP with each one's residual error alone, and without;
             0 leaves that out.
         seed: of the draw.
         out: folder for explain.json, explain.md and the plots; that of an evaluation puts them into its report.
@@ -141,7 +141,7 @@ class ReportConfig(Checked):
 
     Attributes:
         run: folder that spikedet evaluate wrote.
-        pictures: how many of the best and of the worst pictures to show; 0 shows none.
+        pictures: how many of the best and of the worst images to show; 0 shows none.
         out: the file; empty is report.html in that folder.
     """
 
@@ -157,8 +157,8 @@ class PublishConfig(Checked):
     Attributes:
         checkpoint: any checkpoint.
         out: the file to write; the card stands beside it as .md.
-        data: judged on; empty takes the checkpoint's.
-        split: judged on.
+        data: evaluated on; empty takes the checkpoint's.
+        split: evaluated on.
         t: time steps to read out; empty is the network's T.
         results: folder for the evaluation's files.
     """

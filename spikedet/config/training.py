@@ -14,10 +14,10 @@ class LoopConfig(Checked):
     Attributes:
         data: a folder in VOC, YOLO or COCO layout, a data YAML, a COCO JSON file, or "synthetic" (the built-in set).
         split: training split, for example "train" or "VOC2007/train+VOC2012/train".
-        strict: refuse boxes that have no size or leave their picture, instead of dropping or clipping them.
-        skip_bad: leave out broken pictures and annotations instead of stopping; every picture is decoded to find them.
-        epochs: passes over the training pictures.
-        batch: pictures per step.
+        strict: refuse boxes that have no size or leave their image, instead of dropping or clipping them.
+        skip_bad: leave out broken images and annotations instead of stopping; every image is decoded to find them.
+        epochs: passes over the training images.
+        batch: images per step.
         lr: learning rate of the weights (AdamW).
         lr_final: the learning rate at the end, as a fraction of lr (cosine schedule).
         theta_lr_factor: learning rate of the thresholds, as a multiple of lr.
@@ -26,9 +26,9 @@ class LoopConfig(Checked):
         mosaic: probability of mosaic augmentation.
         close_mosaic: final epochs without mosaic.
         mixup: probability of mixup augmentation.
-        held_out: seeded fraction of the training pictures kept for validation; Stage I takes them from those that
-            training has kept, if its pictures are the same.
-        validate_every: epochs between validations on the held-out pictures.
+        held_out: seeded fraction of the training images kept for validation; Stage I takes them from those that
+            training has kept, if its images are the same.
+        validate_every: epochs between validations on the held-out images.
         patience: stop after this many epochs without a better validation; 0 never stops early.
         distill: weight of a loss against the outputs of a teacher, beside the labels; 0 trains on labels alone.
         teacher: the network that distillation follows: a checkpoint, an ultralytics .pt file or a file of foreign
@@ -81,7 +81,7 @@ class TrainConfig(LoopConfig):
         theta: initial clip threshold.
         theta_per: one trained threshold per channel or per layer.
         theta_levels: weights that come without thresholds start at the ones with the least square error at this many
-            quantization levels, on a few training pictures; 0 keeps theta.
+            quantization levels, on a few training images; 0 keeps theta.
         weights: a source checkpoint, an ultralytics .pt file or a file of foreign weights to start from; classes that
             it does not have start at random. "auto" is the shipped source of the same model, if there is one; "none"
             trains from scratch.
@@ -106,7 +106,7 @@ class FinetuneConfig(LoopConfig):
         split: as in training; empty takes the checkpoint's.
         T: time steps of the spiking network to come, the number of quantization levels.
         noise: quantization noise p, the fraction of elements left unquantized in a training forward.
-        theta_images: training pictures on which the mean-square-best initial thresholds are found; 0 keeps theta.
+        theta_images: training images on which the mean-square-best initial thresholds are found; 0 keeps theta.
         sparsity: weight of an L1 penalty on firing rates, each weighed by the weights that its spikes meet; 0 is the
             paper's Stage I.
         pool: "average" puts average pooling in place of max-pooling layers before it trains.

@@ -54,7 +54,7 @@ def problems(model: ClipDetector, graph: GraphBuilder) -> list[Problem]:
 
 
 def walk(model: ClipDetector, graph: GraphBuilder) -> tuple[list[str], list[str]]:
-    """Add every layer to the graph; returns the names of the box and of the class read-outs, one per scale."""
+    """Add every layer to the graph; returns the names of the box and of the class output layers, one per scale."""
     outputs: list[str] = []
     *body, head = model.model
     for index, module in enumerate(body):

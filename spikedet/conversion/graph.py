@@ -124,7 +124,7 @@ class GraphBuilder:
         if act.slope or self.neuron == "asymmetric":
             kind = "LeakyReLU" if act.slope else "ReLU"
             raise ConversionError(
-                f"{name} has a clipped {kind}, which no {self.neuron} neuron stands for: use --neuron if"
+                f"{name} has a clipped {kind}, which no {self.neuron} neuron represents: use --neuron if"
             )
         return self.neuron
 

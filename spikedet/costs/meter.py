@@ -1,4 +1,4 @@
-"""Adds up what a spiking network does on batches of pictures: by layer and step, and in joules by read-out."""
+"""Adds up what a spiking network does on batches of images: by layer and step, and in joules by read-out."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from spikedet.costs.pricing import Pricing, Totals
 
 @dataclass(frozen=True, kw_only=True)
 class LayerCost:
-    """What one layer does for a picture, mean and standard deviation over pictures.
+    """What one layer does for an image, mean and standard deviation over images.
 
     Attributes:
         layer: name of a spiking layer or a read-out.
@@ -23,7 +23,7 @@ class LayerCost:
         macs_inside: without those zeros.
         image_macs: of ``macs``, those on the image, which the spiking network computes as well.
         analog_macs: of ``macs``, those of and on analog currents, which it computes in every time step.
-        sops, sops_std: in each time step, of the spikes that reach the layer, and their deviation over pictures.
+        sops, sops_std: in each time step, of the spikes that reach the layer, and their deviation over images.
         spikes, spikes_std: that its neurons send in each time step.
         total_sops_std: deviation of the SOPs of all time steps together.
     """
@@ -43,7 +43,7 @@ class LayerCost:
 
 @dataclass(frozen=True, kw_only=True)
 class Spent:
-    """One read-out under one pricing, mean and standard deviation over pictures.
+    """One read-out under one pricing, mean and standard deviation over images.
 
     Attributes:
         sops, sops_std: synaptic operations in t steps.

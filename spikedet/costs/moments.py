@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 class Moments:
-    """Of several numbers at once, over pictures.
+    """Of several numbers at once, over images.
 
     Batches are joined by the pairwise update of Chan, Golub and LeVeque (1983), stable where sums of squares are not:
 
@@ -39,6 +39,6 @@ class Moments:
 
     @property
     def std(self) -> Tensor:
-        """``[...]``, of the sample (divided by N - 1); zero for one picture."""
+        """``[...]``, of the sample (divided by N - 1); zero for one image."""
         assert self._squares is not None, "nothing was added"
         return (self._squares / max(self.count - 1, 1)).sqrt()

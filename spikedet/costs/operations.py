@@ -3,7 +3,7 @@
     SOPs of a reader at step t = sum over its senders' neurons i of |s_i[t]| fan-out_i
 
 Spikes are counted one by one, in the form in which the backend has them; sums are float64, exact below 2**53. Steps are
-those of each layer's own window, as in the number of spikes per picture.
+those of each layer's own window, as in the number of spikes per image.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from spikedet.snn.operations import MaxPool
 
 @dataclass(frozen=True)
 class LayerSynapses:
-    """What does not depend on the pictures.
+    """What does not depend on the images.
 
     Attributes:
         layer: name of a spiking layer or a read-out.
         neurons: of a spiking layer; 0 for a read-out.
-        outputs: values it computes for a picture, neurons or logits.
+        outputs: values it computes for an image, neurons or logits.
         macs: of the ANN's dense convolution, padding included.
         met: weights that are met if every value of the input is there once; ``macs`` without the zeros of the padding.
         constant_macs: of ``macs``, those on something constant (the image).
@@ -75,12 +75,12 @@ def layer_synapses(network: SpikingNetwork, image_hw: tuple[int, int]) -> list[L
 
 
 class OperationCounter:
-    """``Simulation.watch`` for one batch of pictures after the other.
+    """``Simulation.watch`` for one batch of images after the other.
 
     Args:
         network: that is simulated.
         backend: that simulates it.
-        image_hw: height and width of the pictures.
+        image_hw: height and width of the images.
         steps: of every layer's window that are counted.
 
     Attributes:
@@ -97,7 +97,7 @@ class OperationCounter:
         self.begin(0)
 
     def begin(self, pictures: int) -> None:
-        """Before each batch of so many pictures."""
+        """Before each batch of so many images."""
         self.sops = torch.zeros(len(self.layers), self.steps, pictures, dtype=torch.float64)
         self.spikes = torch.zeros_like(self.sops)
         self._done: dict[str, int] = {}

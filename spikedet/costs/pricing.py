@@ -1,4 +1,4 @@
-"""Energy of a detector for one picture: operations counted, each priced by a table of constants.
+"""Energy of a detector for one image: operations counted, each priced by a table of constants.
 
     ANN:  E = mac_pj MACs
     SNN:  E(t) = mac_pj (MACs on the image + t MACs of analog currents) + ac_pj SOPs of the first t steps
@@ -29,12 +29,12 @@ PICO = 1e-12
 
 @dataclass(frozen=True)
 class Totals:
-    """What a network is, all layers together; nothing of it depends on the picture.
+    """What a network is, all layers together; nothing of it depends on the image.
 
     Attributes:
         macs: of the dense network, zeros of the padding included.
         image_macs: of ``macs``, those on the image.
-        outputs: values that its layers compute for a picture.
+        outputs: values that its layers compute for an image.
         neurons: of its spiking layers.
         waits: the steps that each of its neurons waits before it may fire (firing delay), added.
         analog_macs: of ``macs``, those that a spiking network computes in every step, of and on analog currents.
@@ -75,7 +75,7 @@ class Pricing:
     image_every_step: bool = False
 
     def ann_joules(self, totals: Totals) -> float:
-        """Of the dense network for one picture."""
+        """Of the dense network for one image."""
         picojoules = totals.macs * self.constants.mac_pj
         if self.memory_traffic and (model := self.constants.memory) is not None:
             picojoules += (model.per_mac * totals.macs + model.per_output * totals.outputs) * model.access_pj
@@ -86,7 +86,7 @@ class Pricing:
         return totals.image_macs * (t if self.image_every_step else 1) + totals.analog_macs * t
 
     def snn_joules(self, totals: Totals, t: int, sops: Tensor, spikes: Tensor) -> Tensor:
-        """Of a spiking network read out after t steps, for every picture.
+        """Of a spiking network read out after t steps, for every image.
 
         Args:
             totals: of the network.

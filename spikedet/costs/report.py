@@ -11,7 +11,7 @@ from spikedet.costs.meter import LayerCost, Spent
 
 @dataclass(frozen=True, kw_only=True)
 class EnergyRow:
-    """One network at one time step under one table of constants, for a picture.
+    """One network at one time step under one table of constants, for an image.
 
     Attributes:
         network: what a table calls it.
@@ -23,7 +23,7 @@ class EnergyRow:
         loss, loss_ci95: points of AP50:95 below the better ANN, and the bootstrap interval.
         macs: multiply-accumulates in all that is priced here.
         spent: of a spiking network.
-        joules: mean over pictures.
+        joules: mean over images.
         ratio: joules over those of the float ANN.
         ratio_quantized: joules over those of the quantized ANN.
     """
@@ -74,7 +74,7 @@ class EnergyReport:
     """Energy of one or several networks and of the ANNs they came from.
 
     Attributes:
-        data, split, images: pictures that spikes were counted on, and how many; empty and 0 for ANNs alone.
+        data, split, images: images that spikes were counted on, and how many; empty and 0 for ANNs alone.
         ap_source: where AP is from, in words; empty if it is not known.
         constants: tables of constants, that of the float ANN first.
         memory_traffic: whether the figures hold it.

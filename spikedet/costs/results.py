@@ -1,4 +1,4 @@
-"""The evaluation whose AP stands beside energy: found, held to the same pictures, and asked which files it judged."""
+"""The evaluation whose AP stands beside energy: found, held to the same images, and asked which files it evaluated."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class JudgedRows:
     Attributes:
         rows: with AP.
         source: where they are from; empty without rows.
-        digests: of the checkpoints that were judged; empty where a file does not say.
+        digests: of the checkpoints that were evaluated; empty where a file does not say.
     """
 
     rows: tuple[ResultRow, ...] = ()
@@ -33,9 +33,9 @@ class JudgedRows:
     digests: frozenset[str] = frozenset()
 
     def on(self, dataset: DetectionDataset | None) -> JudgedRows:
-        """The rows judged on the dataset's split; on one and the same, if there is no dataset.
+        """The rows evaluated on the dataset's split; on one and the same, if there is no dataset.
 
-        AP on other pictures than the spikes would mislead, so such rows are left out, with a word.
+        AP on other images than the spikes would mislead, so such rows are left out, with a word.
         """
         judged = dict.fromkeys((row.data, row.split) for row in self.rows)
         wanted = (Path(dataset.name).name, dataset.split) if dataset else next(iter(judged), ("", ""))
@@ -45,13 +45,13 @@ class JudgedRows:
             if others:
                 logger.info(f"{self.source}: its AP is on {others}; {LEFT_OUT}")
             return JudgedRows()
-        return replace(self, rows=kept, source=f"{self.source}, on all {kept[0].images} pictures of {' '.join(wanted)}")
+        return replace(self, rows=kept, source=f"{self.source}, on all {kept[0].images} images of {' '.join(wanted)}")
 
     def of(self, path: Path, digest: str) -> bool:
-        """Whether this very file was judged, as far as the evaluation says; the settings alone do not tell."""
+        """Whether this very file was evaluated, as far as the evaluation says; the settings alone do not tell."""
         if not self.digests or digest in self.digests:
             return True
-        logger.info(f"{path}: not the file that was judged in {self.source}; {LEFT_OUT}")
+        logger.info(f"{path}: not the file that was evaluated in {self.source}; {LEFT_OUT}")
         return False
 
 

@@ -40,7 +40,7 @@ class FanOut:
     """Weights that one spike of a node meets.
 
     Attributes:
-        readers: names of the convolutions and read-outs that it reaches.
+        readers: names of the convolutions and output layers that it reaches.
         groups: ``[C]`` int64, channels with the same fan-outs have the same number, 0 to G - 1.
         maps: float64 ``[readers, G, H, W]``, whole numbers.
     """
@@ -99,11 +99,11 @@ def is_dense(node: Node, inputs: Tensor) -> Tensor:
 
 
 def fan_outs(network: SpikingNetwork, image_hw: tuple[int, int], *, through_pools: bool = False) -> dict[str, FanOut]:
-    """Of everything constant, of every spiking layer and of every max-pooling, by name, for pictures of this size.
+    """Of everything constant, of every spiking layer and of every max-pooling, by name, for images of this size.
 
     Args:
         network: converted network.
-        image_hw: height and width of the pictures.
+        image_hw: height and width of the images.
         through_pools: hand the fan-out of a max-pooling to the layers that it reads, as if it were average pooling with
             one spike for each window; for an estimate of what a layer's spikes cost.
     """

@@ -39,8 +39,8 @@ SPARSITY = "Networks that differ in their penalty on firing alone; shares are of
 def energy_markdown(report: EnergyReport) -> str:
     """The whole report."""
     subject = " and ".join(dict.fromkeys(row.subject for row in report.rows))
-    measured = f" on {report.data} {report.split} ({report.images} pictures)" if report.images else ""
-    spread = "; per picture, mean ± standard deviation over pictures" if report.images else ", per picture"
+    measured = f" on {report.data} {report.split} ({report.images} images)" if report.images else ""
+    spread = "; per image, mean ± standard deviation over images" if report.images else ", per image"
     parts = ["# Energy", f"{subject}{measured}{spread}.{f' AP: {report.ap_source}.' if report.ap_source else ''}"]
     parts += [short_table(report.rows)] if report.networks else []
     parts += [energy_table(report), "\n".join(f"- {line}" for line in _notes(report))]

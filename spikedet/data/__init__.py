@@ -1,4 +1,4 @@
-"""Datasets: pictures with boxes from VOC folders or made up on the spot."""
+"""Datasets: images with boxes from VOC folders or made up on the spot."""
 
 from spikedet.data.dataset import DetectionDataset, Sample
 from spikedet.data.sources import load_dataset

@@ -1,4 +1,4 @@
-"""Annotated boxes made to fit their picture, the count of those that did not, and boxes that are there twice."""
+"""Annotated boxes made to fit their image, the count of those that did not, and boxes that are there twice."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TOLERATED_PX = 1
 
 
 def fit_box(edges: Box, image_hw: tuple[int, int], written: Box) -> tuple[Box | None, str]:
-    """Pixel edges clipped to the picture, in float32: ``(box or None where no area is left, problem or "")``.
+    """Pixel edges clipped to the image, in float32: ``(box or None where no area is left, problem or "")``.
 
     Args:
         edges: x0, y0, x1, y1.
@@ -30,13 +30,13 @@ def fit_box(edges: Box, image_hw: tuple[int, int], written: Box) -> tuple[Box | 
     inside = [min(max(edge, 0.0), limit) for edge, limit in zip(edges, limits, strict=True)]
     x0, y0, x1, y1 = (float(np.float32(edge)) for edge in inside)
     if x1 <= x0 or y1 <= y0:
-        return None, f"has no area within the {width} x {height} picture: {numbers}"
+        return None, f"has no area within the {width} x {height} image: {numbers}"
     outside = max(abs(edge - kept) for edge, kept in zip(edges, inside, strict=True)) > TOLERATED_PX
-    return (x0, y0, x1, y1), f"reaches outside the {width} x {height} picture: {numbers}" if outside else ""
+    return (x0, y0, x1, y1), f"reaches outside the {width} x {height} image: {numbers}" if outside else ""
 
 
 def repeated_boxes(samples: Sequence[Sample], class_names: Sequence[str]) -> Iterator[str]:
-    """A sentence for each box that several objects of one class and picture have."""
+    """A sentence for each box that several objects of one class and image have."""
     for sample in samples:
         rows, times = np.unique(np.column_stack([sample.labels, sample.boxes_xyxy]), axis=0, return_counts=True)
         for (label, *edges), count in zip(rows.tolist(), times.tolist(), strict=True):

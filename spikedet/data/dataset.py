@@ -1,4 +1,4 @@
-"""The one dataset type: pictures with boxes, whatever layout they came from."""
+"""The one dataset type: images with boxes, whatever layout they came from."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from spikedet.data.images import read_image
 
 @dataclass(frozen=True)
 class Sample:
-    """One picture and its objects.
+    """One image and its objects.
 
     Attributes:
         image_id: unique within the dataset, for example ``"VOC2007/000012"``.
-        image_path: the picture's file.
+        image_path: the image's file.
         image_hw: height and width in pixels, after EXIF rotation.
-        boxes_xyxy: float32 ``[N, 4]``, continuous pixel edges within the picture.
+        boxes_xyxy: float32 ``[N, 4]``, continuous pixel edges within the image.
         labels: int64 ``[N]``, index into the dataset's class names.
-        difficult: bool ``[N]``; difficult objects are neither trained on nor judged.
-        crowd: bool ``[N]``, COCO's ``iscrowd``: those of the difficult objects that stand for many.
+        difficult: bool ``[N]``; difficult objects are neither trained on nor evaluated.
+        crowd: bool ``[N]``, COCO's ``iscrowd``: those of the difficult objects that represent many.
     """
 
     image_id: str
@@ -46,7 +46,7 @@ class BoxIssues:
 
 @dataclass(frozen=True)
 class DetectionDataset:
-    """A named split: class names and samples. Pictures are read when asked for; nothing is ever written to it."""
+    """A named split: class names and samples. Images are read when asked for; nothing is ever written to it."""
 
     name: str
     split: str
@@ -58,11 +58,11 @@ class DetectionDataset:
         return len(self.samples)
 
     def read_image(self, index: int) -> npt.NDArray[np.uint8]:
-        """RGB ``[H, W, 3]`` uint8, EXIF rotation applied. Raises DataError for a broken picture."""
+        """RGB ``[H, W, 3]`` uint8, EXIF rotation applied. Raises DataError for a broken image."""
         return read_image(self.samples[index].image_path)
 
     def picture_facts(self) -> list[list[str | int]]:
-        """Id, height, width and bytes of every picture: what changes when the pictures are others."""
+        """Id, height, width and bytes of every image: what changes when the images are others."""
         return [[s.image_id, *s.image_hw, s.image_path.stat().st_size] for s in self.samples]
 
     def subset(self, indices: Sequence[int], split: str | None = None) -> DetectionDataset:

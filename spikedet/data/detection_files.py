@@ -14,12 +14,12 @@ from spikedet.detections import Detections
 
 @dataclass(frozen=True)
 class Detected:
-    """The detections of one picture, or of one frame of a video.
+    """The detections of one image, or of one frame of a video.
 
     Attributes:
-        name: no other of the same run has it; a picture's file name without its suffix, as a rule.
+        name: no other of the same run has it; an image's file name without its suffix, as a rule.
         image_hw: height and width in pixels.
-        detections: in pixels of the picture.
+        detections: in pixels of the image.
     """
 
     name: str
@@ -39,7 +39,7 @@ def coco_image_ids(names: Sequence[str]) -> list[int]:
 def write_coco_results(folder: Path, found: Sequence[Detected], class_names: Sequence[str]) -> Path:
     """Write ``results.json`` (``image_id``, ``category_id``, ``bbox``, ``score``) and ``results_images.json``.
 
-    The second file says which picture and which class each id stands for, in the form of a COCO annotation file:
+    The second file says which image and which class each id represents, in the form of a COCO annotation file:
     ``COCO("results_images.json").loadRes("results.json")`` reads the pair.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Reading pictures: any mode (grey, palette, CMYK, 16 bits), EXIF rotation applied, broken files named."""
+"""Reading images: any mode (grey, palette, CMYK, 16 bits), EXIF rotation applied, broken files named."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from PIL.TiffImagePlugin import TiffImageFile
 from spikedet.common.errors import DataError
 
 MAX_PIXELS = 100_000_000
-"""Pictures above this many pixels are refused: a guard against decompression bombs."""
+"""Images above this many pixels are refused: a guard against decompression bombs."""
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
-"""File endings taken for pictures where a folder is searched, in lower case; the earlier wins."""
+"""File endings taken for images where a folder is searched, in lower case; the earlier wins."""
 
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF")
 """What a file may hold, whatever its ending; Pillow's others are not tried (its EPS starts another program)."""
@@ -32,13 +32,13 @@ _DAMAGE = (KeyError, OSError, SyntaxError, ValueError, EOFError, struct.error)
 
 
 def read_image(path: Path) -> npt.NDArray[np.uint8]:
-    """Read a picture as RGB.
+    """Read an image as RGB.
 
     Returns:
         uint8 ``[H, W, 3]``, rotated as its EXIF says.
 
     Raises:
-        DataError: the file is missing, not a picture, truncated, larger than ``MAX_PIXELS`` or of 32 bits a channel.
+        DataError: the file is missing, not an image, truncated, larger than ``MAX_PIXELS`` or of 32 bits a channel.
     """
     with _opened(Path(path)) as image:
         if image.mode in ("I", "F"):
@@ -53,7 +53,7 @@ def read_image(path: Path) -> npt.NDArray[np.uint8]:
 
 
 def image_hw(path: Path) -> tuple[int, int]:
-    """Height and width after EXIF rotation, without decoding the picture. Raises DataError like ``read_image``."""
+    """Height and width after EXIF rotation, without decoding the image. Raises DataError like ``read_image``."""
     with _opened(Path(path)) as image:
         try:
             width, height = _stored_size(image)
@@ -98,20 +98,20 @@ def _from_16_bits(grey: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint8]:
 
 
 def _damaged(path: Path, error: Exception) -> DataError:
-    return DataError(f"{path}: the picture is truncated or damaged ({error}); replace or remove it")
+    return DataError(f"{path}: the image is truncated or damaged ({error}); replace or remove it")
 
 
 def _opened(path: Path) -> Image.Image:
     if not path.is_file():
-        raise DataError(f"{path}: picture not found; check the path or the annotation that names it")
+        raise DataError(f"{path}: image not found; check the path or the annotation that names it")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             image = Image.open(path, formats=FORMATS)
     except (UnidentifiedImageError, ImportError) as error:  # ultralytics makes PIL look for plug-ins
-        raise DataError(f"{path}: not a picture that can be read; expected JPEG, PNG, BMP, WebP or TIFF") from error
+        raise DataError(f"{path}: not an image that can be read; expected JPEG, PNG, BMP, WebP or TIFF") from error
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path}: the picture cannot be opened ({error})") from error
+        raise DataError(f"{path}: the image cannot be opened ({error})") from error
     if image.width * image.height > MAX_PIXELS:
         image.close()
         raise DataError(f"{path}: {image.width} x {image.height} pixels, more than the {MAX_PIXELS} allowed")

@@ -1,4 +1,4 @@
-"""What every layout comes down to: splits of pictures, each with its objects as some file has them."""
+"""What every layout comes down to: splits of images, each with its objects as some file has them."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class WrittenObject:
         place: where in its file it stands, for example ``"object 3"`` or ``"line 2"``.
         name: its class.
         numbers: the four finite numbers of its box, in the layout's own order and unit.
-        difficult: neither trained on nor judged.
-        crowd: stands for many objects (COCO's ``iscrowd``); such are difficult too.
+        difficult: neither trained on nor evaluated.
+        crowd: represents many objects (COCO's ``iscrowd``); such are difficult too.
     """
 
     place: str
@@ -40,11 +40,11 @@ class WrittenObject:
 
 @dataclass(frozen=True)
 class WrittenPicture:
-    """One picture as its annotation has it.
+    """One image as its annotation has it.
 
     Attributes:
         objects: in the order of the file.
-        image_hw: height and width in pixels of the picture that was annotated; None where the file does not say.
+        image_hw: height and width in pixels of the image that was annotated; None where the file does not say.
     """
 
     objects: Sequence[WrittenObject]
@@ -53,11 +53,11 @@ class WrittenPicture:
 
 @dataclass(frozen=True)
 class Entry:
-    """One picture of a split; nothing of it is read yet.
+    """One image of a split; nothing of it is read yet.
 
     Attributes:
         image_id: unique within the dataset.
-        picture: the picture's file; None where there is none to look at.
+        picture: the image's file; None where there is none to look at.
         annotation: the file that errors about its objects name.
         read: gives what is written. Raises DataError where the annotation cannot be used.
     """
@@ -70,14 +70,14 @@ class Entry:
 
 @dataclass(frozen=True)
 class Listing:
-    """The pictures of a split, each once.
+    """The images of a split, each once.
 
     Attributes:
         split: as results show it.
         entries: in the order of the split's files.
         choose_names: the classes in label order, from the class names that the annotations use.
-        edges: an object's numbers and its picture's height and width to pixel edges x0, y0, x1, y1, which may leave
-            the picture; x1 <= x0 or y1 <= y0 where the box has no area.
+        edges: an object's numbers and its image's height and width to pixel edges x0, y0, x1, y1, which may leave
+            the image; x1 <= x0 or y1 <= y0 where the box has no area.
         remarks: gives what is odd about the split's files though nothing is lost by it, a sentence each.
     """
 
@@ -107,7 +107,7 @@ class Layout(Protocol):
         """Every split that there is, without those that only part another by class. Raises DataError without any."""
 
     def listing(self, split: str) -> Listing:
-        """The pictures of a split (``+``-joined parts). Raises DataError where it or a file of it is not there."""
+        """The images of a split (``+``-joined parts). Raises DataError where it or a file of it is not there."""
 
 
 def broken_entry(image_id: str, picture: Path | None, annotation: Path, reason: str) -> Entry:

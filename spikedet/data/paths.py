@@ -10,7 +10,7 @@ from spikedet.data.layout import shown
 
 
 def contained(root: Path, written: str, where: str, home: Path | None = None) -> Path:
-    """The path that ``written`` stands for, which need not exist.
+    """The path that ``written`` represents, which need not exist.
 
     Args:
         root: the dataset's folder, with links resolved.

@@ -1,4 +1,4 @@
-"""From a layout's listing to samples: annotations parsed, boxes fitted, broken pictures refused or left out."""
+"""From a layout's listing to samples: annotations parsed, boxes fitted, broken images refused or left out."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ class Rules:
     """What is to become of what is wrong.
 
     Attributes:
-        strict: a box without area or partly outside its picture breaks its annotation; else it is repaired and counted.
-        skip_bad: broken pictures and annotations are left out; else the first one raises.
+        strict: a box without area or partly outside its image breaks its annotation; else it is repaired and counted.
+        skip_bad: broken images and annotations are left out; else the first one raises.
         skip_unknown: an annotation with an unknown class is a broken one; else it raises, as it is rather the given
             names that are wrong.
-        same_hw: a picture of another size than its annotation says is broken; else that size has no effect.
+        same_hw: an image of another size than its annotation says is broken; else that size has no effect.
     """
 
     strict: bool = False
@@ -56,9 +56,9 @@ class SplitContent:
     """What was read of one split.
 
     Attributes:
-        samples: the pictures that can be used.
+        samples: the images that can be used.
         issues: boxes dropped and clipped, every one among the examples.
-        bad: why pictures were left out, a reason for every broken file.
+        bad: why images were left out, a reason for every broken file.
         left_out: how many entries of the split are not among the samples.
     """
 
@@ -71,18 +71,18 @@ class SplitContent:
 def load_split(
     layout: Layout, split: str, class_names: Sequence[str] | None = None, strict: bool = False, skip_bad: bool = False
 ) -> DetectionDataset:
-    """One split of a layout as a dataset; boxes that were repaired and pictures left out are a logged line each.
+    """One split of a layout as a dataset; boxes that were repaired and images left out are a logged line each.
 
     Args:
         layout: where it lies.
-        split: ``+``-joined parts; a picture named by several is taken once.
+        split: ``+``-joined parts; an image named by several is taken once.
         class_names: the classes in label order; None takes those of the layout.
-        strict: raise at the first box without area or partly outside its picture, instead of repairing and counting.
-        skip_bad: leave out pictures that cannot be read or whose annotation is broken (with ``strict``: or has such a
-            box). Every picture is decoded once to find them; otherwise only headers are read.
+        strict: raise at the first box without area or partly outside its image, instead of repairing and counting.
+        skip_bad: leave out images that cannot be read or whose annotation is broken (with ``strict``: or has such a
+            box). Every image is decoded once to find them; otherwise only headers are read.
 
     Raises:
-        DataError: a split or its files are missing or invalid, a class is unknown, or (without ``skip_bad``) a picture
+        DataError: a split or its files are missing or invalid, a class is unknown, or (without ``skip_bad``) an image
             or annotation is broken.
     """
     known = None if class_names is None else checked_class_names(f"{layout.root}: class names", class_names)
@@ -103,14 +103,14 @@ def log_content(root: Path, split: str, content: SplitContent) -> None:
         DataError: nothing was left.
     """
     if content.bad and not content.samples:
-        raise DataError(f"{root}: split {split!r} has no picture that can be used; first: {content.bad[0]}")
+        raise DataError(f"{root}: split {split!r} has no image that can be used; first: {content.bad[0]}")
     log, issues = logging.getLogger("spikedet"), content.issues
     if content.left_out:
         total = content.left_out + len(content.samples)
         log.warning("%s, split %s: %d of %d left out; first: %s", root, split, content.left_out, total, content.bad[0])
     if issues.examples:
         log.warning(
-            "%s, split %s: %d boxes without area dropped, %d boxes clipped to their picture; first: %s",
+            "%s, split %s: %d boxes without area dropped, %d boxes clipped to their image; first: %s",
             root,
             split,
             issues.dropped,
@@ -134,7 +134,7 @@ def read_splits(
     class_names: Sequence[str] | None = None,
     rules: Rules = Rules(),
 ) -> tuple[tuple[str, ...], dict[str, SplitContent]]:
-    """Class names and contents of splits; a picture in several splits is decoded once.
+    """Class names and contents of splits; an image in several splits is decoded once.
 
     Args:
         root: the dataset's folder, for errors.
@@ -178,7 +178,7 @@ def _content(
 
 
 def _same_hw(entry: Entry, annotated_hw: tuple[int, int] | None, image_hw: tuple[int, int]) -> tuple[int, int]:
-    """The picture's height and width as it is read. Raises DataError where another size was annotated."""
+    """The image's height and width as it is read. Raises DataError where another size was annotated."""
     if annotated_hw in (None, image_hw):
         return image_hw
     assert entry.picture is not None and annotated_hw is not None
@@ -186,7 +186,7 @@ def _same_hw(entry: Entry, annotated_hw: tuple[int, int] | None, image_hw: tuple
     rotated = " (rotated)" if annotated_hw == image_hw[::-1] else ""
     raise DataError(
         f"{entry.annotation}: written for {width} x {height} pixels, but {entry.picture.name} is read as "
-        f"{read_width} x {read_height}{rotated}; correct the size and the boxes, or put the annotated picture back"
+        f"{read_width} x {read_height}{rotated}; correct the size and the boxes, or put the annotated image back"
     )
 
 
@@ -228,7 +228,7 @@ def _labels(entry: Entry, objects: Sequence[WrittenObject], label_of: Mapping[st
 
 
 def _attempt(action: Callable[[], Value], skip_bad: bool) -> Value | DataError:
-    """What ``action`` gives; its DataError too where bad pictures are skipped."""
+    """What ``action`` gives; its DataError too where bad images are skipped."""
     try:
         return action()
     except DataError as error:
@@ -238,11 +238,11 @@ def _attempt(action: Callable[[], Value], skip_bad: bool) -> Value | DataError:
 
 
 def _picture_sizes(pictures: Iterable[Path | None], skip_bad: bool) -> _Sizes:
-    """Height and width of every picture, from its header; where bad ones are skipped, it is decoded."""
+    """Height and width of every image, from its header; where bad ones are skipped, it is decoded."""
     unique = [picture for picture in dict.fromkeys(pictures) if picture is not None]
     if not skip_bad:
         return {picture: image_hw(picture) for picture in unique}
-    return {picture: _attempt(partial(_decoded_hw, picture), True) for picture in track(unique, "decoding pictures")}
+    return {picture: _attempt(partial(_decoded_hw, picture), True) for picture in track(unique, "decoding images")}
 
 
 def _decoded_hw(picture: Path) -> tuple[int, int]:

@@ -45,14 +45,14 @@ def load_dataset(
             (``VOC2007/train``). A COCO JSON file is its own split.
         class_names: the classes in label order; None takes the YAML's ``names``, the categories of COCO (by ascending
             id) or the names that VOC annotations use.
-        strict: raise at the first box without area or partly outside its picture, instead of repairing and counting.
-        skip_bad: leave out pictures that cannot be read or whose annotation is broken, instead of raising at the first;
-            every picture is decoded once to find them.
+        strict: raise at the first box without area or partly outside its image, instead of repairing and counting.
+        skip_bad: leave out images that cannot be read or whose annotation is broken, instead of raising at the first;
+            every image is decoded once to find them.
         cache_root: where synthetic data is written once and reused.
 
     Raises:
         ConfigError: a setting or YAML key is unknown or invalid.
-        DataError: the path or split is missing, an annotation or a picture is missing or broken (the message names it),
+        DataError: the path or split is missing, an annotation or an image is missing or broken (the message names it),
             or a class is unknown.
     """
     layout, names = find_layout(data, cache_root)

@@ -16,13 +16,13 @@ SMALL_SIDE_PX, LARGE_SIDE_PX = 32, 96
 
 @dataclass(frozen=True)
 class SplitStatistics:
-    """Counts of one split. Sizes are in pixels of the original pictures; difficult objects are counted too.
+    """Counts of one split. Sizes are in pixels of the original images; difficult objects are counted too.
 
     Attributes:
         pictures: that can be used.
-        without_objects: pictures that have no object.
+        without_objects: images that have no object.
         objects_by_class: by class name, in label order.
-        difficult: objects neither trained on nor judged.
+        difficult: objects neither trained on nor evaluated.
         small, medium, large: objects by COCO's areas.
         median_side_px: median of the square root of the box areas; None without objects.
     """

@@ -1,4 +1,4 @@
-"""Letterboxing: a picture into the square network input, boxes back into the picture."""
+"""Letterboxing: an image into the square network input, boxes back into the image."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from ultralytics.data.augment import LetterBox
 
 KEPT_BYTES = 4 * 2**30
-"""Pictures of a dataset that need no more than this as inputs stay in memory."""
+"""Images of a dataset that need no more than this as inputs stay in memory."""
 
 
 def letterbox(image_rgb: npt.NDArray[np.uint8], image_size: int) -> npt.NDArray[np.uint8]:
@@ -23,7 +23,7 @@ def letterbox(image_rgb: npt.NDArray[np.uint8], image_size: int) -> npt.NDArray[
 
 
 def to_input(images_rgb: Sequence[npt.NDArray[np.uint8]], image_size: int) -> Tensor:
-    """Pictures of any size as one network input: float32 ``[N, 3, image_size, image_size]`` in [0, 1]."""
+    """Images of any size as one network input: float32 ``[N, 3, image_size, image_size]`` in [0, 1]."""
     return as_input(letterboxed(images_rgb, image_size))
 
 
@@ -39,7 +39,7 @@ def as_input(bytes_: Tensor) -> Tensor:
 
 
 def from_letterbox(boxes_xyxy: Tensor, image_size: int, image_hw: tuple[int, int]) -> Tensor:
-    """Boxes ``[K, 4]`` in input pixels to pixels of the original picture, clipped to it."""
+    """Boxes ``[K, 4]`` in input pixels to pixels of the original image, clipped to it."""
     height, width = image_hw
     gain = min(image_size / height, image_size / width)
     resized_hw = max(round(height * gain), 1), max(round(width * gain), 1)

@@ -1,6 +1,6 @@
-"""Annotations in each of the three layouts, written into a new folder whose pictures are there already.
+"""Annotations in each of the three layouts, written into a new folder whose images are there already.
 
-Pictures lie together in one folder and each split is a list of them, so that a picture of several splits is there once.
+Images lie together in one folder and each split is a list of them, so that an image of several splits is there once.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PICTURE_FOLDERS: dict[LayoutName, str] = {"voc": "JPEGImages", "yolo": "images",
 
 @dataclass(frozen=True)
 class NamedSample:
-    """A picture under the file name that it has in the new folder; no other has the same stem."""
+    """An image under the file name that it has in the new folder; no other has the same stem."""
 
     file_name: str
     sample: Sample

@@ -21,10 +21,10 @@ _PROBE = "import cv2; cv2.namedWindow('spikedet'); cv2.destroyAllWindows()"
 
 
 class Display(Protocol):
-    """Shows pictures and takes keys."""
+    """Shows images and takes keys."""
 
     def show(self, image_rgb: npt.NDArray[np.uint8]) -> None:
-        """Show a picture, uint8 ``[H, W, 3]``."""
+        """Show an image, uint8 ``[H, W, 3]``."""
 
     def key(self, wait_ms: int) -> str:
         """The key that is pressed within the time, "" for none, "q" also for Escape and a closed window."""

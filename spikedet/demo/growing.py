@@ -1,4 +1,4 @@
-"""The piece of page that shows what several networks see on one picture, with a slider over t."""
+"""The piece of page that shows what several networks see on one image, with a slider over t."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from spikedet.inference.comparison import View
 from spikedet.visualization import draw_detections, fit_side
 
 SHOWN_SIDE = 640
-"""Longer side of a shown picture, pixels."""
+"""Longer side of a shown image, pixels."""
 
 
 def as_html(image_rgb: npt.NDArray[np.uint8], views: Sequence[View]) -> str:
-    """Pictures with boxes side by side and a slider over t; everything the slider needs is in the page.
+    """Images with boxes side by side and a slider over t; everything the slider needs is in the page.
 
     A network without time shows the same at every stop; one that has stopped early stays at its last answer.
     """

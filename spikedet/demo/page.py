@@ -1,4 +1,4 @@
-"""The web page: pictures with a slider over t, the browser's camera, video files, and the table of the weights."""
+"""The web page: images with a slider over t, the browser's camera, video files, and the table of the weights."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def build(config: DemoConfig) -> gradio.Blocks:
     webcam = members[-1] if config.live == weights[-1] else load_family([config.live], config)[-1]
     with gr.Blocks(title="spikedet", analytics_enabled=False, delete_cache=(600, 600)) as page:
         gr.Markdown(f"# spikedet\n{INTRODUCTION}")
-        with gr.Tab("Picture"):
+        with gr.Tab("Image"):
             _picture_tab(gr, page, members, config)
         with gr.Tab("Webcam"):
             _webcam_tab(gr, webcam)
@@ -80,7 +80,7 @@ def build(config: DemoConfig) -> gradio.Blocks:
 def _picture_tab(gr: Any, page: Any, members: list[Member], config: DemoConfig) -> None:
     samples = sample_pictures()
     with gr.Row():
-        upload = gr.File(label="A picture", file_types=["image"], type="filepath", height=120, elem_id="picture-upload")
+        upload = gr.File(label="An image", file_types=["image"], type="filepath", height=120, elem_id="picture-upload")
         with gr.Column():
             confidence = gr.Slider(0.05, 0.95, config.confidence, step=0.05, label="confidence", elem_id="confidence")
             stable = gr.Slider(0, 8, 0, step=1, label="early exit: stop after this many equal answers (0: never)")

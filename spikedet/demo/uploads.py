@@ -17,21 +17,21 @@ MAX_UPLOAD = "100mb"
 """Of one file; the server refuses more before it is read."""
 
 MAX_SIDE = 12_000
-"""Pixels; a longer picture is shown too small to be of use."""
+"""Pixels; a longer image is shown too small to be of use."""
 
 MAX_VIDEO_SECONDS = 60.0
 """Of a video that are worked on."""
 
 
 def uploaded_picture(path: str | Path | None) -> npt.NDArray[np.uint8]:
-    """An uploaded picture as RGB ``[H, W, 3]``.
+    """An uploaded image as RGB ``[H, W, 3]``.
 
     Raises:
-        DataError: nothing was uploaded, or it is not one still picture of a size that can be shown. The message names
+        DataError: nothing was uploaded, or it is not one still image of a size that can be shown. The message names
             the file as the visitor knows it, without the server's folder.
     """
     if path is None:
-        raise DataError("no picture yet: upload one or choose a sample")
+        raise DataError("no image yet: upload one or choose a sample")
     path = Path(path)
     if refusal := _refusal(path):
         raise DataError(f"{path.name}: {refusal}")
@@ -57,7 +57,7 @@ def uploaded_video(path: str | Path | None) -> FrameReader:
 
 
 def _refusal(path: Path) -> str:
-    """Why a picture that could be read is not taken; "" if it is, or if read_image will say what is wrong with it."""
+    """Why an image that could be read is not taken; "" if it is, or if read_image will say what is wrong with it."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -67,7 +67,7 @@ def _refusal(path: Path) -> str:
     with opened:
         width, height = opened.size
         if getattr(opened, "is_animated", False):
-            return "an animation, not one picture; upload it as a video (MP4, WebM, AVI)"
+            return "an animation, not one image; upload it as a video (MP4, WebM, AVI)"
         if max(width, height) > MAX_SIDE:
             return f"{width} x {height} pixels; a side may have {MAX_SIDE}. Make it smaller"
     return ""

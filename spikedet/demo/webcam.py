@@ -22,7 +22,7 @@ from spikedet.visualization.draw import OKABE_ITO
 
 MAX_FRAME_BYTES = 4_000_000
 MAX_FRAME_SIDE = 4096
-"""Pixels; cameras have no more, and a small file can hold a huge picture."""
+"""Pixels; cameras have no more, and a small file can hold a huge image."""
 
 
 def webcam_html(image_size: int) -> str:
@@ -64,9 +64,9 @@ def parse_request(request: Any, T: int) -> tuple[npt.NDArray[np.uint8], int, flo
     except DataError:
         raise
     except (UnidentifiedImageError, ImportError) as error:  # ultralytics makes PIL look for plug-ins
-        raise DataError("not a frame: expected a JPEG picture") from error
+        raise DataError("not a frame: expected a JPEG image") from error
     except (KeyError, TypeError, ValueError, binascii.Error) as error:
-        raise DataError("not a frame: expected a JPEG picture with t, confidence and stable_steps") from error
+        raise DataError("not a frame: expected a JPEG image with t, confidence and stable_steps") from error
     except (OSError, SyntaxError) as error:
         raise DataError("the frame is damaged") from error
     t, confidence, stable_steps = numbers

@@ -22,7 +22,7 @@ from spikedet.visualization import draw_detections, draw_lines, save_picture
 
 logger = logging.getLogger("spikedet")
 
-KEYS = "+ and - change t, space pauses, s saves the picture, q ends"
+KEYS = "+ and - change t, space pauses, s saves the image, q ends"
 RETRY_S = 1.0
 PATIENCE_S = 0.05
 """How long a new frame is waited for before the keys are looked at again."""
@@ -37,8 +37,8 @@ class Controls:
 
     Attributes:
         t: time step to read out.
-        paused: the picture stands still; t can be changed all the same.
-        save: the picture was to be saved.
+        paused: the image stands still; t can be changed all the same.
+        save: the image was to be saved.
         ended: the window was closed.
     """
 
@@ -79,7 +79,7 @@ class Rate:
 
 @dataclass(frozen=True)
 class View:
-    """A frame, what the network says of it, and the picture of both."""
+    """A frame, what the network says of it, and the image of both."""
 
     frame: Frame
     answer: Answer
@@ -108,7 +108,7 @@ def open_window(config: DemoConfig) -> None:
 
 
 class WindowLoop:
-    """Frames in, pictures out, keys in between. Needs no screen: the display may be anything that is one."""
+    """Frames in, images out, keys in between. Needs no screen: the display may be anything that is one."""
 
     def __init__(
         self, detector: SpikingDetector, frames: LatestFrame, display: Display, config: DemoConfig, source: Source
@@ -166,7 +166,7 @@ class WindowLoop:
         elif message:
             lines.append(f"{message}; trying again")
         elif view is None:
-            lines.append(f"{self._source}: waiting for a picture")
+            lines.append(f"{self._source}: waiting for an image")
         if message != self._said:
             logger.info(message or f"{self._source}: there again")
             self._said = message

@@ -55,7 +55,7 @@ def _of_the_chain(found: Explanation) -> Iterator[str]:
     if to_qc is not None and to_snn is not None and max(to_qc, to_snn) >= POINTS:
         larger = "quantization and clipping" if to_qc > to_snn else "residual error"
         yield (
-            f"ANN to QC-ANN {_points(to_qc)} and QC-ANN to SNN {_points(to_snn)} of AP50:95 on these pictures: "
+            f"ANN to QC-ANN {_points(to_qc)} and QC-ANN to SNN {_points(to_snn)} of AP50:95 on these images: "
             f"{larger} is the larger part"
         )
     if to_qc is not None and to_qc >= POINTS:
@@ -127,7 +127,7 @@ def _of_ranking(found: Explanation) -> Iterator[str]:
     if worst.moved > 0:
         yield (
             f"the residual error of layer {worst.layer} moves the answers most, {100 * worst.moved:.0f} % of what all "
-            f"together do; on {ranking.images} pictures AP50:95 changes by {alone:+.1f} points with it alone, by "
+            f"together do; on {ranking.images} images AP50:95 changes by {alone:+.1f} points with it alone, by "
             f"{others:+.1f} with all others and by {everything:+.1f} with all"
         )
 
@@ -157,7 +157,7 @@ def _of_thetas(found: Explanation) -> Iterator[str]:
     if dead:
         named = ", ".join(f"{name} ({100 * use.dead_channels:.0f} %)" for name, use in dead[:NAMED])
         yield (
-            f"channels that never fire on these {found.images} pictures: {named}; channels the source does not use, or "
+            f"channels that never fire on these {found.images} images: {named}; channels the source does not use, or "
             "thetas too high for them (finetune with --theta-images sets them anew)"
         )
     over = [(name, use) for name, use in uses if use.saturated - use.saturated_qc >= MANY_CLIPPED]

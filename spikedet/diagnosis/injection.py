@@ -80,7 +80,7 @@ def inject(network: SpikingNetwork, images: Tensor, T: int, errors: dict[str, Te
 def variants(
     network: SpikingNetwork, images: Tensor, snn: Means, T: int
 ) -> Iterator[tuple[str, str, dict[str, Tensor]]]:
-    """Every layer's two networks: its name, ``ONLY`` or ``ALL_BUT``, and outputs by node, read-outs among them.
+    """Every layer's two networks: its name, ``ONLY`` or ``ALL_BUT``, and outputs by node, output layers among them.
 
     What comes before the layer is that of the network without, or with all, residual errors, and not computed again.
 

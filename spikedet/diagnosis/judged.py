@@ -1,4 +1,4 @@
-"""Detections and AP of several networks of one graph on the same pictures."""
+"""Detections and AP of several networks of one graph on the same images."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ Key = tuple[str, int | str | None]
 
 @dataclass
 class Judged:
-    """Detections picture by picture, by any key.
+    """Detections image by image, by any key.
 
     Attributes:
-        network: whose read-outs are decoded.
-        dataset: the pictures; every key must have seen all of them, in order.
+        network: whose output layers are decoded.
+        dataset: the images; every key must have seen all of them, in order.
         image_size: side of the network's input.
     """
 
@@ -32,7 +32,7 @@ class Judged:
     found: dict[Key, list[Detections]] = field(default_factory=dict)
 
     def add(self, key: Key, indices: Sequence[int], outputs: Mapping[str, Tensor]) -> None:
-        """Read-outs ``[N, C, H, W]`` by node (others may be there), for the pictures at these indices."""
+        """Output layers ``[N, C, H, W]`` by node (others may be there), for the images at these indices."""
         images_hw = [self.dataset.samples[i].image_hw for i in indices]
         decoded = decode_maps(self.network, outputs)
         self.found.setdefault(key, []).extend(to_detections(decoded, self.image_size, images_hw))

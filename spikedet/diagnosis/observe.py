@@ -1,4 +1,4 @@
-"""Source ANN, QC-ANN and SNN side by side on pictures: what every layer of each says, and the sums of its errors."""
+"""Source ANN, QC-ANN and SNN side by side on images: what every layer of each says, and the sums of its errors."""
 
 from __future__ import annotations
 

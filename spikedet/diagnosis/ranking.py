@@ -18,7 +18,7 @@ NONE, ALL = ("none", None), ("all", None)
 
 
 class Moves:
-    """How far read-outs are moved, mean over read-outs, as a share of how far all residual errors move them.
+    """How far output layers are moved, mean over output layers, as a share of how far all residual errors move them.
 
     Args:
         readouts: their names.
@@ -61,13 +61,13 @@ def rank_layers(
     Args:
         network: the SNN.
         backend: made for it.
-        dataset: the pictures.
+        dataset: the images.
         batches: their indices and ``[N, 3, S, S]`` inputs, all of them in order.
         image_size: S.
         chunk: steps simulated together.
 
     Returns:
-        The layers that move the read-outs most first; None where the pictures have no object to find.
+        The layers that move the output layers most first; None where the images have no object to find.
     """
     T, judged = network.T, Judged(network, dataset, image_size)
     moves = Moves([*network.box_readouts, *network.class_readouts])

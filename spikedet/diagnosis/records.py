@@ -12,7 +12,7 @@ ANNS = (ANN, CLIP_ANN)
 
 @dataclass(frozen=True, kw_only=True)
 class StepErrors:
-    """The error of one layer, read out at t, in means over pictures and neurons.
+    """The error of one layer, read out at t, in means over images and neurons.
 
     Attributes:
         t: steps read out.
@@ -24,7 +24,7 @@ class StepErrors:
         shares: of ``whole``, mean(term * error) / mean(error^2); they add up to 1, one that cancels others is negative.
         biases: signed mean of each term, activation units.
         from_qc: mean square of the SNN's error against the QC-ANN, r - g(x_qc).
-        cosine: similarity of the SNN's rates and the QC-ANN's activations, mean over pictures.
+        cosine: similarity of the SNN's rates and the QC-ANN's activations, mean over images.
     """
 
     t: int
@@ -45,12 +45,12 @@ class StepErrors:
 
 @dataclass(frozen=True, kw_only=True)
 class ResidualErrors:
-    """Residual potentials of one layer after its window, and the spikes they stand for (the paper's figure 4).
+    """Residual potentials of one layer after its window, and the spikes they represent (the paper's figure 4).
 
     Attributes:
         negative, overflow: share of neurons with u[T] < 0 and with u[T] >= theta, silent and saturated ones included.
         fewer, more: share of neurons with fewer and with more spikes than g at their mean input.
-        by_picture: smallest and largest share of neurons with either, over pictures.
+        by_picture: smallest and largest share of neurons with either, over images.
         deviation_mean, deviation_max: distance from the range that a neuron can represent, units of theta, of those
             outside that a spike more or less would have helped.
         spikes_mean, spikes_max: spikes too few or too many, of the neurons that have such.
@@ -84,7 +84,7 @@ class ThetaUse:
         histogram: positive pre-activations in 64 classes of theta / 16; the last holds all above.
         saturated, saturated_qc: share of neurons that fire in every step; whose QC activation is theta.
         silent, silent_qc: share of neurons with a rate, with a QC activation of 0.
-        dead_channels: share of channels without a spike on any picture.
+        dead_channels: share of channels without a spike on any image.
     """
 
     theta: tuple[float, float, float]
@@ -135,7 +135,7 @@ class LayerRank:
 
     Attributes:
         layer: its name.
-        moved: mean square by which it alone moves the read-outs, as a share of that by all together.
+        moved: mean square by which it alone moves the output layers, as a share of that by all together.
         only, all_but: AP50:95 in percent with it alone, and with that of all other layers.
     """
 
@@ -150,9 +150,9 @@ class Ranking:
     """Layers by what their residual error costs.
 
     Attributes:
-        images: pictures judged.
+        images: images evaluated.
         none, all: AP50:95 without any residual error (the SNN's weights as a QC-ANN), and with all of it (the SNN).
-        layers: by falling ``moved``, which few pictures tell better than an AP.
+        layers: by falling ``moved``, which few images tell better than an AP.
     """
 
     images: int
@@ -168,9 +168,9 @@ class Explanation:
     Attributes:
         model, stage, neuron, T, delay: of the SNN.
         finetuned: whether Stage I has trained its weights.
-        data, split, images: the pictures; ``images`` is their number.
-        layers: in execution order, read-outs too.
-        chain: AP of the source ANN, the QC-ANN and the SNN by t, on the same pictures.
+        data, split, images: the images; ``images`` is their number.
+        layers: in execution order, output layers too.
+        chain: AP of the source ANN, the QC-ANN and the SNN by t, on the same images.
         ranking: None where it was not asked for.
         advice: sentences, the most important first.
         meta: settings, checkpoints and versions.

@@ -32,7 +32,7 @@ TERMS = ("clipping", "quantization", "propagated_qc", "calibration", "propagated
 
 
 def levels(x: Tensor, theta: Tensor, T: int, slope: float = 0.0) -> Tensor:
-    """The spikes that the QC activation stands for, whole numbers: g(x) T / theta.
+    """The spikes that the QC activation represents, whole numbers: g(x) T / theta.
 
     Args:
         x: ``[N, C, ...]`` pre-activations.
@@ -87,7 +87,7 @@ def split_logits(x: Tensor, x_qc: Tensor, x_cal: Tensor, x_snn: Tensor) -> Tenso
 
 
 def cosine(a: Tensor, b: Tensor) -> Tensor:
-    """Cosine similarity of every picture's maps ``[N, ...]`` -> ``[N]`` (section IV, perspective II).
+    """Cosine similarity of every image's maps ``[N, ...]`` -> ``[N]`` (section IV, perspective II).
 
     Two silent maps are alike (1); a silent and another one are not (0).
     """

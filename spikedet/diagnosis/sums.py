@@ -1,4 +1,4 @@
-"""Sums over pictures, one batch after another, so that memory does not grow with their number."""
+"""Sums over images, one batch after another, so that memory does not grow with their number."""
 
 from __future__ import annotations
 

@@ -16,19 +16,21 @@ SPLIT = (
 )
 RESIDUAL = (
     "Neurons, in %: with fewer or more spikes than g says at their mean input (RPE); smallest and largest share over "
-    "pictures; with a residual potential below 0 or at theta and above, silent and saturated ones included. Deviation: "
+    "images; with a residual potential below 0 or at theta and above, silent and saturated ones included. Deviation: "
     "how far it lies outside what the neuron can represent, in theta. Spikes: too few or too many, of neurons with RPE."
 )
 STEPS = "Mean square of RPE, in % of the mean square of the source's activation: under-firing + over-firing."
-COSINE = "Cosine similarity of the SNN's rates and the QC-ANN's activations (logits in read-outs), by steps read out."
+COSINE = (
+    "Cosine similarity of the SNN's rates and the QC-ANN's activations (logits in output layers), by steps read out."
+)
 THETA = (
-    "Positive pre-activations of the QC-ANN in units of theta, by percent (4 stands for all above); neurons, in %, "
+    "Positive pre-activations of the QC-ANN in units of theta, by percent (4 represents all above); neurons, in %, "
     "above theta, that fire in every step or never, beside those whose QC activation is theta or 0; channels without "
     "spikes."
 )
 RANK = (
-    "The residual error of one layer alone: how far it moves the read-outs (mean square, in % of what all together "
-    "do), and AP50:95 with it alone and with all but it; on few pictures a point of AP is noise. The network with none "
+    "The residual error of one layer alone: how far it moves the output layers (mean square, in % of what all together "
+    "do), and AP50:95 with it alone and with all but it; on few images a point of AP is noise. The network with none "
     "is the QC-ANN with the SNN's weights, with all it is the SNN."
 )
 
@@ -36,7 +38,7 @@ RANK = (
 def explanation_markdown(found: Explanation) -> str:
     """The whole text."""
     made = f"{found.stage}, neuron {found.neuron}, T = {found.T}" + (f", delay {found.delay}" if found.delay else "")
-    where = f"{found.data} {found.split} ({found.images} pictures)"
+    where = f"{found.data} {found.split} ({found.images} images)"
     parts = [
         "# Error by layer",
         f"{found.model} ({made}) on {where}, against {found.meta.get('reference', 'its source')}.",
@@ -44,7 +46,7 @@ def explanation_markdown(found: Explanation) -> str:
     parts += ["## What to do", "\n".join(f"- {sentence}." for sentence in found.advice)]
     parts += ["## What it costs", chain_table(found.chain)]
     if found.ranking is not None:
-        parts += [f"## Layers by cost, {found.ranking.images} pictures", RANK, ranking_table(found.ranking)]
+        parts += [f"## Layers by cost, {found.ranking.images} images", RANK, ranking_table(found.ranking)]
     parts += [f"## Error at t = {found.T}", SPLIT, error_table(found.layers)]
     parts += ["## Residual potentials", RESIDUAL, residual_table(found.spiking)]
     parts += ["## Residual error by step", STEPS, step_table(found.spiking)]
@@ -67,7 +69,7 @@ def chain_table(chain: Sequence[ApPoint]) -> str:
 def ranking_table(ranking: Ranking) -> str:
     lines = [["none", "0.0", _ap(ranking.none), "-"]]
     lines += [[r.layer, _percent(r.moved), _ap(r.only), _ap(r.all_but)] for r in ranking.layers]
-    head = ("residual error of", "moves read-outs, %", "AP50:95, it alone", "AP50:95, all but it")
+    head = ("residual error of", "moves output layers, %", "AP50:95, it alone", "AP50:95, all but it")
     return table(head, [*lines, ["all", "100.0", _ap(ranking.all), "-"]])
 
 
@@ -84,7 +86,7 @@ def error_table(layers: Sequence[LayerErrors]) -> str:
 
 
 def residual_table(layers: Sequence[LayerErrors]) -> str:
-    head = ("layer", "fewer", "more", "by picture", "u[T] < 0", "u[T] >= theta", "deviation, mean", "max")
+    head = ("layer", "fewer", "more", "by image", "u[T] < 0", "u[T] >= theta", "deviation, mean", "max")
     lines = []
     for layer in layers:
         if (r := layer.residual) is not None:

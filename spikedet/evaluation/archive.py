@@ -1,7 +1,7 @@
-"""Detections of a judged network on disk, so that an interrupted evaluation goes on with the networks that are missing.
+"""Detections of an evaluated network on disk, so that an interrupted evaluation resumes with the missing networks.
 
 One safetensors file for a network: for every time step t the tensors ``t.boxes`` ``[M, 4]``, ``t.scores`` and
-``t.labels`` ``[M]`` over all pictures, ``t.counts`` ``[pictures]`` that parts them, and spikes per picture.
+``t.labels`` ``[M]`` over all images, ``t.counts`` ``[images]`` that parts them, and spikes per image.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ _NAMES = tuple(to_arrays([]))
 
 @dataclass(frozen=True)
 class Predicted:
-    """What a network said on every picture of a split.
+    """What a network said on every image of a split.
 
     Attributes:
-        detections: by time step (0 without time), one ``Detections`` per picture.
-        spikes: mean spikes per picture, by time step; empty for a network that does not spike.
+        detections: by time step (0 without time), one ``Detections`` per image.
+        spikes: mean spikes per image, by time step; empty for a network that does not spike.
     """
 
     detections: dict[int, list[Detections]]
@@ -36,7 +36,7 @@ class Predicted:
 
 
 def archive_key(dataset: DetectionDataset, **facts: Any) -> str:
-    """A name that changes with the pictures and with every fact about how they were judged, 16 hex digits."""
+    """A name that changes with the images and with every fact about how they were evaluated, 16 hex digits."""
     return json_sha256([dataset.split, dataset.picture_facts(), facts])[:16]
 
 
@@ -53,7 +53,7 @@ def save_predicted(path: Path, predicted: Predicted) -> Path:
 
 
 def load_predicted(path: Path, pictures: int) -> Predicted | None:
-    """What ``save_predicted`` wrote for this many pictures; None if there is no such file or it is not whole."""
+    """What ``save_predicted`` wrote for this many images; None if there is no such file or it is not whole."""
     try:
         arrays = load_file(path)
         steps = sorted(int(name.split(".")[0]) for name in arrays if name.endswith(".counts"))

@@ -1,6 +1,6 @@
-"""Paired bootstrap over pictures of a difference in AP50:95.
+"""Paired bootstrap over images of a difference in AP50:95.
 
-A draw takes as many pictures as there are, with replacement: a count per picture. Matching looks at one picture at a
+A draw takes as many images as there are, with replacement: a count per image. Matching looks at one image at a
 time, so it is done once; a draw only weighs the matched detections. For class c and IoU threshold q, with w the
 counts, hits h and detections seen d after each true positive, by falling score:
 
@@ -8,7 +8,7 @@ counts, hits h and detections seen d after each true positive, by falling score:
     AP = 1/101 sum_i (max_{j >= i} p_j) * #{recall thresholds in (r_{i-1}, r_i]}
 
 False positives lower the precision only at the next hit, so only the hits are kept. This is COCOeval.accumulate on the
-set with its pictures repeated, exactly, when no two detections of a class share a score.
+set with its images repeated, exactly, when no two detections of a class share a score.
 (Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, percentile interval.)
 """
 
@@ -34,8 +34,8 @@ class _ClassMatches:
     """The matched detections of one class, by falling score.
 
     Attributes:
-        objects: int64 ``[N]``, objects to find in each picture.
-        images: int64 ``[D]``, the picture of each detection.
+        objects: int64 ``[N]``, objects to find in each image.
+        images: int64 ``[D]``, the image of each detection.
         hits: for each IoU threshold, the positions in ``images`` of the true positives.
         ignored: for each IoU threshold, the positions of the detections that count as nothing.
     """
@@ -47,10 +47,10 @@ class _ClassMatches:
 
 
 class APResampler:
-    """AP50:95 of one detector under any weighting of the pictures.
+    """AP50:95 of one detector under any weighting of the images.
 
     Args:
-        dataset: the split, ``N`` pictures.
+        dataset: the split, ``N`` images.
         detections: one ``Detections`` per sample.
 
     Raises:
@@ -70,13 +70,13 @@ class APResampler:
         """AP50:95 in percent for each draw.
 
         Args:
-            weights: whole numbers ``[D, N]``, how often each draw took each picture.
+            weights: whole numbers ``[D, N]``, how often each draw took each image.
 
         Returns:
             float64 ``[D]``; NaN for a draw that has no object to find.
 
         Raises:
-            ValueError: if the weights do not have one column per picture.
+            ValueError: if the weights do not have one column per image.
         """
         counts = np.asarray(weights, np.int64)
         if counts.ndim != 2 or counts.shape[1] != self.images:
@@ -87,7 +87,7 @@ class APResampler:
         return np.concatenate([np.zeros(0), *parts])
 
     def _ap_chunk(self, weights: Ints) -> Floats:
-        """``[N, D]`` weights, picture first so that rows are gathered whole, to ``[D]`` percent."""
+        """``[N, D]`` weights, image first so that rows are gathered whole, to ``[D]`` percent."""
         total, present = np.zeros(weights.shape[1]), np.zeros(weights.shape[1])
         for matches in self._classes:
             objects = matches.objects @ weights
@@ -112,7 +112,7 @@ class Resampled:
 def resample(
     dataset: DetectionDataset, detections: Sequence[Detections], draws: int = 1000, seed: int = 0
 ) -> Resampled:
-    """One detector on seeded draws of the pictures, the same for every detector.
+    """One detector on seeded draws of the images, the same for every detector.
 
     Raises:
         ValueError: if the detections do not belong to the dataset, the split has no object to find, or ``draws`` is

@@ -1,7 +1,7 @@
-"""COCO AP by pycocotools, with ``difficult`` objects ignored and crowds judged as COCO judges them.
+"""COCO AP by pycocotools, with ``difficult`` objects ignored and crowds evaluated as COCO evaluates them.
 
 AP is the mean of the precision at the 101 recalls 0, 0.01, ..., 1, over the IoU thresholds 0.5, 0.55, ..., 0.95 and
-over the classes; at most 100 detections per picture and class (https://cocodataset.org/#detection-eval).
+over the classes; at most 100 detections per image and class (https://cocodataset.org/#detection-eval).
 An ignored object takes at most one detection, by ordinary IoU, and that detection is neither hit nor miss. A crowd
 (COCO's ``iscrowd``) takes any number of detections, by the intersection over the *detection's* area.
 """
@@ -66,7 +66,7 @@ def check_detections(dataset: DetectionDataset, detections: Sequence[Detections]
 
 
 def evaluate_coco(dataset: DetectionDataset, detections: Sequence[Detections]) -> CocoResult:
-    """Match and accumulate; object sizes are box areas in pixels of the original picture (32**2 and 96**2 apart).
+    """Match and accumulate; object sizes are box areas in pixels of the original image (32**2 and 96**2 apart).
 
     Raises:
         ValueError: if the detections do not belong to the dataset.
@@ -78,7 +78,7 @@ def evaluate_coco(dataset: DetectionDataset, detections: Sequence[Detections]) -
 
 
 def match_coco(dataset: DetectionDataset, detections: Sequence[Detections], areas: Sequence[str] = AREAS) -> Any:
-    """A ``DifficultCOCOeval`` after ``evaluate()``; picture ids are sample indices, category ids are labels.
+    """A ``DifficultCOCOeval`` after ``evaluate()``; image ids are sample indices, category ids are labels.
 
     Raises:
         ValueError: if the detections do not belong to the dataset.

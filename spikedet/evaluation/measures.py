@@ -17,7 +17,7 @@ class APMeasures:
 
     Attributes:
         AP, AP50, AP75: COCO, over IoU 0.5 to 0.95 and at 0.5 and 0.75.
-        AP_S, AP_M, AP_L: COCO AP of small, medium and large objects (32**2 and 96**2 pixels of the picture apart).
+        AP_S, AP_M, AP_L: COCO AP of small, medium and large objects (32**2 and 96**2 pixels of the image apart).
         VOC07, VOC_area: PASCAL VOC at IoU 0.5, 11-point and area.
         per_class: for each class name its ``AP``, ``AP50`` and ``VOC07``.
     """

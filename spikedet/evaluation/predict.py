@@ -33,7 +33,7 @@ def predict_dataset(
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
     confidence: float = EVALUATION_CONFIDENCE,
 ) -> dict[int, list[Detections]]:
-    """Detections of every picture, by time step; ``progress`` may wrap the iteration over batches."""
+    """Detections of every image, by time step; ``progress`` may wrap the iteration over batches."""
     found: dict[int, list[list[Detections]]] = {}
     for start in progress(own(range(0, len(dataset), batch))):
         indices = range(start, min(start + batch, len(dataset)))

@@ -1,4 +1,4 @@
-"""``results.json``: one row per judged network, and the Markdown tables made from the rows.
+"""``results.json``: one row per evaluated network, and the Markdown tables made from the rows.
 
 The file is ``{"meta": {...}, "rows": [...]}``; a row's keys are the fields of ``ResultRow``, AP in percent to four
 decimals, null where there is nothing to say.
@@ -22,7 +22,7 @@ NEURONS = ("if", "signed", "asymmetric")
 AP_FIELDS = ("AP", "AP50", "AP75", "AP_S", "AP_M", "AP_L", "VOC07", "VOC_area", "loss")
 STEP_FIELDS = ("delay", "T", "t", "L")
 MORE_COLUMNS = {"max_pool": "max-pool", "linear": "linear layers"}
-MORE_COLUMNS |= {"calibrated": "trained", "calibration_images": "calibration pictures"}
+MORE_COLUMNS |= {"calibrated": "trained", "calibration_images": "calibration images"}
 """By field; the last two only where rows could not be told apart without them."""
 TABLE_APS = {"AP50:95": "AP", **{name: name for name in ("AP50", "AP75", "AP_S", "AP_M", "AP_L", "VOC07")}}
 
@@ -40,16 +40,16 @@ class ResultRow:
         neuron: ``if``, ``signed`` or ``asymmetric``; None for a network that does not spike.
         delay: firing delay k in steps.
         T, t, L: window converted for, steps read out (1 to T), and end-to-end latency, in steps.
-        spikes_per_image: mean number of spikes per picture.
-        data, split, images, seed: what it was judged on and the seed that made it.
+        spikes_per_image: mean number of spikes per image.
+        data, split, images, seed: what it was evaluated on and the seed that made it.
         loss, loss_ci95: points of AP50:95 below the better ANN, and the bootstrap interval ``(low, high)``.
         per_class: the measures by class name; optional in the file.
         stage1_T: levels of the Stage I that made the weights, if one did; optional in the file.
         stage1_options: what that Stage I did beyond the paper's, for example ``distilled, sparsity 5``, or empty;
             optional in the file.
-        calibration_images: pictures that Stage II saw, if it ran; optional in the file.
+        calibration_images: images that Stage II saw, if it ran; optional in the file.
         calibrated: what was trained after coarse calibration, for example ``W, u[0], jointly``; optional in the file.
-        max_pool: what stands for maxima, a rule over spikes or ``average``; optional in the file.
+        max_pool: what represents maxima, a rule over spikes or ``average``; optional in the file.
         linear: ``analog`` where linear layers send no spikes; optional in the file.
         activation: ``leaky`` for clipped LeakyReLU, None for clipped ReLU; optional in the file.
 
@@ -139,7 +139,7 @@ def architecture_name(model: str, activation: str | None) -> str:
 
 
 def network_name(stage: str, finetuned: bool) -> str:
-    """What tables and pictures call a network of this stage, that has been through Stage I or not."""
+    """What tables and images call a network of this stage, that has been through Stage I or not."""
     if stage == "ann":
         return "clip ANN after Stage I" if finetuned else "ANN"
     names = {"qc": "QC-ANN", "copied": "SNN, weights copied", "coarse": "SNN + coarse", "joint": "SNN + joint"}
@@ -203,7 +203,7 @@ def markdown_table(rows: Sequence[ResultRow]) -> str:
         groups.setdefault((row.method, row.architecture, row.data, row.split, row.images, row.seed), []).append(row)
     parts = []
     for (method, architecture, data, split, images, seed), members in groups.items():
-        subject = f"{architecture} on {data} {split} ({images} pictures), method {method}, seed {seed}; AP in percent."
+        subject = f"{architecture} on {data} {split} ({images} images), method {method}, seed {seed}; AP in percent."
         full = [row for row in members if not row.read_early]
         early = [row for row in members if row.read_early]
         if full:
@@ -217,7 +217,7 @@ def _table(rows: Sequence[ResultRow]) -> str:
     words = ["network", "Stage I", "neuron"]
     more = [name for name in MORE_COLUMNS if _needed(name, rows)]
     words += [MORE_COLUMNS[name] for name in more]
-    numbers = ["delay", "T", "t", "L", "spikes per picture", *TABLE_APS, "loss [95 %]"]
+    numbers = ["delay", "T", "t", "L", "spikes per image", *TABLE_APS, "loss [95 %]"]
     lines = [words + numbers, ["---"] * len(words) + ["---:"] * len(numbers), *(_cells(row, more) for row in rows)]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 

@@ -1,7 +1,7 @@
 """PASCAL VOC AP at IoU 0.5: the 11-point measure of VOC2007 and the area under the curve of VOC2010 and later.
 
 The devkit's rule (Everingham et al., "The PASCAL Visual Object Classes Challenge", section 4.2, and VOCevaldet.m):
-detections of a class go by falling score, each to the object of its class in its picture with the largest IoU. Below
+detections of a class go by falling score, each to the object of its class in its image with the largest IoU. Below
 IoU 0.5 it is a false positive; a difficult object makes it count as nothing; an object found before makes it a false
 positive; otherwise it is a true positive. Boxes here are continuous edges, so the devkit's "+ 1" has no place.
 """

@@ -25,7 +25,7 @@ from spikedet.inference.detector import SpikingDetector
 from spikedet.inference.network import AnnNetwork, Network, before_calibration, networks_of
 
 MOST_STOPS = 16
-"""Time steps that are shown one by one; each is a picture per network."""
+"""Time steps that are shown one by one; each is an image per network."""
 
 
 @dataclass
@@ -45,7 +45,7 @@ class Member:
 
 @dataclass(frozen=True)
 class View:
-    """What one network sees on a picture: detections by time step, earliest first (0 alone for one without time)."""
+    """What one network sees on an image: detections by time step, earliest first (0 alone for one without time)."""
 
     title: str
     found: dict[int, Detections]
@@ -101,7 +101,7 @@ def look(
     stable_steps: int = 0,
     steps: Sequence[int] = (),
 ) -> list[View]:
-    """Run every network once over one picture.
+    """Run every network once over one image.
 
     Args:
         image_rgb: ``[H, W, 3]``.

@@ -26,11 +26,11 @@ Image = npt.NDArray[np.uint8] | str | Path
 
 @dataclass(frozen=True)
 class Answer:
-    """What a detector says of one picture at one time step.
+    """What a detector says of one image at one time step.
 
     Attributes:
         t: steps that were read out; 0 for a network without time.
-        detections: in pixels of the picture.
+        detections: in pixels of the image.
         spikes: of all layers in the first t steps of their windows; None without time.
         firing_rate: spikes per neuron and step; None without time.
         sops: synaptic operations in the same steps; None where they were not counted.
@@ -47,11 +47,11 @@ class SpikingDetector:
     """A trained detector, spiking or not, by checkpoint.
 
     Attributes:
-        ann_macs: multiply-accumulates of a spiking network's ANN for one picture, to hold its SOPs against; else None.
+        ann_macs: multiply-accumulates of a spiking network's ANN for one image, to hold its SOPs against; else None.
 
     Example:
         >>> detector = SpikingDetector.load("fine.safetensors")
-        >>> found = detector("picture.jpg", t=[2, 4, 8])
+        >>> found = detector("image.jpg", t=[2, 4, 8])
         >>> found[8].boxes_xyxy
     """
 
@@ -123,10 +123,10 @@ class SpikingDetector:
             iou: overlap above which the weaker of two boxes of a class is dropped.
 
         Returns:
-            Detections in pixels of the picture, by time step. A network without time answers under 0.
+            Detections in pixels of the image, by time step. A network without time answers under 0.
 
         Raises:
-            DataError: the picture cannot be read, or an array is no RGB picture.
+            DataError: the image cannot be read, or an array is no RGB image.
             ConfigError: a time step beyond the network's T.
         """
         if isinstance(image, list):
@@ -142,10 +142,10 @@ class SpikingDetector:
         iou: float = 0.7,
         stable_steps: int = 0,
     ) -> Iterator[tuple[int, Detections]]:
-        """Detections of one picture as the network finds them, step by step (lowest latency).
+        """Detections of one image as the network finds them, step by step (lowest latency).
 
         Args:
-            image: RGB ``[H, W, 3]`` uint8, or the path of a picture.
+            image: RGB ``[H, W, 3]`` uint8, or the path of an image.
             t: time steps to read out; None or none reads every step.
             confidence: lowest score kept.
             iou: overlap above which the weaker of two boxes of a class is dropped.
@@ -215,10 +215,10 @@ class SpikingDetector:
 
 
 def _checked(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """The picture, if it is one. Raises DataError else: another number format would come out black or noise."""
+    """The image, if it is one. Raises DataError else: another number format would come out black or noise."""
     found = np.asarray(image)
     if found.dtype != np.uint8 or found.ndim != 3 or found.shape[2] != 3 or not found.size:
-        raise DataError(f"expected a picture as RGB [H, W, 3] uint8, got {found.dtype} of shape {list(found.shape)}")
+        raise DataError(f"expected an image as RGB [H, W, 3] uint8, got {found.dtype} of shape {list(found.shape)}")
     return found
 
 

@@ -9,7 +9,7 @@ SAME_IOU = 0.9
 
 
 class Stability:
-    """Watches the detections of one picture step by step.
+    """Watches the detections of one image step by step.
 
     Args:
         steps: how many answers in a row must say the same as the one before; 0 is never satisfied.

@@ -1,4 +1,4 @@
-"""What ``spikedet detect`` looks at: pictures, videos, cameras, addresses, and folders of them."""
+"""What ``spikedet detect`` looks at: images, videos, cameras, addresses, and folders of them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SUFFIXES = frozenset((*PICTURE_SUFFIXES, *VIDEO_SUFFIXES))
 
 @dataclass(frozen=True)
 class Input:
-    """One picture, video or camera.
+    """One image, video or camera.
 
     Attributes:
         source: where it is.
@@ -36,7 +36,7 @@ class Input:
 
 
 def find_inputs(text: str, out: Path) -> list[Input]:
-    """Everything that a source stands for; of a folder its pictures and videos, subfolders too, in order of paths.
+    """Everything that a source represents; of a folder its images and videos, subfolders too, in order of paths.
 
     Hidden files and the output folder are passed over.
 
@@ -49,12 +49,12 @@ def find_inputs(text: str, out: Path) -> list[Input]:
         return [Input(source, True, source.name)]
     root = Path(text)
     if not root.exists():
-        raise DataError(f"{root}: no such picture, video or folder")
+        raise DataError(f"{root}: no such image, video or folder")
     paths = sorted(_search(root, out.resolve())) if root.is_dir() else [root]
     if not paths:
-        raise DataError(f"{root}: no pictures or videos in this folder; expected {', '.join(sorted(SUFFIXES))}")
+        raise DataError(f"{root}: no images or videos in this folder; expected {', '.join(sorted(SUFFIXES))}")
     if out.resolve() in {path.resolve().parent for path in paths}:
-        raise ConfigError(f"--out {out} is the folder of the pictures; choose another one, so that none is overwritten")
+        raise ConfigError(f"--out {out} is the folder of the images; choose another one, so that none is overwritten")
     return _named(paths, root if root.is_dir() else root.parent)
 
 

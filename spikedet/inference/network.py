@@ -1,6 +1,6 @@
-"""Any checkpoint as one kind of thing: pictures in, decoded predictions by time step out.
+"""Any checkpoint as one kind of thing: images in, decoded predictions by time step out.
 
-ANN, QC-ANN and spiking networks are judged and shown by the same code.
+ANN, QC-ANN and spiking networks are evaluated and shown by the same code.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class Prediction:
 
     Attributes:
         decoded: ``[N, 4 + classes, A]``.
-        spikes: per picture ``[N]``; None where nothing spikes.
-        sops: synaptic operations per picture ``[N]``; None where they were not counted.
+        spikes: per image ``[N]``; None where nothing spikes.
+        sops: synaptic operations per image ``[N]``; None where they were not counted.
     """
 
     decoded: Tensor
@@ -60,7 +60,7 @@ class Network(Protocol):
         """Predictions of ``[N, 3, S, S]`` in [0, 1], each as soon as its time step is there.
 
         Args:
-            images: pictures.
+            images: images.
             steps: time steps to read out.
             chunk: time steps simulated together; 1 for the lowest latency, None for the highest throughput.
             count_sops: also count synaptic operations.
@@ -76,10 +76,10 @@ class Network(Protocol):
         """Spiking neurons of all layers; None where nothing spikes."""
 
     def ann_macs(self) -> int | None:
-        """Multiply-accumulates of the ANN of a spiking network for one picture; None where nothing spikes."""
+        """Multiply-accumulates of the ANN of a spiking network for one image; None where nothing spikes."""
 
     def describe(self, batch: int) -> str:
-        """What computes it, and for a spiking network why, and the memory that this many pictures will take."""
+        """What computes it, and for a spiking network why, and the memory that this many images will take."""
 
 
 class AnnNetwork:
@@ -202,7 +202,7 @@ def require_steps(network: Network, requested: Sequence[int]) -> list[int]:
 
 
 def networks_of(path: Path, how: SimulationConfig) -> list[tuple[str, Network]]:
-    """The networks that one checkpoint stands for: a QC checkpoint is a clip ANN and a QC-ANN."""
+    """The networks that one checkpoint represents: a QC checkpoint is a clip ANN and a QC-ANN."""
     meta = read_meta(path)
     if meta.stage != "qc":
         return [(meta.stage, load_network(path, how))]

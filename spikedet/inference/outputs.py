@@ -20,7 +20,7 @@ def refuse_foreign_labels(out: Path) -> None:
 
 
 class DetectionOutputs:
-    """Collects the answers on pictures and frames, in the order they come."""
+    """Collects the answers on images and frames, in the order they come."""
 
     def __init__(self, class_names: Sequence[str]) -> None:
         self._class_names = class_names
@@ -67,5 +67,5 @@ class DetectionOutputs:
     def __str__(self) -> str:
         videos = f"{len(self._frames)} videos ({sum(self._frames.values())} frames)"
         if not self._frames:
-            return f"{self._pictures} pictures"
-        return f"{self._pictures} pictures and {videos}" if self._pictures else videos
+            return f"{self._pictures} images"
+        return f"{self._pictures} images and {videos}" if self._pictures else videos

@@ -1,4 +1,4 @@
-"""Detectors: built from YAML through ultralytics, thresholds set from pictures, outputs decoded to boxes."""
+"""Detectors: built from YAML through ultralytics, thresholds set from images, outputs decoded to boxes."""
 
 from spikedet.models.architecture import (
     average_pools,

@@ -33,7 +33,7 @@ class ClipDetector(DetectionModel):
 
     Attributes:
         precision: of the training forward.
-        extra_losses: more losses of a batch by name, from its pictures and the head's raw maps.
+        extra_losses: more losses of a batch by name, from its images and the head's raw maps.
     """
 
     precision: Precision = "fp32"
@@ -48,7 +48,7 @@ class ClipDetector(DetectionModel):
         loss, items = super().loss(batch, preds)
         for name, extra in self.extra_losses.items():
             more = extra(batch["img"], preds)
-            loss = torch.cat([loss, more.view(1) * len(batch["img"])])  # the criterion's are sums over pictures too
+            loss = torch.cat([loss, more.view(1) * len(batch["img"])])  # the criterion's are sums over images too
             items = {**items, name: more.detach()}
         return loss, items
 

@@ -1,4 +1,4 @@
-"""From the head's output maps to boxes: DFL decoding, non-maximum suppression, back to picture pixels."""
+"""From the head's output maps to boxes: DFL decoding, non-maximum suppression, back to image pixels."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def decode_head(box_maps: Sequence[Tensor], class_maps: Sequence[Tensor], stride
 
 
 def decode_maps(network: SpikingNetwork, maps: Mapping[str, Tensor]) -> Tensor:
-    """Decoded predictions ``[N, 4 + classes, A]`` of a network's read-outs, by node name (other nodes may be there)."""
+    """Decoded predictions ``[N, 4 + classes, A]`` of a network's output layers, by node name (others may be there)."""
     boxes, classes = ([maps[name] for name in names] for names in (network.box_readouts, network.class_readouts))
     return decode_head(boxes, classes, network.strides.to(boxes[0].device))
 
@@ -53,12 +53,12 @@ def to_detections(
     confidence: float = EVALUATION_CONFIDENCE,
     iou: float = EVALUATION_IOU,
 ) -> list[Detections]:
-    """Non-maximum suppression per class and back to each picture's own pixels.
+    """Non-maximum suppression per class and back to each image's own pixels.
 
     Args:
         predictions: ``[N, 4 + classes, A]`` as from ``decode_head``.
         image_size: side of the network input.
-        images_hw: original height and width of each of the N pictures.
+        images_hw: original height and width of each of the N images.
         confidence: lowest score kept.
         iou: overlap above which the weaker box of a class is dropped.
     """

@@ -63,7 +63,7 @@ AUTO, NONE = "auto", "none"
 
 
 def starting_weights(weights: str, architecture: dict[str, Any]) -> str:
-    """The file that ``weights`` stands for, empty for training from scratch.
+    """The file that ``weights`` represents, empty for training from scratch.
 
     Args:
         weights: a path, ``none``, or ``auto`` for the source ANN of the same architecture that ships with the package.

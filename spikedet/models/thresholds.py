@@ -1,4 +1,4 @@
-"""Thresholds of a whole network, set from a few pictures."""
+"""Thresholds of a whole network, set from a few images."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from spikedet.quantization import ClippedReLU, mean_square_best_theta
 
 @torch.no_grad()
 def set_mean_square_best_thetas_(model: ClipDetector, pictures: DetectionDataset, image_size: int, T: int) -> None:
-    """Set every threshold, in place, to the mean-square-best one for T levels on a few training pictures.
+    """Set every threshold, in place, to the mean-square-best one for T levels on a few training images.
 
     Layer by layer in one pass, each on the activations that the thresholds before it give. Thresholds become per
-    channel. All pictures are in memory together.
+    channel. All images are in memory together.
     """
     model.eval()
     inputs = to_input([pictures.read_image(i) for i in range(len(pictures))], image_size)
@@ -35,11 +35,11 @@ def set_mean_square_best_thetas_(model: ClipDetector, pictures: DetectionDataset
 
 @torch.no_grad()
 def set_largest_thetas_(model: ClipDetector, pictures: DetectionDataset, image_size: int, batch: int = 16) -> None:
-    """Set every threshold, in place, to its channel's largest activation on a few training pictures.
+    """Set every threshold, in place, to its channel's largest activation on a few training images.
 
     Channel-wise normalization (Kim et al., "Spiking-YOLO", AAAI 2020): weights scaled by the largest activations of the
     channels before and after them are, in activation units, thresholds at these activations. A channel that was silent
-    on all pictures keeps its threshold.
+    on all images keeps its threshold.
     """
     model.eval()
     inputs = to_input([pictures.read_image(i) for i in range(len(pictures))], image_size)

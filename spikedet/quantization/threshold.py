@@ -1,4 +1,4 @@
-"""The threshold that minimizes the mean-square quantization error on a few pictures.
+"""The threshold that minimizes the mean-square quantization error on a few images.
 
 Stage I starts here: a theta trained with the source network covers outliers and wastes the few levels that T offers.
 """

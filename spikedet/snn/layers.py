@@ -1,4 +1,4 @@
-"""The layers of a converted network: spiking convolutions and read-outs.
+"""The layers of a converted network: spiking convolutions and output layers.
 
 Every tensor on an edge is a piece of a spike train ``[K, N, C, H, W]`` in activation units: a spike of a layer is worth
 its theta, so that weights stay those of the QC-ANN and linear operations (upsampling, concatenation, sum, average
@@ -36,7 +36,7 @@ class SpikingConv(nn.Module):
         theta: ``[C]``, positive thresholds in activation units.
         stride, padding, dilation, groups: of the convolution.
         neuron: ``if``, ``signed`` or ``asymmetric``.
-        slope: of the LeakyReLU that an asymmetric neuron stands for; 1 is a clip from -theta to theta.
+        slope: of the LeakyReLU that an asymmetric neuron represents; 1 is a clip from -theta to theta.
         delay: firing delay in steps.
 
     Buffers/parameters: ``u0`` ``[C]`` (per channel) or ``[C, H, W]`` (per neuron), theta / 2 before calibration.

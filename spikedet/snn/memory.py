@@ -30,8 +30,8 @@ def estimate_bytes(backend: Backend, image_hw: tuple[int, int], batch: int, chun
 
     Args:
         backend: made for the network.
-        image_hw: height and width of the pictures.
-        batch: pictures simulated together.
+        image_hw: height and width of the images.
+        batch: images simulated together.
         chunk: time steps simulated together; the backend's own unless given.
     """
     shapes = backend.network.shapes(image_hw)

@@ -32,7 +32,7 @@ class SpikingNetwork(nn.Module):
 
     Args:
         nodes: topologically sorted; every input is ``IMAGE`` or an earlier node.
-        box_readouts: names of the read-outs of the box logits, one per scale.
+        box_readouts: names of the output layers of the box logits, one per scale.
         class_readouts: the same for the class logits.
         strides: pixels per cell of each scale.
         T: time steps the network was converted for.
@@ -57,7 +57,7 @@ class SpikingNetwork(nn.Module):
         return starts
 
     def latency(self, t: int) -> int:
-        """L: steps from the first input to the end of a read-out after t steps of the read-outs' windows."""
+        """L: steps from the first input to the end of a read-out after t steps of the output layers' windows."""
         return max(self.starts[name] for name in self.box_readouts + self.class_readouts) + t
 
     def spiking(self) -> Iterator[tuple[Node, SpikingConv]]:
@@ -81,19 +81,19 @@ class SpikingNetwork(nn.Module):
         return readers
 
     def shapes(self, image_hw: tuple[int, int]) -> dict[str, tuple[int, int, int]]:
-        """``[C, H, W]`` that every node sends for pictures of this height and width; nothing is computed."""
+        """``[C, H, W]`` that every node sends for images of this height and width; nothing is computed."""
         found: dict[str, tuple[int, int, int]] = {IMAGE: (3, *image_hw)}
         for node in self.nodes:
             if isinstance(node.module, (SpikingConv, Readout)):
                 _, height, width = found[node.inputs[0]]
                 found[node.name] = node.module.output_shape(1, height, width)[1:]
             else:
-                made = node.module([torch.empty(1, 0, *found[name]) for name in node.inputs])  # no pictures, no work
+                made = node.module([torch.empty(1, 0, *found[name]) for name in node.inputs])  # no images, no work
                 found[node.name] = (made.shape[2], made.shape[3], made.shape[4])
         return found
 
     def neuron_count(self, image_hw: tuple[int, int]) -> int:
-        """Neurons of all layers for pictures of this height and width."""
+        """Neurons of all layers for images of this height and width."""
         shapes = self.shapes(image_hw)
         return sum(math.prod(shapes[node.name]) for node, _ in self.spiking())
 
@@ -127,7 +127,7 @@ class Means:
 
     Attributes:
         potentials: mean input potential of every spiking layer (pre-activation), ``[N, C, H, W]``.
-        outputs: what every node answers, ``[N, C, H, W]``; logits for read-outs.
+        outputs: what every node answers, ``[N, C, H, W]``; logits for output layers.
     """
 
     potentials: dict[str, Tensor]
@@ -181,7 +181,7 @@ def qc_forward(network: SpikingNetwork, images: Tensor, T: int | None) -> dict[s
         T: quantization levels.
 
     Returns:
-        Output of every node by name: activations ``[N, C, H, W]``, logits for read-outs.
+        Output of every node by name: activations ``[N, C, H, W]``, logits for output layers.
     """
     return mean_forward(network, images, ann_answer(T)).outputs
 

@@ -28,7 +28,7 @@ class Channels:
     """What the bits of a packed train mean.
 
     Attributes:
-        logical: number of channels of the train they stand for.
+        logical: number of channels of the train they represent.
         index: ``[P]`` int64, the logical channel of each packed one; P is a multiple of 16.
         value: ``[P]``, the worth of a spike; zero for padding.
         summed: the train is not of bits but of sums, one for each logical channel.

@@ -15,7 +15,7 @@ from spikedet.snn.simulator import Simulation
 
 @dataclass(frozen=True)
 class LayerRecord:
-    """One layer on one picture, ``[steps, C, H, W]`` each; step 0 is the first in which its input arrives.
+    """One layer on one image, ``[steps, C, H, W]`` each; step 0 is the first in which its input arrives.
 
     Attributes:
         spikes: -1, 0 or 1; zero in the steps of the firing delay.

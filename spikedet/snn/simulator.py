@@ -32,7 +32,7 @@ class Readings:
     """What a network says after t steps.
 
     Attributes:
-        t: steps of the read-outs' windows that have been averaged.
+        t: steps of the output layers' windows that have been averaged.
         maps: read-out name -> mean input potential ``[N, C, H, W]`` (logits).
         spikes: ``[N]``, spikes (of either sign) of all layers in the first t steps of their windows.
     """
@@ -60,7 +60,7 @@ class _Sum:
 
 
 class Simulation:
-    """One run on one batch of pictures; holds every membrane state, the network holds none.
+    """One run on one batch of images; holds every membrane state, the network holds none.
 
     Args:
         network: converted network.
@@ -84,7 +84,7 @@ class Simulation:
         self.backend = backend or TorchBackend(network)
         self.readouts = sorted(set(readouts))
         if not self.readouts or self.readouts[0] < 1 or self.readouts[-1] > T:
-            raise ValueError(f"read-outs must lie in 1..T = {T}, got {self.readouts}")
+            raise ValueError(f"time steps must lie in 1..T = {T}, got {self.readouts}")
         self.images = self.backend.images(images)
         self.clock = 0
         self.end = network.latency(self.readouts[-1])
@@ -112,7 +112,7 @@ class Simulation:
 
     @torch.no_grad()
     def advance(self, steps: int) -> list[Readings]:
-        """Simulate that many more global steps; returns the read-outs that became complete, earliest first."""
+        """Simulate that many more global steps; returns the readings that became complete, earliest first."""
         stop = min(self.clock + steps, self.end)
         for node in self.network.nodes:
             begin = max(self.clock - self.network.starts[node.name], 0)

@@ -16,7 +16,7 @@ from spikedet.data.transforms import KEPT_BYTES
 class AugmentedDataset(YOLODataset):
     """Ultralytics' YOLODataset fed from a ``DetectionDataset``; ``difficult`` objects are left out.
 
-    Resized pictures stay in memory while they fit, otherwise a small buffer serves the mosaic.
+    Resized images stay in memory while they fit, otherwise a small buffer serves the mosaic.
     """
 
     def __init__(self, source: DetectionDataset, *, image_size: int, hyp: Any, augment: bool, batch: int) -> None:
@@ -32,16 +32,16 @@ class AugmentedDataset(YOLODataset):
         )
 
     def build_transforms(self, hyp: Any) -> Any:
-        """Ultralytics' transforms; the mosaic draws from all pictures if they fit in memory, else from the buffer."""
+        """Ultralytics' transforms; the mosaic draws from all images if they fit in memory, else from the buffer."""
         if self.augment and len(self.source) * self.imgsz * self.imgsz * 3 <= KEPT_BYTES:
             self.cache = "ram"
-            if hyp.workers:  # read before the loading processes begin, or each of them reads every picture itself
+            if hyp.workers:  # read before the loading processes begin, or each of them reads every image itself
                 with ThreadPoolExecutor(hyp.workers) as pool:
                     list(pool.map(self.load_image, range(len(self.source))))
         return super().build_transforms(hyp)
 
     def get_img_files(self, img_path: Any) -> list[str]:
-        """The pictures' paths, in dataset order."""
+        """The images' paths, in dataset order."""
         return [str(sample.image_path) for sample in self.source.samples]
 
     def get_labels(self) -> list[dict[str, Any]]:
@@ -67,7 +67,7 @@ class AugmentedDataset(YOLODataset):
         return labels
 
     def load_image(self, i: int, rect_mode: bool = True, resize_short: bool = False) -> Any:
-        """BGR picture with its longer side resized to the input size, its original and resized (h, w)."""
+        """BGR image with its longer side resized to the input size, its original and resized (h, w)."""
         if self.ims[i] is not None:
             return self.ims[i], self.im_hw0[i], self.im_hw[i]
         image = np.ascontiguousarray(self.source.read_image(i)[..., ::-1])
@@ -81,7 +81,7 @@ class AugmentedDataset(YOLODataset):
         return image, (height, width), image.shape[:2]
 
     def forget(self) -> None:
-        """Empty the mosaic's buffer, so that every epoch begins alike; pictures that are all kept stay."""
+        """Empty the mosaic's buffer, so that every epoch begins alike; images that are all kept stay."""
         if self.cache != "ram":
             for i in self.buffer:
                 self.ims[i] = self.im_hw0[i] = self.im_hw[i] = None

@@ -30,7 +30,7 @@ def distillation_loss(student: dict[str, Tensor], teacher: dict[str, Tensor], to
     Args:
         student: ``scores`` ``[N, classes, A]`` and ``boxes`` ``[N, 4 R, A]``, logits over all A cells.
         teacher: the same.
-        total: the weight that divides; that of these pictures unless given (it is where they are a part of a batch).
+        total: the weight that divides; that of these images unless given (it is where they are a part of a batch).
     """
     probabilities = teacher["scores"].sigmoid()
     weight = probabilities.amax(1)
@@ -44,7 +44,7 @@ def distillation_loss(student: dict[str, Tensor], teacher: dict[str, Tensor], to
 
 @torch.no_grad()
 def teacher_answers(teacher: ClipDetector, images: Tensor) -> dict[str, Tensor]:
-    """What a network in eval mode answers to pictures ``[N, 3, S, S]``: ``scores`` and ``boxes``.
+    """What a network in eval mode answers to images ``[N, 3, S, S]``: ``scores`` and ``boxes``.
 
     Computed in bfloat16 where the hardware multiplies it.
     """
@@ -55,7 +55,7 @@ def teacher_answers(teacher: ClipDetector, images: Tensor) -> dict[str, Tensor]:
 
 
 def teacher_weight(teacher: dict[str, Tensor]) -> Tensor:
-    """The teacher's best class scores, summed over cells and pictures; if it is at least 1, the unit of the loss."""
+    """The teacher's best class scores, summed over cells and images; if it is at least 1, the unit of the loss."""
     return teacher["scores"].sigmoid().amax(1).sum()
 
 
@@ -65,7 +65,7 @@ def _log_distributions(boxes: Tensor) -> Tensor:
 
 
 class Distillation:
-    """``ClipDetector.distill``: the weighted loss against a teacher that sees the same pictures.
+    """``ClipDetector.distill``: the weighted loss against a teacher that sees the same images.
 
     Args:
         teacher: a detector with the same classes and grid; never trained.

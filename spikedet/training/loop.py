@@ -1,10 +1,10 @@
 """The training loop of every stage that trains whole networks: ultralytics' detection trainer, made ours at the edges.
 
 Ultralytics gives mosaic, albumentations, EMA, warm-up, cosine schedule and the loss. Overridden here: the dataset (from
-memory), validation (our AP on a held-out slice of the training pictures), thresholds with a learning rate of their own,
+memory), validation (our AP on a held-out slice of the training images), thresholds with a learning rate of their own,
 checkpoints and resume (never pickled), and every callback that would reach for the network.
 
-Under torchrun ultralytics shares out the pictures and torch averages the gradients, the thresholds' among them: every
+Under torchrun ultralytics shares out the images and torch averages the gradients, the thresholds' among them: every
 process has the same weights after every step. Batch normalization sees each process's own part of the batch.
 """
 
@@ -59,8 +59,8 @@ class TrainingLoop(DetectionTrainer):
 
     Args:
         model: the network to train, in place.
-        train: pictures to train on.
-        held_out: training pictures kept for validation; may be empty, then the last network is kept.
+        train: images to train on.
+        held_out: training images kept for validation; may be empty, then the last network is kept.
         config: the stage's configuration.
         image_size: side of the square input.
         save: receives the best network.
@@ -111,7 +111,7 @@ class TrainingLoop(DetectionTrainer):
         self.model = model.to(memory_format=torch.channels_last)  # a sixth faster on a CPU
         self.model.precision = config.precision
         self.metrics = {}
-        # One step of the optimizer for each batch, also where there are fewer pictures than a batch takes.
+        # One step of the optimizer for each batch, also where there are fewer images than a batch takes.
         self.batch_size = self.args.batch = self.args.nbs = _batch(config, len(train))
         seed_everything(config.seed)
         self.writer = SummaryWriter(str(self.out / "tensorboard" / name)) if is_first() else None
@@ -167,7 +167,7 @@ class TrainingLoop(DetectionTrainer):
         return SimpleNamespace(metrics=SimpleNamespace(keys=list(HELD_OUT)))
 
     def validate(self) -> tuple[dict[str, float], float]:
-        """Percent AP of the averaged network on the held-out training pictures; fitness is AP50:95."""
+        """Percent AP of the averaged network on the held-out training images; fitness is AP50:95."""
         due = (self.epoch + 1) % self.config.validate_every == 0 or self.epoch + 1 >= self.epochs
         held_out = self.sources["val"]
         self.judged = due or not len(held_out)
@@ -283,7 +283,7 @@ class TrainingLoop(DetectionTrainer):
         return TrainingError(f"epoch {epoch + 1}: {how}; {kept}. Try a lower --lr.")
 
     def final_eval(self) -> None:
-        """Nothing: the best network was judged when it was saved."""
+        """Nothing: the best network was evaluated when it was saved."""
         if self.writer is not None:
             self.writer.close()
 
@@ -308,7 +308,7 @@ def _flushed_denormals() -> Iterator[None]:
 def seed_epoch(loader: Any, seed: int, epoch: int) -> None:
     """Everything random of one epoch, so that an interrupted run goes on as it would have gone on.
 
-    With loading processes of their own, the order of the pictures is not among it: they have drawn it ahead.
+    With loading processes of their own, the order of the images is not among it: they have drawn it ahead.
     """
     own_seed = seed + 1 + epoch + rank() * _SEEDS_APART
     seed_everything(own_seed)
@@ -319,7 +319,7 @@ def seed_epoch(loader: Any, seed: int, epoch: int) -> None:
 
 
 def _batch(config: LoopConfig, pictures: int) -> int:
-    """Pictures of all processes together in one step. Raises ConfigError if they cannot be shared out."""
+    """Images of all processes together in one step. Raises ConfigError if they cannot be shared out."""
     batch = min(config.batch, pictures)
     if batch % size():
         raise ConfigError(f"--batch {batch} cannot be shared by {size()} processes; it is the sum over all of them")

@@ -32,7 +32,7 @@ _MAY_CHANGE = frozenset(
     {"checkpoint", "teacher", "weights", "data", "split", "strict", "skip_bad", "device", "workers", "resume", "out"}
     | {"model", "activation", "epochs", "close_mosaic", "patience", "validate_every"}
 )
-"""Settings that a training which goes on may change; files and pictures count by what is in them."""
+"""Settings that a training which goes on may change; files and images count by what is in them."""
 
 
 def run_training(model: ClipDetector, dataset: DetectionDataset, config: LoopConfig, meta: CheckpointMeta) -> Path:
@@ -43,7 +43,7 @@ def run_training(model: ClipDetector, dataset: DetectionDataset, config: LoopCon
     if is_first() and (done := interrupted_after(config, meta.stage)):
         logger.info(f"{path}: the training interrupted after epoch {done} begins anew; --resume would go on")
     rest, held_out = dataset.hold_out(config.held_out, meta.data["seed"])
-    logger.info(f"{meta.model}: {len(rest)} pictures to train on, {len(held_out)} held out, output {path}")
+    logger.info(f"{meta.model}: {len(rest)} images to train on, {len(held_out)} held out, output {path}")
 
     def save(network: ClipDetector, measures: dict[str, float]) -> None:
         clip = as_clip(network)
@@ -57,12 +57,12 @@ def run_training(model: ClipDetector, dataset: DetectionDataset, config: LoopCon
 
 
 def made_for(config: LoopConfig, meta: CheckpointMeta, dataset: DetectionDataset) -> dict[str, Any]:
-    """What a state must have been trained for to be gone on from: network, pictures, settings; not for how long."""
+    """What a state must have been trained for to be gone on from: network, images, settings; not for how long."""
     settings = {name: value for name, value in dataclasses.asdict(config).items() if name not in _MAY_CHANGE}
     files = {name: getattr(config, name, "") for name in ("checkpoint", "teacher", "weights")}
     named = {name: Path(path) for name, path in files.items() if path not in ("", NONE)}
     digests = {f"sha256 of the {name}": file_sha256(path) for name, path in named.items()}
-    contents = {"layers of the model": meta.architecture, "list of pictures": dataset.picture_facts()}
+    contents = {"layers of the model": meta.architecture, "list of images": dataset.picture_facts()}
     digests |= {f"sha256 of the {name}": json_sha256(content) for name, content in contents.items()}
     return {**settings, "classes": list(meta.class_names), **digests}
 

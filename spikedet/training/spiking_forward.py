@@ -37,7 +37,7 @@ class SpikingForward:
     def __call__(self, model: ClipDetector, arguments: tuple[Tensor, ...]) -> None:
         images = arguments[0]
         if not isinstance(images, Tensor):
-            return  # a training batch: its pictures come through here next
+            return  # a training batch: its images come through here next
         for module in model.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.eval()

@@ -1,4 +1,4 @@
-"""Frames of a video file, a camera or an address, as RGB pictures."""
+"""Frames of a video file, a camera or an address, as RGB images."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Frame:
-    """One picture of a source.
+    """One image of a source.
 
     Attributes:
         number: 1 for the first.
@@ -181,7 +181,7 @@ class FrameReader:
             return None
         self.frames_read += 1
         frame = Frame(self.frames_read, image, time.monotonic())
-        if not self.live:  # a camera's next picture is not worth waiting for before this one is shown
+        if not self.live:  # a camera's next image is not worth waiting for before this one is shown
             self._next = self._decode()
         return frame
 
@@ -225,6 +225,6 @@ _CANNOT_OPEN = {
 }
 _NO_FRAME = {
     "file": "{}: not a video that can be read; no frame of it could be decoded",
-    "camera": "{}: the camera gives no picture; is another program using it?",
+    "camera": "{}: the camera gives no image; is another program using it?",
     "address": "{}: there is an answer, but no frame that can be decoded",
 }

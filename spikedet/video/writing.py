@@ -1,4 +1,4 @@
-"""Videos written picture by picture: the file appears whole under its name, or not at all."""
+"""Videos written image by image: the file appears whole under its name, or not at all."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ VIDEO_FORMATS = (*CODECS, ".gif")
 
 
 class VideoWriter(Protocol):
-    """Takes pictures in order; the first one fixes the size, others are resized to it."""
+    """Takes images in order; the first one fixes the size, others are resized to it."""
 
     def write(self, image_rgb: npt.NDArray[np.uint8]) -> None:
-        """Add a picture, uint8 ``[H, W, 3]``."""
+        """Add an image, uint8 ``[H, W, 3]``."""
 
 
 @contextmanager
@@ -39,11 +39,11 @@ def video_writer(path: Path, fps: float) -> Iterator[VideoWriter]:
 
     Args:
         path: its suffix, one of ``VIDEO_FORMATS``, chooses the format.
-        fps: pictures per second.
+        fps: images per second.
 
     Raises:
         ConfigError: an unknown format, or OpenCV has no codec for it here.
-        SpikedetError: the folder cannot be written, the disk is full, or no picture was written.
+        SpikedetError: the folder cannot be written, the disk is full, or no image was written.
     """
     suffix = Path(path).suffix.lower()
     if suffix not in VIDEO_FORMATS:
@@ -64,7 +64,7 @@ def video_writer(path: Path, fps: float) -> Iterator[VideoWriter]:
 
 
 class _Sized:
-    """Pictures brought to the even size of the first one, and counted."""
+    """Images brought to the even size of the first one, and counted."""
 
     def __init__(self) -> None:
         self.written = 0
@@ -80,7 +80,7 @@ class _Sized:
 
 
 class _OpenCv(_Sized):
-    """OpenCV's encoders, writing as the pictures come."""
+    """OpenCV's encoders, writing as the images come."""
 
     def __init__(self, path: Path, fps: float) -> None:
         super().__init__()
@@ -102,7 +102,7 @@ class _OpenCv(_Sized):
 
 
 class _Gif(_Sized):
-    """Pillow's GIF: a palette for each picture, and durations whose rounding does not add up."""
+    """Pillow's GIF: a palette for each image, and durations whose rounding does not add up."""
 
     def __init__(self, fps: float) -> None:
         super().__init__()
@@ -122,7 +122,7 @@ class _Gif(_Sized):
 
 
 def gif_durations_ms(count: int, fps: float) -> list[int]:
-    """How long each of ``count`` pictures stands, in the tens of milliseconds that GIF knows."""
+    """How long each of ``count`` images stands, in the tens of milliseconds that GIF knows."""
     ends = [round(100 * (i + 1) / fps) for i in range(count)]
     return [10 * (end - start) for start, end in zip([0, *ends], ends, strict=False)]
 
@@ -142,7 +142,7 @@ def _encoder(path: Path, fps: float, resolution_wh: tuple[int, int]) -> Any:
 
 
 def _whole(path: Path, written: int) -> bool:
-    """OpenCV does not say when writing failed, so the file is asked. GIF joins pictures that are alike."""
+    """OpenCV does not say when writing failed, so the file is asked. GIF joins images that are alike."""
     try:
         with open_frames(Source(str(path), "file")) as reader:
             return path.suffix.lower() == ".gif" or reader.count is None or reader.count >= written - 1

@@ -1,4 +1,4 @@
-"""Pictures with boxes, AP against t and against what made it, energy, and training curves."""
+"""Images with boxes, AP against t and against what made it, energy, and training curves."""
 
 from spikedet.visualization.ablations import plot_ap_by_class, plot_ap_by_images, plot_parts
 from spikedet.visualization.curves import plot_ap_by_t

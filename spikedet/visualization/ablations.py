@@ -1,4 +1,4 @@
-"""What each part of a conversion is worth, as pictures: calibration pictures, parts of the calibration, classes."""
+"""What each part of a conversion is worth, as images: calibration images, parts of the calibration, classes."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ Point = tuple[int, float]
 
 
 def plot_ap_by_images(rows: Sequence[ResultRow], path: Path) -> Path:
-    """AP50:95 (percent) against the number of calibration pictures, a line for each T, stage and neuron; a PNG.
+    """AP50:95 (percent) against the number of calibration images, a line for each T, stage and neuron; a PNG.
 
-    Networks with copied weights stand at 0 pictures; ANNs are dashed horizontals.
+    Networks with copied weights stand at 0 images; ANNs are dashed horizontals.
     """
     with ap_axes(path) as axes:
         axes.set_xscale("symlog", base=2, linthresh=1)
@@ -27,12 +27,12 @@ def plot_ap_by_images(rows: Sequence[ResultRow], path: Path) -> Path:
         for label, points in images_lines(rows).items():
             counts, aps = zip(*points, strict=True)
             axes.plot(counts, aps, marker=next(markers), markersize=4, color=next(colours), label=label)
-        axes.set_xlabel("calibration pictures (a fifth of them held out)")
+        axes.set_xlabel("calibration images (a fifth of them held out)")
     return path
 
 
 def images_lines(rows: Sequence[ResultRow]) -> dict[str, list[Point]]:
-    """``(pictures, AP)`` of each line by its label, by rising number of pictures."""
+    """``(images, AP)`` of each line by its label, by rising number of images."""
     copied = {_made_for(row): row.AP for row in rows if row.stage == "copied" and row.AP is not None}
     lines: dict[str, set[Point]] = {}
     for row in rows:

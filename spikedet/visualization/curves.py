@@ -1,4 +1,4 @@
-"""AP50:95 against the number of steps read out, as a picture."""
+"""AP50:95 against the number of steps read out, as an image."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def plot_ap_by_t(rows: Sequence[ResultRow], path: Path) -> Path:
     """Draw AP50:95 (percent) against t and write a PNG at 150 dpi in one step.
 
     One line for each stage, Stage I or not, neuron and delay: through the networks read at their own T ("t = T"), and
-    one through the read-outs of each network that was also read early. A QC-ANN stands at its T; ANNs are dashed
+    one through the readings of each network that was also read early. A QC-ANN stands at its T; ANNs are dashed
     horizontals. Rows without AP or without t and T (other than ANNs) are not drawn.
 
     Returns:
@@ -87,7 +87,7 @@ def _name(row: ResultRow) -> str:
 def _origin_names(rows: Sequence[ResultRow]) -> Any:
     """A function from a row to the part of its label that tells models, data and seeds apart; empty where alike.
 
-    What is usual goes without saying: the two-stage method, and the largest number of pictures.
+    What is usual goes without saying: the two-stage method, and the largest number of images.
     """
     varying = [name for name in ORIGIN if len({getattr(row, name) for row in rows}) > 1]
     usual = {"method": "two-stage", "images": max((row.images for row in rows), default=0)}

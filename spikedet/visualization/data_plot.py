@@ -1,4 +1,4 @@
-"""Objects by class and the sizes of their boxes, split by split, as a picture."""
+"""Objects by class and the sizes of their boxes, split by split, as an image."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def plot_data(
     Args:
         counts: by split, objects by class name; every split has the same classes.
         sides_px: by split, ``[objects]`` square roots of the box areas, pixels.
-        path: the picture.
+        path: the image.
 
     Returns:
         The path.

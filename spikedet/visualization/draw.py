@@ -1,4 +1,4 @@
-"""Boxes and labels on pictures, drawn by supervision in colours that colour-blind people can tell apart."""
+"""Boxes and labels on images, drawn by supervision in colours that colour-blind people can tell apart."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ TEXT_ON = ("#000000", "#000000", "#000000", "#000000", "#FFFFFF", "#000000", "#0
 """The colour of text on each of them, black or white, whichever can be read."""
 
 LEAST_TEXT_SCALE = 0.4
-"""Letters of about 10 pixels; below it they cannot be read, however small the picture."""
+"""Letters of about 10 pixels; below it they cannot be read, however small the image."""
 
 
 @dataclass(frozen=True)
 class DrawingSizes:
-    """Sizes that can be read on a picture of some size, from 160 pixels to 4K.
+    """Sizes that can be read on an image of some size, from 160 pixels to 4K.
 
     Attributes:
         line_px: thickness of a box's line.
@@ -56,9 +56,9 @@ class DrawingSizes:
 def draw_detections(
     image_rgb: Picture, detections: Detections, class_names: Sequence[str], track_ids: Sequence[int | None] = ()
 ) -> Picture:
-    """A copy of the picture ``[H, W, 3]`` with boxes, class names and scores, sized to the picture.
+    """A copy of the image ``[H, W, 3]`` with boxes, class names and scores, sized to the image.
 
-    Labels stay inside the picture and make room for each other. ``track_ids``, where given, are shown as ``#12``, one
+    Labels stay inside the image and make room for each other. ``track_ids``, where given, are shown as ``#12``, one
     for each box; None is not shown.
     """
     sizes = DrawingSizes.of(_resolution_wh(image_rgb))
@@ -87,7 +87,7 @@ def _labels(detections: Detections, class_names: Sequence[str], track_ids: Seque
 
 
 def draw_lines(image_rgb: Picture, lines: Sequence[str]) -> Picture:
-    """A copy of the picture with lines of text in its upper left corner, white on black; long ones are broken."""
+    """A copy of the image with lines of text in its upper left corner, white on black; long ones are broken."""
     sizes = DrawingSizes.of(_resolution_wh(image_rgb))
     canvas = np.ascontiguousarray(image_rgb[..., ::-1])
     top = 0
@@ -131,7 +131,7 @@ def _resolution_wh(image_rgb: Picture) -> tuple[int, int]:
 
 
 def fit_side(image_rgb: Picture, side: int) -> Picture:
-    """The picture, made smaller so that no side is longer than ``side`` pixels; a small one stays as it is."""
+    """The image, made smaller so that no side is longer than ``side`` pixels; a small one stays as it is."""
     width, height = _resolution_wh(image_rgb)
     ratio = side / max(height, width)
     if ratio >= 1:
@@ -141,14 +141,14 @@ def fit_side(image_rgb: Picture, side: int) -> Picture:
 
 
 def beside(pictures: Sequence[Picture]) -> Picture:
-    """Pictures of one height side by side, separated by a white line."""
+    """Images of one height side by side, separated by a white line."""
     gap = np.full((pictures[0].shape[0], 4, 3), 255, np.uint8)
     parts = [part for picture in pictures for part in (picture, gap)]
     return np.concatenate(parts[:-1], axis=1)
 
 
 def save_picture(path: Path, image_rgb: Picture) -> Path:
-    """Write a picture atomically; the file's suffix chooses the format."""
+    """Write an image atomically; the file's suffix chooses the format."""
     with atomic_path(path) as temporary:
         Image.fromarray(image_rgb).save(temporary)
     return path

@@ -1,4 +1,4 @@
-"""Energy as pictures: energy by time step, AP against energy, and what each layer does in each step."""
+"""Energy as images: energy by time step, AP against energy, and what each layer does in each step."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SHADES = 8
 
 
 def plot_energy(report: EnergyReport, folder: Path) -> list[Path]:
-    """Every picture of a report, PNGs in a folder; returns their paths.
+    """Every image of a report, PNGs in a folder; returns their paths.
 
     There is one by layer if something spikes, and one by sparsity if networks differ in it; those that an earlier
     report has left there are removed else.
@@ -34,7 +34,7 @@ def plot_energy(report: EnergyReport, folder: Path) -> list[Path]:
 
 
 def plot_by_step(report: EnergyReport, path: Path) -> Path:
-    """Left energy (mJ a picture) against t, ANNs as horizontals; right AP50:95 against energy, where AP is known."""
+    """Left energy (mJ an image) against t, ANNs as horizontals; right AP50:95 against energy, where AP is known."""
     from matplotlib.ticker import LogLocator
 
     drawn = lines(report.rows)
@@ -50,8 +50,8 @@ def plot_by_step(report: EnergyReport, path: Path) -> Path:
                 left.errorbar([row.t for row in rows], joules, deviations, marker=marker, markersize=4, color=colour)
             known = [row for row in rows if row.AP is not None]
             _plot_ap(right, known, {"marker": marker, "markersize": 5, "color": colour, "label": label})
-        left.set(xlabel="t, steps read out", ylabel="energy for a picture, mJ", yscale="log")
-        right.set(xlabel="energy for a picture, mJ", ylabel="AP50:95 (%)", xscale="log")
+        left.set(xlabel="t, steps read out", ylabel="energy for an image, mJ", yscale="log")
+        right.set(xlabel="energy for an image, mJ", ylabel="AP50:95 (%)", xscale="log")
         for axis in (left.yaxis, right.xaxis):
             axis.set_minor_locator(LogLocator(subs=(2, 5)))
             axis.set_major_formatter("{x:g}")
@@ -86,7 +86,7 @@ def _plot_ap(axes: Any, rows: Sequence[EnergyRow], how: dict[str, Any]) -> None:
 
 
 def plot_sparsity(report: EnergyReport, path: Path) -> Path:
-    """AP50:95 against SOPs (billions a picture), a line through networks that differ in their penalty on firing."""
+    """AP50:95 against SOPs (billions an image), a line through networks that differ in their penalty on firing."""
     with new_figure(path) as axes:
         for (name, line), marker, colour in zip(sparsity_curves(report.rows).items(), cycle(MARKERS), cycle(OKABE_ITO)):
             known = [(row, spent.sops / 1e9) for row, spent in line if row.AP is not None]
@@ -95,7 +95,7 @@ def plot_sparsity(report: EnergyReport, path: Path) -> Path:
             for row, x in known:
                 said = row.sparsity or "no penalty"
                 axes.annotate(said, (x, row.AP), fontsize="x-small", xytext=(3, 3), textcoords="offset points")
-        axes.set(xlabel="synaptic operations for a picture, 10^9", ylabel="AP50:95 (%)")
+        axes.set(xlabel="synaptic operations for an image, 10^9", ylabel="AP50:95 (%)")
         axes.grid(alpha=0.3)
     return path
 
@@ -106,7 +106,7 @@ def plot_by_layer(report: EnergyReport, path: Path) -> Path:
     with new_figure(path, rows=count, width=10, height=4.5 * count) as panels:
         for axes, network in zip(np.atleast_1d(panels), report.networks, strict=True):
             _plot_layers(axes, network.layers)
-            axes.set(title=network.network, ylabel="operations for a picture, millions")
+            axes.set(title=network.network, ylabel="operations for an image, millions")
     return path
 
 

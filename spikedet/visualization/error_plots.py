@@ -1,4 +1,4 @@
-"""The error of a converted network by layer, as pictures: counterparts of the paper's figures 4 and 5."""
+"""The error of a converted network by layer, as images: counterparts of the paper's figures 4 and 5."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ LABELS = {
 
 
 def plot_explanation(found: Explanation, folder: Path) -> list[Path]:
-    """Every picture that there is something for, as ``explain-*.png`` in a folder.
+    """Every image that there is something for, as ``explain-*.png`` in a folder.
 
-    A picture that an earlier explanation has left there and that this one has nothing for is removed.
+    An image that an earlier explanation has left there and that this one has nothing for is removed.
 
     Returns:
         Their paths, in the order in which to read them.
@@ -63,7 +63,7 @@ def plot_split(found: Explanation, path: Path) -> Path:
 
 
 def plot_residual(found: Explanation, path: Path) -> Path:
-    """Share of neurons with RPE in each layer with its range over pictures, and the spikes they miss (figure 4)."""
+    """Share of neurons with RPE in each layer with its range over images, and the spikes they miss (figure 4)."""
     residuals = [layer.residual for layer in found.spiking if layer.residual is not None]
     places = np.arange(len(residuals))
     fewer, more = (100 * np.array([getattr(r, name) for r in residuals]) for name in ("fewer", "more"))
@@ -72,7 +72,7 @@ def plot_residual(found: Explanation, path: Path) -> Path:
         shares.bar(places, fewer, 0.7, color=OKABE_ITO[0], label="too few spikes")
         shares.bar(places, more, 0.7, fewer, color=OKABE_ITO[1], label="too many spikes")
         middle = (low + high) / 2
-        shares.errorbar(places, middle, (high - low) / 2, fmt="none", color="black", capsize=2, label="over pictures")
+        shares.errorbar(places, middle, (high - low) / 2, fmt="none", color="black", capsize=2, label="over images")
         shares.set(ylabel="neurons with RPE, %", title="Residual potential representation error")
         for name, label, marker in (("spikes", "spikes", "o"), ("deviation", "potential, theta", "s")):
             for kind, fill in (("mean", "full"), ("max", "none")):
@@ -136,7 +136,7 @@ def plot_ranking(found: Explanation, path: Path) -> Path:
             ("all_but", "all but its error", "s", OKABE_ITO[1]),
         ):
             axes.plot([getattr(ranks[name], kind) for name in names], marker, color=colour, label=label)
-        axes.set(ylabel="AP50:95 (%)", title=f"What each layer's residual error costs, {found.ranking.images} pictures")
+        axes.set(ylabel="AP50:95 (%)", title=f"What each layer's residual error costs, {found.ranking.images} images")
         name_layers(axes, names)
     return path
 

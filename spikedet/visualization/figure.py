@@ -39,7 +39,7 @@ def new_figure(
         subplots: further arguments of ``Figure.subplots``.
 
     Raises:
-        SpikedetError: if the picture cannot be written.
+        SpikedetError: if the image cannot be written.
     """
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -60,7 +60,7 @@ def new_figure(
 
 
 def draw_wanted(plots: Sequence[tuple[str, Callable[[Path], Path], bool]], folder: Path) -> list[Path]:
-    """Pictures of a report as ``NAME.png``; one that an earlier report has left there and is not wanted is removed.
+    """Images of a report as ``NAME.png``; one that an earlier report has left there and is not wanted is removed.
 
     Args:
         plots: name, what draws it, and whether it is wanted.

@@ -1,4 +1,4 @@
-"""One HTML file that needs no other: sections of text, tables and pictures, pictures inside it."""
+"""One HTML file that needs no other: sections of text, tables and images, images inside it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def file_figure(path: Path, caption: str = "") -> str:
 
 
 def picture_figure(image_rgb: npt.NDArray[np.uint8], caption: str = "") -> str:
-    """A picture ``[H, W, 3]`` inside the page."""
+    """An image ``[H, W, 3]`` inside the page."""
     buffer = io.BytesIO()
     Image.fromarray(image_rgb).save(buffer, "JPEG", quality=85)
     return _figure("image/jpeg", buffer.getvalue(), caption)

@@ -1,4 +1,4 @@
-"""Boxes growing with time on one picture: a strip of tiles to print, and an animation (the paper's figure 8)."""
+"""Boxes growing with time on one image: a strip of tiles to print, and an animation (the paper's figure 8)."""
 
 from __future__ import annotations
 

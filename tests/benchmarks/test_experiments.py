@@ -133,7 +133,7 @@ def test_folders_tell_networks_apart() -> None:
     assert NetworkSettings(stage1="T4", T=8, calibrated=False, joint={}).folder == "T4-if-T8-delay0-copied-joint"
 
 
-# --- the published protocol, on pictures that mean nothing ------------------------------------------------------------
+# --- the published protocol, on images that mean nothing ------------------------------------------------------------
 
 
 def write_year(folder: Path, splits: dict[str, int]) -> None:
@@ -161,7 +161,7 @@ def write_year(folder: Path, splits: dict[str, int]) -> None:
 
 
 def shrunk(experiment: Experiment) -> Experiment:
-    """The same steps in seconds: windows of at most six steps, one epoch, four calibration pictures."""
+    """The same steps in seconds: windows of at most six steps, one epoch, four calibration images."""
     steps = {20: 3, 40: 4, 60: 5, 2000: 6}
     networks = tuple(
         dataclasses.replace(
@@ -233,7 +233,7 @@ def test_a_source_that_is_there_is_not_trained(tmp_path: Path, monkeypatch: pyte
     more = dataclasses.replace(experiment, networks=(settings, dataclasses.replace(settings, T=3)))
     meta, rows = read_results(accuracy.so_far(more, tmp_path))
     assert (meta["judged"], [row.T for row in rows]) == ("1 of 2 networks", [None, 2])
-    with pytest.raises(ConfigError, match="no network of e is judged yet"):
+    with pytest.raises(ConfigError, match="no network of e is evaluated yet"):
         accuracy.so_far(experiment, tmp_path / "nowhere")
     with pytest.raises(ConfigError, match="e has sources of its own, other"):
         accuracy.run(dataclasses.replace(experiment, sources={"other": {}}), "", tmp_path, chain()["ann"])

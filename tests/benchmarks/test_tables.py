@@ -43,7 +43,7 @@ def test_names() -> None:
 
 def test_time_steps_stand_across_and_early_read_outs_are_left_out() -> None:
     assert pivot([ANN, COPIED, FINE, EARLY, AT_20, BASELINE]).splitlines() == [
-        "m on d s (9 pictures), AP50:95 / AP50 in %.",
+        "m on d s (9 images), AP50:95 / AP50 in %.",
         "",
         "| network | T = 8 | T = 20 |",
         "| --- | ---: | ---: |",
@@ -55,7 +55,7 @@ def test_time_steps_stand_across_and_early_read_outs_are_left_out() -> None:
 
 
 def test_fewer_pictures_are_a_table_of_their_own() -> None:
-    assert "(9 pictures)" in pivot([ANN, FINE, FEW]) and "(3 pictures)" in pivot([ANN, FINE, FEW])
+    assert "(9 images)" in pivot([ANN, FINE, FEW]) and "(3 images)" in pivot([ANN, FINE, FEW])
 
 
 def test_beside_the_paper() -> None:
@@ -88,9 +88,9 @@ def test_networks_of_one_model_stand_together() -> None:
     leaky = replace(ANN, activation="leaky", AP=50.0)
     spiking = replace(FINE, spikes_per_image=1.5e6, loss_ci95=(1.0, 3.04))
     assert models_table([ANN, leaky, spiking, EARLY]).splitlines() == [
-        "d s (9 pictures), converted for T and read at T, AP in %.",
+        "d s (9 images), converted for T and read at T, AP in %.",
         "",
-        "| model | network | neuron | T | spikes per picture | AP50:95 | AP50 | loss [95 % interval] |",
+        "| model | network | neuron | T | spikes per image | AP50:95 | AP50 | loss [95 % interval] |",
         "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: |",
         "| m | ANN | - | - | - | 60.0 | 80.0 | - |",
         "| m | SNN + coarse + fine | if | 8 | 1.50 M | 58.0 | 60.0 | 2.0 [1.0, 3.0] |",

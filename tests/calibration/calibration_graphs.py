@@ -40,7 +40,7 @@ def reading(channels_in: int, channels: int = 2) -> Readout:
 
 
 def branching(neuron: str = "if", delay: int = 0, T: int = 8, *, picture: bool = True) -> SpikingNetwork:
-    """The picture's average beside a stem; stem -> {skip, down -> up}, joined in a concatenation and in a sum.
+    """The image's average beside a stem; stem -> {skip, down -> up}, joined in a concatenation and in a sum.
 
     Without the ``picture`` in the concatenation the whole network has a form on bits. ``mixed`` is signed IF with a
     linear layer that spikes ("skip") and one that is an analog current ("current").
@@ -66,7 +66,7 @@ def branching(neuron: str = "if", delay: int = 0, T: int = 8, *, picture: bool =
 
 
 def straight(layers: int, T: int = 4) -> SpikingNetwork:
-    """So many layers one after another, then the read-outs."""
+    """So many layers one after another, then the output layers."""
     names = [f"layer.{i}" for i in range(layers)]
     sources = [IMAGE, *names[:-1]]
     nodes = [Node(n, (s,), spiking(3, 3)) for n, s in zip(names, sources, strict=True)]
@@ -92,7 +92,7 @@ def moved(network: SpikingNetwork) -> SpikingNetwork:
 
 @torch.no_grad()
 def trains_of(network: SpikingNetwork, images: Tensor) -> dict[str, Tensor]:
-    """The whole window ``[T, N, C, H, W]`` that each node sends, all pictures at once."""
+    """The whole window ``[T, N, C, H, W]`` that each node sends, all images at once."""
     sent = {IMAGE: images.expand(network.T, *images.shape)}
     for node in network.nodes:
         module = node.module
@@ -108,7 +108,7 @@ def trains_of(network: SpikingNetwork, images: Tensor) -> dict[str, Tensor]:
 
 
 def batches(count: int, size: int | None = None) -> list[list[int]]:
-    """The pictures in batches of this size, or in one."""
+    """The images in batches of this size, or in one."""
     size = size or count
     return [list(range(i, min(i + size, count))) for i in range(0, count, size)]
 

@@ -17,7 +17,7 @@ HALF, QUARTER = 0.375, 0.25
 
 
 def one_layer(u0: list[float]) -> SpikingNetwork:
-    """Two channels that see the picture as it is, theta 1 and 2, T = 4."""
+    """Two channels that see the image as it is, theta 1 and 2, T = 4."""
     one = torch.ones(2, 1, 1, 1)
     layer = SpikingConv(one, torch.zeros(2), torch.tensor([1.0, 2.0]), stride=(1, 1), padding=(0, 0))
     layer.u0 = nn.Parameter(torch.tensor(u0))
@@ -36,7 +36,7 @@ def test_equation_18_by_hand() -> None:
     x = 0.25:  a = 0.25, one spike (u reaches 1 in the fourth step), r = 0.25, error 0.
     Channel 1 has theta 2: x = 0.375: a = 2 floor(2 x + 1/2) / 4 = 0.5, u ends at 1.5: silent, error 0.5.
                            x = 0.25:  a = 2 floor(1) / 4 = 0.5, silent, error 0.5.
-    u[0] grows by T = 4 times the mean over pictures: 4 * 0.125 and 4 * 0.5.
+    u[0] grows by T = 4 times the mean over images: 4 * 0.125 and 4 * 0.5.
     """
     network = one_layer([0.0, 0.0])
     images = torch.tensor([HALF, QUARTER]).view(2, 1, 1, 1)

@@ -30,7 +30,7 @@ def test_it_reads_as_a_sentence() -> None:
     made = dataclasses.replace(
         estimate(branching(), pictures(2), settings()), cache_bytes=3 * 2**20, picture_bytes=2**20, seconds=90
     )
-    assert re.fullmatch(r"about 3 MiB of cached spike trains, 1 MiB of pictures, (at most )?1\.5 minutes", str(made))
+    assert re.fullmatch(r"about 3 MiB of cached spike trains, 1 MiB of images, (at most )?1\.5 minutes", str(made))
 
 
 @pytest.mark.parametrize(("layers", "pictures_at_once"), [(1.0, 1), (3.5, 3), (0.1, 1)])

@@ -194,7 +194,7 @@ def test_the_network_given_is_left_as_it_is() -> None:
 
 
 def test_every_layer_is_right_on_average_given_the_layers_before_it(calibrated: Path) -> None:
-    """Coarse: the read-outs' mean errors vanish, and spiking layers' weights stay those that were copied."""
+    """Coarse: the output layers' mean errors vanish, and spiking layers' weights stay those that were copied."""
     copied, meta = load_spiking(chain()["copied"])
     coarse, _ = load_spiking(calibrated / "coarse.safetensors")
     drawn = load_dataset(meta.data["data"], "train", class_names=meta.class_names).draw(6, 0)

@@ -1,4 +1,4 @@
-"""Inputs without labels: recipes, mosaics by hand, and pictures kept in memory or read anew."""
+"""Inputs without labels: recipes, mosaics by hand, and images kept in memory or read anew."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CPU = torch.device("cpu")
 
 
 def flat(*values: float, side: int = 8) -> list[Tensor]:
-    """One picture of each value."""
+    """One image of each value."""
     return [torch.full((3, side, side), value) for value in values]
 
 
@@ -81,7 +81,7 @@ def test_a_centre_at_the_border_leaves_two_pictures() -> None:
     assert set(made.flatten().tolist()) == set(torch.tensor([0.1, 0.3]).tolist())
 
 
-# --- pictures ---------------------------------------------------------------------------------------------------------
+# --- images ---------------------------------------------------------------------------------------------------------
 
 
 def test_kept_and_read_anew_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""The networks a checkpoint came from, and those that it stands for."""
+"""The networks a checkpoint came from, and those that it represents."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_parents_that_are_gone_or_changed_are_left_out(tmp_path: Path) -> None:
     ("digest", "expected"), [("a", "a"), ("c", "abc"), ("x", "x"), ("l", "lm"), ("z", "zy"), ("d", "dabc")]
 )
 def test_lineage(digest: str, expected: str) -> None:
-    """a -> b -> c -> d; l and m name each other; z's parent is none of the networks judged."""
+    """a -> b -> c -> d; l and m name each other; z's parent is none of the networks evaluated."""
     parents = {"a": None, "b": "a", "c": "b", "d": "c", "l": "m", "m": "l", "z": "y"}
     assert lineage(digest, parents) == set(expected)
 

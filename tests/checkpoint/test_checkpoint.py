@@ -291,7 +291,7 @@ def test_data_of_another_name_have_a_train_split(tmp_path: Path) -> None:
     imported = dataclasses.replace(meta, data={})
     assert imported.training_data("/b/mine", "") == ("/b/mine", "train")
     assert imported.training_data("/b/mine", "val") == ("/b/mine", "val")
-    with pytest.raises(ConfigError, match=r"names no training pictures; give --data, and --split unless it is train$"):
+    with pytest.raises(ConfigError, match=r"names no training images; give --data, and --split unless it is train$"):
         imported.training_data("", "train")
 
 

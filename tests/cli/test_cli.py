@@ -163,7 +163,7 @@ def test_our_errors_are_one_line_and_status_1(
         (["convert", "nowhere.safetensors"], "nowhere.safetensors: no such checkpoint"),
         (["convert", "nowhere.safetensors", "--T", "0"], "--T must be positive, got 0"),
         (["train", "--model", "nowhere", "--data", "nowhere"], "nowhere: no such dataset"),
-        (["detect", "nowhere.jpg", "--weights", "a"], "nowhere.jpg: no such picture, video or folder"),
+        (["detect", "nowhere.jpg", "--weights", "a"], "nowhere.jpg: no such image, video or folder"),
         (["evaluate", "."], "no checkpoint in this folder"),
         (["calibrate", "nowhere.safetensors"], "nowhere.safetensors: no such checkpoint"),
         (["synthesize", "new", "--side", "8"], "--side must be between 64 and 1024, got 8"),

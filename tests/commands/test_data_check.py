@@ -45,7 +45,7 @@ def test_every_bad_file_is_listed_once_and_then_it_fails(tmp_path: Path, capsys:
         {"a": annotation_xml(CAT), "b": "<annotation>", "c": annotation_xml(CAT), "d": annotation_xml(CAT)},
         {"train": "a\nb\nc", "val": "c\nd"},
     )
-    (folder / "JPEGImages/c.jpg").write_bytes(b"no picture")
+    (folder / "JPEGImages/c.jpg").write_bytes(b"no image")
     with pytest.raises(DataError, match=r"mydata: 2 bad files, listed above and in .*report\.json"):
         run(folder, tmp_path / "out")
     lines = capsys.readouterr().out.splitlines()
@@ -79,7 +79,7 @@ def test_yolo_and_coco(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
 def test_pictures_of_another_size_than_their_annotation_are_bad(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], layout: str
 ) -> None:
-    """Pictures of 40 x 30, one of them turned by its EXIF; without a whole size nothing is compared."""
+    """Images of 40 x 30, one of them turned by its EXIF; without a whole size nothing is compared."""
     written = {"a": (40, 30), "b": (80, 60), "c": (30, 40), "d": (30, 40), "e": (40, 30), "f": (0, 0)}
     if layout == "voc":
         size = "<size><width>{}</width><height>{}</height></size></annotation>"
@@ -98,7 +98,7 @@ def test_pictures_of_another_size_than_their_annotation_are_bad(
         Image.new("RGB", (40, 30)).save(pictures / f"{name}.jpg", exif=exif)
     with pytest.raises(DataError, match="3 bad files"):
         run(folder, tmp_path / "out")
-    end = "; correct the size and the boxes, or put the annotated picture back"
+    end = "; correct the size and the boxes, or put the annotated image back"
     assert [line for line in capsys.readouterr().out.splitlines() if line.startswith("bad: ")] == [
         f"bad: {files['b']}: written for 80 x 60 pixels, but b.jpg is read as 40 x 30{end}",
         f"bad: {files['c']}: written for 30 x 40 pixels, but c.jpg is read as 40 x 30 (rotated){end}",
@@ -123,7 +123,7 @@ def test_remarks_are_listed_and_harmless(tmp_path: Path, capsys: pytest.CaptureF
         (tmp_path / f"yolo/labels/train/lone{number}.txt").write_text("")
     run(yolo, tmp_path / "out")
     shown = capsys.readouterr().out.splitlines()
-    assert "lone0.txt: no picture lone0 in" in shown[0]
+    assert "lone0.txt: no image lone0 in" in shown[0]
     assert shown[5] == "remark: 2 more remarks, all in report.json"
 
 

@@ -1,4 +1,4 @@
-"""Pictures with boxes, and the same as JSON."""
+"""Images with boxes, and the same as JSON."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_a_folder_in_order_of_names(tmp_path: Path) -> None:
     folder = tmp_path / "pictures"
     for index, suffix in enumerate(sorted(PICTURE_SUFFIXES)):
         write_picture(folder / f"{9 - index}{suffix if index else suffix.upper()}", index)
-    (folder / "notes.txt").write_text("no picture", encoding="utf-8")
+    (folder / "notes.txt").write_text("no image", encoding="utf-8")
     (folder / "sub").mkdir()
     found = content(detect(config(folder, tmp_path / "out")))
     assert [Path(name).stem for name in found] == ["3", "4", "5", "6", "7", "8", "9"]
@@ -111,10 +111,10 @@ def test_broken_pictures_are_named_when_the_others_are_done(tmp_path: Path) -> N
     folder = tmp_path / "pictures"
     for name in ("a", "c"):
         write_picture(folder / f"{name}.png")
-    (folder / "b.png").write_bytes(b"no picture")
+    (folder / "b.png").write_bytes(b"no image")
     whole = write_picture(tmp_path / "whole.jpg").read_bytes()
     (folder / "d.jpg").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(DataError, match=r"2 of 4 pictures could not be read, the first: .*b\.png"):
+    with pytest.raises(DataError, match=r"2 of 4 images could not be read, the first: .*b\.png"):
         detect(config(folder, tmp_path / "out"))
     out = tmp_path / "out"
     assert [Path(name).name for name in content(out / "detections.json")] == ["a.png", "c.png"]
@@ -123,16 +123,16 @@ def test_broken_pictures_are_named_when_the_others_are_done(tmp_path: Path) -> N
 
 def test_a_single_broken_picture(tmp_path: Path) -> None:
     (tmp_path / "b.png").write_bytes(b"")
-    with pytest.raises(DataError, match=r"1 of 1 pictures could not be read, the first: .*b\.png"):
+    with pytest.raises(DataError, match=r"1 of 1 images could not be read, the first: .*b\.png"):
         detect(config(tmp_path / "b.png", tmp_path / "out"))
     assert content(tmp_path / "out" / "detections.json") == {}
 
 
 def test_nothing_to_read_is_said_before_anything_is_written(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match=r"empty: no pictures or videos in this folder; expected \.avi, \.bmp"):
+    with pytest.raises(DataError, match=r"empty: no images or videos in this folder; expected \.avi, \.bmp"):
         detect(config(tmp_path / "empty", tmp_path / "out"))
-    with pytest.raises(DataError, match="none: no such picture, video or folder"):
+    with pytest.raises(DataError, match="none: no such image, video or folder"):
         detect(config(tmp_path / "none", tmp_path / "out"))
     assert not (tmp_path / "out").exists()
 

@@ -67,7 +67,7 @@ def test_fewer_frames_in_the_same_time(tmp_path: Path) -> None:
 
 
 def mixed(folder: Path) -> Path:
-    """Pictures and videos of like names, in two folders."""
+    """Images and videos of like names, in two folders."""
     write_video(folder / "a.mp4", frames=2)
     write_video(folder / "sub" / "a.avi", frames=2)
     write_video(folder / "sub" / "a.mkv", frames=2)
@@ -149,7 +149,7 @@ def test_settings_that_do_not_fit_are_said_before_anything_is_written(tmp_path: 
     source = write_video(tmp_path / "videos" / "a.mp4")
     with pytest.raises(ConfigError, match="converted for T = 4"):
         detect(config(source, tmp_path / "out", t="9"))
-    with pytest.raises(ConfigError, match="is the folder of the pictures"):
+    with pytest.raises(ConfigError, match="is the folder of the images"):
         detect(config(source, source.parent))
     with pytest.raises(ConfigError, match="--video-format must be one of"):
         config(source, tmp_path / "out", video_format="avi")

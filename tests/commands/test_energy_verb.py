@@ -44,7 +44,7 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(("backend", "chunk"), [("torch", 0), ("native", 1), ("torch", 3)])
 def test_operations_are_spikes_times_their_fan_out(backend: str, chunk: int, tmp_path: Path) -> None:
-    """Against the dense spikes of every layer, one picture at a time."""
+    """Against the dense spikes of every layer, one image at a time."""
     found = run(tmp_path, "fine", t="2,4", backend=backend, chunk=chunk)
     network, _ = load_spiking(chain()["fine"])
     dataset, maps = load_dataset(str(pictures()), "test"), fan_outs(network, (IMAGE_SIZE, IMAGE_SIZE))
@@ -117,7 +117,7 @@ def test_ap_of_an_evaluation(evaluated: Path, tmp_path: Path) -> None:
         ("SNN + coarse + fine, if", 2): stored["fine", True, 2],
         ("SNN + coarse + fine, if", 4): stored["fine", True, 4],
     }
-    assert found.ap_source == "results.json, on all 4 pictures of pictures test"
+    assert found.ap_source == "results.json, on all 4 images of pictures test"
 
 
 def test_ap_beside_the_weights_and_in_the_output_folder(evaluated: Path, tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def test_ap_beside_the_weights_and_in_the_output_folder(evaluated: Path, tmp_pat
 
 
 def test_ap_of_another_file_is_left_out(evaluated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A network calibrated anew, with the settings of the one that was judged."""
+    """A network calibrated anew, with the settings of the one that was evaluated."""
     tensors, meta = load_checkpoint(chain()["fine"])
     again = save_checkpoint(tmp_path / "fine.safetensors", tensors, dataclasses.replace(meta, notes={}))
     how = {"data": str(pictures()), "split": "test", "limit": 1, "t": "4", "out": str(tmp_path)}
@@ -143,7 +143,7 @@ def test_ap_of_another_file_is_left_out(evaluated: Path, tmp_path: Path, capsys:
     (judged,) = (row["AP"] for row in rows if row["stage"] == "fine" and row["t"] == 4)
     names = [f"SNN + coarse + fine, if, {file.parent.name}/fine.safetensors" for file in map(Path, files)]
     assert {network: AP for (network, t), AP in aps(found).items() if t == 4} == {names[0]: None, names[1]: judged}
-    told = f"{again}: not the file that was judged in results.json, on all 4 pictures of pictures test; AP is left out"
+    told = f"{again}: not the file that was evaluated in results.json, on all 4 images of pictures test; AP is left out"
     assert told in capsys.readouterr().out
 
 

@@ -70,7 +70,7 @@ BOX = [10.0, 10.0, 50.0, 50.0]
 
 
 def judging() -> DetectionDataset:
-    """Four pictures with the same object."""
+    """Four images with the same object."""
     box, label = np.array([BOX], np.float32), np.zeros(1, np.int64)
     flags = np.zeros(1, np.bool_), np.zeros(1, np.bool_)
     samples = tuple(Sample(str(i), Path(f"{i}.png"), (64, 64), box, label, *flags) for i in range(4))
@@ -78,7 +78,7 @@ def judging() -> DetectionDataset:
 
 
 def judged(network: str, digest: str, parent: str | None, found: int, **changes: Any) -> Judged:
-    """A network that finds the object in so many of the four pictures."""
+    """A network that finds the object in so many of the four images."""
     hit, miss = Detections([BOX], [0.9], [0]), Detections.empty()  # type: ignore[arg-type]
     detections = [hit] * found + [miss] * (4 - found)
     spiking = network not in ("ann", "qc")

@@ -68,7 +68,7 @@ def test_terms_add_up_in_every_layer(found: dict[str, Any]) -> None:
             assert sum(step["shares"].values()) == pytest.approx(1)
             assert list(step["mean_squares"]) == list(TERMS)
     first = found["layers"][0]["steps"][-1]["mean_squares"]
-    assert first["propagated_qc"] == pytest.approx(0, abs=1e-9)  # the picture is the picture
+    assert first["propagated_qc"] == pytest.approx(0, abs=1e-9)  # the image is the image
 
 
 def test_ap_is_that_of_evaluate(found: dict[str, Any], tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_ap_is_that_of_evaluate(found: dict[str, Any], tmp_path: Path) -> None:
     )
     rows = {(row.stage, row.finetuned, row.t): row.AP for row in evaluate(config)}
     known = {(point["network"], point["t"]): point["AP"] for point in found["chain"]}
-    # At t = 1 many scores are equal, and the AP of those depends on the order of the pictures. BN is folded here and
+    # At t = 1 many scores are equal, and the AP of those depends on the order of the images. BN is folded here and
     # not there, which moves some pre-activations of the QC-ANN over a rounding boundary.
     assert known["ANN", None] == pytest.approx(rows["ann", False, None], abs=1e-6)
     assert known["clip ANN, Stage I", None] == pytest.approx(rows["ann", True, None], abs=1e-6)

@@ -56,7 +56,7 @@ def test_what_cannot_be_shown(tmp_path: Path, changed: dict[str, str], said: str
 
 
 def test_a_file_that_is_no_picture(tmp_path: Path) -> None:
-    (tmp_path / "a.jpg").write_text("no picture")
-    with pytest.raises(DataError, match=r"a.jpg: not a picture"):
+    (tmp_path / "a.jpg").write_text("no image")
+    with pytest.raises(DataError, match=r"a.jpg: not an image"):
         grow(GrowConfig(source=str(tmp_path / "a.jpg"), weights=str(chain()["fine"]), out=str(tmp_path / "out")))
     assert not (tmp_path / "out").exists()

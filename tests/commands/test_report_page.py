@@ -44,7 +44,7 @@ def test_it_opens_offline(text: str) -> None:
 
 def test_it_has_every_section(text: str) -> None:
     titles = re.findall(r"<h2>(.*?)</h2>", text)
-    expected = ["Table", "AP by time step", "AP by class", "Best pictures", "Worst pictures"]
+    expected = ["Table", "AP by time step", "AP by class", "Best images", "Worst images"]
     assert titles == [*expected, "Settings", "Command, checkpoints, versions"]
     assert "SNN + coarse + fine" in text and "<table>" in text
     assert "left the ANN, right the SNN at t = 4" in text
@@ -81,7 +81,7 @@ def test_scores_are_percent(run: Path) -> None:
 def test_best_pictures_score_higher_than_worst(text: str) -> None:
     best, worst = (
         [float(score) for score in re.findall(r"AP50:95 ([\d.]+);", part)]
-        for part in text.split("Best pictures</h2>")[1].split("Worst pictures</h2>")
+        for part in text.split("Best images</h2>")[1].split("Worst images</h2>")
     )
     assert best == sorted(best, reverse=True) and worst == sorted(worst)
     assert best and worst and best[-1] >= worst[-1] and best[0] > worst[0]
@@ -93,7 +93,7 @@ def test_what_other_commands_wrote_is_in_it(run: Path, tmp_path: Path) -> None:
     (folder / "energy.md").write_text("| layer | <b>pJ</b> |\n| --- | --- |\n| a | 1 |\n", "utf-8")
     page = report(ReportConfig(run=str(folder), pictures=0)).read_text("utf-8")
     assert "<h2>Energy</h2>" in page and "&lt;b&gt;pJ&lt;/b&gt;" in page
-    assert "Best pictures" not in page
+    assert "Best images" not in page
 
 
 def test_a_folder_without_an_evaluation(tmp_path: Path) -> None:

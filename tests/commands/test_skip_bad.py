@@ -1,4 +1,4 @@
-"""``--skip-bad`` reaches the loading of pictures in every stage that reads them."""
+"""``--skip-bad`` reaches the loading of images in every stage that reads them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Source training and Stage I: checkpoints, metadata, and the pictures they see."""
+"""Source training and Stage I: checkpoints, metadata, and the images they see."""
 
 from __future__ import annotations
 

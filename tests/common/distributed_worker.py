@@ -22,7 +22,7 @@ def primitives() -> dict[str, Any]:
     """One answer of every function, with something different in each process."""
     rank = distributed.rank()
     parameters = [torch.zeros(2, requires_grad=True), torch.zeros(1, requires_grad=True)]
-    if rank == 0:  # the other one saw no picture
+    if rank == 0:  # the other one saw no image
         (parameters[0] * torch.tensor([1.0, 2.0])).sum().backward()
     distributed.sum_gradients_(parameters)
     copied = torch.tensor([rank + 5])

@@ -42,7 +42,7 @@ SMALL_CSP: tuple[Row, ...] = (
     [13, 1, "Conv", [8, 3, 1]],
     [15, 1, "Conv", [8, 3, 1]],
 )
-"""The layers of tiny-yolo-csp, few and narrow; for ``DirectDetect`` on 16, 17 and 18, pictures a multiple of 16."""
+"""The layers of tiny-yolo-csp, few and narrow; for ``DirectDetect`` on 16, 17 and 18, images a multiple of 16."""
 
 
 def architecture(*backbone: Row, sources: tuple[int, ...] = (-1,), head: str = "Detect") -> dict[str, Any]:

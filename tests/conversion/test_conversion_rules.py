@@ -1,7 +1,7 @@
 """One parity test per rule: the converted network in rate mode equals the ultralytics model it came from.
 
 Dyadic weights, BN and thresholds and T a power of two make both exact, so atol = 0. Clip activations (T = None) keep
-more digits from layer to layer than float32 has: 1e-5. Biases are not zero, pictures neither square nor even.
+more digits from layer to layer than float32 has: 1e-5. Biases are not zero, images neither square nor even.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ CASES: dict[str, tuple[list[Row], tuple[int, ...], tuple[int, int]]] = {
     "Upsample, threefold": ([STEM, [-1, 1, "nn.Upsample", [None, 3, "nearest"]]], (-1,), (11, 7)),
     "AvgPool2d": ([STEM, [-1, 1, "nn.AvgPool2d", [2, 2]]], (-1,), (21, 13)),
     "AvgPool2d, padded": ([STEM, [-1, 1, "nn.AvgPool2d", [4, 2, 1]]], (-1,), (21, 13)),
-    "AvgPool2d of the picture": ([[-1, 1, "nn.AvgPool2d", [2, 2]], STEM], (-1,), (38, 26)),
+    "AvgPool2d of the image": ([[-1, 1, "nn.AvgPool2d", [2, 2]], STEM], (-1,), (38, 26)),
     "Concat": ([STEM, [-1, 1, "Conv", [16, 3, 1]], [[-1, 0], 1, "Concat", [1]]], (-1,), (19, 13)),
     "Concat of a branch twice as coarse": (
         [STEM, [-1, 1, "Conv", [8, 3, 2]], [-1, 1, "nn.Upsample", [None, 2, "nearest"]], [[0, -1], 1, "Concat", [1]]],
@@ -166,7 +166,7 @@ def test_linear_layers_beside_leaky_ones() -> None:
     assert network.neuron == "asymmetric"
     assert {layer.slope for _, layer in network.spiking()} == {0.125, 1.0}
     assert to_spiking(model, 4, neuron="asymmetric").tensors().keys() == network.tensors().keys()
-    with pytest.raises(ConversionError, match=r"model\.0 has a clipped LeakyReLU, which no signed neuron stands for"):
+    with pytest.raises(ConversionError, match=r"model\.0 has a clipped LeakyReLU, which no signed neuron represents"):
         to_spiking(model, 4, neuron="signed")
 
 

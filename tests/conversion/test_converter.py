@@ -42,7 +42,7 @@ def test_nano_in_rate_mode_decodes_to_the_detector(nano: ClipDetector) -> None:
 
 @torch.no_grad()
 def test_nano_spikes_approach_the_detector_as_T_grows(nano: ClipDetector) -> None:
-    """The spiking read-outs of the same weights; nothing is calibrated, so only the trend is sure."""
+    """The spiking output layers of the same weights; nothing is calibrated, so only the trend is sure."""
     images = torch.rand(1, 3, 64, 64)
     network = to_spiking(nano, 64)
     target = logits(network, qc_forward(network, images, None))[0]

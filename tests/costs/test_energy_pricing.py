@@ -67,7 +67,7 @@ def test_the_image_in_every_step_never_costs_less(macs: int, sops: int, t: int) 
     assert every.item() - once.item() == pytest.approx((t - 1) * macs * 4.6e-12, abs=1e-9 * every.item())
 
 
-# --- over pictures --------------------------------------------------------------------------------------------------
+# --- over images --------------------------------------------------------------------------------------------------
 
 
 @given(st.lists(st.lists(st.floats(0, 1e9), min_size=1, max_size=5), min_size=1, max_size=6))
@@ -97,7 +97,7 @@ class Seen(OperationCounter):
 
 
 def test_a_meter_by_hand() -> None:
-    """Two steps, three pictures in two batches; SOPs of the hidden layer and the read-out, spikes of the first two."""
+    """Two steps, three images in two batches; SOPs of the hidden layer and the read-out, spikes of the first two."""
     meter = EnergyMeter(LAYERS, [1, 2], [Pricing(CONSTANTS), Pricing(CONSTANTS)])  # the same for float and quantized
     meter.add(Seen([[[0, 0], [0, 0]], [[10, 30], [50, 50]], [[0, 0], [0, 20]]],
                    [[[1, 3], [5, 5]], [[0, 0], [0, 2]], [[0, 0], [0, 0]]]))  # fmt: skip

@@ -243,7 +243,7 @@ def test_the_image_in_every_step_is_said() -> None:
 
 def test_what_is_not_counted_is_said() -> None:
     text = energy_markdown(made([measured()], [SOURCE]))
-    assert "tiny at 64 px on d val (2 pictures); per picture, mean ± standard deviation" in text
+    assert "tiny at 64 px on d val (2 images); per image, mean ± standard deviation" in text
     assert "Memory traffic is not in these figures" in text and "It is counted once, as the simulator" in text
     assert "45 nm, float32: 4.6 pJ a MAC, 0.9 pJ a SOP. Horowitz, ISSCC 2014" in text
     assert "## SNN + coarse + fine, if, by layer" in text

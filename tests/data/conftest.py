@@ -1,4 +1,4 @@
-"""Fixtures of the data tests: a folder of one picture, and the real data where they exist."""
+"""Fixtures of the data tests: a folder of one image, and the real data where they exist."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from voc_writer import write_year
 
 @pytest.fixture
 def one_image(tmp_path: Path) -> Callable[[str], Path]:
-    """Write a year folder ``mine`` with the one 40 x 30 picture ``a`` and this annotation text."""
+    """Write a year folder ``mine`` with the one 40 x 30 image ``a`` and this annotation text."""
     return lambda text: write_year(tmp_path / "mine", {"a": text})
 
 

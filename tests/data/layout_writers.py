@@ -43,7 +43,7 @@ def coco_annotation(identity: int, image_id: object, bbox: object, category_id: 
 
 
 def coco_content(annotations: Sequence[Any] = (), images: Sequence[Any] | None = None) -> dict[str, Any]:
-    """One picture ``a.jpg`` with the id 1 unless said otherwise; category 3 is cat, 7 is dog."""
+    """One image ``a.jpg`` with the id 1 unless said otherwise; category 3 is cat, 7 is dog."""
     images = [{"id": 1, "file_name": "a.jpg"}] if images is None else images
     return {"images": list(images), "annotations": list(annotations), "categories": list(CATEGORIES)}
 
@@ -54,7 +54,7 @@ def write_coco(
     file: str = "annotations/instances_train2017.json",
     pictures: Sequence[str] = ("train2017/a.jpg",),
 ) -> Path:
-    """The annotation file (a text is written as it is) and pictures of 40 x 30."""
+    """The annotation file (a text is written as it is) and images of 40 x 30."""
     path = root / file
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")

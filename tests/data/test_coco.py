@@ -1,4 +1,4 @@
-"""COCO datasets: pictures found by their names, and nothing outside the folder."""
+"""COCO datasets: images found by their names, and nothing outside the folder."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def test_literal_sample(tmp_path: Path) -> None:
     ("bbox", "box", "problem"),
     [
         ([-1, 0, 42, 30], [0, 0, 40, 30], ""),
-        ([-2, 0, 12, 30], [0, 0, 10, 30], "reaches outside the 40 x 30 picture: -2, 0, 12, 30"),
-        ([1e308, 0, 1e308, 30], None, "has no area within the 40 x 30 picture"),
+        ([-2, 0, 12, 30], [0, 0, 10, 30], "reaches outside the 40 x 30 image: -2, 0, 12, 30"),
+        ([1e308, 0, 1e308, 30], None, "has no area within the 40 x 30 image"),
         ([5, 5, 0, 3], None, "has no area: 5, 5, 0, 3"),
         ([5, 5, 3, -1], None, "has no area: 5, 5, 3, -1"),
     ],
@@ -141,7 +141,7 @@ def test_parts_of_a_split_have_one_list_of_classes(tmp_path: Path) -> None:
 
 def test_a_file_without_pictures(tmp_path: Path) -> None:
     write_coco(tmp_path, coco_content(images=[]))
-    with pytest.raises(DataError, match=r"instances_train2017\.json: 'images' is empty; expected at least one picture"):
+    with pytest.raises(DataError, match=r"instances_train2017\.json: 'images' is empty; expected at least one image"):
         load_dataset(tmp_path, "train")
 
 
@@ -153,7 +153,7 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("file_name", "message"),
     [
-        ("none.jpg", "picture 'none.jpg' not found in .*mine; add it, or correct its file_name"),
+        ("none.jpg", "image 'none.jpg' not found in .*mine; add it, or correct its file_name"),
         ("../secret.jpg", "'../secret.jpg' leads out of .*mine"),
         ("../../../../../../../../../../etc/passwd", "leads out of"),
         ("/etc/passwd", "'/etc/passwd' leads out of"),
@@ -161,7 +161,7 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
         ("a\0.jpg", "is not a path"),
         ("\ud800.jpg", "is not a path"),
         ("x" * 5000, "not found|is not a path"),
-        ("train2017", "picture 'train2017' not found"),
+        ("train2017", "image 'train2017' not found"),
     ],
 )
 def test_pictures_that_cannot_be(tmp_path: Path, file_name: str, message: str) -> None:
@@ -176,7 +176,7 @@ def test_pictures_that_cannot_be(tmp_path: Path, file_name: str, message: str) -
 def test_images_of_the_same_picture(tmp_path: Path) -> None:
     names = images("a.jpg", "b.jpg", "../train2017/a.jpg")
     write_coco(tmp_path, coco_content(images=names), pictures=["train2017/a.jpg", "train2017/b.jpg"])
-    with pytest.raises(DataError, match=r"json: 2 images are of the picture 'a\.jpg'; put them together"):
+    with pytest.raises(DataError, match=r"json: 2 images are of the image 'a\.jpg'; put them together"):
         load_dataset(tmp_path, "train")
     assert ids(load_dataset(tmp_path, "train", skip_bad=True)) == ["train2017/b.jpg"]
 

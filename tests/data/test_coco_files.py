@@ -1,4 +1,4 @@
-"""Which file a split is, and where its pictures are looked for."""
+"""Which file a split is, and where its images are looked for."""
 
 from __future__ import annotations
 

@@ -175,7 +175,7 @@ def test_images_that_are_none(tmp_path: Path, image: Any, problem: str, stray: s
 def test_an_image_id_that_is_there_twice(tmp_path: Path) -> None:
     images = [{"id": 1, "file_name": "a.jpg"}, {"id": 1, "file_name": "b.jpg"}]
     (image,) = read(tmp_path, coco_content([coco_annotation(5, 1, BOX)], images)).images
-    assert image.problem.endswith("a.json: image 1 is there twice; give each picture its own id")
+    assert image.problem.endswith("a.json: image 1 is there twice; give each image its own id")
 
 
 def test_annotation_ids_that_are_there_twice(tmp_path: Path) -> None:

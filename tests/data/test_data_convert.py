@@ -31,7 +31,7 @@ def to(target: LayoutName, data: Path, out: Path, **more: Any) -> Path:
 
 
 def devkit(root: Path) -> Path:
-    """Two years; ``trainval`` has the pictures of ``train`` and ``val``."""
+    """Two years; ``trainval`` has the images of ``train`` and ``val``."""
     first = {"000001": annotation_xml(CAT, DOG), "000002": annotation_xml()}
     write_year(root / "VOC2007", first, {"train": "000001", "val": "000002", "trainval": "000001\n000002"})
     write_year(root / "VOC2012", {"2008_000003": annotation_xml(DOG, CAT)}, {"train": "2008_000003"})
@@ -76,7 +76,7 @@ def test_every_split_of_every_year(tmp_path: Path, target: LayoutName, capsys: p
     out = to(target, source, tmp_path / "new" / "out")
     assert fingerprint(source) == before
     printed = capsys.readouterr().out.splitlines()
-    assert printed[0] == f"{out}: 2 train, 1 val, 2 trainval pictures in {target} layout, from {source} (voc)"
+    assert printed[0] == f"{out}: 2 train, 1 val, 2 trainval images in {target} layout, from {source} (voc)"
     assert (len(printed) > 1) == (target == "yolo")
     if target == "yolo":
         assert printed[1] == f"{out}: 2 difficult objects were left out: YOLO labels cannot mark them"
@@ -192,7 +192,7 @@ def test_pictures_are_copied_or_linked(tmp_path: Path, link: bool) -> None:
     assert (out / "images" / "a.jpg").samefile(source / "JPEGImages" / "a.jpg") is link
 
 
-# --- names of pictures ----------------------------------------------------------------------------------------------
+# --- names of images ----------------------------------------------------------------------------------------------
 
 
 def names(*paths: str) -> list[str]:
@@ -224,7 +224,7 @@ def test_names_are_plain_and_never_the_same(stems: list[str]) -> None:
 
 
 def test_an_unknown_suffix(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"a\.gif: a picture with the suffix '\.gif'; expected one of \.jpg"):
+    with pytest.raises(DataError, match=r"a\.gif: an image with the suffix '\.gif'; expected one of \.jpg"):
         names("x/a.gif")
 
 
@@ -275,17 +275,17 @@ def test_a_split_that_is_not_there_is_skipped(tmp_path: Path, caplog: pytest.Log
     yaml = "train: images/train\nval: images/val\ntest: images/test\nnames: [cat]"
     file = write_yolo(tmp_path / "from", {"a": "0 .5 .5 1 1"}, yaml)
     root = tmp_path / "from"
-    with pytest.raises(DataError, match=r"images/val: no folder of pictures and no \.txt list"):
+    with pytest.raises(DataError, match=r"images/val: no folder of images and no \.txt list"):
         to("coco", file, tmp_path / "out")
     out = to("coco", file, tmp_path / "out", skip_bad=True)
     assert [path.name for path in (out / "annotations").iterdir()] == ["instances_train.json"]
-    reason = f"no folder of pictures and no .txt list of them; {file} names it"
+    reason = f"no folder of images and no .txt list of them; {file} names it"
     warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert warnings == [
         f"{root}, split {split}: left out; {root / 'images' / split}: {reason}" for split in ("val", "test")
     ]
     file.write_text("val: images/val\nnames: [cat]")
-    with pytest.raises(DataError, match=r"from: no split can be used; first: .*images/val: no folder of pictures"):
+    with pytest.raises(DataError, match=r"from: no split can be used; first: .*images/val: no folder of images"):
         to("coco", file, tmp_path / "none", skip_bad=True)
 
 

@@ -94,5 +94,5 @@ def test_read_image_reads_the_sample_at_the_index(tmp_path: Path) -> None:
     image = dataset.read_image(1)
     assert image.shape == (3, 4, 3)
     assert image[0, 0].tolist() == [1, 2, 3]
-    with pytest.raises(DataError, match=r"0\.png: picture not found"):
+    with pytest.raises(DataError, match=r"0\.png: image not found"):
         dataset.read_image(0)

@@ -142,5 +142,5 @@ def test_a_truncated_archive_is_named(tmp_path: Path) -> None:
 
 def test_an_unpacked_devkit_loads(tmp_path: Path, server: Archive) -> None:
     folder = download_archives([server], tmp_path)
-    with pytest.raises(DataError, match="000001"):  # the picture is none: but it was found
+    with pytest.raises(DataError, match="000001"):  # the image is none: but it was found
         load_dataset(folder, "VOC2007/train")

@@ -1,4 +1,4 @@
-"""Pictures of every mode become RGB; broken ones are named."""
+"""Images of every mode become RGB; broken ones are named."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_a_page_of_postscript_starts_no_program(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", lambda *args, **kwargs: pytest.fail("started"))
     path = tmp_path / "a.jpg"
     path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n%%EOF\n")
-    with pytest.raises(DataError, match=r"a\.jpg: not a picture that can be read"):
+    with pytest.raises(DataError, match=r"a\.jpg: not an image that can be read"):
         read_image(path)
 
 
@@ -129,20 +129,20 @@ def test_truncated_jpeg_has_a_size_but_cannot_be_read(tmp_path: Path) -> None:
     path = save(tmp_path / "a.jpg", Image.fromarray(noise))
     path.write_bytes(path.read_bytes()[:2000])
     assert image_hw(path) == (64, 48)
-    with pytest.raises(DataError, match=r"a\.jpg: the picture is truncated or damaged"):
+    with pytest.raises(DataError, match=r"a\.jpg: the image is truncated or damaged"):
         read_image(path)
 
 
 def test_missing_picture(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"none\.jpg: picture not found"):
+    with pytest.raises(DataError, match=r"none\.jpg: image not found"):
         read_image(tmp_path / "none.jpg")
 
 
-@pytest.mark.parametrize("content", [b"", b"not a picture", b"\xff\xd8\xff"])
+@pytest.mark.parametrize("content", [b"", b"not an image", b"\xff\xd8\xff"])
 def test_no_picture_at_all(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "a.jpg"
     path.write_bytes(content)
-    with pytest.raises(DataError, match=r"a\.jpg: not a picture that can be read"):
+    with pytest.raises(DataError, match=r"a\.jpg: not an image that can be read"):
         image_hw(path)
 
 

@@ -1,4 +1,4 @@
-"""Broken pictures and annotations in every layout: the first raises, or all are left out and one line says so."""
+"""Broken images and annotations in every layout: the first raises, or all are left out and one line says so."""
 
 from __future__ import annotations
 
@@ -67,22 +67,22 @@ def test_broken_pictures_are_left_out_and_said_once(
 ) -> None:
     pictures = write(tmp_path / "mine")
     truncate(pictures / "b.jpg")
-    (pictures / "d.jpg").write_text("no picture")
-    with pytest.raises(DataError, match=r"d\.jpg: not a picture"):  # b has a whole header
+    (pictures / "d.jpg").write_text("no image")
+    with pytest.raises(DataError, match=r"d\.jpg: not an image"):  # b has a whole header
         load_dataset(tmp_path / "mine", "train")
     with caplog.at_level(logging.WARNING, logger="spikedet"):
         assert stems(load_dataset(tmp_path / "mine", "train", skip_bad=True)) == ["a", "c"]
     (record,) = caplog.records
     assert "mine, split train: 2 of 4 left out; first: " in record.getMessage()
-    assert "b.jpg: the picture is truncated or damaged" in record.getMessage()
+    assert "b.jpg: the image is truncated or damaged" in record.getMessage()
 
 
 @layouts
 def test_nothing_left_is_an_error(tmp_path: Path, write: Writer) -> None:
     pictures = write(tmp_path / "mine")
     for name in NAMES:
-        (pictures / f"{name}.jpg").write_text("no picture")
-    with pytest.raises(DataError, match=r"mine: split 'train' has no picture that can be used; first: .*a\.jpg: not a"):
+        (pictures / f"{name}.jpg").write_text("no image")
+    with pytest.raises(DataError, match=r"mine: split 'train' has no image that can be used; first: .*a\.jpg: not a"):
         load_dataset(tmp_path / "mine", "train", skip_bad=True)
 
 
@@ -113,7 +113,7 @@ def test_with_strict_a_bad_box_makes_a_bad_picture(tmp_path: Path) -> None:
 
 
 def test_an_unknown_class_is_not_skipped(tmp_path: Path) -> None:
-    """Else a data set of other classes would be judged on what is left of it."""
+    """Else a data set of other classes would be evaluated on what is left of it."""
     root = write_year(tmp_path / "mine", {"a": CAT, "b": CAT.replace("cat", "dog")})
     with pytest.raises(DataError, match=r"b\.xml: object 1 has the unknown class 'dog'; known: cat"):
         load_dataset(root, "train", ["cat"], skip_bad=True)
@@ -138,7 +138,7 @@ def test_a_picture_of_several_splits_is_decoded_once(tmp_path: Path, monkeypatch
 
 def test_every_reason_is_kept_once(tmp_path: Path) -> None:
     root = write_year(tmp_path / "mine", {"a": "", "b": CAT, "c": CAT.replace("cat", "dog")})
-    (root / "JPEGImages" / "a.jpg").write_text("no picture")
+    (root / "JPEGImages" / "a.jpg").write_text("no image")
     listings = {"train": VocLayout(root).listing("train")}
     _, contents = read_splits(root, listings, ["cat"], Rules(skip_bad=True, skip_unknown=True))
     content = contents["train"]

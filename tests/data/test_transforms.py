@@ -12,7 +12,7 @@ from spikedet.data.transforms import from_letterbox, letterbox, to_input
 
 
 def white_box(image_hw: tuple[int, int], box: tuple[int, int, int, int]) -> np.ndarray:
-    """A black picture with a white rectangle."""
+    """A black image with a white rectangle."""
     image = np.zeros((*image_hw, 3), np.uint8)
     image[box[1] : box[3], box[0] : box[2]] = 255
     return image

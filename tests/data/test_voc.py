@@ -203,7 +203,7 @@ def test_paths_in_an_annotation_are_not_followed(one_image: OneImage, tmp_path: 
     ("folder", "suffix", "message"),
     [
         ("Annotations", "xml", r"Annotations/a\.xml: annotation not found; add it, or remove 'a' from .*train\.txt"),
-        ("JPEGImages", "jpg", r"JPEGImages/a\.jpg: picture not found; add it, or remove 'a' from .*train\.txt"),
+        ("JPEGImages", "jpg", r"JPEGImages/a\.jpg: image not found; add it, or remove 'a' from .*train\.txt"),
     ],
 )
 def test_missing_files(one_image: OneImage, folder: str, suffix: str, message: str) -> None:
@@ -267,7 +267,7 @@ def test_invalid_class_names(one_image: OneImage, names: list[str]) -> None:
         load_voc(one_image(CAT), "train", names)
 
 
-# --- boxes (the picture is 40 wide and 30 high) ---------------------------------------------------------------------
+# --- boxes (the image is 40 wide and 30 high) ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -293,8 +293,8 @@ def test_boxes_are_clipped(one_image: OneImage, corners: tuple[float, ...], box:
     [
         ((5, 5, 5, 9), "has no area: 5, 5, 5, 9"),
         ((5, 9, 8, 6), "has no area: 5, 9, 8, 6"),
-        ((41, 1, 45, 9), "has no area within the 40 x 30 picture: 41, 1, 45, 9"),
-        ((-9, 1, 0, 9), "has no area within the 40 x 30 picture: -9, 1, 0, 9"),
+        ((41, 1, 45, 9), "has no area within the 40 x 30 image: 41, 1, 45, 9"),
+        ((-9, 1, 0, 9), "has no area within the 40 x 30 image: -9, 1, 0, 9"),
         ((7, 7, "7.0000000000001", 8), None),
     ],
 )
@@ -332,7 +332,7 @@ def test_no_issues_no_log(one_image: OneImage, caplog: pytest.LogCaptureFixture)
     ("corners", "message"),
     [
         ((5, 5, 5, 9), r"a\.xml: object 2 \(dog\) has no area: .*; correct the annotation"),
-        ((5, 5, 50, 9), r"a\.xml: object 2 \(dog\) reaches outside the 40 x 30 picture: 5, 5, 50, 9; correct"),
+        ((5, 5, 50, 9), r"a\.xml: object 2 \(dog\) reaches outside the 40 x 30 image: 5, 5, 50, 9; correct"),
     ],
 )
 def test_strict_raises_at_the_first_issue(one_image: OneImage, corners: tuple[float, ...], message: str) -> None:
@@ -394,7 +394,7 @@ def test_annotation_that_is_a_folder(one_image: OneImage) -> None:
 def test_picture_that_is_none(one_image: OneImage) -> None:
     root = one_image(CAT)
     (root / "JPEGImages" / "a.jpg").write_text("text")
-    with pytest.raises(DataError, match=r"a\.jpg: not a picture that can be read"):
+    with pytest.raises(DataError, match=r"a\.jpg: not an image that can be read"):
         load_voc(root, "train")
 
 

@@ -1,4 +1,4 @@
-"""YOLO datasets: where pictures and labels are looked for, and that nothing leads out of the folder."""
+"""YOLO datasets: where images and labels are looked for, and that nothing leads out of the folder."""
 
 from __future__ import annotations
 
@@ -71,8 +71,8 @@ def test_labels_lie_where_ultralytics_looks(picture: str, label: str) -> None:
 def test_folders_are_searched_in_depth_for_pictures_alone(tmp_path: Path) -> None:
     file = write_yolo(tmp_path, {"b": WHOLE, "a": WHOLE}, "train: images\nnames: [cat]")
     write_picture(tmp_path / "images" / "deep" / "c.PNG")
-    (tmp_path / "images" / "notes.txt").write_text("no picture")
-    (tmp_path / "images" / "._a.jpg").write_text("no picture")
+    (tmp_path / "images" / "notes.txt").write_text("no image")
+    (tmp_path / "images" / "._a.jpg").write_text("no image")
     assert ids(load_dataset(file, "train")) == ["images/deep/c.PNG", "images/train/a.jpg", "images/train/b.jpg"]
 
 
@@ -116,9 +116,9 @@ def test_unknown_split(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("train", "message"),
     [
-        ("gone", "gone: no folder of pictures and no .txt list"),
-        ("data.yaml", "data.yaml: no folder of pictures and no .txt list"),
-        ("labels", "labels: no pictures in this folder"),
+        ("gone", "gone: no folder of images and no .txt list"),
+        ("data.yaml", "data.yaml: no folder of images and no .txt list"),
+        ("labels", "labels: no images in this folder"),
         ("empty.txt", "empty.txt: the list is empty"),
         ("bytes.txt", "bytes.txt: the list cannot be read"),
         ("..", "data.yaml: '..' leads out of"),
@@ -144,7 +144,7 @@ def test_folders_and_lists_that_cannot_be(tmp_path: Path, train: str, message: s
         ("./../secret.jpg", "leads out of"),
         ("/etc/passwd", "leads out of"),
         ("images/link.jpg", "leads out of"),
-        ("images/none.jpg", "picture 'images/none.jpg' not found"),
+        ("images/none.jpg", "image 'images/none.jpg' not found"),
         ("a\0b.jpg", "is not a path"),
         ("x" * 5000, "not found|is not a path"),
     ],
@@ -182,7 +182,7 @@ def test_no_label_file_at_all_is_said(tmp_path: Path, caplog: pytest.LogCaptureF
     with caplog.at_level(logging.WARNING, logger="spikedet"):
         load_dataset(file, "train")
     (record,) = caplog.records
-    assert "not one of 2 pictures has a label file" in record.getMessage()
+    assert "not one of 2 images has a label file" in record.getMessage()
     assert record.getMessage().endswith("labels/train/a.txt")
 
 
@@ -196,7 +196,7 @@ def test_labels_without_a_picture(tmp_path: Path) -> None:
         path.write_text("")
     layout, pictures = find_layout(file)[0], tmp_path / "images" / "train"
     lone = [
-        f"{labels / name}.txt: no picture {name} in {pictures}; add it, or remove the labels" for name in ("b.txt", "e")
+        f"{labels / name}.txt: no image {name} in {pictures}; add it, or remove the labels" for name in ("b.txt", "e")
     ]
     assert [list(layout.listing(split).remarks()) for split in ("train", "val", "test")] == [lone, lone, []]
 
@@ -210,7 +210,7 @@ def test_boxes_that_leave_the_picture(tmp_path: Path, caplog: pytest.LogCaptureF
     np.testing.assert_allclose(dataset.samples[0].boxes_xyxy, expected, atol=1e-5)
     assert (dataset.issues.dropped, dataset.issues.clipped) == (1, 2)
     assert dataset.issues.examples[0].endswith(
-        "a.txt: line 1 (cat) reaches outside the 40 x 30 picture: 0.95, 0.5, 0.2, 1"
+        "a.txt: line 1 (cat) reaches outside the 40 x 30 image: 0.95, 0.5, 0.2, 1"
     )
     assert "1 boxes without area dropped, 2 boxes clipped" in caplog.text
     with pytest.raises(DataError, match=r"a\.txt: line 1 \(cat\) reaches outside .*; correct the annotation"):

@@ -62,7 +62,7 @@ def test_edges_in_a_picture_of_40_by_30(numbers: tuple[float, ...], edges: tuple
         ("0 .5 nan .1 .1", "has 'nan'; expected a finite number"),
         ("0 .5 .5 inf .1", "has 'inf'; expected a finite number"),
         ("0 .5 .5 1e999 .1", "has '1e999'; expected a finite number"),
-        ("0 .5 .5 1.02 .1", "has 1.02; expected fractions of the picture, 0 to 1, not pixels"),
+        ("0 .5 .5 1.02 .1", "has 1.02; expected fractions of the image, 0 to 1, not pixels"),
         ("0 20 15 10 10", "has 20; expected fractions"),
         ("0 .5 .5 -.2 .1", "has -.2; expected fractions"),
     ],

@@ -26,7 +26,7 @@ def write_year(
     splits: Mapping[str, str] | None = None,
     image_wh: tuple[int, int] = (40, 30),
 ) -> Path:
-    """A year folder with one picture per annotation; ``splits`` maps names to file texts (default: train, all)."""
+    """A year folder with one image per annotation; ``splits`` maps names to file texts (default: train, all)."""
     for part in ("Annotations", "JPEGImages", "ImageSets/Main"):
         (folder / part).mkdir(parents=True)
     for stem, text in annotations.items():

@@ -68,7 +68,7 @@ def test_colours_are_not_swapped() -> None:
         request(frame=None),
         request(frame="not base64!"),
         request(frame=""),
-        request(frame=base64.b64encode(b"no picture").decode()),
+        request(frame=base64.b64encode(b"no image").decode()),
         request(frame="A" * (MAX_FRAME_BYTES + 4)),
         request(t="many"),
         request(confidence=float("nan")),

@@ -30,7 +30,7 @@ def test_a_picture_comes_through(tmp_path: Path) -> None:
 
 
 def test_nothing_was_uploaded() -> None:
-    with pytest.raises(DataError, match="no picture yet: upload one"):
+    with pytest.raises(DataError, match="no image yet: upload one"):
         uploaded_picture(None)
 
 
@@ -44,10 +44,10 @@ def test_broken_files_are_named_in_one_sentence(tmp_path: Path, name: str) -> No
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("empty.jpg", "not a picture that can be read; expected JPEG"),
-        ("text.jpg", "not a picture that can be read"),
-        ("cut.jpg", "the picture is truncated or damaged"),
-        ("animation.gif", "an animation, not one picture; upload it as a video"),
+        ("empty.jpg", "not an image that can be read; expected JPEG"),
+        ("text.jpg", "not an image that can be read"),
+        ("cut.jpg", "the image is truncated or damaged"),
+        ("animation.gif", "an animation, not one image; upload it as a video"),
         ("wide.png", f"20000 x 2 pixels; a side may have {MAX_SIDE}"),
         ("bomb.png", "11000 x 11000 pixels"),
     ],

@@ -29,7 +29,7 @@ def config(**changes: Any) -> DemoConfig:
 
 
 class FakeDisplay:
-    """A person who watches: ``press`` is asked for a key after each picture, with what the window says."""
+    """A person who watches: ``press`` is asked for a key after each image, with what the window says."""
 
     def __init__(self, press: Callable[[list[str]], str]) -> None:
         self._press = press

@@ -99,7 +99,7 @@ def test_the_layer_that_moves_the_answers_most() -> None:
     )
     (said,) = advise(explanation(ranking=ranking(*ranks)))
     assert said == (
-        "the residual error of layer b moves the answers most, 60 % of what all together do; on 4 pictures "
+        "the residual error of layer b moves the answers most, 60 % of what all together do; on 4 images "
         "AP50:95 changes by -2.0 points with it alone, by -6.0 with all others and by -5.0 with all"
     )
     still = LayerRank(layer="b", moved=0.0, only=50.0, all_but=50.0)
@@ -122,5 +122,5 @@ def test_dead_channels_and_saturated_neurons() -> None:
     dead = layer("b", theta={"dead_channels": 0.5})
     full = layer("c", theta={"saturated": 0.2, "saturated_qc": 0.1})
     said = advise(explanation(layer("a"), dead, full))
-    assert "channels that never fire on these 8 pictures: b (50 %)" in said[0]
+    assert "channels that never fire on these 8 images: b (50 %)" in said[0]
     assert "layer c: 20.0 % of its neurons fire in every step, and 10.0 % of the QC-ANN's are at theta" in said[1]

@@ -152,7 +152,7 @@ def test_thresholds_by_channel() -> None:
     assert residual_deviation(u, count, torch.tensor([1.0, 2.0]), 4).flatten().tolist() == [2.0, 0.5]
 
 
-# --- read-outs and cosine
+# --- output layers and cosine
 
 
 def test_a_read_out_only_propagates() -> None:

@@ -26,14 +26,14 @@ def test_every_section_is_there() -> None:
     rank = ranking(LayerRank(layer="a", moved=0.5, only=48.0, all_but=46.0))
     found = explanation(advice=("do this", "do that"), ranking=rank, delay=2)
     text = explanation_markdown(found)
-    titles = ["What to do", "What it costs", "Layers by cost, 4 pictures", "Error at t = 4", "Residual potentials"]
+    titles = ["What to do", "What it costs", "Layers by cost, 4 images", "Error at t = 4", "Residual potentials"]
     assert re.findall(r"^## (.*)$", text, re.M) == [
         *titles,
         "Residual error by step",
         "Similarity by step",
         "Thresholds",
     ]
-    assert "tiny (copied, neuron if, T = 4, delay 2) on made train (8 pictures), against its source." in text
+    assert "tiny (copied, neuron if, T = 4, delay 2) on made train (8 images), against its source." in text
     assert "- do this.\n- do that.\n" in text
     assert "Layers by cost" not in explanation_markdown(explanation())
 

@@ -1,4 +1,4 @@
-"""Sums over pictures: the same however the pictures are put into batches; cross terms make the sum whole."""
+"""Sums over images: the same however the images are put into batches; cross terms make the sum whole."""
 
 from __future__ import annotations
 

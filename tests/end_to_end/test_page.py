@@ -1,4 +1,4 @@
-"""The web page in headless Chromium: a picture, the slider, a fake camera, broken uploads, two browsers."""
+"""The web page in headless Chromium: an image, the slider, a fake camera, broken uploads, two browsers."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """Chromium whose camera plays synthetic pictures."""
+    """Chromium whose camera plays synthetic images."""
     dataset = load_dataset(str(pictures()), "train")
     frames = [cv2.resize(dataset.read_image(i), (320, 240)) for i in range(4)]
     with chromium(frames, tmp_path_factory.mktemp("camera")) as started:
@@ -66,7 +66,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 @pytest.fixture
 def page(browser: Any, address: str) -> Iterator[Any]:
-    """The page, its sample picture shown, in a browser of its own; errors of its scripts fail the test."""
+    """The page, its sample image shown, in a browser of its own; errors of its scripts fail the test."""
     context = browser.new_context(viewport={"width": 1300, "height": 1000})
     shown = context.new_page()
     errors: list[str] = []

@@ -1,4 +1,4 @@
-"""The wheel, away from its checkout: boxes on a picture with no argument but the picture."""
+"""The wheel, away from its checkout: boxes on an image with no argument but the image."""
 
 from __future__ import annotations
 

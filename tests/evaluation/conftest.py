@@ -18,7 +18,7 @@ Found = Sequence[tuple[Sequence[float], int, float]]
 
 @pytest.fixture(scope="session")
 def hand_made() -> Callable[..., Made]:
-    """From ``(box, label, difficult)``, the same with ``crowd``, and ``(box, label, score)`` per picture."""
+    """From ``(box, label, difficult)``, the same with ``crowd``, and ``(box, label, score)`` per image."""
 
     def make(truths: Sequence[Truth], founds: Sequence[Found], classes: int = 2) -> Made:
         samples = tuple(_sample(i, *zip(*truth, strict=True)) for i, truth in enumerate(truths))

@@ -43,15 +43,15 @@ def test_what_was_saved_comes_back(
     assert all(equal(found.detections[t], predicted.detections[t]) for t in steps)
 
 
-@pytest.mark.parametrize("damage", ["missing", "truncated", "empty", "text", "other pictures"])
+@pytest.mark.parametrize("damage", ["missing", "truncated", "empty", "text", "other images"])
 def test_a_file_that_is_not_whole_is_no_archive(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "a.safetensors"
     content = save_predicted(path, Predicted({4: some([2, 0, 1], 0)}, {})).read_bytes()
     if damage == "missing":
         path.unlink()
-    elif damage != "other pictures":
+    elif damage != "other images":
         path.write_bytes({"truncated": content[:-9], "empty": b"", "text": b"no"}[damage])
-    assert load_predicted(path, 2 if damage == "other pictures" else 3) is None
+    assert load_predicted(path, 2 if damage == "other images" else 3) is None
 
 
 def test_the_key_changes_with_pictures_and_facts() -> None:

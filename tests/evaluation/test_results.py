@@ -111,12 +111,12 @@ def test_the_two_tables():
     table = markdown_table([ANN, SNN, EARLY])
     full, early = table.split("Converted for T, read out early at t < T.")
     assert full.startswith(
-        "Converted for T and read at T. yolov3-tiny on BCCD test (72 pictures), method two-stage, seed 0; "
+        "Converted for T and read at T. yolov3-tiny on BCCD test (72 images), method two-stage, seed 0; "
         "AP in percent.\n\n| network"
     )
     lines = [line for line in full.splitlines() if line.startswith("|")]
     assert lines[0] == (
-        "| network | Stage I | neuron | delay | T | t | L | spikes per picture | AP50:95 | AP50 | AP75 | AP_S | AP_M "
+        "| network | Stage I | neuron | delay | T | t | L | spikes per image | AP50:95 | AP50 | AP75 | AP_S | AP_M "
         "| AP_L | VOC07 | loss [95 %] |"
     )
     assert lines[2] == "| ANN | no | - | - | - | - | - | - | 60.0 | - | - | - | - | - | - | - |"
@@ -139,7 +139,7 @@ def test_rows_are_told_apart_by_what_was_trained_and_on_how_many_pictures():
     assert [line.split(" | ")[3] for line in lines[2:]] == ["-", "W", "u[0]"]
     few = [replace(SNN, calibration_images=2), replace(SNN, calibration_images=4)]
     lines = markdown_table(few).splitlines()[2:]
-    assert lines[0].startswith("| network | Stage I | neuron | calibration pictures | delay |")
+    assert lines[0].startswith("| network | Stage I | neuron | calibration images | delay |")
     assert [line.split(" | ")[3] for line in lines[2:]] == ["2", "4"]
     at_each_t = [replace(SNN, calibrated="W"), replace(SNN, calibrated="u[0]", T=4, t=4, L=4)]
     assert "trained" not in markdown_table(at_each_t)

@@ -1,4 +1,4 @@
-"""The networks beside each other, and what they see on one picture."""
+"""The networks beside each other, and what they see on one image."""
 
 from __future__ import annotations
 

@@ -148,12 +148,12 @@ def test_numpy_integers_are_steps_too(fine: SpikingDetector) -> None:
     ],
 )
 def test_an_array_that_is_no_rgb_picture_is_refused(fine: SpikingDetector, image: Any) -> None:
-    with pytest.raises(DataError, match=r"expected a picture as RGB \[H, W, 3\] uint8, got "):
+    with pytest.raises(DataError, match=r"expected an image as RGB \[H, W, 3\] uint8, got "):
         fine(image)
 
 
 def test_missing_pictures_and_checkpoints_are_named(fine: SpikingDetector, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"none\.jpg: picture not found"):
+    with pytest.raises(DataError, match=r"none\.jpg: image not found"):
         fine(tmp_path / "none.jpg")
     with pytest.raises(CheckpointError, match=r"none\.safetensors: no such checkpoint"):
         SpikingDetector.load(tmp_path / "none.safetensors")
@@ -248,7 +248,7 @@ def test_a_network_without_time_streams_one_answer(stage: str, how: dict[str, An
 def test_a_stream_refuses_what_a_call_refuses(fine: SpikingDetector, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"the network was converted for T = 4; time steps must lie in 1\.\.T"):
         next(fine.stream(picture(), [2, 8]))
-    with pytest.raises(DataError, match=r"none\.jpg: picture not found"):
+    with pytest.raises(DataError, match=r"none\.jpg: image not found"):
         next(fine.stream(tmp_path / "none.jpg"))
 
 

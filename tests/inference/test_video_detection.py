@@ -22,7 +22,7 @@ from spikedet.visualization import draw_detections
 
 
 class Kept(list[Picture]):
-    """A writer that keeps the pictures."""
+    """A writer that keeps the images."""
 
     def write(self, image_rgb: Picture) -> None:
         self.append(image_rgb)

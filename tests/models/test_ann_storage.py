@@ -1,4 +1,4 @@
-"""ANN checkpoints back as networks, and thresholds set from pictures."""
+"""ANN checkpoints back as networks, and thresholds set from images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Decoding against ultralytics' own head, and boxes back in the picture."""
+"""Decoding against ultralytics' own head, and boxes back in the image."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_no_cells_at_all() -> None:
 
 
 def test_boxes_come_back_in_the_picture_s_pixels_and_within_it() -> None:
-    """A 40 x 80 picture in a 32-pixel input: gain 0.4, 16 rows of picture between 8 rows of grey."""
+    """A 40 x 80 image in a 32-pixel input: gain 0.4, 16 rows of image between 8 rows of grey."""
     found = to_detections(
         predictions((16, 16, 8, 8, 0.9, 0.0), (0, 2, 20, 20, 0.0, 0.6), (30, 30, 20, 20, 0.5, 0.0)), 32, [(40, 80)]
     )[0]

@@ -18,7 +18,7 @@ def dyadic(*shape: int, low: int, high: int) -> Tensor:
 
 
 def random_convolutions(seed: int) -> tuple[list[tuple[nn.Conv2d, float]], Tensor]:
-    """Two to four convolutions with bias and a threshold each, and two pictures of odd, non-square size."""
+    """Two to four convolutions with bias and a threshold each, and two images of odd, non-square size."""
     torch.manual_seed(seed)
     layers, channels = [], 3
     for _ in range(int(torch.randint(2, 5, ()))):
@@ -47,7 +47,7 @@ def jelly_spikes(layers: list[tuple[nn.Conv2d, float]], images: Tensor, T: int, 
 
 
 def converted(layers: list[tuple[nn.Conv2d, float]]) -> SpikingNetwork:
-    """The same convolutions as our network; the read-outs see the last layer's spikes unchanged."""
+    """The same convolutions as our network; the output layers see the last layer's spikes unchanged."""
     nodes, source = [], IMAGE
     for index, (conv, theta) in enumerate(layers):
         layer = SpikingConv(

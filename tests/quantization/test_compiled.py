@@ -115,7 +115,7 @@ def test_threads_change_no_bit() -> None:
 @pytest.mark.parametrize(
     "x",
     [torch.zeros(2, 3, 4, 5), torch.zeros(4, 3), torch.zeros(2, 3, 4, 5, dtype=torch.float64)],
-    ids=["channels first", "no pictures", "float64"],
+    ids=["channels first", "no images", "float64"],
 )
 def test_other_tensors_are_left_to_torch(x: Tensor) -> None:
     assert not compiled.applies(x)

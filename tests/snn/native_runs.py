@@ -63,7 +63,7 @@ def sent(backend: Backend, images: Tensor, T: int, chunk: int = 3) -> tuple[Read
 
 
 def assert_same_trains(one: Backend, other: Backend, images: Tensor, T: int) -> None:
-    """Not one spike differs; read-outs to 1e-6, as a mean over T steps is a division. No layer is silent."""
+    """Not one spike differs; output layers to 1e-6, as a mean over T steps is a division. No layer is silent."""
     (reading, trains), (expected, others) = sent(one, images, T), sent(other, images, T)
     assert trains.keys() == others.keys()
     assert all(torch.equal(train, others[name]) for name, train in trains.items())
@@ -85,7 +85,7 @@ def is_supported(network: SpikingNetwork) -> bool:
 def supported_networks(
     number: int, *, delays: bool, signed: bool, more: tuple[str, ...] = ()
 ) -> Iterator[tuple[SpikingNetwork, Tensor]]:
-    """The first random networks, with pictures, that have a form on bits."""
+    """The first random networks, with images, that have a form on bits."""
     drawn = (random_network(seed, delays=delays, signed=signed, more=more) for seed in count())
     return islice(((network, images) for network, images in drawn if is_supported(network)), number)
 
@@ -97,7 +97,7 @@ def differing_spikes(fired: dict[str, Tensor], slow: Reference) -> int:
 
 
 def assert_readings(readings: list[Readings], slow: Reference) -> None:
-    """Spike counts are equal; read-outs to 1e-6, as a mean over t steps is a division."""
+    """Spike counts are equal; output layers to 1e-6, as a mean over t steps is a division."""
     for reading in readings:
         assert torch.equal(reading.spikes, slow.count(reading.t))
         for name, logits in reading.maps.items():

@@ -23,7 +23,7 @@ def places(bits: Tensor) -> Tensor:
 
 
 def dense_train(channels: Channels, bits: Tensor) -> Tensor:
-    """The train that packed bits ``[K, N, H, W, bytes]`` stand for, by ``Channels.dense``."""
+    """The train that packed bits ``[K, N, H, W, bytes]`` represent, by ``Channels.dense``."""
     return torch.stack([channels.dense(step) for step in places(bits)])
 
 

@@ -39,7 +39,7 @@ class Reference:
         return node.module(self.trains[node.inputs[0]][:t].sum(0) / t)
 
     def count(self, t: int) -> Tensor:
-        """Spikes of either sign per picture in the first t steps of every layer's window."""
+        """Spikes of either sign per image in the first t steps of every layer's window."""
         none = torch.zeros(self.trains[IMAGE].shape[1], dtype=torch.float64)
         return sum((s[:t].abs().double().sum((0, 2, 3, 4)) for s in self.spikes.values()), start=none)
 
@@ -163,7 +163,7 @@ def branching_network(delays: tuple[int, int, int, int] = (0, 0, 0, 0), neuron: 
 def random_network(
     seed: int, *, delays: bool, signed: bool, more: tuple[str, ...] = ()
 ) -> tuple[SpikingNetwork, Tensor]:
-    """A random graph without dead ends on a small odd picture, and two such pictures.
+    """A random graph without dead ends on a small odd image, and two such images.
 
     ``more`` names further operations: "max", "slice", "pad", "analog". Every second asymmetric layer is a linear one.
     """

@@ -36,7 +36,7 @@ def bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def beside_the_picture() -> SpikingNetwork:
-    """A network that bits cannot express: spikes and the picture are joined."""
+    """A network that bits cannot express: spikes and the image are joined."""
     nodes = [
         Node("conv", (IMAGE,), spiking_conv(3, 3)),
         Node("both", (IMAGE, "conv"), Concat()),
@@ -144,7 +144,7 @@ def readings(network: SpikingNetwork, images: torch.Tensor, name: BackendName, m
 @pytest.mark.parametrize("name", ["torch", pytest.param("native", marks=native_only)])
 @pytest.mark.parametrize("seed", range(4))
 def test_fast_mode_stays_close_to_exact_mode(name: BackendName, seed: int) -> None:
-    """8 bits of mantissa (torch) or of each weight (native): spikes to 1 %, read-outs to 5 % of their spread."""
+    """8 bits of mantissa (torch) or of each weight (native): spikes to 1 %, output layers to 5 % of their spread."""
     network = trained_network(seed)
     images = torch.rand(4, 3, 8, 6)
     exact, fast = (readings(network, images, name, mode) for mode in ("exact", "fast"))
@@ -183,7 +183,7 @@ def test_readings_look_the_same_from_every_backend(name: BackendName, mode: Mode
 
 @pytest.mark.parametrize("mode", ["exact", "fast"])
 def test_a_constant_beside_spikes_runs_in_both_modes(mode: Mode) -> None:
-    """The picture takes part in the join as it is, in 16 bits in fast mode."""
+    """The image takes part in the join as it is, in 16 bits in fast mode."""
     torch.manual_seed(0)
     network = beside_the_picture()
     images = torch.randint(0, 9, (2, 3, 6, 5)).float() / 8  # 16 bits are enough for eighths

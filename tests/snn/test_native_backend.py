@@ -139,7 +139,7 @@ def test_a_batch_says_what_its_pictures_say(size: int, mode: Mode) -> None:
     parts = [next(iter(simulate(network, part, [4], backend=backend))) for part in images.split(size)]
     assert torch.equal(torch.cat([p.spikes for p in parts]), together.spikes)
     for name in ("box", "class"):
-        # A constant picture and a read-out are convolved by torch, whose order of summing may follow the batch: 1e-6.
+        # A constant image and a read-out are convolved by torch, whose order of summing may follow the batch: 1e-6.
         found = torch.cat([p.maps[name] for p in parts])
         torch.testing.assert_close(found, together.maps[name], rtol=0, atol=1e-6)
 
@@ -155,7 +155,7 @@ def test_other_picture_sizes_run_on_the_same_backend() -> None:
 
 @pytest.mark.parametrize("mode", MODES)
 def test_silence(mode: Mode) -> None:
-    """No layer fires: read-outs say their bias, and nothing is counted."""
+    """No layer fires: output layers give their bias, and nothing is counted."""
     network = branching_network()
     with torch.no_grad():
         for _, layer in network.spiking():
@@ -211,7 +211,7 @@ def test_steps_times_pictures_are_simulated_together(batch: int, chunk: int) -> 
 
 
 def joined(module: SpikeOp, inputs: tuple[str, ...], channels: int) -> SpikingNetwork:
-    """conv and small see the picture's average; ``join`` joins what ``inputs`` name."""
+    """conv and small see the image's average; ``join`` joins what ``inputs`` name."""
     nodes = [
         Node("small", (IMAGE,), AvgPool(nn.AvgPool2d(2))),
         Node("conv", ("small",), spiking_conv(3, 3)),

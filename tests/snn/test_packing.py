@@ -1,4 +1,4 @@
-"""Bits against the spikes they stand for."""
+"""Bits against the spikes they represent."""
 
 from __future__ import annotations
 

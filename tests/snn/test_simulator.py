@@ -237,12 +237,12 @@ def test_a_readout_may_read_the_image() -> None:
     ("readouts", "shown"), [([0], r"\[0\]"), ([2, 5], r"\[2, 5\]"), ([-1, 2], r"\[-1, 2\]"), ([], r"\[\]")]
 )
 def test_readouts_must_lie_in_the_window(readouts: list[int], shown: str) -> None:
-    with pytest.raises(ValueError, match=rf"read-outs must lie in 1\.\.T = 4, got {shown}"):
+    with pytest.raises(ValueError, match=rf"time steps must lie in 1\.\.T = 4, got {shown}"):
         Simulation(branching_network(), dyadic(1, 3, 8, 6), 4, readouts)
 
 
 def test_a_reading_comes_as_soon_as_its_steps_are_done() -> None:
-    """latency(t) global steps, not more; the read-outs' windows begin 3 steps after the picture."""
+    """latency(t) global steps, not more; the output layers' windows begin 3 steps after the image."""
     network, images = branching_network((1, 0, 1, 1)), dyadic(1, 3, 8, 6, low=0)
     run = Simulation(network, images, 4, [1, 4])
     clocks = {r.t: run.clock for _ in range(run.end) for r in run.advance(1)}

@@ -1,4 +1,4 @@
-"""Our pictures and boxes as ultralytics' augmentations get them, without a file written."""
+"""Our images and boxes as ultralytics' augmentations get them, without a file written."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SIZES_HW = [(20, 40), (64, 64), (33, 17), (80, 50), (10, 70)]
 
 @pytest.fixture
 def source(tmp_path: Path) -> DetectionDataset:
-    """Five pictures of many sizes; the second has no object, the third only a difficult one."""
+    """Five images of many sizes; the second has no object, the third only a difficult one."""
     rng = np.random.default_rng(0)
     samples = []
     for index, (height, width) in enumerate(SIZES_HW):
@@ -135,8 +135,8 @@ def test_evaluation_keeps_nothing(source: DetectionDataset) -> None:
 
 
 def test_a_broken_picture_is_a_data_error_with_ultralytics_loaded_too(source: DetectionDataset) -> None:
-    source.samples[0].image_path.write_text("not a picture")
-    with pytest.raises(DataError, match=r"0\.png: not a picture that can be read"):
+    source.samples[0].image_path.write_text("not an image")
+    with pytest.raises(DataError, match=r"0\.png: not an image that can be read"):
         wrapped(source, augment=True)[0]
 
 

@@ -21,7 +21,7 @@ from spikedet.training.distillation import BOX_GAIN, CLASS_GAIN, Distillation, d
 
 
 def maps(scores: list[list[float]], boxes: Tensor | None = None) -> dict[str, Tensor]:
-    """One picture: logits ``[classes][A]``; box logits over two distances, all alike unless given."""
+    """One image: logits ``[classes][A]``; box logits over two distances, all alike unless given."""
     cells = len(scores[0])
     return {"scores": torch.tensor([scores]), "boxes": torch.zeros(1, 8, cells) if boxes is None else boxes}
 
@@ -69,7 +69,7 @@ def test_it_is_added_to_the_detection_loss_and_reaches_the_student_only() -> Non
     student.extra_losses = {"distill_loss": Distillation(teacher, 2.0)}
     loss, items = student.loss(batch)
     assert torch.allclose(loss[:3], plain)
-    assert loss[3].item() == pytest.approx(2 * items["distill_loss"].item())  # two pictures
+    assert loss[3].item() == pytest.approx(2 * items["distill_loss"].item())  # two images
     loss[3].backward()
     assert student.model[0].conv.weight.grad.abs().sum() > 0
     assert teacher.model[0].conv.weight.grad is None

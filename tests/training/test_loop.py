@@ -166,7 +166,7 @@ def test_the_number_of_threads_stays(tmp_path: Path) -> None:
 
 
 def test_only_a_validated_network_can_be_the_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Validation after epochs 2 and 4, with a lower AP in epoch 4: epoch 2 is the best, epoch 3 was never judged."""
+    """Validation after epochs 2 and 4, with a lower AP in epoch 4: epoch 2 is the best, epoch 3 was never evaluated."""
     fitness = {1: 50.0, 3: 10.0}
     validate, saved = TrainingLoop.validate, []
 
@@ -250,7 +250,7 @@ def test_resuming_takes_up_weights_optimizer_and_average(tmp_path: Path, monkeyp
     assert resumed["steps"].keys() == optimizer["state"].keys()
     assert all(torch.equal(value, optimizer["state"][i]["exp_avg"]) for i, value in resumed["steps"].items())
     assert (resumed["updates"], resumed["best"]) == (facts["updates"], facts["best_fitness"])
-    assert facts["updates"] == 2  # 6 pictures in batches of 4
+    assert facts["updates"] == 2  # 6 images in batches of 4
 
 
 def test_resuming_where_nothing_was_begun_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -353,11 +353,11 @@ def test_a_damaged_state_of_the_optimizer_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_state_made_for_something_else_is_refused(tmp_path: Path) -> None:
-    """Or the network of other settings, or of other pictures, would pass for the one that was asked for."""
+    """Or the network of other settings, or of other images, would pass for the one that was asked for."""
     train(config(tmp_path, epochs=1))
     with pytest.raises(CheckpointError, match=r"the state of another training \(mosaic: 1\.0 then, 0\.5 now\)"):
         train(config(tmp_path, epochs=2, mosaic=0.5, resume=True))
-    with pytest.raises(CheckpointError, match=r"another training \(sha256 of the list of pictures: "):
+    with pytest.raises(CheckpointError, match=r"another training \(sha256 of the list of images: "):
         train(config(tmp_path, epochs=2, split="train+val", resume=True))
 
 
@@ -418,7 +418,7 @@ def test_every_batch_is_a_step_also_where_it_is_small(tmp_path: Path, monkeypatc
     steps = []
     step = TrainingLoop.optimizer_step
     monkeypatch.setattr(TrainingLoop, "optimizer_step", lambda self: [steps.append(self.epoch), step(self)])
-    train(config(tmp_path, epochs=3, batch=16))  # of 6 pictures
+    train(config(tmp_path, epochs=3, batch=16))  # of 6 images
     assert steps == [0, 1, 2]
 
 

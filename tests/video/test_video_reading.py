@@ -102,7 +102,7 @@ def test_a_camera_is_live_and_not_read_ahead() -> None:
 def test_a_missing_camera() -> None:
     with pytest.raises(DataError, match="camera 0: no such camera, or another program is using it"):
         FrameReader(CAMERA, FakeCapture([], opened=False))
-    with pytest.raises(DataError, match="camera 0: the camera gives no picture"):
+    with pytest.raises(DataError, match="camera 0: the camera gives no image"):
         FrameReader(CAMERA, FakeCapture([]))
     with pytest.raises(DataError, match="camera 99: no such camera"):
         open_frames(parse_source("99"))

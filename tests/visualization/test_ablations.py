@@ -1,4 +1,4 @@
-"""What the ablations' pictures show."""
+"""What the ablations' images show."""
 
 from dataclasses import replace
 

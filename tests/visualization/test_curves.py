@@ -1,4 +1,4 @@
-"""The curves' lines, and the picture file."""
+"""The curves' lines, and the image file."""
 
 import sys
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Class counts and box sizes as a picture."""
+"""Class counts and box sizes as an image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Boxes on pictures: what is painted, what stays, and sizes from tiny to large."""
+"""Boxes on images: what is painted, what stays, and sizes from tiny to large."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_the_suffix_chooses_the_format(tmp_path: Path, suffix: str) -> None:
 
 
 def painted(image: npt.NDArray[np.uint8], code: str) -> npt.NDArray[np.bool_]:
-    """Where a picture has a colour."""
+    """Where an image has a colour."""
     return np.asarray((image == [int(code[i : i + 2], 16) for i in (1, 3, 5)]).all(2))
 
 

@@ -31,7 +31,7 @@ WHOLE = explanation(
         (explanation(chain=chain(None, None, None)), NAMES[2:]),
         (explanation(LayerErrors(layer="class", steps=(step(4),))), ["1-ap", "3-split", "5-cosine"]),
     ],
-    ids=["whole", "no ranking", "no AP", "read-outs alone"],
+    ids=["whole", "no ranking", "no AP", "output layers alone"],
 )
 def test_pictures_are_written(found: Explanation, drawn: list[str], tmp_path: Path) -> None:
     paths = plot_explanation(found, tmp_path / "out")

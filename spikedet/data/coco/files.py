@@ -1,4 +1,4 @@
-"""Which annotation file a COCO split is, and in which folders its pictures may lie.
+"""Which annotation file a COCO split is, and in which folders its images may lie.
 
 Annotation files are ``annotations/instances_train2017.json`` and the like, or ``train/_annotations.coco.json``.
 """
@@ -27,7 +27,7 @@ def annotation_files(root: Path) -> list[Path]:
 
 
 def full_split_name(file: Path) -> str:
-    """``instances_train2017.json`` -> "train2017"; for a file among its pictures, the folder's name."""
+    """``instances_train2017.json`` -> "train2017"; for a file among its images, the folder's name."""
     if file.name == _BESIDE_PICTURES:
         return file.resolve().parent.name
     instances = file.stem.startswith(_INSTANCES)

@@ -1,6 +1,6 @@
-"""COCO annotation files: categories, pictures and boxes, checked one by one before anything is made of them.
+"""COCO annotation files: categories, images and boxes, checked one by one before anything is made of them.
 
-``bbox`` is x, y, width, height in pixels from the picture's upper left corner; ``iscrowd`` objects are crowds. Where
+``bbox`` is x, y, width, height in pixels from the image's upper left corner; ``iscrowd`` objects are crowds. Where
 our own key ``difficult`` stands beside it, the object is a difficult one as in VOC, for which COCO has no other word.
 """
 
@@ -45,7 +45,7 @@ class CocoFile:
     Attributes:
         class_names: by ascending category id.
         images: in the order of the file.
-        stray: what is wrong with entries that belong to no picture.
+        stray: what is wrong with entries that belong to no image.
         repeated: a sentence for each id that several annotations have; all of them are kept.
     """
 
@@ -56,7 +56,7 @@ class CocoFile:
 
 
 def read_coco(path: Path) -> CocoFile:
-    """Read an annotation file; pictures are not looked for.
+    """Read an annotation file; images are not looked for.
 
     Raises:
         DataError: it is missing, not JSON, lacks one of its three lists, or its categories are not whole.
@@ -137,21 +137,21 @@ def _images(path: Path, written: list[Any]) -> tuple[dict[int | str, CocoImage],
             continue
         where = f"{path}: image {shown(identity)}"
         if identity in images:
-            images[identity].problem = f"{where} is there twice; give each picture its own id"
+            images[identity].problem = f"{where} is there twice; give each image its own id"
             continue
         images[identity] = CocoImage("", image_hw=written_hw(item.get("height"), item.get("width")))
         name = item.get("file_name")
         if isinstance(name, str) and name.strip():
             images[identity].file_name = name
         else:
-            images[identity].problem = f"{where} has no 'file_name'; add the name of its picture"
+            images[identity].problem = f"{where} has no 'file_name'; add the name of its image"
     return images, stray
 
 
 def _add_annotations_(
     path: Path, written: list[Any], images: Mapping[int | str, CocoImage], names: Mapping[int, str]
 ) -> list[str]:
-    """Put every annotation to its picture; a broken one spoils the picture. Returns those that have none."""
+    """Put every annotation to its image; a broken one spoils the image. Returns those that have none."""
     stray = []
     for number, item in enumerate(written, start=1):
         try:

@@ -1,4 +1,4 @@
-"""COCO layout: JSON annotation files, each with its categories, and pictures in folders beside them."""
+"""COCO layout: JSON annotation files, each with its categories, and images in folders beside them."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class CocoLayout:
         for file in files:
             content = read_coco(file)
             if not content.images and not content.stray:
-                raise DataError(f"{file}: 'images' is empty; expected at least one picture")
+                raise DataError(f"{file}: 'images' is empty; expected at least one image")
             check_same_names(self.root, files[0].name, names or content.class_names, file.name, content.class_names)
             names = content.class_names
             folders = picture_folders(self.root, file, beside=self.file is not None)
@@ -102,7 +102,7 @@ def _refuse_other_split(file: Path, split: str) -> None:
 
 
 def _entries(root: Path, file: Path, images: Sequence[CocoImage], folders: Sequence[Path]) -> Iterator[Entry]:
-    """One entry for each picture; what several images share is broken, as each lacks the objects of the others."""
+    """One entry for each image; what several images share is broken, as each lacks the objects of the others."""
     found = [_find(root, file, image.file_name, folders) if image.file_name else "" for image in images]
     times = Counter(picture for picture in found if isinstance(picture, Path))
     for image, picture in zip(images, found, strict=True):
@@ -112,7 +112,7 @@ def _entries(root: Path, file: Path, images: Sequence[CocoImage], folders: Seque
             continue
         problem = image.problem
         if not problem and times[picture] > 1:
-            problem = f"{file}: {times[picture]} images are of the picture {shown(image.file_name)}; put them together"
+            problem = f"{file}: {times[picture]} images are of the image {shown(image.file_name)}; put them together"
         image_id = picture.relative_to(root).as_posix()
         yield (
             broken_entry(image_id, picture, file, problem)
@@ -122,8 +122,8 @@ def _entries(root: Path, file: Path, images: Sequence[CocoImage], folders: Seque
 
 
 def _find(root: Path, file: Path, file_name: str, folders: Sequence[Path]) -> Path | str:
-    """The picture of this name in the first folder that has it, or the reason why there is none."""
-    reason = f"{file}: picture {shown(file_name)} not found in {root}; add it, or correct its file_name"
+    """The image of this name in the first folder that has it, or the reason why there is none."""
+    reason = f"{file}: image {shown(file_name)} not found in {root}; add it, or correct its file_name"
     for folder in folders:
         try:
             path = contained(root, file_name, str(file), folder)

@@ -19,14 +19,14 @@ from spikedet.data.synthetic.scenes import SYNTHETIC_CLASS_NAMES, Scene, render_
 
 MARKER_NAME = "synthetic.json"
 
-_GENERATOR_VERSION = 1  # raise it when the pictures change, so that an older folder is not reused
+_GENERATOR_VERSION = 1  # raise it when the images change, so that an older folder is not reused
 _MIN_SIDE_PX, _MAX_SIDE_PX = 64, 1024
 _JPEG_QUALITY = 95
 
 
 @dataclass(frozen=True)
 class SyntheticConfig:
-    """How many pictures of which size. Raises ConfigError for a value outside its range."""
+    """How many images of which size. Raises ConfigError for a value outside its range."""
 
     train: int = 256
     val: int = 64
@@ -46,12 +46,12 @@ class SyntheticConfig:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Pictures per split."""
+        """Images per split."""
         return {"train": self.train, "val": self.val, "test": self.test}
 
     @property
     def folder_name(self) -> str:
-        """A folder name that differs wherever the pictures would."""
+        """A folder name that differs wherever the images would."""
         height, width = self.image_hw
         counts = "-".join(map(str, self.counts.values()))
         return f"synthetic-v{_GENERATOR_VERSION}-{height}x{width}-{counts}-seed{self.seed}"

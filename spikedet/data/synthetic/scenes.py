@@ -1,4 +1,4 @@
-"""Pictures of textured shapes on cluttered backgrounds, drawn from a seeded generator."""
+"""Images of textured shapes on cluttered backgrounds, drawn from a seeded generator."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 SYNTHETIC_CLASS_NAMES: tuple[str, ...] = ("circle", "square", "triangle", "cross")
 
-_SIDE_FRACTIONS = ((0.09, 0.19), (0.19, 0.38), (0.38, 0.66))  # small, medium, large; of the picture's shorter side
+_SIDE_FRACTIONS = ((0.09, 0.19), (0.19, 0.38), (0.38, 0.66))  # small, medium, large; of the image's shorter side
 _EMPTY_PROBABILITY = 0.05
 _COVERING_PROBABILITY = 0.12  # objects put on an earlier one, which they may mostly cover
 _MAX_COVERED, _MAX_COVERED_DIFFICULT = 0.25, 0.8
@@ -36,14 +36,14 @@ class SceneObject:
 
 @dataclass(frozen=True)
 class Scene:
-    """One picture, uint8 BGR ``[H, W, 3]``, and its objects from back to front."""
+    """One image, uint8 BGR ``[H, W, 3]``, and its objects from back to front."""
 
     image_bgr: npt.NDArray[np.uint8]
     objects: tuple[SceneObject, ...]
 
 
 def render_scene(rng: np.random.Generator, image_hw: tuple[int, int]) -> Scene:
-    """Draw one picture: background clutter, then 1 to 5 shapes (none in about 5 % of pictures)."""
+    """Draw one image: background clutter, then 1 to 5 shapes (none in about 5 % of images)."""
     canvas = _background(rng, image_hw)
     names: list[str] = []
     masks: list[_Mask] = []
@@ -99,7 +99,7 @@ def _shape_mask(
     center_xy: npt.NDArray[np.float64],
     radius: float,
 ) -> _Mask:
-    """A shape within a circle of this radius, moved wholly inside the picture, turned at random."""
+    """A shape within a circle of this radius, moved wholly inside the image, turned at random."""
     margin = math.ceil(radius) + 1
     center = np.rint(np.clip(center_xy, margin, np.array(image_hw[::-1]) - 1 - margin)).astype(int)
     mask = np.zeros(image_hw, np.uint8)

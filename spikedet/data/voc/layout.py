@@ -1,7 +1,7 @@
 """PASCAL VOC layout: year folders with ``Annotations``, ``JPEGImages`` and ``ImageSets/Main``.
 
 VOC corners are 1-based and inclusive; ours are continuous pixel edges:
-``(xmin - 1, ymin - 1, xmax, ymax)``, clipped to the picture.
+``(xmin - 1, ymin - 1, xmax, ymax)``, clipped to the image.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def load_voc(
     strict: bool = False,
     skip_bad: bool = False,
 ) -> DetectionDataset:
-    """Read a split of a VOC folder; unless bad ones are skipped, pictures are not decoded, only their headers are read.
+    """Read a split of a VOC folder; unless bad ones are skipped, images are not decoded, only their headers are read.
 
     Args:
         root: a year folder, or a devkit folder whose sub-folders are year folders.
@@ -71,7 +71,7 @@ def load_voc(
         skip_bad: as ``load_split`` takes it.
 
     Raises:
-        DataError: the folder, split, an annotation or a picture is missing or invalid, or a class is unknown.
+        DataError: the folder, split, an annotation or an image is missing or invalid, or a class is unknown.
     """
     return load_split(VocLayout(Path(root)), split, class_names, strict, skip_bad)
 

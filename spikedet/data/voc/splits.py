@@ -1,4 +1,4 @@
-"""Which images a VOC split names, and where their pictures and annotations lie."""
+"""Which images a VOC split names, and where their images and annotations lie."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _entry(year: Path, split_file: Path, name: str, pictures: dict[str, Path], a
         return broken_entry(image_id, picture, missing, f"{missing}: annotation not found; {hint}")
     if picture is None:
         missing = year / "JPEGImages" / f"{name}.jpg"
-        return broken_entry(image_id, None, annotation, f"{missing}: picture not found; {hint}")
+        return broken_entry(image_id, None, annotation, f"{missing}: image not found; {hint}")
     return Entry(image_id, picture, annotation, partial(read_annotation, annotation))
 
 
@@ -112,7 +112,7 @@ def is_year_folder(folder: Path) -> bool:
 
 
 def _read_ids(split_file: Path, pictures: dict[str, Path]) -> Iterator[str]:
-    """Every line, without the flag of per-class lists (``000005  1``) unless the whole line is a picture's name."""
+    """Every line, without the flag of per-class lists (``000005  1``) unless the whole line is an image's name."""
     try:
         lines = split_file.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:

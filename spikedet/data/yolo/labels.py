@@ -1,4 +1,4 @@
-"""Label files of YOLO datasets: one line ``class cx cy w h`` for each object, in fractions of the picture."""
+"""Label files of YOLO datasets: one line ``class cx cy w h`` for each object, in fractions of the image."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def read_labels(path: Path, class_names: Sequence[str]) -> list[WrittenObject]:
 
 
 def yolo_edges(numbers: Box, image_hw: tuple[int, int]) -> Box:
-    """cx, cy, w, h in fractions of the picture to pixel edges x0, y0, x1, y1."""
+    """cx, cy, w, h in fractions of the image to pixel edges x0, y0, x1, y1."""
     height, width = image_hw
     cx, cy, w, h = numbers
     return (cx - w / 2) * width, (cy - h / 2) * height, (cx + w / 2) * width, (cy + h / 2) * height
@@ -63,6 +63,6 @@ def _read_line(where: str, number: int, line: str, class_names: Sequence[str]) -
         raise DataError(f"{where} has class {words[0]}; expected a whole number from 0 to {last}, as 'names' has them")
     for word, value in zip(words[1:], fractions, strict=True):
         if not -EXCESS <= value <= 1 + EXCESS:
-            raise DataError(f"{where} has {word}; expected fractions of the picture, 0 to 1, not pixels")
+            raise DataError(f"{where} has {word}; expected fractions of the image, 0 to 1, not pixels")
     cx, cy, w, h = fractions
     return WrittenObject(f"line {number}", class_names[int(label)], (cx, cy, w, h))

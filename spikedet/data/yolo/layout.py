@@ -1,7 +1,7 @@
-"""YOLO layout: a ``data.yaml``, pictures under ``images``, a label file under ``labels`` for each that has objects.
+"""YOLO layout: a ``data.yaml``, images under ``images``, a label file under ``labels`` for each that has objects.
 
-A picture's label file is where ultralytics looks for it: the last folder ``images`` in its path becomes ``labels``, the
-suffix ``.txt``; without such a folder it lies beside the picture.
+An image's label file is where ultralytics looks for it: the last folder ``images`` in its path becomes ``labels``, the
+suffix ``.txt``; without such a folder it lies beside the image.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class YoloLayout:
 
 
 def label_path(picture: Path) -> Path:
-    """Where ultralytics expects the labels of a picture."""
+    """Where ultralytics expects the labels of an image."""
     folders = picture.parts[:-1]
     if "images" in folders:
         last = len(folders) - 1 - folders[::-1].index("images")
@@ -82,19 +82,19 @@ def label_path(picture: Path) -> Path:
 
 
 def _part_entries(yaml: YoloFile, written: str) -> Iterator[Entry]:
-    """The pictures of one folder or list."""
+    """The images of one folder or list."""
     path = _part_path(yaml, written)
     if path.is_dir():
         pictures = sorted(_pictures_under(path))
         if not pictures:
-            raise DataError(f"{path}: no pictures in this folder; {yaml.file} names it")
+            raise DataError(f"{path}: no images in this folder; {yaml.file} names it")
         for picture in pictures:
             yield _entry(yaml, picture, f"{yaml.file}: {picture.name}")
     elif path.suffix.lower() == ".txt" and path.is_file():
         for number, line in _list_lines(path):
             yield _listed_entry(yaml, path, number, line)
     else:
-        raise DataError(f"{path}: no folder of pictures and no .txt list of them; {yaml.file} names it")
+        raise DataError(f"{path}: no folder of images and no .txt list of them; {yaml.file} names it")
 
 
 def _part_path(yaml: YoloFile, written: str) -> Path:
@@ -116,17 +116,17 @@ def _list_lines(path: Path) -> Iterator[tuple[int, str]]:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: the list cannot be read ({error}); expected one picture per line") from error
+        raise DataError(f"{path}: the list cannot be read ({error}); expected one image per line") from error
     found = [(number, line.strip()) for number, line in enumerate(lines, start=1) if line.strip()]
     if not found:
-        raise DataError(f"{path}: the list is empty; expected one picture per line")
+        raise DataError(f"{path}: the list is empty; expected one image per line")
     yield from found
 
 
 def _listed_entry(yaml: YoloFile, file: Path, number: int, line: str) -> Entry:
     """``./a.jpg`` is relative to the list, any other path to the dataset's folder or, if not there, to the list."""
     where = f"{file}: line {number}"
-    reason = f"{where}: picture {shown(line)} not found in {yaml.root}; add it, or remove the line"
+    reason = f"{where}: image {shown(line)} not found in {yaml.root}; add it, or remove the line"
     for home in [file.parent] if line.startswith("./") else [yaml.root, file.parent]:
         try:
             picture = contained(yaml.root, line, where, home)
@@ -155,14 +155,14 @@ def _objects(yaml: YoloFile, labels: Path, where: str) -> WrittenPicture:
 
 
 def _lone_labels(entries: Sequence[Entry]) -> list[str]:
-    """A sentence for each label file without a picture, in folders of labels; beside pictures any text may lie."""
+    """A sentence for each label file without an image, in folders of labels; beside images any text may lie."""
     folders = {(e.annotation.parent, e.picture.parent) for e in entries if e.picture is not None}
     found = []
     for labels, pictures in sorted(folders):
         stems = {path.stem for path in pictures.glob("*") if path.suffix.lower() in PICTURE_SUFFIXES}
         lone = [path for path in labels.glob("*.txt") if path.stem not in stems] if labels != pictures else []
         found += [
-            f"{path}: no picture {path.stem} in {pictures}; add it, or remove the labels"
+            f"{path}: no image {path.stem} in {pictures}; add it, or remove the labels"
             for path in sorted(lone)
             if path.name != CLASSES_FILE
         ]
@@ -172,5 +172,5 @@ def _lone_labels(entries: Sequence[Entry]) -> list[str]:
 def _warn_without_labels(root: Path, split: str, entries: Sequence[Entry]) -> None:
     expected = [entry.annotation for entry in entries if entry.picture is not None]
     if expected and not any(os.path.isfile(path) for path in expected):
-        text = "%s, split %s: not one of %d pictures has a label file; the first is expected at %s"
+        text = "%s, split %s: not one of %d images has a label file; the first is expected at %s"
         logging.getLogger("spikedet").warning(text, root, split, len(expected), expected[0])

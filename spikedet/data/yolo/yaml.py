@@ -1,4 +1,4 @@
-"""The ``data.yaml`` of a YOLO dataset: where the pictures lie and what the classes are called.
+"""The ``data.yaml`` of a YOLO dataset: where the images lie and what the classes are called.
 
 Its keys path, names, nc, train, val, test and splits are read; no other (download, kpt_shape, ...) has an effect.
 """
@@ -30,7 +30,7 @@ class YoloFile:
         root: the dataset's folder: ``path``, else the file's own; links are resolved.
         name: the folder's name as written.
         class_names: in the order of the class indices.
-        parts: by split, folders of pictures and lists of pictures as written.
+        parts: by split, folders of images and lists of images as written.
     """
 
     file: Path

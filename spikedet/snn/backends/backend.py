@@ -1,6 +1,6 @@
 """What a simulation asks of the code that does its arithmetic.
 
-The simulation rules time: windows, delays, buffers, read-outs. A backend rules representation: how a piece of spike
+The simulation rules time: windows, delays, buffers, output layers. A backend rules representation: how a piece of spike
 train looks (first axis: steps), how a layer's state looks, and how both are computed.
 """
 
@@ -36,11 +36,11 @@ class Backend(ABC):
 
     @abstractmethod
     def chunk(self, batch: int) -> int:
-        """Time steps that are best simulated together, for this many pictures."""
+        """Time steps that are best simulated together, for this many images."""
 
     @abstractmethod
     def images(self, images: Tensor) -> Tensor:
-        """Pictures ``[N, 3, H, W]`` as this backend computes with them."""
+        """Images ``[N, 3, H, W]`` as this backend computes with them."""
 
     @abstractmethod
     def state(self, node: Node, layer: SpikingConv, batch: int, input_hw: tuple[int, int]) -> Any:

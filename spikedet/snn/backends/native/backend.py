@@ -19,7 +19,7 @@ from spikedet.snn.packed_operations import combine, network_channels, why_not
 from spikedet.snn.packing import Channels, place_counts
 
 CHUNK = 20
-"""Maps simulated together, steps times pictures. A neuron that fires does so again: the more steps, the more often its
+"""Maps simulated together, steps times images. A neuron that fires does so again: the more steps, the more often its
 weight row is found in the cache; the fewer maps, the shorter the lists of spikes."""
 
 WIDEST: dict[Mode, float] = {"exact": 4, "fast": 8}
