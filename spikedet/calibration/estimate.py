@@ -53,7 +53,6 @@ def estimate(network: SpikingNetwork, images: Tensor, config: CalibrateConfig) -
     work = looks + (looks if config.fine else 0.0)  # the coarse network is made on its own first
     if config.fine:
         work += cropped * len(images) * config.epochs * BACKWARD_FACTOR
-    work *= config.passes
     return Estimate(peak_bytes(network, shapes, len(images)), images.numel() * images.element_size(), work / speed)
 
 

@@ -112,7 +112,6 @@ def layer_rates(
             broadcast(cropped_potential(module, crop)),
             module.theta,
             steps,
-            width=config.surrogate_width,
             signed=module.neuron == "signed",
             lower=module.lower,
             delay=module.delay,

@@ -7,7 +7,7 @@ import logging
 import time
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from spikedet.calibration.coarse import TRADED_ON, coarse_calibrate_
 from spikedet.calibration.estimate import probe_batch
@@ -47,32 +47,13 @@ def calibrate_network(
     """
     finished = FinishedLayers() if finished is None else finished
     made = copy.deepcopy(network)
-    reports: list[LayerReport] = []
-    if config.potential_per == "neuron":
-        _expand_potentials_(made, (images.shape[-2], images.shape[-1]))
-    for number in range(config.passes):
-        made, reports = _one_pass(network, made, images, config, fine, finished, number)
-    return made, reports
-
-
-def _one_pass(
-    reference: SpikingNetwork,
-    start: SpikingNetwork,
-    images: Tensor,
-    config: CalibrateConfig,
-    fine: bool,
-    finished: FinishedLayers,
-    number: int,
-) -> tuple[SpikingNetwork, list[LayerReport]]:
-    """Every layer once, from ``start``; the targets are those of ``reference``, with its copied weights."""
-    made = copy.deepcopy(start)
     everything = list(range(int(sum_(torch.tensor(len(images))))))
     held = len(everything) // 5
     training, held_out = everything[: len(everything) - held], everything[len(everything) - held :] or everything
     here = list(range(len(images)))
-    batch = probe_batch(reference, images)
-    reports = []
-    observer = Observer(reference, made, images, ByteStore(config.memory_budget_gb * 2**30))
+    batch = probe_batch(network, images)
+    reports: list[LayerReport] = []
+    observer = Observer(network, made, images, ByteStore(config.memory_budget_gb * 2**30))
     for node in made.nodes:
         if isinstance(node.module, SpikeOp):
             continue
@@ -80,7 +61,7 @@ def _one_pass(
         spiking = isinstance(node.module, SpikingConv)
         if spiking:
             observer.observe(node, _slices(here, batch))
-        report = finished.take(node.module, f"{number}/{node.name}")
+        report = finished.take(node.module, node.name)
         if not first_says(report is not None):
             seen = held_here(everything[:TRADED_ON]) if spiking and config.early else here
             before = coarse_calibrate_(observer, node, _slices(seen, batch), config.early)
@@ -88,7 +69,7 @@ def _one_pass(
             if fine:
                 fine_before, fine_after, epochs = fine_calibrate_(observer, node, training, held_out, config)
             report = LayerReport(node.name, before, fine_before, fine_after, epochs)
-            finished.add(node.module, f"{number}/{node.name}", report)
+            finished.add(node.module, node.name, report)
             if fine:
                 logger.info(f"{report}  {time.perf_counter() - started:.1f} s")
         copy_from_first_(node.module.state_dict().values())
@@ -98,14 +79,6 @@ def _one_pass(
             observer.release(node)
         reports += [report] if report else []
     return made, reports
-
-
-def _expand_potentials_(network: SpikingNetwork, image_hw: tuple[int, int]) -> None:
-    """One u[0] per neuron instead of one per channel, all of a channel alike."""
-    shapes = network.shapes(image_hw)
-    for node, layer in network.spiking():
-        u0 = layer.u0.detach().view(-1, 1, 1) if layer.u0.ndim == 1 else layer.u0.detach()
-        layer.u0 = nn.Parameter(u0.expand(shapes[node.name]).clone())
 
 
 def _slices(indices: list[int], size: int) -> list[Indices]:

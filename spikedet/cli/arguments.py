@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import yaml
 from docstring_parser import parse as parse_docstring
-from jsonargparse import ActionYesNo, ArgumentParser
+from jsonargparse import SUPPRESS, ActionYesNo, ArgumentParser
 
 Config = TypeVar("Config")
 
@@ -19,20 +19,27 @@ ALIASES = {"model": ("--from",)}
 """Further names of flags, by field."""
 
 
-def make_parser(config: type[Any], verb: str, positional: str | None = None) -> ArgumentParser:
+HELP_ALL = "--help-all"
+
+
+def make_parser(config: type[Any], verb: str, positional: str | None = None, *, brief: bool = False) -> ArgumentParser:
     """A parser whose flags are the fields of a configuration dataclass.
 
     Args:
         config: the dataclass; a field's documentation under ``Attributes:`` becomes its help.
         verb: name of the command.
         positional: a field given without a flag; a tuple field takes several values.
+        brief: its help shows the dataclass's ``basic`` settings only, where it names some.
     """
     summary, helps = documentation(config)
-    parser = ArgumentParser(prog=f"spikedet {verb}", description=summary, allow_abbrev=False)
+    basic = set(config.basic) if brief else set()
+    hidden = {f.name for f in fields(config)} - basic - {positional} if basic else set()
+    more = f"{HELP_ALL} shows {len(hidden)} more settings." if hidden else None
+    parser = ArgumentParser(prog=f"spikedet {verb}", description=summary, epilog=more, allow_abbrev=False)
     parser.add_argument("--config", action="config", help="YAML file with any of the settings below")
     types = typing.get_type_hints(config)
     for item in fields(config):
-        text, hint = helps.get(item.name, ""), types[item.name]
+        text, hint = SUPPRESS if item.name in hidden else helps.get(item.name, ""), types[item.name]
         many = typing.get_origin(hint) is tuple
         default = None if item.default is MISSING else item.default
         if item.name == positional:
@@ -48,7 +55,9 @@ def make_parser(config: type[Any], verb: str, positional: str | None = None) -> 
 
 def parse_config(config: type[Config], verb: str, positional: str | None, arguments: list[str]) -> Config:
     """The configuration that a command line asks for; prints help or one error line and exits where it must."""
-    parser = make_parser(config, verb, positional)
+    brief = HELP_ALL not in arguments
+    parser = make_parser(config, verb, positional, brief=brief)
+    arguments = arguments if brief else [*(word for word in arguments if word != HELP_ALL), "--help"]
     _check_files(parser, config, arguments)
     values = parser.parse_args(arguments).as_dict()
     files = values.pop("config", None) or []

@@ -22,7 +22,6 @@ from spikedet.models import (
 from spikedet.training.resuming import state_path
 from spikedet.training.run import absolute, distillation, earlier_settings, run_training, training_pictures
 from spikedet.training.sparsity import FiringPenalty
-from spikedet.training.spiking_forward import SpikingForward
 
 
 def finetune(config: FinetuneConfig) -> Path:
@@ -51,8 +50,6 @@ def finetune(config: FinetuneConfig) -> Path:
     if config.sparsity:
         extra_losses["sparsity_loss"] = FiringPenalty(qc, config.sparsity, meta.image_size)
     qc.extra_losses = extra_losses
-    if config.spiking_forward:
-        SpikingForward(config.neuron, config.delay).attach(qc)
     return run_training(qc, dataset, config, meta)
 
 

@@ -156,5 +156,5 @@ def changed_settings(meta: CheckpointMeta, stage: str) -> str:
         return ""
     defaults = {f.name: f.default for f in dataclasses.fields(STAGE_CONFIGS[stage])}
     hidden = {"out", "checkpoint", "data", "split", "resume", "teacher"}
-    changed = {k: v for k, v in meta.config[stage].items() if k not in hidden and v != defaults.get(k)}
+    changed = {k: v for k, v in meta.config[stage].items() if k in defaults.keys() - hidden and v != defaults[k]}
     return " ".join(f"--{key.replace('_', '-')} {value}" for key, value in changed.items()) or "defaults"

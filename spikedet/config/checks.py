@@ -16,7 +16,6 @@ Precision = Literal["auto", "bf16", "fp32"]
 Mode = Literal["exact", "fast"]
 BackendName = Literal["auto", "native", "torch"]
 ThetaScope = Literal["channel", "layer"]
-PotentialScope = Literal["channel", "neuron"]
 Method = Literal["two-stage", "channel-norm"]
 Activation = Literal["", "clip", "leaky"]
 MaxPoolRule = Literal["count", "gate", "or"]
@@ -43,9 +42,11 @@ LIMITS = {"image_size": (1, 8192), "T": (1, 32767), "delay": (0, 1000), "seed": 
 class Checked:
     """Range checks shared by the stage configurations, by field name.
 
+    ``basic`` names the settings that most people need, which ``--help`` shows; none shows all.
     ``needs`` names, by a switch, the settings that do nothing without it: they keep their defaults then.
     """
 
+    basic: ClassVar[tuple[str, ...]] = ()
     needs: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType({})
 
     def __post_init__(self) -> None:
@@ -83,10 +84,8 @@ _POSITIVE = frozenset(
         "theta",
         "T",
         "images",
-        "passes",
         "crop",
         "draws",
-        "surrogate_width",
         "memory_budget_gb",
         "validate_every",
         "train",
@@ -107,7 +106,6 @@ _CHOICES: dict[str, Any] = {
     "neuron": Neuron,
     "precision": Precision,
     "theta_per": ThetaScope,
-    "potential_per": PotentialScope,
     "method": Method,
     "max_pool": MaxPoolRule,
     "linear": Linear,

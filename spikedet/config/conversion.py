@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import ClassVar
 
 from spikedet.config.checks import (
     Activation,
@@ -13,7 +14,6 @@ from spikedet.config.checks import (
     Method,
     Mode,
     Neuron,
-    PotentialScope,
     Precision,
 )
 
@@ -31,14 +31,11 @@ class CalibrateConfig(Checked):
         fine: also the fine calibration (weights, bias and u[0] by BPTT), after the coarse one.
         train_weights: let the fine calibration change weights and biases.
         train_potential: let the fine calibration change u[0].
-        potential_per: one u[0] per channel, or one per neuron; the latter ties the network to its input size.
-        passes: times all layers are calibrated, each pass from the result of the one before.
         epochs: passes over the calibration images per layer.
         patience: epochs without a better held-out error before a layer stops.
         batch: images per step.
         lr: Adam's step, relative to the root mean square of a layer's weights (bias and u[0]: to theta).
         crop: output positions per side in a training step; larger maps are cropped at random.
-        surrogate_width: width of the rectangular surrogate, in units of theta.
         early: weight of the rates' error after half of the window, beside that after all of it: spikes that come on
             time leave the next layer less error. 0 is the paper's Stage II.
         sparsity: weight of an L1 penalty on a layer's firing rate, in units of the mean square of its theta; 0 is the
@@ -51,6 +48,8 @@ class CalibrateConfig(Checked):
         out: output folder; empty is the checkpoint's folder.
     """
 
+    basic: ClassVar[tuple[str, ...]] = ("data", "images", "epochs", "early", "fine", "resume", "out")
+
     needs = MappingProxyType({"fine": ("sparsity",)})
 
     checkpoint: str
@@ -61,14 +60,11 @@ class CalibrateConfig(Checked):
     fine: bool = True
     train_weights: bool = True
     train_potential: bool = True
-    potential_per: PotentialScope = "channel"
-    passes: int = 1
     epochs: int = 12
     patience: int = 4
     batch: int = 8
     lr: float = 2e-3
     crop: int = 20
-    surrogate_width: float = 1.0
     early: float = 0.0
     sparsity: float = 0.0
     precision: Precision = "fp32"
@@ -103,6 +99,8 @@ class JointConfig(Checked):
         seed: of everything random.
         out: output folder; empty is the checkpoint's folder.
     """
+
+    basic: ClassVar[tuple[str, ...]] = ("data", "epochs", "batch", "lr", "sparsity", "resume", "out")
 
     checkpoint: str
     teacher: str = ""
@@ -158,6 +156,23 @@ class ConvertConfig(Checked):
         seed: of every stage that runs.
         out: output folder; empty is the checkpoint's folder.
     """
+
+    basic: ClassVar[tuple[str, ...]] = (
+        "data",
+        "T",
+        "neuron",
+        "delay",
+        "max_pool",
+        "linear",
+        "finetune",
+        "finetune_epochs",
+        "calibrate",
+        "images",
+        "joint",
+        "joint_epochs",
+        "dry_run",
+        "out",
+    )
 
     needs = MappingProxyType(
         {

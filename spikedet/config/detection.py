@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from spikedet.config.checks import VideoFormat
 from spikedet.config.evaluation import SimulationConfig
@@ -34,6 +35,18 @@ class DetectConfig(SimulationConfig):
         save_txt: also write labels/NAME.txt in YOLO's label format.
         out: folder for the drawn images and videos and detections.json.
     """
+
+    basic: ClassVar[tuple[str, ...]] = (
+        "weights",
+        "t",
+        "confidence",
+        "stable_steps",
+        "track",
+        "save_json",
+        "save_txt",
+        "mode",
+        "out",
+    )
 
     source: str
     weights: str = DEFAULT_WEIGHTS
@@ -90,6 +103,8 @@ class DemoConfig(SimulationConfig):
         host: address to listen on; 0.0.0.0 lets others in.
         port: of the web page.
     """
+
+    basic: ClassVar[tuple[str, ...]] = ("weights", "window", "source", "host", "port", "mode")
 
     weights: str = DEFAULT_FAMILY
     webcam_weights: str = ""

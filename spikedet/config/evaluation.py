@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from spikedet.common.errors import ConfigError
 from spikedet.config.checks import BackendName, Checked, Mode
@@ -45,6 +46,8 @@ class EvaluateConfig(SimulationConfig):
         out: folder for results.json, table.md and ap_by_t.png.
     """
 
+    basic: ClassVar[tuple[str, ...]] = ("data", "split", "t", "limit", "batch", "mode", "resume", "out")
+
     checkpoints: tuple[str, ...]
     data: str = ""
     split: str = "val"
@@ -81,6 +84,8 @@ class EnergyConfig(SimulationConfig):
         skip_bad: leave out broken images and annotations; as in training.
         out: folder for energy.json, energy.md and the plots; that of an evaluation puts them into its report.
     """
+
+    basic: ClassVar[tuple[str, ...]] = ("data", "split", "t", "limit", "out")
 
     checkpoints: tuple[str, ...]
     data: str = ""
@@ -119,6 +124,8 @@ class ExplainConfig(SimulationConfig):
         seed: of the draw.
         out: folder for explain.json, explain.md and the plots; that of an evaluation puts them into its report.
     """
+
+    basic: ClassVar[tuple[str, ...]] = ("data", "split", "t", "images", "out")
 
     checkpoint: str
     qc: str = ""

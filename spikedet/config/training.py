@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-from spikedet.config.checks import Activation, Checked, Neuron, Pool, Precision, ThetaScope
+from spikedet.config.checks import Activation, Checked, Pool, Precision, ThetaScope
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +88,19 @@ class TrainConfig(LoopConfig):
             trains from scratch.
     """
 
+    basic: ClassVar[tuple[str, ...]] = (
+        "data",
+        "split",
+        "model",
+        "weights",
+        "epochs",
+        "batch",
+        "lr",
+        "image_size",
+        "resume",
+        "out",
+    )
+
     model: str = "tiny-yolo"
     activation: Activation = ""
     image_size: int = 320
@@ -110,12 +124,10 @@ class FinetuneConfig(LoopConfig):
         sparsity: weight of an L1 penalty on firing rates, each weighed by the weights that its spikes meet; 0 is the
             paper's Stage I.
         pool: "average" puts average pooling in place of max-pooling layers before it trains.
-        spiking_forward: answer with the firing rates of the spiking network itself (gradients stay those of the QC
-            activation, BN keeps its statistics); not in the paper.
-        neuron: of the spiking network in spiking_forward.
-        delay: firing delay of the spiking network in spiking_forward.
         out: output folder; empty is the checkpoint's folder.
     """
+
+    basic: ClassVar[tuple[str, ...]] = ("data", "T", "epochs", "lr", "distill", "teacher", "sparsity", "resume", "out")
 
     checkpoint: str
     data: str = ""
@@ -125,9 +137,6 @@ class FinetuneConfig(LoopConfig):
     theta_images: int = 32
     sparsity: float = 0.0
     pool: Pool = "max"
-    spiking_forward: bool = False
-    neuron: Neuron = "if"
-    delay: int = 0
     epochs: int = 30
     warmup_epochs: float = 1.0
     out: str = ""

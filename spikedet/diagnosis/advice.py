@@ -108,7 +108,7 @@ def _remedy(found: Explanation, *, too_few: bool) -> str:
     stage2 = {
         "copied": "run Stage II (spikedet calibrate)",
         "coarse": "run the fine calibration too (spikedet calibrate --fine)",
-        "fine": "calibrate all layers together (spikedet joint), or with more --images or --passes 2",
+        "fine": "calibrate all layers together (spikedet joint), or with more --images",
         "joint": "calibrate jointly for more --epochs",
     }[found.stage]
     delay = "a longer --delay" if found.delay else "--delay"

@@ -35,11 +35,9 @@ class _QuantizeClip(torch.autograd.Function):
     """g with the straight-through gradient of equation 13: ordinary through clip and theta, 1 through floor."""
 
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, theta: Tensor, T: int, slope: float, kept: Tensor | None, answer: Tensor | None
-    ) -> Tensor:
+    def forward(ctx: Any, x: Tensor, theta: Tensor, T: int, slope: float, kept: Tensor | None) -> Tensor:
         ctx.slope, ctx.T = slope, T
-        ctx.compiled = answer is None and compiled.applies(x)
+        ctx.compiled = compiled.applies(x)
         if ctx.compiled:
             out, inside = compiled.quantize_clip(x, theta, T, kept, slope)
             ctx.save_for_backward(x, out, inside, theta)
@@ -56,7 +54,7 @@ class _QuantizeClip(torch.autograd.Function):
         if kept is not None:
             rounded = torch.where(kept, scaled, rounded)
         inside = (rounded >= (-T if slope else 0)) & (rounded <= T)
-        out = (rounded.clamp_(-T if slope else 0, T) / scale if answer is None else answer).to(x.dtype)
+        out = (rounded.clamp_(-T if slope else 0, T) / scale).to(x.dtype)
         ctx.save_for_backward(x, out, inside, theta)
         return out
 
@@ -66,7 +64,7 @@ class _QuantizeClip(torch.autograd.Function):
         (grad,) = grads
         if ctx.compiled:
             found = compiled.quantize_clip_backward(grad, x, out, inside, theta, ctx.T, ctx.slope)
-            return *found, None, None, None, None
+            return *found, None, None, None
         grad_x = grad * inside
         if ctx.slope:
             grad_x = torch.where(x < 0, ctx.slope * grad_x, grad_x)
@@ -74,7 +72,7 @@ class _QuantizeClip(torch.autograd.Function):
         weighted = torch.addcmul((grad * out).float(), grad_x.float(), x.float(), value=-1.0)
         over = [d for d in range(x.ndim) if d != 1] if theta.numel() > 1 else list(range(x.ndim))
         grad_theta = (weighted.sum(over) / theta.float()).view_as(theta).to(theta.dtype)
-        return grad_x, grad_theta, None, None, None, None
+        return grad_x, grad_theta, None, None, None
 
 
 class _Clip(torch.autograd.Function):
@@ -130,7 +128,6 @@ def qc_quantize(
     theta: Tensor,
     T: int,
     kept: Tensor | None = None,
-    answer: Tensor | None = None,
     *,
     slope: float = 0.0,
 ) -> Tensor:
@@ -142,10 +139,9 @@ def qc_quantize(
         T: number of quantization levels above zero (time steps of the SNN to come).
         kept: optional bool mask of x's shape, True where an element is left unquantized (quantization noise,
             equation 14; the paper's equation read literally says the opposite of its text).
-        answer: optional values of x's shape to answer instead of g(x), with g's gradient (firing rates).
         slope: of the LeakyReLU; 0 is ReLU.
     """
-    result: Tensor = _QuantizeClip.apply(x, theta, T, slope, kept, answer)
+    result: Tensor = _QuantizeClip.apply(x, theta, T, slope, kept)
     return result
 
 
@@ -210,12 +206,7 @@ class QCActivation(ClippedReLU):
         slope: as ``ClippedReLU``.
         T: time steps, at least 1.
         noise: fraction p of the elements left unquantized in a training forward; 0 at evaluation.
-
-    Attributes:
-        answer: what the next forward answers instead of g(x), once; its gradient stays that of g.
     """
-
-    answer: Tensor | None = None
 
     def __init__(
         self, channels: int = 1, theta: float = 4.0, slope: float = 0.0, *, T: int, noise: float = 0.0
@@ -236,11 +227,8 @@ class QCActivation(ClippedReLU):
         return made.to(clip.log_theta.device).train(clip.training)
 
     def forward(self, x: Tensor) -> Tensor:
-        kept, answer = None, self.answer
-        self.answer = None
-        if self.training and self.noise > 0 and answer is None:
-            kept = random_mask(x, self.noise)
-        return qc_quantize(x, self.theta, self.T, kept, answer, slope=self.slope)
+        kept = random_mask(x, self.noise) if self.training and self.noise > 0 else None
+        return qc_quantize(x, self.theta, self.T, kept, slope=self.slope)
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, T={self.T}, noise={self.noise}"

@@ -303,32 +303,6 @@ def test_a_report_is_one_line(report: LayerReport, text: str) -> None:
     assert dataclasses.asdict(report)["layer"] == "model.0"
 
 
-# --- more than the paper's ------------------------------------------------------------------------------------------
-
-
-def test_a_second_pass_goes_on_from_the_first(tmp_path: Path) -> None:
-    once, twice = (load_checkpoint(run(tmp_path / str(n), passes=n, fine=False)[0])[0] for n in (1, 2))
-    assert once.keys() == twice.keys() and not same(once, twice)
-    network, _ = load_spiking(chain()["copied"])
-    dataset = load_dataset(chain().pictures, "train").draw(6, 0)
-    images = to_input([dataset.read_image(i) for i in range(len(dataset))], IMAGE_SIZE)
-    config = CalibrateConfig(checkpoint="", images=6, passes=2)
-    made, second = calibrate_network(network, images, config, fine=False)
-    _, first = calibrate_network(network, images, dataclasses.replace(config, passes=1), fine=False)
-    assert made.T == network.T
-    # u[0] of the first layer was shifted already: what a second look finds there is no worse
-    assert second[0].coarse_before <= first[0].coarse_before
-
-
-def test_one_potential_per_neuron(tmp_path: Path) -> None:
-    path = run(tmp_path, potential_per="neuron")[-1]
-    network, _ = load_spiking(path)
-    shapes = network.shapes((IMAGE_SIZE, IMAGE_SIZE))
-    layers = list(network.spiking())
-    assert all(layer.u0.shape == shapes[node.name] for node, layer in layers)
-    assert any(layer.u0.flatten(1).std(1).max() > 0 for _, layer in layers)
-
-
 # --- interruptions --------------------------------------------------------------------------------------------------
 
 
@@ -337,12 +311,11 @@ class Killed(Exception):
 
 
 @pytest.mark.parametrize("after", [0, 1, 4, 9])
-@pytest.mark.parametrize("passes", [1, 2])
 def test_an_interrupted_calibration_goes_on_at_its_layer(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int, passes: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
 ) -> None:
     """What it writes is the same, bit by bit, and no finished layer is calibrated again."""
-    whole = [load_checkpoint(path)[0] for path in run(tmp_path / "whole", passes=passes)]
+    whole = [load_checkpoint(path)[0] for path in run(tmp_path / "whole")]
     calibrated: list[str] = []
     plain = layerwise.fine_calibrate_
 
@@ -358,13 +331,13 @@ def test_an_interrupted_calibration_goes_on_at_its_layer(
 
     until(after)
     with pytest.raises(Killed):
-        run(tmp_path / "cut", passes=passes)
+        run(tmp_path / "cut")
     until(1000)
-    resumed = [load_checkpoint(path)[0] for path in run(tmp_path / "cut", passes=passes, resume=True)]
+    resumed = [load_checkpoint(path)[0] for path in run(tmp_path / "cut", resume=True)]
     assert all(same(a, b) for a, b in zip(whole, resumed, strict=True))
     network, _ = load_spiking(chain()["copied"])
     layers = [node.name for node in network.nodes if isinstance(node.module, (SpikingConv, Readout))]
-    assert calibrated == layers * passes
+    assert calibrated == layers
     assert sorted(path.name for path in (tmp_path / "cut").iterdir()) == ["coarse.safetensors", "fine.safetensors"]
 
 

@@ -275,3 +275,22 @@ def test_a_file_sets_the_positional_argument_too(
 def test_a_single_time_step_needs_no_quotes_in_a_file(tmp_path: Path) -> None:
     file = yaml_file(tmp_path, "t: 4\n")
     assert parse_config(EvaluateConfig, "evaluate", "checkpoints", ["a", "--config", file]).t in (4, "4")
+
+
+@every_verb
+def test_basic_settings_are_settings(name: str, kind: Any, positional: str | None) -> None:
+    assert set(kind.basic) <= {field.name for field in dataclasses.fields(kind)}
+
+
+def test_help_shows_what_most_people_need(capsys: pytest.CaptureFixture[str]) -> None:
+    """And the rest on request: a setting that is not shown works all the same."""
+    shown = {}
+    for flag in ("--help", "--help-all"):
+        with pytest.raises(SystemExit, match="0"):
+            parse_config(TrainConfig, "train", None, [flag])
+        shown[flag] = capsys.readouterr().out
+    assert "--epochs" in shown["--help"] and "--warmup-epochs" not in shown["--help"]
+    assert "--warmup-epochs" in shown["--help-all"]
+    hidden = len(dataclasses.fields(TrainConfig)) - len(TrainConfig.basic)
+    assert f"--help-all shows {hidden} more settings" in shown["--help"]
+    assert parse_config(TrainConfig, "train", None, ["--warmup-epochs", "1"]).warmup_epochs == 1

@@ -18,7 +18,7 @@ def test_nothing_to_do() -> None:
     [
         ("copied", "run Stage II (spikedet calibrate)"),
         ("coarse", "run the fine calibration too (spikedet calibrate --fine)"),
-        ("fine", "calibrate all layers together (spikedet joint), or with more --images or --passes 2"),
+        ("fine", "calibrate all layers together (spikedet joint), or with more --images"),
     ],
 )
 def test_under_firing(stage: str, remedy: str) -> None:
