@@ -89,7 +89,7 @@ def main() -> None:
     arguments = parser.parse_args()
     print_messages()
     weights = str(find_weights(arguments.weights))
-    starts = (Start("from shipped weights", weights, 30, 4e-4), Start("from scratch", "none", 150, 1e-3))
+    starts = (Start("from shipped weights", weights, 30, 1e-3), Start("from scratch", "none", 150, 1e-3))
     curves: dict[str, list[list[float]]] = {}
     rows: list[dict[str, Any]] = []
     for start in starts:

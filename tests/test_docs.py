@@ -39,7 +39,7 @@ def test_the_page_of_commands_has_every_command_with_a_meaning_for_every_setting
 
 def test_a_setting_has_its_flags_and_default(hooks: ModuleType) -> None:
     rows = hooks.command("train").splitlines()
-    assert any(row.startswith("| `--model`, `--from` | `tiny-yolo` |") for row in rows)
+    assert any(row.startswith("| `--model`, `--from` | `tiny-yolo-csp` |") for row in rows)
     assert any(row.startswith("| `--resume` | `false` |") for row in rows)
     assert any(row.startswith("| `CHECKPOINT` | required |") for row in hooks.command("finetune").splitlines())
 

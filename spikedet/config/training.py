@@ -101,7 +101,7 @@ class TrainConfig(LoopConfig):
         "out",
     )
 
-    model: str = "tiny-yolo"
+    model: str = "tiny-yolo-csp"
     activation: Activation = ""
     image_size: int = 320
     theta: float = 4.0
