@@ -18,11 +18,11 @@ LOG := $(VENV)/install.log
 STAMP := $(VENV)/.installed
 PYTHON_FLOOR := $(shell sed -n 's/^requires-python = ">=\(.*\)"/\1/p' pyproject.toml)
 
-.PHONY: help setup quickstart test lint docs format lock clean
+.PHONY: help setup quickstart test test-fast lint docs format lock clean
 
 help:
 	@echo "make quickstart   install, then train, convert, calibrate and evaluate a small detector into runs/quickstart"
-	@echo "make test         install, then run the tests"
+	@echo "make test         install, then run the tests;  make test-fast leaves out the slow ones"
 	@echo "make lint         install, then ruff, mypy and make docs;  make format lets ruff rewrite"
 	@echo "make docs         build the documentation into build/site; it works offline"
 	@echo "make lock         write requirements.lock from .venv;  make clean removes caches and builds, never runs/"
@@ -35,6 +35,9 @@ quickstart: setup
 
 test: setup
 	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist worksteal
+
+test-fast: setup
+	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist worksteal -m "not slow"
 
 lint: setup
 	$(BIN)/ruff check .

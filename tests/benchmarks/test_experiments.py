@@ -27,6 +27,8 @@ from spikedet.config import (
 )
 from spikedet.evaluation import read_results
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 FILES = sorted((ROOT / "configs" / "experiments").glob("*.yaml"))
 

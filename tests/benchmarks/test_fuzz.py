@@ -12,6 +12,8 @@ import pytest
 from fuzz import Watch, fuzz, rows
 from mutations import bytes_mutated, mutated
 
+pytestmark = pytest.mark.slow
+
 CASES = 1000
 
 

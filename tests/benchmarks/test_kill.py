@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from kill import COMMANDS, attempt, killed, prepare, result, same
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -20,6 +20,8 @@ from spikedet.common import distributed
 from spikedet.common.errors import ConfigError
 from spikedet.config import CalibrateConfig
 
+pytestmark = pytest.mark.slow
+
 DATA = "synthetic:train=12,val=4,test=9,size=64"
 WORKER = Path(__file__).with_name("distributed_worker.py")
 TRAIN = f"train --data {DATA} --image-size 64 --epochs 2 --batch 4 --warmup-epochs 0 --held-out 0.25"

@@ -20,7 +20,7 @@ from spikedet.data import load_dataset
 
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 pytest.importorskip("gradio", reason="gradio is not installed")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")]
 
 RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results" / "quickstart.json"
 WAIT = 60_000

@@ -15,6 +15,8 @@ from spikedet.common.digests import file_sha256
 from spikedet.data.images import read_image
 from spikedet.evaluation import read_results
 
+pytestmark = pytest.mark.slow
+
 STAGES = ("ann", "qc", "copied", "coarse", "fine", "joint")
 PARENTS = {"qc": "ann", "copied": "qc", "coarse": "copied", "fine": "copied", "joint": "fine"}
 Folders = tuple[Path, Path]

@@ -14,6 +14,8 @@ import pytest
 from spikedet.common.resources import sample_pictures
 from spikedet.config import DEFAULT_WEIGHTS
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 

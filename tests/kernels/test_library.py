@@ -15,6 +15,8 @@ from spikedet.kernels import library as kernels
 from spikedet.kernels.library import NativeUnavailable, available, cache_folders, find_compiler, fingerprint, library
 from spikedet.snn import packing, surrogate
 
+pytestmark = pytest.mark.slow
+
 needs_kernels = pytest.mark.skipif(not available(), reason="the kernels cannot be compiled here")
 
 Compiler = Callable[[str], Path]

@@ -12,6 +12,8 @@ import torch
 
 from spikedet.snn.backends import triton_neurons
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("triton")
 
 CODE = """
