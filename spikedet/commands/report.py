@@ -6,13 +6,14 @@ import dataclasses
 import json
 import logging
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from spikedet.commands.evaluate import Evaluation, Judged, judge_all
+from spikedet.common.digests import file_sha256
 from spikedet.common.errors import DataError
 from spikedet.common.files import write_text
 from spikedet.config import EvaluateConfig, ReportConfig
@@ -34,6 +35,10 @@ logger = logging.getLogger("spikedet")
 
 SHOWN_CONFIDENCE = 0.25
 """Lowest score of the boxes that are drawn."""
+
+
+LEVELS = 4
+"""Folders above the results in which a checkpoint's relative path is looked up."""
 
 
 def report(config: ReportConfig) -> Path:
@@ -66,11 +71,32 @@ def stored_config(results: Path, meta: dict[str, Any]) -> EvaluateConfig:
         settings = dict(meta["config"])
         known = {field.name for field in dataclasses.fields(EvaluateConfig)}
         settings = {key: value for key, value in settings.items() if key in known}
-        settings["checkpoints"] = tuple(settings["checkpoints"])
+        settings["checkpoints"] = found_checkpoints(results, settings["checkpoints"], meta.get("checkpoints", {}))
         settings["detections"] = settings.get("detections") or str(results.parent / "detections")  # it may have moved
         return EvaluateConfig(**{**settings, "resume": True})
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{results}: its settings are damaged ({error}); evaluate again") from error
+
+
+def found_checkpoints(results: Path, named: Sequence[str], digests: Mapping[str, str]) -> tuple[str, ...]:
+    """The evaluated checkpoints, wherever the report is made from.
+
+    A path is taken as it is stored, or relative to the results or to a folder above them. Where a path leads nowhere,
+    the files around the results are compared with the digests that the evaluation has kept.
+
+    Args:
+        results: the ``results.json``.
+        named: paths of files and folders, as they were given to ``evaluate``.
+        digests: SHA-256 of every evaluated file by its path.
+    """
+    bases = [Path(), *results.resolve().parents[:LEVELS]]
+    places = [next((base / name for base in bases if (base / name).exists()), None) for name in named]
+    if None not in places:
+        return tuple(map(str, places))
+    near = {path for base in bases[1:3] for path in base.glob("*.safetensors")}
+    by_digest = {file_sha256(path): path for path in sorted(near)}
+    found = [str(by_digest[digest]) for digest in digests.values() if digest in by_digest]
+    return tuple(found or named)
 
 
 def _plots(rows: Sequence[ResultRow]) -> list[Section]:

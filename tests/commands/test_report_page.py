@@ -12,7 +12,8 @@ import pytest
 from tiny_detector import chain, pictures
 
 from spikedet.commands.evaluate import evaluate, judge_all
-from spikedet.commands.report import picture_scores, report, stored_config
+from spikedet.commands.report import found_checkpoints, picture_scores, report, stored_config
+from spikedet.common.digests import file_sha256
 from spikedet.common.errors import CheckpointError, ConfigError, DataError
 from spikedet.config import EvaluateConfig, ReportConfig
 
@@ -67,6 +68,19 @@ def test_a_run_that_was_moved_keeps_its_detections(run: Path, tmp_path: Path, ca
     report(ReportConfig(run=str(moved)))
     assert "MiB" not in capsys.readouterr().out
     assert [path.name for path in tmp_path.iterdir()] == ["moved"]
+
+
+def test_checkpoints_are_found_from_any_folder(tmp_path: Path) -> None:
+    """By the stored path, relative to a folder above the results, or by digest beside them."""
+    run = tmp_path / "runs" / "mine"
+    (run / "results").mkdir(parents=True)
+    (run / "joint.safetensors").write_bytes(b"weights")
+    results, digest = run / "results" / "results.json", {"x": file_sha256(run / "joint.safetensors")}
+    whole, here = str(run / "joint.safetensors"), run.resolve() / "joint.safetensors"
+    assert found_checkpoints(results, [whole], {}) == (whole,)
+    assert found_checkpoints(results, ["runs/mine/joint.safetensors"], {}) == (str(here),)
+    assert found_checkpoints(results, ["elsewhere/joint.safetensors"], digest) == (str(here),)
+    assert found_checkpoints(results, ["elsewhere/joint.safetensors"], {}) == ("elsewhere/joint.safetensors",)
 
 
 def test_scores_are_percent(run: Path) -> None:
