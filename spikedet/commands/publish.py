@@ -53,7 +53,8 @@ def publish(config: PublishConfig) -> list[Path]:
     tensors, meta = load_checkpoint(Path(config.checkpoint))
     data = meta.judged_data(config.data, config.split)  # the file that is written no longer knows the folder
     out = Path(config.out)
-    weights = save_checkpoint(out, tensors, without_paths(meta), half=True)
+    cleaned = without_paths(meta)
+    weights = save_checkpoint(out, tensors, cleaned, half=True)
     judged = EvaluateConfig(
         checkpoints=(str(weights),),
         data=data,
@@ -64,7 +65,8 @@ def publish(config: PublishConfig) -> list[Path]:
     )
     rows = evaluate(judged)
     size = weights.stat().st_size / 1e6
-    text = card(out.stem, meta, "\n\n".join([markdown_table(rows), by_class(rows[-1])]), size, cost(weights))
+    tables = "\n\n".join([markdown_table(rows).rstrip(), by_class(rows[-1])])
+    text = card(out.stem, cleaned, tables, size, cost(weights))
     facts = {"weights": weights.name, "sha256": file_sha256(weights), "versions": versions()}
     card_file = write_text(out.with_suffix(".md"), text)
     written = [weights, card_file, write_results(out.with_suffix(".json"), facts, rows)]

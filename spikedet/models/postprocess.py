@@ -16,6 +16,8 @@ from spikedet.snn import SpikingNetwork
 EVALUATION_CONFIDENCE = 0.001
 EVALUATION_IOU = 0.7
 MAX_DETECTIONS = 100
+FIRST, ALL = 2000, 30_000
+"""Candidates of an image that are looked at first, and at most."""
 
 
 def decode_head(box_maps: Sequence[Tensor], class_maps: Sequence[Tensor], strides: Tensor) -> Tensor:
@@ -46,6 +48,27 @@ def decode_maps(network: SpikingNetwork, maps: Mapping[str, Tensor]) -> Tensor:
     return decode_head(boxes, classes, network.strides.to(boxes[0].device))
 
 
+def suppressed(predictions: Tensor, confidence: float, iou: float) -> list[Tensor]:
+    """Non-maximum suppression per class: the best ``MAX_DETECTIONS`` of each image, ``[K, 6]`` xyxy, score, label.
+
+    A box is suppressed by better ones alone. So the boxes kept among the ``FIRST`` best candidates are the first kept
+    of all. If they are enough, the others (tens of thousands where every cell has a small score) need no look.
+    """
+
+    def suppress(images: Tensor, candidates: int) -> list[Tensor]:
+        settings = {"multi_label": True, "max_det": MAX_DETECTIONS, "max_time_img": 60.0}
+        found: list[Tensor] = non_max_suppression(images.clone(), confidence, iou, max_nms=candidates, **settings)
+        return found
+
+    kept = suppress(predictions, FIRST)
+    scores = predictions[:, 4:].flatten(1)
+    for index, rows in enumerate(kept):
+        more = int((scores[index] > confidence).sum()) > FIRST
+        if more and len(rows) < MAX_DETECTIONS:
+            kept[index] = suppress(predictions[index : index + 1], ALL)[0]
+    return kept
+
+
 def to_detections(
     predictions: Tensor,
     image_size: int,
@@ -62,11 +85,8 @@ def to_detections(
         confidence: lowest score kept.
         iou: overlap above which the weaker box of a class is dropped.
     """
-    kept = non_max_suppression(
-        predictions.clone(), confidence, iou, multi_label=True, max_det=MAX_DETECTIONS, max_time_img=60.0
-    )
     made = []
-    for rows, image_hw in zip(kept, images_hw, strict=True):
+    for rows, image_hw in zip(suppressed(predictions, confidence, iou), images_hw, strict=True):
         boxes = from_letterbox(rows[:, :4], image_size, image_hw)
         made.append(Detections(boxes.cpu().numpy(), rows[:, 4].cpu().numpy(), rows[:, 5].long().cpu().numpy()))
     return made

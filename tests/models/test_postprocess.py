@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 from ultralytics.nn.modules import Detect
+from ultralytics.utils.nms import non_max_suppression
 
-from spikedet.models.postprocess import MAX_DETECTIONS, decode_head, to_detections
+from spikedet.models.postprocess import MAX_DETECTIONS, decode_head, suppressed, to_detections
 
 
 @pytest.mark.parametrize("bins", [4, 16])
@@ -105,3 +106,20 @@ def test_each_picture_has_its_own_size_and_the_input_stays() -> None:
     assert square.boxes_xyxy.tolist() == [[24, 24, 40, 40]]
     assert wide.boxes_xyxy.tolist() == [[30, 10, 50, 30]]
     assert torch.equal(both, before)
+
+
+@pytest.mark.parametrize("crowd", [3, 400])
+def test_many_small_scores_change_nothing(crowd: int) -> None:
+    """Every cell of every class above the confidence: the same detections as if all candidates were looked at.
+
+    With few places, where all boxes suppress each other, the first candidates do not give enough of them.
+    """
+    random = torch.Generator().manual_seed(crowd)
+    places = 40 + 500 * torch.rand(crowd, 2, generator=random)
+    centres = places[torch.randint(crowd, (1500,), generator=random)] + torch.rand(1500, 2, generator=random)
+    boxes = torch.cat([centres, torch.full((1500, 2), 30.0)], 1)
+    scores = 0.01 + 0.9 * torch.rand(1500, 5, generator=random) ** 4
+    predictions = torch.cat([boxes, scores], 1).T.unsqueeze(0).repeat(2, 1, 1)
+    expected = non_max_suppression(predictions.clone(), 0.001, 0.7, multi_label=True, max_det=MAX_DETECTIONS)
+    for rows, whole in zip(suppressed(predictions, 0.001, 0.7), expected, strict=True):
+        assert torch.equal(rows, whole)
