@@ -114,7 +114,7 @@ def start_from_(model: ClipDetector, start: Imported, source: Path) -> Taken:
         if name not in own:
             continue
         if _CLASS_OUTPUT.fullmatch(name) and value.shape[1:] == own[name].shape[1:] and _has_rows(start, value):
-            made[name] = own[name].clone()
+            made[name] = own[name].clone() if rows else own[name]
             for mine, theirs in rows.items():
                 made[name][mine] = value[theirs]
         elif value.shape == own[name].shape:
