@@ -77,7 +77,7 @@ def publish(config: PublishConfig) -> list[Path]:
 def without_paths(meta: CheckpointMeta) -> CheckpointMeta:
     """The same metadata with the last part of every absolute path, and without the calibration's log."""
     cleaned = _without_paths(dataclasses.asdict(meta))
-    cleaned["class_names"] = meta.class_names
+    cleaned["class_names"], cleaned["credits"] = meta.class_names, meta.credits
     cleaned["notes"] = {key: value for key, value in cleaned["notes"].items() if key != "layers"}
     cleaned["config"] = {
         stage: {key: value for key, value in settings.items() if key not in ("out", "checkpoint", "teacher")}

@@ -22,6 +22,8 @@ from spikedet.models.architecture import check_architecture
 from spikedet.models.blocks import known_to_ultralytics
 from spikedet.quantization import ClippedReLU, QCActivation
 
+BATCH_NORM_EPS = 1e-3
+"""Of ultralytics' batch normalization."""
 UNCLIPPED = 1e4
 """A threshold that no activation reaches."""
 

@@ -24,11 +24,8 @@ from spikedet.common.errors import CheckpointError
 from spikedet.common.yaml import read_mapping
 from spikedet.config import Activation
 from spikedet.models.architecture import load_model_yaml
-from spikedet.models.builder import build_detector
+from spikedet.models.builder import BATCH_NORM_EPS, build_detector
 from spikedet.models.imported import Imported
-
-_EPS = 1e-3
-"""Of ultralytics' batch normalization."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +157,7 @@ def _renamed(
         place(f"{ours}.bn.bias", f"{theirs}.bias", bias)
         if weight.shape[1] == len(known.channels):
             made[f"{ours}.conv.weight"], made[f"{ours}.bn.bias"] = _for_our_input(known, weight, bias)
-        made[f"{ours}.bn.weight"] = torch.full_like(bias, (1 + _EPS) ** 0.5)
+        made[f"{ours}.bn.weight"] = torch.full_like(bias, (1 + BATCH_NORM_EPS) ** 0.5)
         made[f"{ours}.bn.running_mean"], made[f"{ours}.bn.running_var"] = torch.zeros_like(bias), torch.ones_like(bias)
     classes, head = len(coco_class_names()), len([*architecture["backbone"], *architecture["head"]]) - 1
     for theirs, scale in known.heads.items():

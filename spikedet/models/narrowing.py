@@ -13,14 +13,11 @@ from ultralytics.nn.modules import Concat, Conv
 
 from spikedet.common.errors import ConfigError
 from spikedet.models.blocks import Add, DirectDetect
-from spikedet.models.builder import ClipDetector, build_detector
+from spikedet.models.builder import BATCH_NORM_EPS, ClipDetector, build_detector
 from spikedet.models.imported import Imported
 
 _PASSES = (nn.MaxPool2d, nn.AvgPool2d, nn.Upsample, nn.ZeroPad2d, nn.Identity)
 """Modules whose output has the channels of their input."""
-
-_EPS = 1e-3
-"""Of ultralytics' batch normalization."""
 
 _IMAGE = -1
 """Index of the input image, where indices of convolutions are expected."""
@@ -102,7 +99,7 @@ def importances(graph: _Graph, tensors: Mapping[str, Tensor]) -> dict[int, Tenso
     for name, convolutions in graph.reads.items():
         norm, weight = name.removesuffix("conv.weight") + "bn", tensors[name]
         if f"{norm}.weight" in tensors:  # the head has none
-            scale = tensors[f"{norm}.weight"] * torch.rsqrt(tensors[f"{norm}.running_var"] + _EPS)
+            scale = tensors[f"{norm}.weight"] * torch.rsqrt(tensors[f"{norm}.running_var"] + BATCH_NORM_EPS)
             weight = weight * scale.view(-1, 1, 1, 1)
         parts = weight.square().sum((0, 2, 3)).split([graph.wide[index] for index in convolutions])
         for index, part in zip(convolutions, parts, strict=True):

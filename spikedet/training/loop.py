@@ -174,12 +174,16 @@ class TrainingLoop(DetectionTrainer):
         if not due or not len(held_out):
             last = {name: value for name, value in self.metrics.items() if name.startswith("held_out/")}
             return last, float(self.epoch) if not len(held_out) else (self.fitness or 0.0)
-        network = self.ema.ema.eval()
-        copy_from_first_(network.buffers())
-        found = predict_dataset(lambda x: {0: network(x.to(self.device))[0]}, held_out, self.args.imgsz)
-        measures = measure(held_out, found[0])
-        values = {f"held_out/{name}": float(getattr(measures, name) or 0.0) for name in METRICS}
+        values = {f"held_out/{name}": value for name, value in self._held_out_measures().items()}
         return values, values["held_out/AP"]
+
+    def _held_out_measures(self, **settings: Any) -> dict[str, float]:
+        """Percent AP by name of the averaged network on the held-out images; settings are those of predict_dataset."""
+        network, held_out = self.ema.ema.eval(), self.sources["val"]
+        copy_from_first_(network.buffers())
+        found = predict_dataset(lambda x: {0: network(x.to(self.device))[0]}, held_out, self.args.imgsz, **settings)
+        measures = measure(held_out, found[0])
+        return {name: float(getattr(measures, name) or 0.0) for name in METRICS}
 
     def evaluate_start(self) -> None:
         """Print what the network detects before the first step, where it starts from trained weights.
@@ -188,13 +192,8 @@ class TrainingLoop(DetectionTrainer):
         """
         if self.start_epoch or not self.from_weights or not len(self.sources["val"]):
             return
-        network = self.ema.ema.eval()
-        found = predict_dataset(
-            lambda x: {0: network(x.to(self.device))[0]}, self.sources["val"], self.args.imgsz, confidence=0.05
-        )
-        shown = "  ".join(
-            f"{name} {getattr(measure(self.sources['val'], found[0]), name) or 0:.1f}" for name in METRICS
-        )
+        measures = self._held_out_measures(confidence=0.05)
+        shown = "  ".join(f"{name} {measures[name]:.1f}" for name in METRICS)
         logger.info(f"epoch 0/{self.epochs}  before training, held out: {shown}")
 
     # --- logs, checkpoints, resume ------------------------------------------------------------------------------------
