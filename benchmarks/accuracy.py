@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""One experiment from images to table: train, Stage I, convert, Stage II, judge; skips the steps already done.
+"""One experiment from images to table: train, Stage I, convert, Stage II, evaluate; skips the steps already done.
 
 Training goes on after its last epoch, networks are made and evaluated one by one: run it again until it is through.
 
@@ -93,25 +93,25 @@ def run(
             adopt(given[name], out / name / "qc.safetensors", out / settings.get("source", SOURCE) / "ann.safetensors")
         else:
             stage1(out, name, data, **{**loading, **settings})
-    judged: list[Path] = []
+    evaluated: list[Path] = []
     todo, started, made = len(experiment.networks), time.monotonic(), 0
     for number, network in enumerate(experiment.networks, 1):
         folder = spiking(out, network, experiment, data)
-        results, fresh = judge(folder, out / "results", experiment, data, network)
-        judged, made = [*judged, results], made + fresh
+        results, fresh = evaluate_network(folder, out / "results", experiment, data, network)
+        evaluated, made = [*evaluated, results], made + fresh
         left = (time.monotonic() - started) / max(made, 1) * (todo - number) / 60
         print(f"network {number} of {todo} is in {results}; at most {left:.0f} minutes left", flush=True)
-    return gather(experiment, judged, out)
+    return gather(experiment, evaluated, out)
 
 
 def so_far(experiment: Experiment, out: Path) -> Path:
     """``results.json`` of the networks that are evaluated already. Raises ConfigError if none is."""
-    found = [out / "results" / judged_in(network) / "results.json" for network in experiment.networks]
-    judged = [results for results in found if results.exists()]
-    if not judged:
+    found = [out / "results" / results_folder(network) / "results.json" for network in experiment.networks]
+    evaluated = [results for results in found if results.exists()]
+    if not evaluated:
         raise ConfigError(f"{out}: no network of {experiment.name} is evaluated yet; run without --so-far")
-    print(f"{len(judged)} of {len(found)} networks are evaluated", flush=True)
-    return gather(experiment, judged, out)
+    print(f"{len(evaluated)} of {len(found)} networks are evaluated", flush=True)
+    return gather(experiment, evaluated, out)
 
 
 def with_only(experiment: Experiment, numbers: str, given: Collection[str] = ()) -> Experiment:
@@ -137,29 +137,32 @@ def with_only(experiment: Experiment, numbers: str, given: Collection[str] = ())
     return dataclasses.replace(experiment, networks=networks, finetune=finetune, sources=sources)
 
 
-def gather(experiment: Experiment, judged: Sequence[Path], out: Path) -> Path:
+def gather(experiment: Experiment, evaluated: Sequence[Path], out: Path) -> Path:
     """One ``results.json`` from those of single networks."""
     rows: dict[str, ResultRow] = {}
     meta: dict[str, Any] = {}
     listed: dict[str, list[str]] = {}  # the images of rows that are not evaluated on the whole split
-    for results in judged:
+    for results in evaluated:
         meta, found = read_results(results)
-        listed |= {str(len(meta["pictures"])): meta["pictures"]} if "pictures" in meta else {}
+        images = meta.get("images", meta.get("pictures"))  # "pictures" in results of 0.1 and before
+        listed |= {str(len(images)): images} if images else {}
         # The ANNs are evaluated with every network, once is enough; another experiment may have other stages too.
         rows |= {repr(row): row for row in found if row.stage in ("ann", "qc", *experiment.stages)}
-    whole = f"{len(judged)} of {len(experiment.networks)} networks"
-    meta = {**meta, "checkpoints": {}, "pictures": listed, "judged": whole}
+    whole = f"{len(evaluated)} of {len(experiment.networks)} networks"
+    meta = {**meta, "checkpoints": {}, "images": listed, "evaluated": whole}
     ordered = sorted(rows.values(), key=lambda row: row.stage not in ("ann", "qc"))  # stable: the ANNs first
     return write_results(out / "results" / experiment.name / "results.json", meta, ordered)
 
 
-def judged_in(network: NetworkSettings) -> str:
+def results_folder(network: NetworkSettings) -> str:
     """Name of the folder of a network's results; others are where it is read out at other t or on fewer images."""
     steps, limit = network.t.replace(",", "_"), network.limit
     return "-".join([network.folder, *([f"t{steps}"] if steps else []), *([f"first{limit}"] if limit else [])])
 
 
-def judge(folder: Path, into: Path, experiment: Experiment, data: str, network: NetworkSettings) -> tuple[Path, bool]:
+def evaluate_network(
+    folder: Path, into: Path, experiment: Experiment, data: str, network: NetworkSettings
+) -> tuple[Path, bool]:
     """Results of the networks of one folder and the ANNs they came from, and whether they are new.
 
     Results that are there already stand, as long as checkpoints and settings are those that were evaluated.
@@ -173,7 +176,7 @@ def judge(folder: Path, into: Path, experiment: Experiment, data: str, network: 
         limit=network.limit,
         resume=True,
         detections=str(into / "detections"),
-        out=str(into / judged_in(network)),
+        out=str(into / results_folder(network)),
     )
     results = Path(config.out) / "results.json"
     digests = set(map(file_sha256, checkpoints))

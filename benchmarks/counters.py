@@ -46,7 +46,7 @@ def convolutions() -> list[nn.Conv2d]:
     return made
 
 
-def pictures(side: int) -> Tensor:
+def sample_images(side: int) -> Tensor:
     """Two of this height, two thirds as wide."""
     return torch.randint(0, 9, (2, 3, side, side * 2 // 3)) / 8
 
@@ -122,7 +122,7 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=61, help="height of the image; it is two thirds as wide")
     arguments = parser.parse_args()
     convs, T = convolutions(), arguments.T
-    image = pictures(arguments.side)
+    image = sample_images(arguments.side)
     columns = {f"ours, {backend}": ours(convs, image, T, backend) for backend in ("torch", "native")}
     for name, count in OTHERS.items():
         try:

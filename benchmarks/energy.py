@@ -48,7 +48,7 @@ def measured(experiment: Experiment, folders: list[Path], results: Path, data: s
 def main() -> None:
     """Parse the flags and run."""
     parser = experiment_parser(__doc__)
-    parser.add_argument("--limit", type=int, default=200, help="pictures")
+    parser.add_argument("--limit", type=int, default=200, help="images")
     arguments = parser.parse_args()
     print_messages()
     given = stage1_files(arguments.stage1)

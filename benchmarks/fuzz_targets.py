@@ -109,7 +109,7 @@ def joint_config(home: Path, out: Path) -> JointConfig:
 
 def targets(folder: Path) -> list[Target]:
     """Every kind of file that spikedet reads."""
-    picture = next((folder / "voc/JPEGImages").glob("train*")).relative_to(folder)
+    image = next((folder / "voc/JPEGImages").glob("train*")).relative_to(folder)
     label = next((folder / "yolo/labels").glob("train*")).relative_to(folder)
     annotation = next((folder / "voc/Annotations").glob("train*")).relative_to(folder)
 
@@ -117,7 +117,7 @@ def targets(folder: Path) -> list[Target]:
         return lambda home, out: load_dataset(home / data, "train", skip_bad=False)
 
     def network(home: Path, out: Path) -> object:
-        return SpikingDetector.load(home / "net/copied.safetensors")(home / picture)
+        return SpikingDetector.load(home / "net/copied.safetensors")(home / image)
 
     def resumed(verb: Callable[[Path, Path], object]) -> Callable[[Path, Path], object]:
         def gone_on_with(home: Path, out: Path) -> object:
@@ -148,8 +148,8 @@ def targets(folder: Path) -> list[Target]:
         Target("YOLO YAML", "yolo/data.yaml", dataset("yolo")),
         Target("YOLO split", "yolo/train.txt", dataset("yolo")),
         Target("COCO JSON", coco, dataset("coco")),
-        Target("picture", str(picture), lambda home, out: read_image(home / picture)),
-        Target("skipped image", str(picture), lambda home, out: load_dataset(home / "voc", "train", skip_bad=True)),
+        Target("image", str(image), lambda home, out: read_image(home / image)),
+        Target("skipped image", str(image), lambda home, out: load_dataset(home / "voc", "train", skip_bad=True)),
         Target("model YAML", "model.yaml", detector),
         Target("dry run", "model.yaml", lambda home, out: as_text(report(home / "model.yaml"))),
         Target("source checkpoint", source, lambda home, out: load_ann(home / source)),

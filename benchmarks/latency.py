@@ -3,7 +3,7 @@
 
     python benchmarks/latency.py [--checkpoint runs/quickstart/joint.safetensors] [--image-size 320] [--T 8]
 
-"last" waits for the answer at T; "every step" takes the detections of each t as they come. Medians over the frames.
+"last" waits for the output at T; "every step" takes the detections of each t as they come. Medians over the frames.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from subjects import CLASSES, network, pictures
+from subjects import CLASSES, network, sample_images
 
 from spikedet import SpikingDetector
 from spikedet.checkpoint import CheckpointMeta
@@ -44,14 +44,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=50)
     parser.add_argument("--stable-steps", type=int, default=2, help="for the row with early exit")
     arguments = parser.parse_args()
-    images = pictures("synthetic", 1, arguments.image_size)
+    images = sample_images("synthetic", 1, arguments.image_size)
     net, what = network(arguments.checkpoint, arguments.model, images)
     net.T = arguments.T
     meta = CheckpointMeta("copied", what, {}, CLASSES, arguments.image_size, T=arguments.T, neuron="if")
-    picture = (images[0].permute(1, 2, 0).numpy() * 255).astype(np.uint8)
-    frame = np.ascontiguousarray(np.kron(picture, np.ones((2, 2, 1), np.uint8))[:480])  # as a camera's: it must shrink
+    pixels = (images[0].permute(1, 2, 0).numpy() * 255).astype(np.uint8)
+    frame = np.ascontiguousarray(np.kron(pixels, np.ones((2, 2, 1), np.uint8))[:480])  # as a camera's: it must shrink
     print(f"{what}; T = {arguments.T}, {arguments.image_size} px, {torch.get_num_threads()} threads")
-    print("| mode | backend | answer | ms | frames per second |\n| --- | --- | --- | ---: | ---: |")
+    print("| mode | backend | output | ms | frames per second |\n| --- | --- | --- | ---: | ---: |")
     for how in (
         SimulationConfig(mode="exact", backend="torch"),
         SimulationConfig(mode="exact"),
@@ -59,16 +59,16 @@ def main() -> None:
     ):
         made = SnnNetwork(net, dataclasses.replace(meta), how)
         detector = SpikingDetector(made)
-        answers: dict[str, Callable[[], object]] = {
+        outputs: dict[str, Callable[[], object]] = {
             "last": lambda detector=detector: detector(frame),  # type: ignore[misc]
             "every step": lambda detector=detector: list(detector.stream(frame)),  # type: ignore[misc]
             f"stable for {arguments.stable_steps} steps": lambda detector=detector: list(  # type: ignore[misc]
                 detector.stream(frame, stable_steps=arguments.stable_steps)
             ),
         }
-        for answer, work in answers.items():
+        for output, work in outputs.items():
             ms = milliseconds(work, arguments.rounds)
-            print(f"| {how.mode} | {made.backend.name} | {answer} | {ms:.1f} | {1e3 / ms:.1f} |", flush=True)
+            print(f"| {how.mode} | {made.backend.name} | {output} | {ms:.1f} | {1e3 / ms:.1f} |", flush=True)
 
 
 if __name__ == "__main__":

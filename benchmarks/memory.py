@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from subjects import child_environment, network, pictures
+from subjects import child_environment, network, sample_images
 
 from spikedet.snn import make_backend, simulate
 from spikedet.snn.memory import estimate_bytes
@@ -49,7 +49,7 @@ def _kib(status: Path, field: str) -> int:
 
 def child(arguments: argparse.Namespace) -> str:
     """Peak and estimate of one run, bytes."""
-    images = pictures(arguments.data, arguments.batch, arguments.image_size)
+    images = sample_images(arguments.data, arguments.batch, arguments.image_size)
     net, _ = network(arguments.checkpoint, arguments.model, images)
     backend = make_backend(net, arguments.backend, arguments.mode)
     said = estimate_bytes(backend, (images.shape[-2], images.shape[-1]), len(images))

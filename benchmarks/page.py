@@ -20,7 +20,7 @@ from typing import Any
 import cv2
 from browser import chromium, served
 
-from spikedet.common.resources import sample_pictures
+from spikedet.common.resources import sample_images
 from spikedet.data.images import read_image
 
 WAIT_MS = 120_000
@@ -94,7 +94,7 @@ def main() -> None:
     arguments = parser.parse_args()
     named = {"--weights": arguments.weights, "--webcam-weights": arguments.webcam_weights, "--mode": arguments.mode}
     flags = [word for flag, value in named.items() if value for word in (flag, value)]
-    frames = [cv2.resize(read_image(path), (640, 480)) for path in sample_pictures()]
+    frames = [cv2.resize(read_image(path), (640, 480)) for path in sample_images()]
     with tempfile.TemporaryDirectory() as folder, chromium(frames, Path(folder)) as browser:
         started = time.monotonic()
         with served(flags, Path(folder)) as (url, server):

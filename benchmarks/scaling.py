@@ -50,7 +50,7 @@ def distance(first: Path, second: Path) -> float:
     return sum(float((one[name] - two[name]).double().square().sum()) for name in one) ** 0.5
 
 
-def judge(folder: Path, stage: str) -> str:
+def ap_of(folder: Path, stage: str) -> str:
     """AP50:95 of a stage in a folder's table, at its last time step."""
     rows = [row for row in read_results(folder / "results.json")[1] if row.stage == stage]
     return f"AP50:95 {rows[-1].AP or 0.0:.1f}"
@@ -88,7 +88,7 @@ def main() -> None:
     for processes in counts:
         folder = measure("train", processes, train)
         run(1, ["evaluate", str(folder / "ann.safetensors"), *evaluate, "--out", str(folder)])
-        rows[-1]["result"] = judge(folder, "ann")
+        rows[-1]["result"] = ap_of(folder, "ann")
     run(1, ["convert", str(source / "ann.safetensors"), "--T", "8"])
     calibrated = out / f"calibrate-{counts[0]}" / "fine.safetensors"
     for processes in counts:
@@ -96,10 +96,10 @@ def main() -> None:
         made = folder / "fine.safetensors"
         run(1, ["evaluate", str(made), *evaluate, "--out", str(folder)])
         part = distance(calibrated, made) / distance(source / "copied.safetensors", calibrated)
-        rows[-1]["result"] = f"{judge(folder, 'fine')}; apart by {100 * part:.0f} % of the way that tensors moved"
+        rows[-1]["result"] = f"{ap_of(folder, 'fine')}; apart by {100 * part:.0f} % of the way that tensors moved"
     for processes in counts:
         folder = measure("evaluate", processes, ["evaluate", str(calibrated), *evaluate, "--t", "2,4,8"])
-        rows[-1]["result"] = judge(folder, "fine")
+        rows[-1]["result"] = ap_of(folder, "fine")
     print(scaling_table(rows))
     if arguments.publish:
         settings = {k: v for k, v in vars(arguments).items() if k not in ("out", "publish")}

@@ -24,7 +24,7 @@ import torch
 from contenders import CONTENDERS
 from differences import Difference, differences
 from memory import peak_over_idle
-from subjects import child_environment, network, pictures
+from subjects import child_environment, network, sample_images
 from tables import SPEED_HEAD, speed_line
 from torch import Tensor
 
@@ -54,7 +54,7 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     if arguments.child:
         name, px, batch, T = arguments.child[0], *map(int, arguments.child[1:])
-        images = pictures(arguments.data, batch, px)
+        images = sample_images(arguments.data, batch, px)
         net, _ = network(arguments.checkpoint, arguments.model, images)
         run = CONTENDERS[name](net, T)
         print(peak_over_idle(lambda: run(images[:1, :, :64, :64]), lambda: run(images)))
@@ -62,7 +62,7 @@ def main() -> None:
     shapes = [(320, 1)] if arguments.quick else [(px, batch) for px in (320, 416) for batch in (1, 8)]
     rows: list[dict[str, Any]] = []
     for px, batch in shapes:
-        images = pictures(arguments.data, batch, px)
+        images = sample_images(arguments.data, batch, px)
         net, what = network(arguments.checkpoint, arguments.model, images)
         if not rows:
             print(f"{what}; images of {arguments.data}; {arguments.threads} threads\n\n| {' | '.join(SPEED_HEAD)} |")
@@ -70,7 +70,7 @@ def main() -> None:
         for made in measure(net, images, (20,) if arguments.quick else (4, 8, 20, 60), arguments):
             rows.append(made)
             print(speed_line(made), flush=True)
-    images = pictures(arguments.data, 1 if arguments.quick else 8, 320)
+    images = sample_images(arguments.data, 1 if arguments.quick else 8, 320)
     net, what = network(arguments.checkpoint, arguments.model, images)
     rates, bound = firing(net, images, 20)
     print(f"\nfiring rate {rates:.1%} per step at T = 20, bound {bound:.2f} ANNs; backend: {make_backend(net)}")

@@ -19,21 +19,21 @@ from spikedet.snn.operations import SpikeOp
 CLASSES = ("a", "b", "c")
 
 
-def network(checkpoint: str, model: str, pictures: Tensor, rate: float = 0.1) -> tuple[SpikingNetwork, str]:
+def network(checkpoint: str, model: str, images: Tensor, rate: float = 0.1) -> tuple[SpikingNetwork, str]:
     """A converted network and what it is; ``checkpoint`` empty: random weights, thresholds for a mean firing rate."""
     if checkpoint:
         loaded, meta = load_spiking(Path(checkpoint))
         return loaded, f"{meta.model} of {checkpoint}"
     torch.manual_seed(0)
     made = to_spiking(build_detector(load_model_yaml(model), list(CLASSES)), 8)
-    set_rate_(made, pictures[:1], rate)
+    set_rate_(made, images[:1], rate)
     return made, f"{model}, random weights, thresholds for a firing rate of {rate:.0%}"
 
 
 @torch.no_grad()
-def set_rate_(network: SpikingNetwork, pictures: Tensor, rate: float) -> None:
+def set_rate_(network: SpikingNetwork, images: Tensor, rate: float) -> None:
     """Thresholds, layer by layer, at which clipped activations are ``rate`` of them on average."""
-    values = {IMAGE: pictures}
+    values = {IMAGE: images}
     for node in network.nodes:
         module, first = node.module, values[node.inputs[0]]
         if isinstance(module, SpikingConv):
@@ -47,7 +47,7 @@ def set_rate_(network: SpikingNetwork, pictures: Tensor, rate: float) -> None:
             assert isinstance(module, Readout)
 
 
-def pictures(data: str, count: int, image_size: int) -> Tensor:
+def sample_images(data: str, count: int, image_size: int) -> Tensor:
     """``[count, 3, S, S]`` of a dataset's training split, by default the synthetic set."""
     dataset = load_dataset(data, "train")
     return to_input([dataset.read_image(i) for i in range(count)], image_size)

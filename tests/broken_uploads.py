@@ -32,14 +32,14 @@ def video(folder: Path) -> bytes:
 
 
 @cache
-def broken_pictures() -> dict[str, bytes]:
+def broken_images() -> dict[str, bytes]:
     """Sixteen, by name."""
     jpeg, png = encoded("JPEG"), encoded("PNG")
     frames = [Image.fromarray(NOISE), Image.fromarray(255 - NOISE)]
     animation, archive = io.BytesIO(), io.BytesIO()
     frames[0].save(animation, "GIF", save_all=True, append_images=frames[1:])
     with zipfile.ZipFile(archive, "w") as packed:
-        packed.writestr("picture.png", png)
+        packed.writestr("image.png", png)
     return {
         "cut.jpg": jpeg[: len(jpeg) // 2],
         "empty.jpg": b"",

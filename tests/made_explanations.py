@@ -19,7 +19,7 @@ from spikedet.diagnosis.split import TERMS
 from spikedet.diagnosis.sums import CLASSES
 
 RESIDUAL = ResidualErrors(
-    negative=0.5, overflow=0.1, fewer=0.0, more=0.0, by_picture=(0.0, 0.0), deviation_mean=0.0, deviation_max=0.0,
+    negative=0.5, overflow=0.1, fewer=0.0, more=0.0, by_image=(0.0, 0.0), deviation_mean=0.0, deviation_max=0.0,
     spikes_mean=0.0, spikes_max=0.0,
 )  # fmt: skip
 THETA = ThetaUse(

@@ -14,10 +14,10 @@ from spikedet.video import FrameReader, Source
 
 HEIGHT, WIDTH, FPS = 48, 64, 10.0
 CAMERA = Source("0", "camera")
-Picture = npt.NDArray[np.uint8]
+RGBImage = npt.NDArray[np.uint8]
 
 
-def picture(seed: int = 0, image_hw: tuple[int, int] = (HEIGHT, WIDTH)) -> Picture:
+def sample_image(seed: int = 0, image_hw: tuple[int, int] = (HEIGHT, WIDTH)) -> RGBImage:
     """Noise of one colour, so that codecs leave something of it."""
     rng = np.random.default_rng(seed)
     coarse = rng.integers(0, 256, (6, 8, 3), np.uint8)
@@ -32,7 +32,7 @@ def write_video(path: Path, frames: int = 5, fps: float = FPS) -> Path:
     )
     assert encoder.isOpened()
     for index in range(frames):
-        encoder.write(np.ascontiguousarray(picture(index)[..., ::-1]))
+        encoder.write(np.ascontiguousarray(sample_image(index)[..., ::-1]))
     encoder.release()
     return path
 
@@ -42,13 +42,13 @@ class FakeCapture:
 
     def __init__(
         self,
-        pictures: Sequence[Picture],
+        images: Sequence[RGBImage],
         *,
         opened: bool = True,
         numbers: dict[int, float] | None = None,
         before: Callable[[int], None] = lambda number: None,
     ) -> None:
-        self._pictures, self._opened, self._before = list(pictures), opened, before
+        self._images, self._opened, self._before = list(images), opened, before
         self._numbers = {cv2.CAP_PROP_FPS: FPS, **(numbers or {})}
         self._given = 0
         self.released = 0
@@ -60,11 +60,11 @@ class FakeCapture:
         return self._numbers.get(property, 0.0)
 
     def read(self) -> tuple[bool, Any]:
-        if self._given == len(self._pictures):
+        if self._given == len(self._images):
             return False, None
         self._before(self._given + 1)
         self._given += 1
-        return True, self._pictures[self._given - 1][..., ::-1]
+        return True, self._images[self._given - 1][..., ::-1]
 
     def release(self) -> None:
         self.released += 1
@@ -72,4 +72,4 @@ class FakeCapture:
 
 def camera(frames: int, **changes: Any) -> FrameReader:
     """An opened camera with so many frames."""
-    return FrameReader(CAMERA, FakeCapture([picture(index) for index in range(frames)], **changes))
+    return FrameReader(CAMERA, FakeCapture([sample_image(index) for index in range(frames)], **changes))

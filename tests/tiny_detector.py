@@ -49,11 +49,11 @@ class Chain:
     """Checkpoints of one detector: ANN -> QC-ANN -> copied weights -> coarse and fine calibration; not to be changed.
 
     Attributes:
-        pictures: VOC folder of 64 px images: 8 train, 4 val, 4 test.
+        images: VOC folder of 64 px images: 8 train, 4 val, 4 test.
         folder: where the five checkpoints lie.
     """
 
-    pictures: Path
+    images: Path
     folder: Path
 
     def __getitem__(self, stage: str) -> Path:
@@ -61,17 +61,17 @@ class Chain:
 
 
 @cache
-def pictures() -> Path:
+def sample_images() -> Path:
     """The images of ``Chain``, removed when the tests are over."""
     folder = Path(tempfile.mkdtemp(prefix="spikedet-tests-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return write_synthetic(folder / "pictures", train=8, val=4, test=4, image_hw=(IMAGE_SIZE, IMAGE_SIZE))
+    return write_synthetic(folder / "images", train=8, val=4, test=4, image_hw=(IMAGE_SIZE, IMAGE_SIZE))
 
 
 @cache
 def chain() -> Chain:
     """The checkpoints, made on first use; the QC-ANN is the ANN with somewhat other thresholds instead of trained."""
-    made = Chain(pictures(), pictures().parent / "chain")
+    made = Chain(sample_images(), sample_images().parent / "chain")
     write_ann(made["ann"])
     tensors, meta = load_checkpoint(made["ann"])
     lower = {name: value - 0.25 if name.endswith("log_theta") else value for name, value in tensors.items()}
@@ -89,7 +89,7 @@ def write_ann(path: Path, seed: int = 0) -> Path:
         architecture=ARCHITECTURE,
         class_names=SYNTHETIC_CLASS_NAMES,
         image_size=IMAGE_SIZE,
-        data={"data": str(pictures()), "split": "train"},
+        data={"data": str(sample_images()), "split": "train"},
     )
     return save_checkpoint(path, detector(seed).state_dict(), meta)
 

@@ -77,7 +77,7 @@ def channel_errors(observer: Observer, node: Node, batches: Sequence[Indices], e
     count = torch.zeros((), dtype=torch.float64)
     for indices in batches:
         target = observer.target(node, indices)
-        found = answers(observer, node, indices, early)
+        found = layer_outputs(observer, node, indices, early)
         errors = [target - rate for rate in found]
         parts = [errors[0], *(error.square() for error in errors)]
         sums[: len(parts)] += torch.stack([part.sum((0, 2, 3), dtype=torch.float64) for part in parts])
@@ -88,7 +88,7 @@ def channel_errors(observer: Observer, node: Node, batches: Sequence[Indices], e
     return ChannelErrors(mean, square, square + early * early_square)
 
 
-def answers(observer: Observer, node: Node, indices: Indices, early: float = 0.0) -> list[Tensor]:
+def layer_outputs(observer: Observer, node: Node, indices: Indices, early: float = 0.0) -> list[Tensor]:
     """What a layer says now: its mean spikes, or a read-out's mean potential, ``[b, C, H, W]``.
 
     ``early`` adds the mean of its spikes in the first half of the window, where that counts, see ``windows``.

@@ -22,12 +22,12 @@ class Estimate:
     """Bytes of cached spike trains and activations, bytes of the images, and seconds."""
 
     cache_bytes: int
-    picture_bytes: int
+    image_bytes: int
     seconds: float
 
     def __str__(self) -> str:
         return (
-            f"about {self.cache_bytes / 2**20:.0f} MiB of cached spike trains, {self.picture_bytes / 2**20:.0f} MiB of "
+            f"about {self.cache_bytes / 2**20:.0f} MiB of cached spike trains, {self.image_bytes / 2**20:.0f} MiB of "
             f"images, at most {self.seconds / 60:.1f} minutes"
         )
 
@@ -37,7 +37,7 @@ def estimate(network: SpikingNetwork, images: Tensor, config: CalibrateConfig) -
     shapes = network.shapes((images.shape[-2], images.shape[-1]))
     started = time.perf_counter()
     qc_forward(network, images[:2], network.T)
-    seconds_per_picture = (time.perf_counter() - started) / 2
+    seconds_per_image = (time.perf_counter() - started) / 2
     macs, cropped = 0.0, 0.0
     for node in network.nodes:
         if isinstance(node.module, (SpikingConv, Readout)):
@@ -46,7 +46,7 @@ def estimate(network: SpikingNetwork, images: Tensor, config: CalibrateConfig) -
             per_place = float(node.module.weight.numel()) * steps
             macs += per_place * height * width
             cropped += per_place * min(height, config.crop) * min(width, config.crop)
-    speed = macs / network.T / seconds_per_picture
+    speed = macs / network.T / seconds_per_image
     looks = 2 * macs * len(images)  # one to measure the rates, one to record the spikes
     if config.early:
         looks += 2 * len(SHIFTS) * macs * min(len(images), TRADED_ON)

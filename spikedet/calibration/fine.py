@@ -80,7 +80,7 @@ def receptive_field(
     return (spans[0], spans[1]), (*pads[1], *pads[0])
 
 
-def layer_rates(
+def trained_rates(
     module: SpikingConv | Readout,
     x: Tensor,
     T: int,
@@ -157,7 +157,7 @@ def fine_calibrate_(
         observer: of the images that this process holds.
         node: the layer.
         training: numbers of the images to train on.
-        held_out: those that judge.
+        held_out: images that choose the state.
         config: see ``CalibrateConfig``.
 
     Returns:
@@ -236,7 +236,7 @@ def _batches(indices: list[int], batch: int, generator: torch.Generator) -> Iter
 
 
 @dataclass(frozen=True)
-class Window:
+class TrainedWindow:
     """A window of a layer's output, and what of its input it sees, with the padding that still needs."""
 
     crop: Crop
@@ -244,23 +244,23 @@ class Window:
     padding: tuple[int, int, int, int]
 
 
-def _window(observer: Observer, node: Node, side: int, generator: torch.Generator) -> Window:
+def _window(observer: Observer, node: Node, side: int, generator: torch.Generator) -> TrainedWindow:
     """A random window of at most ``side`` places a side."""
     module = node.module
     assert isinstance(module, (SpikingConv, Readout))
     crop = random_crop(observer.output_hw(node), side, generator)
-    return Window(crop, *receptive_field(crop, module, observer.map_hw(node.inputs[0])))
+    return TrainedWindow(crop, *receptive_field(crop, module, observer.map_hw(node.inputs[0])))
 
 
 def _trained_on(
-    observer: Observer, node: Node, held: list[int], window: Window, config: CalibrateConfig
+    observer: Observer, node: Node, held: list[int], window: TrainedWindow, config: CalibrateConfig
 ) -> tuple[list[Tensor], Tensor]:
     """Rates, differentiable, and targets of some of the images held here on one window."""
     module = node.module
     assert isinstance(module, (SpikingConv, Readout))
     targets = crop_output(observer.target(node, held), window.crop)
     x = F.pad(observer.train(node.inputs[0], held, window.inputs), window.padding)
-    return layer_rates(module, x, observer.T, config, config.precision, window.crop), targets
+    return trained_rates(module, x, observer.T, config, config.precision, window.crop), targets
 
 
 @torch.no_grad()
@@ -282,7 +282,7 @@ def _held_out_error(observer: Observer, node: Node, held_out: list[int], config:
             rates = [observer.rate(module, spikes[:steps]) for steps in windows(module, observer.T, config.early)]
         else:
             x = F.pad(observer.train(source, held, window.inputs), window.padding)
-            rates = layer_rates(module, x, observer.T, config, "fp32", window.crop)
+            rates = trained_rates(module, x, observer.T, config, "fp32", window.crop)
         cost = squared_error(rates, targets, config).sum(dtype=torch.float64)
         if config.sparsity:
             cost += config.sparsity * firing(module, rates[0]).sum(dtype=torch.float64)

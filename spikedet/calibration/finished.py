@@ -33,10 +33,10 @@ _NOT_MATTERING = frozenset(
 )
 
 
-def calibration_key(network_sha256: str, config: CalibrateConfig | JointConfig, pictures: DetectionDataset) -> str:
+def calibration_key(network_sha256: str, config: CalibrateConfig | JointConfig, images: DetectionDataset) -> str:
     """Changes with the network, the images and every setting that changes the result."""
     settings = {k: v for k, v in dataclasses.asdict(config).items() if k not in _NOT_MATTERING}
-    return json_sha256([network_sha256, settings, pictures.picture_facts()])
+    return json_sha256([network_sha256, settings, images.image_facts()])
 
 
 def is_result(path: Path, key: str) -> bool:

@@ -1,15 +1,15 @@
-"""Joint calibration: all layers at once, on the spiking network's own rates, towards the answers of its ANN.
+"""Joint calibration: all layers at once, on the spiking network's own rates, towards the outputs of its ANN.
 
 Not in the paper. Stage II asks each layer to repeat the QC-ANN; what a layer cannot mend, those after it have to live
-with. Here the loss is on the network's answers. The network is simulated (or need not be, see snn/rates.py), and the
-rate r that every layer has fired at takes the activation's place in a forward pass in means, which answers exactly as
-the network does, because between layers everything is linear (equation 6). Gradients pass straight through, as equation
-13 has them for Stage I:
+with. Here the loss is on the network's outputs. The network is simulated (or need not be, see snn/rates.py), and the
+rate r that every layer has fired at takes the activation's place in a forward pass in means, which gives exactly the
+network's outputs, because between layers everything is linear (equation 6). Gradients pass straight through, as in
+equation 13 of Stage I:
 
     r ~ clip(z + (u[0] - theta / 2) / T, 0, theta),      z the mean input potential,
 
 so dr/dz = 1 and dr/du[0] = 1 / T wherever the right side is not clipped. Trained are weights, biases and initial
-potentials; theta stays. The target is the ANN's answer at every cell (``distillation_loss``): labels are not needed.
+potentials; theta stays. The target is the ANN's output at every cell (``distillation_loss``): labels are not needed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from spikedet.calibration.fine import parameter_groups
-from spikedet.calibration.pictures import Pictures, Recipe, recipes
+from spikedet.calibration.images import Recipe, TrainingImages, recipes
 from spikedet.checkpoint.state import alike, finite, load_adam_
 from spikedet.common.distributed import own, sum_, sum_gradients_
 from spikedet.common.errors import TrainingError
@@ -37,7 +37,7 @@ from spikedet.snn.backends.dense import float32
 from spikedet.snn.layers import broadcast
 from spikedet.snn.network import Node, mean_forward
 from spikedet.snn.operations import LinearConv
-from spikedet.snn.rates import waiting_answer, waits
+from spikedet.snn.rates import waiting_activation, waits
 from spikedet.training.distillation import distillation_loss, teacher_weight
 from spikedet.training.sparsity import firing_penalty, operation_shares
 
@@ -51,18 +51,18 @@ BETAS = (0.9, 0.99)
 """Of Adam; the second is short because there are few steps."""
 
 Maps = dict[str, Tensor]
-"""A head's answers: ``boxes`` ``[N, 4 R, A]`` and ``scores`` ``[N, classes, A]``, logits over all cells."""
+"""A head's outputs: ``boxes`` ``[N, 4 R, A]`` and ``scores`` ``[N, classes, A]``, logits over all cells."""
 
 Teacher = Callable[[Tensor], Maps]
-"""What the ANN answers to images ``[N, 3, S, S]``."""
+"""Outputs of the ANN for images ``[N, 3, S, S]``."""
 
 
 @dataclass(frozen=True)
-class Answers:
+class TeacherOutputs:
     """What the spiking network says of a batch, differentiable.
 
     Attributes:
-        maps: the head's answers.
+        maps: the head's outputs.
         rates: spikes per step of every spiking layer, ``[N, C, H, W]``, by name.
     """
 
@@ -70,10 +70,10 @@ class Answers:
     rates: dict[str, Tensor]
 
 
-def answer_with_rates(
+def outputs_with_rates(
     network: SpikingNetwork, images: Tensor, precision: Precision = "fp32", mode: Mode = "exact"
-) -> Answers:
-    """Simulate for T steps and answer with the rates; gradients as the module says.
+) -> TeacherOutputs:
+    """Simulate for T steps and return the outputs and rates; gradients as the module says.
 
     Args:
         network: converted network.
@@ -85,9 +85,9 @@ def answer_with_rates(
     in_passing = waits(network, T) and not takes_bfloat16(images.device, precision)  # exact means tell the rates
     sent = {} if in_passing else layer_rates(network, images, T, mode=mode)
 
-    def answer(node: Node, value: Tensor) -> Tensor:
+    def activation(node: Node, value: Tensor) -> Tensor:
         layer, value = node.module, value.float()
-        fired = waiting_answer(node, value, T) if in_passing else sent[node.name]
+        fired = waiting_activation(node, value, T) if in_passing else sent[node.name]
         if not isinstance(layer, SpikingConv):
             return value + (fired - value).detach()
         start = (layer.u0 - layer.per_place(layer.theta) / 2) / T
@@ -97,12 +97,12 @@ def answer_with_rates(
         return made
 
     with float32(), autocast(images.device, precision):
-        outputs = mean_forward(network, images, answer).outputs
+        outputs = mean_forward(network, images, activation).outputs
     maps = {
         "boxes": _over_cells(outputs, network.box_readouts),
         "scores": _over_cells(outputs, network.class_readouts),
     }
-    return Answers(maps, rates)
+    return TeacherOutputs(maps, rates)
 
 
 def _over_cells(outputs: Mapping[str, Tensor], names: Sequence[str]) -> Tensor:
@@ -132,8 +132,8 @@ class JointCalibration:
     Args:
         network: converted network, calibrated or not.
         teacher: the ANN.
-        pictures: to train on, on the network's device.
-        held_out: that judge; none keeps the last state.
+        images: to train on, on the network's device.
+        held_out: images that choose the state; none keeps the last.
         config: see ``JointConfig``.
     """
 
@@ -141,12 +141,12 @@ class JointCalibration:
         self,
         network: SpikingNetwork,
         teacher: Teacher,
-        pictures: Pictures,
-        held_out: Pictures,
+        images: TrainingImages,
+        held_out: TrainingImages,
         config: JointConfig,
     ) -> None:
         self.network, self.teacher, self.config = network, teacher, config
-        self.pictures, self.held_out = pictures, held_out
+        self.images, self.held_out = images, held_out
         self.device = next(network.parameters()).device
         groups = [
             group
@@ -157,12 +157,12 @@ class JointCalibration:
         self.rates = [group["lr"] for group in groups]
         self.optimizer = torch.optim.Adam(groups, betas=BETAS, fused=self.device.type == "cuda")
         self.parameters = [p for group in groups for p in group["params"]]
-        self.shares = operation_shares(network, (pictures.image_size,) * 2) if config.sparsity else {}
-        self.steps_per_epoch = math.ceil(len(pictures) / config.batch)
+        self.shares = operation_shares(network, (images.image_size,) * 2) if config.sparsity else {}
+        self.steps_per_epoch = math.ceil(len(images) / config.batch)
         self.progress = Progress(0, self._tensors(), [], {})
 
     def begin(self) -> None:
-        """Judge the network as it is: the state before training competes, too."""
+        """Evaluate the network as it is; the state before training competes too."""
         self.progress.losses = [self.held_out_loss()]
 
     def resume(self, network: dict[str, Tensor], progress: Progress) -> None:
@@ -184,7 +184,7 @@ class JointCalibration:
         """
         done, total = self.progress.epoch, 0.0
         draw = np.random.default_rng((self.config.seed, done))
-        inputs = recipes(len(self.pictures), self.config.mosaic, draw)
+        inputs = recipes(len(self.images), self.config.mosaic, draw)
         for number in track(range(self.steps_per_epoch), f"epoch {done + 1}, batches"):
             step = done * self.steps_per_epoch + number
             for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
@@ -202,7 +202,7 @@ class JointCalibration:
         self.optimizer.zero_grad()
         loss, weight, mine = torch.zeros((), device=self.device), torch.zeros((), device=self.device), own(batch)
         if mine:
-            images = self.pictures.cook(mine)
+            images = self.images.cook(mine)
             maps = self.teacher(images)
             weight = teacher_weight(maps)
         weight = sum_(weight)
@@ -220,10 +220,10 @@ class JointCalibration:
         """Divergence from the teacher, and the penalty on firing of this share of a batch."""
         precision: Precision = "fp32" if exact else self.config.precision
         mode: Mode = "exact" if exact else self.config.mode
-        answers = answer_with_rates(self.network, images, precision, mode)
-        loss = distillation_loss(answers.maps, maps, weight)
+        outputs = outputs_with_rates(self.network, images, precision, mode)
+        loss = distillation_loss(outputs.maps, maps, weight)
         if self.config.sparsity:
-            loss = loss + self.config.sparsity * share * firing_penalty(answers.rates, self.shares)
+            loss = loss + self.config.sparsity * share * firing_penalty(outputs.rates, self.shares)
         return loss
 
     @torch.no_grad()

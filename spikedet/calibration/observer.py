@@ -26,7 +26,7 @@ from spikedet.snn.packed_operations import combine
 from spikedet.snn.packing import Channels, layer_channels, pack, unpack
 
 Indices = Sequence[int]
-Window = tuple[slice, slice]
+Region = tuple[slice, slice]
 
 
 class Observer:
@@ -54,7 +54,7 @@ class Observer:
     # --- what a layer reads --------------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def train(self, name: str, indices: Indices, window: Window | None = None) -> Tensor:
+    def train(self, name: str, indices: Indices, window: Region | None = None) -> Tensor:
         """Spike train that node ``name`` sends, ``[T, b, C, H, W]``; one step if it is constant over time.
 
         ``window`` (row and column slices) cuts the map; a spiking layer's train is cut before it is unpacked.
@@ -72,7 +72,7 @@ class Observer:
         return unpack(self.bits(name, indices, window), module.theta, negative=module.negative)
 
     @torch.no_grad()
-    def bits(self, name: str, indices: Indices, window: Window | None = None) -> Tensor:
+    def bits(self, name: str, indices: Indices, window: Region | None = None) -> Tensor:
         """The same train as bits ``[T, b, H, W, bytes]`` or sums, meant as ``channels`` says."""
         rows, columns = window or (slice(None), slice(None))
         module = self._nodes[name].module
@@ -128,7 +128,7 @@ class Observer:
         return (shape[-2], shape[-1])
 
     def output_hw(self, node: Node) -> tuple[int, int]:
-        """Height and width of the map that a layer answers with."""
+        """Height and width of a layer's output map."""
         shape = self.target(node, [0]).shape
         return (shape[-2], shape[-1])
 
@@ -215,13 +215,13 @@ def _spiking_readers(network: SpikingNetwork) -> dict[str, set[str]]:
     return readers
 
 
-def peak_bytes(network: SpikingNetwork, shapes: Mapping[str, tuple[int, ...]], pictures: int) -> int:
+def peak_bytes(network: SpikingNetwork, shapes: Mapping[str, tuple[int, ...]], images: int) -> int:
     """Largest number of bytes the store holds at once, for an estimate before the run.
 
     Args:
         network: converted network.
         shapes: output ``[C, H, W]`` of every spiking node.
-        pictures: number of calibration images.
+        images: number of calibration images.
     """
     pending = _spiking_readers(network)
     held, peak = 0, 0
@@ -229,7 +229,7 @@ def peak_bytes(network: SpikingNetwork, shapes: Mapping[str, tuple[int, ...]], p
     for node, layer in network.spiking():
         channels, height, width = shapes[node.name]
         per_place = network.T * layer_channels(layer.theta, layer.negative).bytes
-        size[node.name] = pictures * height * width * (per_place + channels)  # and one byte for the QC-ANN's level
+        size[node.name] = images * height * width * (per_place + channels)  # and one byte for the QC-ANN's level
     for node in network.nodes:
         if isinstance(node.module, SpikingConv):
             held += size[node.name]

@@ -110,7 +110,7 @@ class CheckpointMeta:
         """Whether a dataset has the name of the one trained on; shipped weights know no more of theirs."""
         return Path(data).resolve().name == Path(self.data.get("data", "")).name
 
-    def judged_data(self, data: str, split: str) -> str:
+    def evaluation_data(self, data: str, split: str) -> str:
         """The data that a network is evaluated on: what is asked for, else what it was trained on, another split of it.
 
         Raises:

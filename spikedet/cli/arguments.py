@@ -15,8 +15,8 @@ from jsonargparse import SUPPRESS, ActionYesNo, ArgumentParser
 
 Config = TypeVar("Config")
 
-ALIASES = {"model": ("--from",)}
-"""Further names of flags, by field."""
+ALIASES = {"model": ("--from",), "examples": ("--pictures",)}
+"""Further names of flags, by field; ``--pictures`` is an earlier name."""
 
 
 HELP_ALL = "--help-all"

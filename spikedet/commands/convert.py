@@ -88,11 +88,11 @@ def _copied(config: ConvertConfig, source: Path, path: Path) -> Path:
     if (meta.stage == "ann" or baseline) and config.theta_images:
         data, split = meta.training_data(config.data, config.split)
         dataset = load_dataset(data, split, class_names=meta.class_names, skip_bad=config.skip_bad)
-        pictures = dataset.draw(config.theta_images, config.seed)
+        images = dataset.draw(config.theta_images, config.seed)
         if baseline:
-            set_largest_thetas_(model, pictures, meta.image_size)
+            set_largest_thetas_(model, images, meta.image_size)
         else:
-            set_mean_square_best_thetas_(model, pictures, meta.image_size, T)
+            set_mean_square_best_thetas_(model, images, meta.image_size, T)
     network = to_spiking(
         model, T, neuron=config.neuron, delay=config.delay, max_pool=config.max_pool, linear=config.linear
     )

@@ -133,7 +133,7 @@ def _report(
 def _rows(report: DataReport) -> list[list[Any]]:
     """Name and one value for each split."""
     found = report.splits
-    rows: list[list[Any]] = [["", *found], ["pictures", *(s.pictures for s in found.values())]]
+    rows: list[list[Any]] = [["", *found], ["images", *(s.images for s in found.values())]]
     rows.append(["without objects", *(s.without_objects for s in found.values())])
     rows.append(["objects", *(sum(s.objects_by_class.values()) for s in found.values())])
     rows += [[f"  {name}", *(s.objects_by_class[name] for s in found.values())] for name in report.class_names]

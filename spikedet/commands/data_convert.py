@@ -14,10 +14,10 @@ from spikedet.common.files import atomic_folder
 from spikedet.common.progress import track
 from spikedet.config import DataConvertConfig
 from spikedet.data.dataset import Sample
-from spikedet.data.images import PICTURE_SUFFIXES
+from spikedet.data.images import IMAGE_SUFFIXES
 from spikedet.data.reading import Rules, list_splits, log_content, read_splits
 from spikedet.data.sources import find_layout
-from spikedet.data.writing import PICTURE_FOLDERS, NamedSample, write_layout
+from spikedet.data.writing import IMAGE_FOLDERS, NamedSample, write_layout
 
 logger = logging.getLogger("spikedet")
 
@@ -46,13 +46,13 @@ def data_convert(config: DataConvertConfig) -> Path:
         )
     for split, content in contents.items():
         log_content(layout.root, split, content)
-    splits = name_pictures({split: content.samples for split, content in contents.items()})
+    splits = name_images({split: content.samples for split, content in contents.items()})
     unique = {item.file_name: item.sample.image_path for items in splits.values() for item in items}
     with atomic_folder(out) as folder:
-        pictures = folder / PICTURE_FOLDERS[config.to]
-        pictures.mkdir()
+        images = folder / IMAGE_FOLDERS[config.to]
+        images.mkdir()
         for name, source in track(unique.items(), "linking images" if config.link else "copying images"):
-            _put(source, pictures / name, config.link)
+            _put(source, images / name, config.link)
         lost = write_layout(config.to, folder, splits, class_names)
     counts = ", ".join(f"{len(items)} {split}" for split, items in splits.items())
     logger.info(f"{out}: {counts} images in {config.to} layout, from {config.data} ({layout.kind})")
@@ -67,7 +67,7 @@ def refuse_within(out: Path, root: Path) -> None:
         raise DataError(f"{out}: lies within the dataset {root}; choose an output folder outside it")
 
 
-def name_pictures(splits: Mapping[str, Sequence[Sample]]) -> dict[str, list[NamedSample]]:
+def name_images(splits: Mapping[str, Sequence[Sample]]) -> dict[str, list[NamedSample]]:
     """File names for the images of a new folder: the old ones where those tell them apart.
 
     Blanks and characters with a meaning in paths become ``_``; a name that is taken (upper and lower case are alike)
@@ -83,8 +83,8 @@ def name_pictures(splits: Mapping[str, Sequence[Sample]]) -> dict[str, list[Name
         key = _identity(sample)
         if key not in names:
             suffix = sample.image_path.suffix.lower()
-            if suffix not in PICTURE_SUFFIXES:
-                known = ", ".join(PICTURE_SUFFIXES)
+            if suffix not in IMAGE_SUFFIXES:
+                known = ", ".join(IMAGE_SUFFIXES)
                 raise DataError(f"{sample.image_path}: an image with the suffix {suffix!r}; expected one of {known}")
             stem = next(name for name in _stems(sample.image_path) if name.casefold() not in taken)
             taken.add(stem.casefold())

@@ -19,7 +19,7 @@ from spikedet.inference.inputs import Input, find_inputs
 from spikedet.inference.outputs import DetectionOutputs, refuse_foreign_labels
 from spikedet.inference.video import annotate_video, expected_frames, output_fps
 from spikedet.video import ByteTracker, FrameReader, VideoWriter, import_trackers, open_frames, video_writer
-from spikedet.visualization import beside, draw_detections, save_picture
+from spikedet.visualization import beside, draw_detections, save_image
 
 logger = logging.getLogger("spikedet")
 
@@ -32,7 +32,7 @@ def detect(config: DetectConfig) -> Path:
     keeps what was recorded.
 
     Returns:
-        The path of ``detections.json``: ``{picture: {t: [records]}}``; the frames of a video are ``VIDEO#NUMBER``.
+        The path of ``detections.json``: ``{image: {t: [records]}}``; the frames of a video are ``VIDEO#NUMBER``.
 
     Raises:
         DataError: nothing to read, no such camera, or (after the others are done) a file that could not be read.
@@ -78,24 +78,24 @@ class _Run:
                 if item.video:
                     broken += self.video(item)
                 else:
-                    self.picture(item)
+                    self.image(item)
             except DataError as error:
                 if item.source.kind != "file":
                     raise
                 broken.append(str(error))
         return broken
 
-    def picture(self, item: Input) -> None:
+    def image(self, item: Input) -> None:
         config = self.config
         image = read_image(Path(item.source.text))
-        answers = list(
-            self.detector.answers(
+        outputs = list(
+            self.detector.outputs(
                 image, self.steps, confidence=config.confidence, iou=config.iou, stable_steps=config.stable_steps
             )
         )
-        drawn = [draw_detections(image, answer.detections, self.detector.class_names) for answer in answers]
-        save_picture(self.out / f"{item.name}.png", beside(drawn))
-        self.outputs.add_picture(item.key, item.name, (image.shape[0], image.shape[1]), answers)
+        drawn = [draw_detections(image, output.detections, self.detector.class_names) for output in outputs]
+        save_image(self.out / f"{item.name}.png", beside(drawn))
+        self.outputs.add_image(item.key, item.name, (image.shape[0], image.shape[1]), outputs)
 
     def video(self, item: Input) -> list[str]:
         config = self.config

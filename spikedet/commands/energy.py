@@ -49,26 +49,26 @@ def energy(config: EnergyConfig) -> EnergyReport:
     float_pricing, quantized_pricing = both_pricings(config)
     paths = expand(config.checkpoints)
     require_same_classes(paths, paths[0], "measure")
-    found, dataset = find_rows(config, paths), pictures(config, paths)
-    judged = found.on(dataset)
+    found, dataset = find_rows(config, paths), images(config, paths)
+    evaluated = found.on(dataset)
     pricings = (float_pricing, quantized_pricing)
     measured = {path: one for path in paths if (one := measure(path, config, pricings, dataset)) is not None}
     if not measured:
         raise ConfigError(f"--t {config.t} lies beyond the T of every network; choose smaller time steps")
     digests = {path: file_sha256(path) for path in paths}
     for path, one in measured.items():
-        known = one.meter is None or judged.of(path, digests[path])
-        measured[path] = dataclasses.replace(one, judged=known)
+        known = one.meter is None or evaluated.of(path, digests[path])
+        measured[path] = dataclasses.replace(one, evaluated=known)
     networks = told_apart(measured)
     report = EnergyReport(
         data=Path(dataset.name).name if dataset else "",
         split=dataset.split if dataset else "",
         images=len(dataset) if dataset else 0,
-        ap_source=judged.source,
+        ap_source=evaluated.source,
         constants=(float_pricing.constants, quantized_pricing.constants),
         memory_traffic=config.memory_traffic,
         image_every_step=config.image_every_step,
-        rows=tuple(energy_rows(networks, float_pricing, quantized_pricing, judged.rows)),
+        rows=tuple(energy_rows(networks, float_pricing, quantized_pricing, evaluated.rows)),
         networks=tuple(
             NetworkCost(network=f"{one.name}, T = {one.facts['T']}", layers=one.meter.layer_costs())
             for one in networks
@@ -103,13 +103,13 @@ def both_pricings(config: EnergyConfig) -> tuple[Pricing, Pricing]:
     return first, second
 
 
-def pictures(config: EnergyConfig, paths: Sequence[Path]) -> DetectionDataset | None:
+def images(config: EnergyConfig, paths: Sequence[Path]) -> DetectionDataset | None:
     """What spikes are counted on; None if nothing spikes."""
     metas = [read_meta(path) for path in paths]
     if not any(meta.spiking for meta in metas):
         return None
     dataset = load_dataset(
-        metas[0].judged_data(config.data, config.split),
+        metas[0].evaluation_data(config.data, config.split),
         config.split,
         class_names=metas[0].class_names,
         strict=config.strict,

@@ -38,7 +38,7 @@ logger = logging.getLogger("spikedet")
 
 
 @dataclass
-class Judged:
+class Evaluated:
     """One network read out at one time step: its detections and measures."""
 
     network: str
@@ -61,21 +61,21 @@ class _SpikeMean:
     """Mean spikes per image by time step, collected batch by batch."""
 
     total: dict[int, float] = field(default_factory=dict)
-    pictures: dict[int, int] = field(default_factory=dict)
+    images: dict[int, int] = field(default_factory=dict)
 
     def add(self, t: int, spikes: Tensor) -> None:
         self.total[t] = self.total.get(t, 0.0) + float(spikes.sum())
-        self.pictures[t] = self.pictures.get(t, 0) + len(spikes)
+        self.images[t] = self.images.get(t, 0) + len(spikes)
 
     def means(self, steps: Sequence[int]) -> dict[int, float]:
         """At the steps that were counted, over the images of all processes."""
-        counted = [number for t in steps for number in (self.total.get(t, 0.0), self.pictures.get(t, 0))]
+        counted = [number for t in steps for number in (self.total.get(t, 0.0), self.images.get(t, 0))]
         sums = gather_numbers(counted).sum(0).reshape(-1, 2)
-        return {t: float(total / pictures) for t, (total, pictures) in zip(steps, sums, strict=True) if pictures}
+        return {t: float(total / images) for t, (total, images) in zip(steps, sums, strict=True) if images}
 
 
 def evaluate(config: EvaluateConfig) -> list[ResultRow]:
-    """Judge checkpoints and the networks they came from; writes ``results.json``, ``table.md`` and ``ap_by_t.png``.
+    """Evaluate checkpoints and the networks they came from; writes ``results.json``, ``table.md`` and ``ap_by_t.png``.
 
     The conversion loss of a row is the better of (source ANN, clip ANN with Stage I's weights), among the networks
     evaluated, minus the row, in points of AP50:95, with a paired bootstrap interval.
@@ -85,11 +85,11 @@ def evaluate(config: EvaluateConfig) -> list[ResultRow]:
     Raises:
         CheckpointError, DataError, ConfigError: see their messages.
     """
-    evaluation = judge_all(config)
+    evaluation = evaluate_all(config)
     if not is_first():
         return []
-    judged, dataset, digests = evaluation.judged, evaluation.dataset, evaluation.digests
-    rows = make_rows(judged, dataset, config)
+    evaluated, dataset, digests = evaluation.evaluated, evaluation.dataset, evaluation.digests
+    rows = make_rows(evaluated, dataset, config)
     out = Path(config.out)
     meta = {
         "versions": versions(),
@@ -99,7 +99,7 @@ def evaluate(config: EvaluateConfig) -> list[ResultRow]:
         "checkpoints": {path.name if len(digests) == 1 else str(path): digest for path, digest in digests.items()},
     }
     if config.limit:
-        meta["pictures"] = [sample.image_id for sample in dataset.samples]
+        meta["images"] = [sample.image_id for sample in dataset.samples]
     write_results(out / "results.json", meta, rows)
     table = markdown_table(rows)
     write_text(out / "table.md", table)
@@ -116,22 +116,22 @@ class Evaluation:
     Attributes:
         dataset: the images.
         digests: of the checkpoints, in the order they were evaluated.
-        judged: one for each network and time step; in the first process alone under torchrun.
+        evaluated: one for each network and time step; in the first process alone under torchrun.
     """
 
     dataset: DetectionDataset
     digests: dict[Path, str]
-    judged: list[Judged]
+    evaluated: list[Evaluated]
 
 
-def judge_all(config: EvaluateConfig) -> Evaluation:
+def evaluate_all(config: EvaluateConfig) -> Evaluation:
     """Every network that the checkpoints represent, at every time step. Raises as ``evaluate``."""
     asked = expand(config.checkpoints)
     paths = with_parents(asked)
     first = read_meta(asked[0])
     require_same_classes(paths, asked[0], "evaluate")
     dataset = load_dataset(
-        first.judged_data(config.data, config.split),
+        first.evaluation_data(config.data, config.split),
         config.split,
         class_names=first.class_names,
         strict=config.strict,
@@ -140,17 +140,17 @@ def judge_all(config: EvaluateConfig) -> Evaluation:
     if config.limit:
         dataset = dataset.subset(range(min(config.limit, len(dataset))))
     digests = {path: file_sha256(path) for path in paths}
-    judged: list[Judged] = []
+    evaluated: list[Evaluated] = []
     for path in paths:
         for name, network in networks_of(path, config):
             started = time.perf_counter()
-            found = judge(name, network, digests[path], dataset, config)
-            judged.extend(found)
+            found = evaluate_network(name, network, digests[path], dataset, config)
+            evaluated.extend(found)
             logger.info(f"{name} on {len(dataset)} images in {time.perf_counter() - started:.1f} s")
             for result in found:
                 spikes = f", {result.spikes_per_image:.3g} spikes an image" if result.spikes_per_image else ""
                 logger.info(f"{name}, t = {result.t or '-'}: AP50:95 {result.ap:.1f}{spikes}  ({path})")
-    return Evaluation(dataset, digests, judged)
+    return Evaluation(dataset, digests, evaluated)
 
 
 def expand(checkpoints: Sequence[str]) -> list[Path]:
@@ -167,7 +167,9 @@ def expand(checkpoints: Sequence[str]) -> list[Path]:
     return found
 
 
-def judge(name: str, network: Network, digest: str, dataset: DetectionDataset, config: EvaluateConfig) -> list[Judged]:
+def evaluate_network(
+    name: str, network: Network, digest: str, dataset: DetectionDataset, config: EvaluateConfig
+) -> list[Evaluated]:
     """Detections and AP of one network at every time step, from one run over the images or an earlier one."""
     asked = parse_time_steps(config.t)
     steps = network.steps(asked)
@@ -191,7 +193,7 @@ def judge(name: str, network: Network, digest: str, dataset: DetectionDataset, c
         shown = (network.meta.T if name == "qc" else None) if t == ANN_STEP else t
         measures = measure(dataset, detections)
         spikes = predicted.spikes.get(t)
-        results.append(Judged(name, digest, network.meta, shown, network.latency(t), spikes, detections, measures))
+        results.append(Evaluated(name, digest, network.meta, shown, network.latency(t), spikes, detections, measures))
     return results
 
 
@@ -269,16 +271,16 @@ def _calibration(meta: CheckpointMeta) -> dict[str, Any]:
     return {"calibration_images": settings.get("images"), "calibrated": trained or None}
 
 
-def make_rows(judged: Sequence[Judged], dataset: DetectionDataset, config: EvaluateConfig) -> list[ResultRow]:
+def make_rows(evaluated: Sequence[Evaluated], dataset: DetectionDataset, config: EvaluateConfig) -> list[ResultRow]:
     """Result rows with the conversion loss against the best ANN that each network came from."""
-    parents = {j.digest: j.meta.parent["sha256"] if j.meta.parent else None for j in judged}
+    parents = {j.digest: j.meta.parent["sha256"] if j.meta.parent else None for j in evaluated}
     resampled = partial(resample, dataset, draws=config.draws, seed=config.seed)
     references: dict[str, Resampled] = {}  # each ANN is resampled once
     rows = []
-    for j in judged:
+    for j in evaluated:
         loss, interval = None, None
         family = lineage(j.digest, parents)
-        anns = [other for other in judged if other.network == "ann" and other.digest in family]
+        anns = [other for other in evaluated if other.network == "ann" and other.digest in family]
         reference = max(anns, key=lambda other: other.ap, default=None)
         if reference is not None and j.network != "ann" and j.measures.AP is not None:
             if reference.digest not in references:

@@ -1,4 +1,4 @@
-"""Why a converted network answers as it does: its error by layer, what that costs in AP, and what to do about it."""
+"""Conversion error by layer, what it costs in AP, and what to do about it."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from spikedet.conversion import load_spiking, to_spiking
 from spikedet.data import DetectionDataset, load_dataset
 from spikedet.data.transforms import to_input
 from spikedet.diagnosis.advice import advise
+from spikedet.diagnosis.detections import DetectionsByNetwork
 from spikedet.diagnosis.injection import ranked_layers
-from spikedet.diagnosis.judged import Judged
 from spikedet.diagnosis.observe import Family, LayerObserver, ann_means, snn_means
 from spikedet.diagnosis.ranking import rank_layers
 from spikedet.diagnosis.records import ANN, CLIP_ANN, QC, SNN, ApPoint, Explanation, LayerErrors, Ranking
@@ -182,21 +182,21 @@ class _Run:
     def observe(self) -> tuple[tuple[LayerErrors, ...], tuple[ApPoint, ...]]:
         """Errors of every layer, and the AP of the chain, in one pass over the images."""
         observer, T = LayerObserver(self.family), self.snn.T
-        judged = Judged(self.snn, self.dataset, self.meta.image_size)
+        evaluated = DetectionsByNetwork(self.snn, self.dataset, self.meta.image_size)
         for indices, images in self._batches(self.dataset, f"errors on {len(self.dataset)} images"):
             said = {name: ann_means(network, images, None) for name, network in self.anns.items()}
             started = time.perf_counter()
             qc = ann_means(self.family.qc, images, T)
             self._ann_seconds += (time.perf_counter() - started) / len(self.dataset)
             calibrated = ann_means(self.family.snn, images, T)
-            judged.add((QC, None), indices, qc.outputs)
+            evaluated.add((QC, None), indices, qc.outputs)
             for name, means in said.items():
-                judged.add((name, None), indices, means.outputs)
+                evaluated.add((name, None), indices, means.outputs)
             source = next(means for name, means in reversed(said.items()) if self.anns[name] is self.family.source)
             for snn in snn_means(self.snn, images, self.steps, self.backend, self.config.chunk or None):
                 observer.add(source, qc, calibrated, snn)
-                judged.add((SNN, snn.t), indices, snn.means.outputs)
-        measures = judged.measures()
+                evaluated.add((SNN, snn.t), indices, snn.means.outputs)
+        measures = evaluated.measures()
         order = [*((name, None) for name in self.anns), (QC, None), *((SNN, t) for t in self.steps)]
         chain = tuple(ApPoint(network=n, t=t, AP=measures[n, t].AP, AP50=measures[n, t].AP50) for n, t in order)
         return observer.results(), chain

@@ -20,7 +20,7 @@ from spikedet.models import (
     set_mean_square_best_thetas_,
 )
 from spikedet.training.resuming import state_path
-from spikedet.training.run import absolute, distillation, earlier_settings, run_training, training_pictures
+from spikedet.training.run import absolute, distillation, earlier_settings, run_training, training_images
 from spikedet.training.sparsity import FiringPenalty
 
 
@@ -41,7 +41,7 @@ def finetune(config: FinetuneConfig) -> Path:
         stage="qc",
         finetuned=True,
         T=config.T,
-        data=training_pictures(meta, data, split, config),
+        data=training_images(meta, data, split, config),
         config={**meta.config, **earlier_settings(meta, "finetune"), "finetune": dataclasses.asdict(config)},
         seed=config.seed,
     )

@@ -16,7 +16,7 @@ from spikedet.data.images import read_image
 from spikedet.data.transforms import to_input
 from spikedet.inference.comparison import load_family, look, stops
 from spikedet.snn.recording import record_layer
-from spikedet.visualization import save_picture
+from spikedet.visualization import save_image
 from spikedet.visualization.raster import plot_raster
 from spikedet.visualization.strip import animation, save_animation, strip
 
@@ -60,7 +60,7 @@ def grow(config: GrowConfig) -> Path:
     (class_names,) = classes
     rows = [(view.title, view.found) for view in views]
     some = [(title, {t: found[t] for t in found if t in printed or t == max(found)}) for title, found in rows]
-    result = save_picture(out / "strip.png", strip(image, some, class_names))
+    result = save_image(out / "strip.png", strip(image, some, class_names))
     save_animation(out / "growing.gif", animation(image, rows, class_names))
     logger.info(f"{len(rows)} networks, t = 1 to {T}: {result} and {out / 'growing.gif'}")
     return result

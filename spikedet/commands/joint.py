@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 
 from spikedet.calibration.finished import OTHER_STATE, calibration_key, is_result
+from spikedet.calibration.images import TrainingImages
 from spikedet.calibration.joint import JointCalibration, Progress, Teacher
-from spikedet.calibration.pictures import Pictures
 from spikedet.checkpoint import read_meta, require_same_classes
 from spikedet.checkpoint.ancestry import with_parents
 from spikedet.checkpoint.state import load_state, save_state
@@ -25,7 +25,7 @@ from spikedet.config import JointConfig
 from spikedet.conversion import load_spiking, save_spiking
 from spikedet.data import load_dataset
 from spikedet.models import load_ann
-from spikedet.training.distillation import teacher_answers
+from spikedet.training.distillation import teacher_outputs
 
 logger = logging.getLogger("spikedet")
 
@@ -55,8 +55,8 @@ def joint(config: JointConfig) -> Path:
         return path
     logger.info(f"joint calibration on {len(rest)} images, {len(held_out)} held out, towards {ann}")
     device = pick_device(config.device)
-    pictures, judges = (Pictures(part, meta.image_size, device) for part in (rest, held_out))
-    run = JointCalibration(network.to(device), teacher(ann, device), pictures, judges, config)
+    images, selection_images = (TrainingImages(part, meta.image_size, device) for part in (rest, held_out))
+    run = JointCalibration(network.to(device), teacher(ann, device), images, selection_images, config)
     _train(run, state, key)
     network.load_state_dict(run.progress.best)
     if is_first():
@@ -112,8 +112,8 @@ def find_teacher(config: JointConfig) -> Path:
 
 
 def teacher(path: Path, device: torch.device) -> Teacher:
-    """What a checkpoint's ANN answers. Raises CheckpointError if it is none."""
-    return partial(teacher_answers, load_ann(path)[0].to(device))
+    """Outputs of a checkpoint's ANN. Raises CheckpointError if it is none."""
+    return partial(teacher_outputs, load_ann(path)[0].to(device))
 
 
 def _resume(run: JointCalibration, state: Path, key: str) -> None:

@@ -51,11 +51,11 @@ def publish(config: PublishConfig) -> list[Path]:
         CheckpointError, ConfigError, DataError: see their messages.
     """
     tensors, meta = load_checkpoint(Path(config.checkpoint))
-    data = meta.judged_data(config.data, config.split)  # the file that is written no longer knows the folder
+    data = meta.evaluation_data(config.data, config.split)  # the file that is written no longer knows the folder
     out = Path(config.out)
     cleaned = without_paths(meta)
     weights = save_checkpoint(out, tensors, cleaned, half=True)
-    judged = EvaluateConfig(
+    evaluated = EvaluateConfig(
         checkpoints=(str(weights),),
         data=data,
         split=config.split,
@@ -63,7 +63,7 @@ def publish(config: PublishConfig) -> list[Path]:
         out=config.results,
         resume=True,
     )
-    rows = evaluate(judged)
+    rows = evaluate(evaluated)
     size = weights.stat().st_size / 1e6
     tables = "\n\n".join([markdown_table(rows).rstrip(), by_class(rows[-1])])
     text = card(out.stem, cleaned, tables, size, cost(weights))

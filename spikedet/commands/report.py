@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from spikedet.commands.evaluate import Evaluation, Judged, judge_all
+from spikedet.commands.evaluate import Evaluated, Evaluation, evaluate_all
 from spikedet.common.digests import file_sha256
 from spikedet.common.errors import DataError
 from spikedet.common.files import write_text
@@ -25,9 +25,9 @@ from spikedet.visualization import beside, draw_detections, plot_ap_by_class, pl
 from spikedet.visualization.page import (
     Section,
     file_figure,
+    image_figure,
     markdown_html,
     page_html,
-    picture_figure,
     preformatted,
 )
 
@@ -52,8 +52,8 @@ def report(config: ReportConfig) -> Path:
     results = find_results(Path(config.run))
     meta, rows = read_results(results)
     sections = [Section("Table", markdown_html(markdown_table(rows))), *_plots(rows)]
-    evaluation = judge_all(stored_config(results, meta))
-    sections += _pictures(evaluation, config)
+    evaluation = evaluate_all(stored_config(results, meta))
+    sections += _images(evaluation, config)
     sections += _written_beside(results.parent)
     sections.append(Section("Settings", preformatted(json.dumps(meta["config"], indent=1))))
     facts = {key: meta[key] for key in ("command", "checkpoints", "versions") if key in meta}
@@ -109,30 +109,30 @@ def _plots(rows: Sequence[ResultRow]) -> list[Section]:
     return sections
 
 
-def _pictures(evaluation: Evaluation, config: ReportConfig) -> list[Section]:
+def _images(evaluation: Evaluation, config: ReportConfig) -> list[Section]:
     """Images on which the last network does best and worst beside its ANN, by AP50:95 of each image alone."""
-    judged = evaluation.judged
-    spiking = [j for j in judged if j.meta.spiking and j.t is not None]
-    if not spiking or not config.pictures:
+    evaluated = evaluation.evaluated
+    spiking = [j for j in evaluated if j.meta.spiking and j.t is not None]
+    if not spiking or not config.examples:
         return []
-    snn = max(spiking, key=lambda j: (judged.index(j) if j.digest == spiking[-1].digest else -1, j.t or 0))
-    ann = max((j for j in judged if j.network == "ann"), key=lambda j: j.ap, default=None)
-    scores = picture_scores(evaluation.dataset, snn)
+    snn = max(spiking, key=lambda j: (evaluated.index(j) if j.digest == spiking[-1].digest else -1, j.t or 0))
+    ann = max((j for j in evaluated if j.network == "ann"), key=lambda j: j.ap, default=None)
+    scores = image_scores(evaluation.dataset, snn)
     known = [int(i) for i in np.argsort(-scores, kind="stable") if np.isfinite(scores[i])]
-    count = min(config.pictures, len(known) // 2)
+    count = min(config.examples, len(known) // 2)
     sections = []
     for title, chosen in (("Best images", known[:count]), ("Worst images", known[len(known) - count :][::-1])):
-        shown = "".join(_picture(evaluation.dataset, i, ann, snn, float(scores[i])) for i in chosen)
+        shown = "".join(_image(evaluation.dataset, i, ann, snn, float(scores[i])) for i in chosen)
         sections.append(Section(title, f'<div class="pairs">{shown}</div>'))
     return sections
 
 
-def picture_scores(dataset: DetectionDataset, judged: Judged) -> np.ndarray[Any, np.dtype[np.float64]]:
+def image_scores(dataset: DetectionDataset, evaluated: Evaluated) -> np.ndarray[Any, np.dtype[np.float64]]:
     """AP50:95 of each image alone, percent, ``[images]``; NaN where there is no object to find."""
-    return APResampler(dataset, judged.detections).ap(np.eye(len(dataset), dtype=np.int64))
+    return APResampler(dataset, evaluated.detections).ap(np.eye(len(dataset), dtype=np.int64))
 
 
-def _picture(dataset: DetectionDataset, index: int, ann: Judged | None, snn: Judged, score: float) -> str:
+def _image(dataset: DetectionDataset, index: int, ann: Evaluated | None, snn: Evaluated, score: float) -> str:
     name = dataset.samples[index].image_id
     try:
         image = dataset.read_image(index)
@@ -144,7 +144,7 @@ def _picture(dataset: DetectionDataset, index: int, ann: Judged | None, snn: Jud
         if j is not None
     ]
     left = "left the ANN, right" if ann is not None else ""
-    return picture_figure(beside(drawn), f"{name}: AP50:95 {score:.1f}; {left} the SNN at t = {snn.t}")
+    return image_figure(beside(drawn), f"{name}: AP50:95 {score:.1f}; {left} the SNN at t = {snn.t}")
 
 
 WRITTEN_BESIDE = {

@@ -22,7 +22,7 @@ from spikedet.models import (
 )
 from spikedet.models.imported import SUFFIX
 from spikedet.models.start import NONE
-from spikedet.training.run import absolute, distillation, earlier_settings, run_training, training_pictures
+from spikedet.training.run import absolute, distillation, earlier_settings, run_training, training_images
 
 logger = logging.getLogger("spikedet")
 
@@ -51,7 +51,7 @@ def train(config: TrainConfig) -> Path:
         architecture=architecture,
         class_names=dataset.class_names,
         image_size=config.image_size,
-        data=training_pictures(before, absolute(config.data), config.split, config),
+        data=training_images(before, absolute(config.data), config.split, config),
         config={**earlier_settings(before, "train"), "train": dataclasses.asdict(config)},
         credits=notices,
         seed=config.seed,
@@ -65,10 +65,10 @@ def _start_from(model: ClipDetector, dataset: DetectionDataset, config: TrainCon
     Returns:
         The notices of other projects whose weights these are.
     """
-    path, pictures = Path(config.weights), dataset.draw(FITTING_IMAGES, config.seed)
+    path, images = Path(config.weights), dataset.draw(FITTING_IMAGES, config.seed)
     start = read_start(path)
     if is_foreign(path):
-        start = normalized(start, pictures, config.image_size)
+        start = normalized(start, images, config.image_size)
     taken = start_from_(model, start, path)
     classes = f"; output rows of {len(taken.classes)} of {len(dataset.class_names)} classes" if taken.classes else ""
     kept = ", the most important channels of a wider network" if taken.narrowed else ""
@@ -76,7 +76,7 @@ def _start_from(model: ClipDetector, dataset: DetectionDataset, config: TrainCon
         f"starting from {path}{kept}: {taken.tensors} of {taken.of} tensors{classes} (--weights none: scratch)",
     )
     if (taken.narrowed or not taken.clipped) and config.theta_levels:
-        fit_(model, pictures, config.image_size, config.theta_levels)
+        fit_(model, images, config.image_size, config.theta_levels)
     return start.credits
 
 

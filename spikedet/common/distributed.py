@@ -108,14 +108,14 @@ def interleave(parts: Sequence[Sequence[Item]]) -> list[Item]:
     return whole  # type: ignore[return-value]  # every place is filled
 
 
-def first_says(answer: bool) -> bool:
-    """The first process's answer, for all of them: what is on its disk decides."""
-    return bool(_all_gather(torch.tensor([answer]))[0])
+def first_says(value: bool) -> bool:
+    """The first process's value, for all of them: what is on its disk decides."""
+    return bool(_all_gather(torch.tensor([value]))[0])
 
 
-def any_says(answer: bool) -> bool:
+def any_says(value: bool) -> bool:
     """Whether one process at least says yes."""
-    return any(bool(said) for said in _all_gather(torch.tensor([answer])))
+    return any(bool(said) for said in _all_gather(torch.tensor([value])))
 
 
 def sum_(values: Tensor) -> Tensor:

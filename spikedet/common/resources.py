@@ -16,7 +16,7 @@ def resource_folder(name: str) -> Path:
     return packaged if packaged.is_dir() else _PACKAGE.parent / name
 
 
-def sample_pictures() -> list[Path]:
+def sample_images() -> list[Path]:
     """The sample images that the ultralytics package ships: a bus and two people."""
     return sorted(Path(str(files("ultralytics") / "assets")).glob("*.jpg"))
 

@@ -98,7 +98,7 @@ _NOT_NEGATIVE = frozenset(
     {"warmup_epochs", "close_mosaic", "weight_decay", "theta_lr_factor", "delay", "patience", "limit", "theta_images"}
     | {"theta_levels"}
     | {"distill", "sparsity", "early"}
-    | {"workers", "seed", "chunk", "stable_steps", "pictures", "rank_images", "frames"}
+    | {"workers", "seed", "chunk", "stable_steps", "examples", "rank_images", "frames"}
 )
 _RANGES = {"side": (64, 1024), "port": (1, 65535)}
 _FRACTIONS = frozenset(["held_out", "noise", "mosaic", "mixup", "confidence", "iou", "lr_final"])

@@ -76,11 +76,11 @@ class CalibrateConfig(Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class JointConfig(Checked):
-    """Joint calibration: all layers at once, towards the answers of the ANN; after Stage II, and not in the paper.
+    """Joint calibration: all layers at once, towards the outputs of the ANN; after Stage II, and not in the paper.
 
     Attributes:
         checkpoint: a spiking network, calibrated or not.
-        teacher: the ANN whose answers are the target, or a QC-ANN that represents its clip ANN; empty finds the source
+        teacher: the ANN whose outputs are the target, or a QC-ANN that represents its clip ANN; empty finds the source
             through the checkpoint, or else its clip ANN.
         data: empty takes the checkpoint's training data; labels are not used.
         split: empty takes the checkpoint's.

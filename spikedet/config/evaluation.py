@@ -148,12 +148,12 @@ class ReportConfig(Checked):
 
     Attributes:
         run: folder that spikedet evaluate wrote.
-        pictures: how many of the best and of the worst images to show; 0 shows none.
+        examples: how many of the best and of the worst images to show; 0 shows none.
         out: the file; empty is report.html in that folder.
     """
 
     run: str
-    pictures: int = 4
+    examples: int = 4
     out: str = ""
 
 

@@ -96,9 +96,9 @@ class OperationCounter:
         self._fan_outs = fan_outs(network, image_hw)
         self.begin(0)
 
-    def begin(self, pictures: int) -> None:
+    def begin(self, images: int) -> None:
         """Before each batch of so many images."""
-        self.sops = torch.zeros(len(self.layers), self.steps, pictures, dtype=torch.float64)
+        self.sops = torch.zeros(len(self.layers), self.steps, images, dtype=torch.float64)
         self.spikes = torch.zeros_like(self.sops)
         self._done: dict[str, int] = {}
 

@@ -19,7 +19,7 @@ LEFT_OUT = "AP is left out (--results names another evaluation)"
 
 
 @dataclass(frozen=True)
-class JudgedRows:
+class EvaluatedRows:
     """Rows of an evaluation, or of several.
 
     Attributes:
@@ -32,19 +32,19 @@ class JudgedRows:
     source: str = ""
     digests: frozenset[str] = frozenset()
 
-    def on(self, dataset: DetectionDataset | None) -> JudgedRows:
+    def on(self, dataset: DetectionDataset | None) -> EvaluatedRows:
         """The rows evaluated on the dataset's split; on one and the same, if there is no dataset.
 
         AP on other images than the spikes would mislead, so such rows are left out, with a word.
         """
-        judged = dict.fromkeys((row.data, row.split) for row in self.rows)
-        wanted = (Path(dataset.name).name, dataset.split) if dataset else next(iter(judged), ("", ""))
+        evaluated = dict.fromkeys((row.data, row.split) for row in self.rows)
+        wanted = (Path(dataset.name).name, dataset.split) if dataset else next(iter(evaluated), ("", ""))
         kept = tuple(row for row in self.rows if (row.data, row.split) == wanted)
-        if not kept or (dataset is None and len(judged) > 1):
-            others = " and ".join(" ".join(pair) for pair in judged)
+        if not kept or (dataset is None and len(evaluated) > 1):
+            others = " and ".join(" ".join(pair) for pair in evaluated)
             if others:
                 logger.info(f"{self.source}: its AP is on {others}; {LEFT_OUT}")
-            return JudgedRows()
+            return EvaluatedRows()
         return replace(self, rows=kept, source=f"{self.source}, on all {kept[0].images} images of {' '.join(wanted)}")
 
     def of(self, path: Path, digest: str) -> bool:
@@ -55,7 +55,7 @@ class JudgedRows:
         return False
 
 
-def find_rows(config: EnergyConfig, paths: Sequence[Path]) -> JudgedRows:
+def find_rows(config: EnergyConfig, paths: Sequence[Path]) -> EvaluatedRows:
     """Rows of the evaluation named, of that in the output folder, or of those beside the weights.
 
     Raises:
@@ -67,15 +67,15 @@ def find_rows(config: EnergyConfig, paths: Sequence[Path]) -> JudgedRows:
         files = [path for path in [Path(config.out) / "results.json"] if path.is_file()]
         files = files or [beside for path in paths if (beside := path.with_suffix(".json")).is_file()]
     found = [read_results(file) for file in files]
-    judged = [_judged(meta) for meta, _ in found]
-    return JudgedRows(
+    evaluated = [_evaluated(meta) for meta, _ in found]
+    return EvaluatedRows(
         tuple(row for _, rows in found for row in rows),
         ", ".join(file.name for file in files),
-        frozenset().union(*judged) if all(judged) else frozenset(),
+        frozenset().union(*evaluated) if all(evaluated) else frozenset(),
     )
 
 
-def _judged(meta: Mapping[str, Any]) -> frozenset[str]:
+def _evaluated(meta: Mapping[str, Any]) -> frozenset[str]:
     """Digests of an evaluation's checkpoints, or of the one file of ``spikedet publish``."""
     listed = meta.get("checkpoints")
     digests = list(listed.values()) if isinstance(listed, dict) else [meta.get("sha256")]

@@ -24,7 +24,7 @@ class Measured:
         totals: what its network is made of.
         meter: what its network did, if it spikes.
         latencies: L by time step read out.
-        judged: whether an evaluation's rows of its kind may be of this very file.
+        evaluated: whether an evaluation's rows of its kind may be of this very file.
         mark: what tells it from others that tables would call the same, if there are such.
     """
 
@@ -33,7 +33,7 @@ class Measured:
     totals: Totals
     meter: EnergyMeter | None = None
     latencies: Mapping[int, int] = field(default_factory=dict)
-    judged: bool = True
+    evaluated: bool = True
     mark: str = ""
 
     @property
@@ -69,7 +69,7 @@ def told_apart(measured: Mapping[Path, Measured]) -> list[Measured]:
 
 
 def energy_rows(
-    measured: Sequence[Measured], float_pricing: Pricing, quantized_pricing: Pricing, judged: Sequence[ResultRow]
+    measured: Sequence[Measured], float_pricing: Pricing, quantized_pricing: Pricing, evaluated: Sequence[ResultRow]
 ) -> list[EnergyRow]:
     """ANNs and quantized ANNs once for each architecture and input size, then its spiking networks.
 
@@ -77,7 +77,7 @@ def energy_rows(
         measured: the checkpoints.
         float_pricing: of the float ANN, and of spiking networks.
         quantized_pricing: of the quantized ANN, and of spiking networks with weights of its kind.
-        judged: rows of an evaluation on the same data and split, for AP.
+        evaluated: rows of an evaluation on the same data and split, for AP.
     """
     groups: dict[tuple[str, int, Totals], list[Measured]] = {}
     for one in measured:
@@ -85,27 +85,27 @@ def energy_rows(
             (one.architecture, one.image_size, replace(one.totals, neurons=0, waits=0, analog_macs=0)), []
         ).append(one)
     pricings = (float_pricing, quantized_pricing)
-    return [EnergyRow(**row) for members in groups.values() for row in _rows(members, pricings, judged)]
+    return [EnergyRow(**row) for members in groups.values() for row in _rows(members, pricings, evaluated)]
 
 
 def _rows(
-    members: Sequence[Measured], pricings: tuple[Pricing, Pricing], judged: Sequence[ResultRow]
+    members: Sequence[Measured], pricings: tuple[Pricing, Pricing], evaluated: Sequence[ResultRow]
 ) -> Iterator[dict[str, Any]]:
     """The fields of each row of one architecture."""
     first, (whole, small) = members[0], (pricing.ann_joules(members[0].totals) for pricing in pricings)
-    for row in _unpriced(members, pricings, judged):
+    for row in _unpriced(members, pricings, evaluated):
         ratios = {"ratio": _over(row["joules"], whole), "ratio_quantized": _over(row["joules"], small)}
         yield {"model": first.architecture, "image_size": first.image_size, **row, **ratios}
 
 
 def _unpriced(
-    members: Sequence[Measured], pricings: tuple[Pricing, Pricing], judged: Sequence[ResultRow]
+    members: Sequence[Measured], pricings: tuple[Pricing, Pricing], evaluated: Sequence[ResultRow]
 ) -> Iterator[dict[str, Any]]:
     """The same without what relates a row to others."""
     totals, networks = members[0].totals, [one.facts for one in members]
     for pricing, stage, unknown in zip(pricings, ("ann", "qc"), ("ANN", "quantized ANN"), strict=True):
         same = {"constants": pricing.constants.name, "macs": totals.macs, "joules": pricing.ann_joules(totals)}
-        found = ann_rows(judged, networks, stage)
+        found = ann_rows(evaluated, networks, stage)
         yield from ({"network": _ann_name(row), "T": row.stage1_T or row.T, **same, **_ap(row)} for row in found)
         if not found:
             yield {"network": unknown, **same}
@@ -114,7 +114,7 @@ def _unpriced(
             for t, L in one.latencies.items():
                 assert one.meter is not None
                 spent = one.meter.spent(t, pricing)
-                row = find_row(judged, {**one.facts, "t": t}) if one.judged else None
+                row = find_row(evaluated, {**one.facts, "t": t}) if one.evaluated else None
                 yield {
                     "network": one.name,
                     "sparsity": one.sparsity,

@@ -9,7 +9,7 @@ the same for every channel, so a convolution's fan-out is (C_out / groups) m_y(y
 readers a spike is copied (upsampling, a window of average pooling that it lies in more than once, several readers),
 moved (concatenation, padding) or left out (a slice that does not hold its channel); these operations are linear, so
 the fan-out before one is the transpose of the operation, applied to the fan-out behind it. Adding two trains joins no
-spikes: each stays an event of its own. Max-pooling answers with spikes of its own, whose fan-out begins there; what
+spikes: each stays an event of its own. Max-pooling sends spikes of its own, whose fan-out begins there; what
 it reads costs comparisons and no weight.
 
 An analog current (``LinearConv``) costs its dense MACs in every step, and so do the weights that it meets behind it,

@@ -61,7 +61,7 @@ class DetectionDataset:
         """RGB ``[H, W, 3]`` uint8, EXIF rotation applied. Raises DataError for a broken image."""
         return read_image(self.samples[index].image_path)
 
-    def picture_facts(self) -> list[list[str | int]]:
+    def image_facts(self) -> list[list[str | int]]:
         """Id, height, width and bytes of every image: what changes when the images are others."""
         return [[s.image_id, *s.image_hw, s.image_path.stat().st_size] for s in self.samples]
 

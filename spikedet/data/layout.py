@@ -39,7 +39,7 @@ class WrittenObject:
 
 
 @dataclass(frozen=True)
-class WrittenPicture:
+class AnnotatedImage:
     """One image as its annotation has it.
 
     Attributes:
@@ -57,15 +57,15 @@ class Entry:
 
     Attributes:
         image_id: unique within the dataset.
-        picture: the image's file; None where there is none to look at.
+        image: the image's file; None where there is none to look at.
         annotation: the file that errors about its objects name.
         read: gives what is written. Raises DataError where the annotation cannot be used.
     """
 
     image_id: str
-    picture: Path | None
+    image: Path | None
     annotation: Path
-    read: Callable[[], WrittenPicture]
+    read: Callable[[], AnnotatedImage]
 
 
 @dataclass(frozen=True)
@@ -110,13 +110,13 @@ class Layout(Protocol):
         """The images of a split (``+``-joined parts). Raises DataError where it or a file of it is not there."""
 
 
-def broken_entry(image_id: str, picture: Path | None, annotation: Path, reason: str) -> Entry:
+def broken_entry(image_id: str, image: Path | None, annotation: Path, reason: str) -> Entry:
     """An entry that cannot be used: whoever reads it gets a DataError with this reason."""
 
     def refuse() -> NoReturn:
         raise DataError(reason)
 
-    return Entry(image_id, picture, annotation, refuse)
+    return Entry(image_id, image, annotation, refuse)
 
 
 def unique_entries(entries: Iterable[Entry]) -> tuple[Entry, ...]:

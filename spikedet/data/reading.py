@@ -17,11 +17,11 @@ from spikedet.data.boxes import IssueTally, fit_box
 from spikedet.data.dataset import BoxIssues, DetectionDataset, Sample
 from spikedet.data.images import image_hw, read_image
 from spikedet.data.layout import (
+    AnnotatedImage,
     Entry,
     Layout,
     Listing,
     WrittenObject,
-    WrittenPicture,
     check_same_names,
     checked_class_names,
 )
@@ -29,7 +29,7 @@ from spikedet.data.layout import (
 MAX_EXAMPLES = 5
 
 Value = TypeVar("Value")
-_Read = tuple[Entry, WrittenPicture | DataError]
+_Read = tuple[Entry, AnnotatedImage | DataError]
 _Sizes = Mapping[Path, tuple[int, int] | DataError]
 
 
@@ -150,7 +150,7 @@ def read_splits(
         for split, listing in listings.items()
     }
     names = tuple(class_names) if class_names is not None else _common_names(root, listings, written)
-    sizes = _picture_sizes((entry.picture for found in written.values() for entry, _ in found), rules.skip_bad)
+    sizes = _image_sizes((entry.image for found in written.values() for entry, _ in found), rules.skip_bad)
     return names, {split: _content(listing, written[split], sizes, names, rules) for split, listing in listings.items()}
 
 
@@ -160,7 +160,7 @@ def _content(
     tally, samples, bad = IssueTally(rules.strict), [], []
     label_of = {name: label for label, name in enumerate(names)}
     for entry, found in written:
-        size = sizes[entry.picture] if entry.picture is not None else None
+        size = sizes[entry.image] if entry.image is not None else None
         labels = None
         if not isinstance(found, DataError):
             if rules.same_hw and isinstance(size, tuple):
@@ -181,11 +181,11 @@ def _same_hw(entry: Entry, annotated_hw: tuple[int, int] | None, image_hw: tuple
     """The image's height and width as it is read. Raises DataError where another size was annotated."""
     if annotated_hw in (None, image_hw):
         return image_hw
-    assert entry.picture is not None and annotated_hw is not None
+    assert entry.image is not None and annotated_hw is not None
     (height, width), (read_height, read_width) = annotated_hw, image_hw
     rotated = " (rotated)" if annotated_hw == image_hw[::-1] else ""
     raise DataError(
-        f"{entry.annotation}: written for {width} x {height} pixels, but {entry.picture.name} is read as "
+        f"{entry.annotation}: written for {width} x {height} pixels, but {entry.image.name} is read as "
         f"{read_width} x {read_height}{rotated}; correct the size and the boxes, or put the annotated image back"
     )
 
@@ -198,7 +198,7 @@ def _sample(
     listing: Listing,
     tally: IssueTally,
 ) -> Sample:
-    assert entry.picture is not None
+    assert entry.image is not None
     kept = []
     for item, label in zip(objects, labels, strict=True):
         box, problem = fit_box(listing.edges(item.numbers, size_hw), size_hw, item.numbers)
@@ -208,7 +208,7 @@ def _sample(
             kept.append((box, label, item.difficult, item.crowd))
     return Sample(
         entry.image_id,
-        entry.picture,
+        entry.image,
         size_hw,
         np.array([box for box, *_ in kept], np.float32).reshape(-1, 4),
         np.array([label for _, label, *_ in kept], np.int64),
@@ -237,24 +237,24 @@ def _attempt(action: Callable[[], Value], skip_bad: bool) -> Value | DataError:
         return error
 
 
-def _picture_sizes(pictures: Iterable[Path | None], skip_bad: bool) -> _Sizes:
+def _image_sizes(images: Iterable[Path | None], skip_bad: bool) -> _Sizes:
     """Height and width of every image, from its header; where bad ones are skipped, it is decoded."""
-    unique = [picture for picture in dict.fromkeys(pictures) if picture is not None]
+    unique = [image for image in dict.fromkeys(images) if image is not None]
     if not skip_bad:
-        return {picture: image_hw(picture) for picture in unique}
-    return {picture: _attempt(partial(_decoded_hw, picture), True) for picture in track(unique, "decoding images")}
+        return {image: image_hw(image) for image in unique}
+    return {image: _attempt(partial(_decoded_hw, image), True) for image in track(unique, "decoding images")}
 
 
-def _decoded_hw(picture: Path) -> tuple[int, int]:
-    height, width = read_image(picture).shape[:2]
+def _decoded_hw(image: Path) -> tuple[int, int]:
+    height, width = read_image(image).shape[:2]
     return height, width
 
 
 def _common_names(
     root: Path, listings: Mapping[str, Listing], written: Mapping[str, Sequence[_Read]]
 ) -> tuple[str, ...]:
-    pictures = [found for pairs in written.values() for _, found in pairs if not isinstance(found, DataError)]
-    used = {item.name for picture in pictures for item in picture.objects}
+    images = [found for pairs in written.values() for _, found in pairs if not isinstance(found, DataError)]
+    used = {item.name for image in images for item in image.objects}
     chosen = {split: listing.choose_names(used) for split, listing in listings.items()}
     first, *others = chosen
     for split in others:

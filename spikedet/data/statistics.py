@@ -19,7 +19,7 @@ class SplitStatistics:
     """Counts of one split. Sizes are in pixels of the original images; difficult objects are counted too.
 
     Attributes:
-        pictures: that can be used.
+        images: that can be used.
         without_objects: images that have no object.
         objects_by_class: by class name, in label order.
         difficult: objects neither trained on nor evaluated.
@@ -27,7 +27,7 @@ class SplitStatistics:
         median_side_px: median of the square root of the box areas; None without objects.
     """
 
-    pictures: int
+    images: int
     without_objects: int
     objects_by_class: dict[str, int]
     difficult: int
@@ -50,7 +50,7 @@ def split_statistics(samples: Sequence[Sample], class_names: Sequence[str]) -> S
     counts = np.bincount(labels, minlength=len(class_names))
     small, large = int((sides < SMALL_SIDE_PX).sum()), int((sides > LARGE_SIDE_PX).sum())
     return SplitStatistics(
-        pictures=len(samples),
+        images=len(samples),
         without_objects=sum(not len(sample.labels) for sample in samples),
         objects_by_class={name: int(count) for name, count in zip(class_names, counts, strict=True)},
         difficult=int(sum(sample.difficult.sum() for sample in samples)),

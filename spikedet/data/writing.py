@@ -21,7 +21,7 @@ from spikedet.data.layout import checked_split_name, plain_number
 from spikedet.data.yolo.labels import yolo_line
 from spikedet.data.yolo.yaml import MORE_SPLITS, SPLIT_KEYS
 
-PICTURE_FOLDERS: dict[LayoutName, str] = {"voc": "JPEGImages", "yolo": "images", "coco": "images"}
+IMAGE_FOLDERS: dict[LayoutName, str] = {"voc": "JPEGImages", "yolo": "images", "coco": "images"}
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ class Display(Protocol):
         """Take the window away."""
 
 
-class Window:
+class ScreenWindow:
     """``Display`` on the screen.
 
     Raises:

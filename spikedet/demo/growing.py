@@ -23,7 +23,7 @@ SHOWN_SIDE = 640
 def as_html(image_rgb: npt.NDArray[np.uint8], views: Sequence[View]) -> str:
     """Images with boxes side by side and a slider over t; everything the slider needs is in the page.
 
-    A network without time shows the same at every stop; one that has stopped early stays at its last answer.
+    A network without time shows the same at every stop; one that has stopped early stays at its last output.
     """
     shown = fit_side(image_rgb, SHOWN_SIDE)
     scale = shown.shape[1] / image_rgb.shape[1]
@@ -42,16 +42,16 @@ def as_html(image_rgb: npt.NDArray[np.uint8], views: Sequence[View]) -> str:
 
 def _figure(shown: npt.NDArray[np.uint8], scale: float, view: View) -> str:
     last = max(view.found)
-    pictures = []
+    images = []
     for t, detections in view.found.items():
         drawn = draw_detections(shown, detections.scaled(scale), view.class_names)
         hidden = "" if t == last else " hidden"
-        pictures.append(
+        images.append(
             f'<div data-t="{t}"{hidden}><img alt="{len(detections)} boxes" src="{_data_uri(drawn)}">'
             f"<small>{_counted(detections, view.class_names)}</small></div>"
         )
     title = f"<figcaption>{html.escape(view.title)} <small>{view.seconds * 1000:.0f} ms</small></figcaption>"
-    return f"<figure>{title}{''.join(pictures)}</figure>"
+    return f"<figure>{title}{''.join(images)}</figure>"
 
 
 def _counted(detections: Detections, class_names: Sequence[str]) -> str:

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spikedet.common.errors import ConfigError, SpikedetError
-from spikedet.common.resources import find_weights, sample_pictures
+from spikedet.common.resources import find_weights, sample_images
 from spikedet.config import DemoConfig
 from spikedet.data.images import read_image
 from spikedet.demo.growing import as_html
 from spikedet.demo.table import table_markdown
-from spikedet.demo.uploads import MAX_UPLOAD, uploaded_picture
+from spikedet.demo.uploads import MAX_UPLOAD, uploaded_image
 from spikedet.demo.video import annotated
 from spikedet.demo.webcam import make_look, webcam_html
 from spikedet.inference.comparison import Member, load_family, look
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     import gradio
 
 INTRODUCTION = (
-    "A spiking detector answers early and gets better as it listens: move **t** and watch its boxes grow. The networks "
-    "beside it are those that it came from."
+    "A spiking detector gives its first boxes early and improves with every step: move **t** and watch its boxes grow. "
+    "The networks beside it are those that it came from."
 )
 
 
@@ -67,7 +67,7 @@ def build(config: DemoConfig) -> gradio.Blocks:
     with gr.Blocks(title="spikedet", analytics_enabled=False, delete_cache=(600, 600)) as page:
         gr.Markdown(f"# spikedet\n{INTRODUCTION}")
         with gr.Tab("Image"):
-            _picture_tab(gr, page, members, config)
+            _image_tab(gr, page, members, config)
         with gr.Tab("Webcam"):
             _webcam_tab(gr, webcam)
         with gr.Tab("Video"):
@@ -77,13 +77,13 @@ def build(config: DemoConfig) -> gradio.Blocks:
     return page
 
 
-def _picture_tab(gr: Any, page: Any, members: list[Member], config: DemoConfig) -> None:
-    samples = sample_pictures()
+def _image_tab(gr: Any, page: Any, members: list[Member], config: DemoConfig) -> None:
+    samples = sample_images()
     with gr.Row():
-        upload = gr.File(label="An image", file_types=["image"], type="filepath", height=120, elem_id="picture-upload")
+        upload = gr.File(label="An image", file_types=["image"], type="filepath", height=120, elem_id="image-upload")
         with gr.Column():
             confidence = gr.Slider(0.05, 0.95, config.confidence, step=0.05, label="confidence", elem_id="confidence")
-            stable = gr.Slider(0, 8, 0, step=1, label="early exit: stop after this many equal answers (0: never)")
+            stable = gr.Slider(0, 8, 0, step=1, label="early exit: stop after this many equal outputs (0: never)")
     with gr.Row():
         buttons = [gr.Button(path.stem, size="sm") for path in samples]
     chosen = gr.State(str(samples[0]) if samples else None)
@@ -91,7 +91,7 @@ def _picture_tab(gr: Any, page: Any, members: list[Member], config: DemoConfig) 
 
     def show(path: str | None, least: float, stable_steps: float) -> str:
         with sentences(gr):
-            image = uploaded_picture(path)
+            image = uploaded_image(path)
             return as_html(image, look(image, members, confidence=least, stable_steps=int(stable_steps)))
         raise AssertionError("unreachable")
 
@@ -134,7 +134,7 @@ def _video_tab(gr: Any, members: list[Member], config: DemoConfig) -> None:
             chosen = gr.Dropdown(titles, value=titles[-1], label="network", elem_id="video-network")
             t = gr.Slider(1, longest, longest, step=1, label="t", elem_id="video-t")
             confidence = gr.Slider(0.05, 0.95, config.confidence, step=0.05, label="confidence")
-            stable = gr.Slider(0, 8, 0, step=1, label="early exit: stop after this many equal answers (0: never)")
+            stable = gr.Slider(0, 8, 0, step=1, label="early exit: stop after this many equal outputs (0: never)")
     with gr.Row():
         start = gr.Button("Start", variant="primary", elem_id="video-start")
         cancel = gr.Button("Cancel", elem_id="video-cancel")

@@ -23,7 +23,7 @@ MAX_VIDEO_SECONDS = 60.0
 """Of a video that are worked on."""
 
 
-def uploaded_picture(path: str | Path | None) -> npt.NDArray[np.uint8]:
+def uploaded_image(path: str | Path | None) -> npt.NDArray[np.uint8]:
     """An uploaded image as RGB ``[H, W, 3]``.
 
     Raises:
@@ -45,7 +45,7 @@ def uploaded_video(path: str | Path | None) -> FrameReader:
     """An uploaded video, opened at its first frame.
 
     Raises:
-        DataError: nothing was uploaded, or it is no video; as ``uploaded_picture``.
+        DataError: nothing was uploaded, or it is no video; as ``uploaded_image``.
     """
     if path is None:
         raise DataError("no video yet: upload one")

@@ -72,7 +72,7 @@ def annotated(
                 count += 1
                 fps = count / (time.monotonic() - started)
                 shown = f"frame {count} of {total}" if total else f"frame {count}"
-                yield VideoProgress(count, total, f"{shown}, {fps:.1f} a second; {in_words(seen.answers[-1])}")
+                yield VideoProgress(count, total, f"{shown}, {fps:.1f} a second; {in_words(seen.outputs[-1])}")
         said = f"{count} frames in {time.monotonic() - started:.1f} s"
         if count == most:
             said += f"; only the first {MAX_VIDEO_SECONDS:.0f} s are worked on here, spikedet detect takes it whole"

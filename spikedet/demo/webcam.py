@@ -17,7 +17,7 @@ from PIL import Image, UnidentifiedImageError
 
 from spikedet.common.errors import DataError, SpikedetError
 from spikedet.inference.comparison import Member
-from spikedet.inference.detector import Answer
+from spikedet.inference.detector import StepOutput
 from spikedet.visualization.draw import OKABE_ITO
 
 MAX_FRAME_BYTES = 4_000_000
@@ -37,13 +37,13 @@ def webcam_html(image_size: int) -> str:
 def make_look(member: Member) -> Callable[[Any], dict[str, Any]]:
     """The function that the page calls for every frame.
 
-    It answers ``{"boxes": [{"label", "text", "box_xyxy"}], "words"}``, or ``{"error"}`` with one sentence.
+    It returns ``{"boxes": [{"label", "text", "box_xyxy"}], "words"}``, or ``{"error"}`` with one sentence.
     """
 
     def look(request: Any) -> dict[str, Any]:
         try:
             frame, t, confidence, stable_steps = parse_request(request, member.detector.T or 1)
-            return answer(member, frame, t, confidence, stable_steps)
+            return detect_frame(member, frame, t, confidence, stable_steps)
         except SpikedetError as error:
             return {"error": str(error)}
 
@@ -57,10 +57,10 @@ def parse_request(request: Any, T: int) -> tuple[npt.NDArray[np.uint8], int, flo
         numbers = [float(request[name]) for name in ("t", "confidence", "stable_steps")]
         if len(encoded) > MAX_FRAME_BYTES or not all(map(math.isfinite, numbers)):
             raise ValueError
-        with Image.open(io.BytesIO(base64.b64decode(encoded, validate=True)), formats=("JPEG", "PNG")) as picture:
-            if max(picture.size) > MAX_FRAME_SIDE:
+        with Image.open(io.BytesIO(base64.b64decode(encoded, validate=True)), formats=("JPEG", "PNG")) as image:
+            if max(image.size) > MAX_FRAME_SIDE:
                 raise DataError(f"the frame is larger than {MAX_FRAME_SIDE} pixels")
-            frame = np.asarray(picture.convert("RGB"))
+            frame = np.asarray(image.convert("RGB"))
     except DataError:
         raise
     except (UnidentifiedImageError, ImportError) as error:  # ultralytics makes PIL look for plug-ins
@@ -73,14 +73,14 @@ def parse_request(request: Any, T: int) -> tuple[npt.NDArray[np.uint8], int, flo
     return frame, min(max(int(t), 1), T), confidence, max(int(stable_steps), 0)
 
 
-def answer(
+def detect_frame(
     member: Member, frame_rgb: npt.NDArray[np.uint8], t: int, confidence: float, stable_steps: int
 ) -> dict[str, Any]:
     """Boxes of one frame after t steps, or earlier where they have stopped changing, and what they cost."""
     detector = member.detector
     with member.lock:
         steps = list(range(1, t + 1)) if stable_steps else [t]
-        *_, last = detector.answers(
+        *_, last = detector.outputs(
             frame_rgb,
             steps if detector.meta.spiking else None,
             confidence=confidence,
@@ -95,11 +95,11 @@ def answer(
     return {"boxes": boxes, "words": in_words(last, detector.ann_macs)}
 
 
-def in_words(answer: Answer, ann_macs: int | None = None) -> str:
-    """What an answer took: synaptic operations, where they were counted, beside the ANN's multiply-accumulates."""
-    if answer.spikes is None or answer.firing_rate is None:
+def in_words(output: StepOutput, ann_macs: int | None = None) -> str:
+    """Cost of an output: synaptic operations, where they were counted, beside the ANN's multiply-accumulates."""
+    if output.spikes is None or output.firing_rate is None:
         return "a network without time"
-    words = f"t = {answer.t}, firing rate {answer.firing_rate:.1%}, {answer.spikes:,} spikes"
-    if answer.sops is None or ann_macs is None:
+    words = f"t = {output.t}, firing rate {output.firing_rate:.1%}, {output.spikes:,} spikes"
+    if output.sops is None or ann_macs is None:
         return words
-    return f"{words}, {answer.sops / 1e6:,.0f} M SOPs (ANN: {ann_macs / 1e6:,.0f} M MACs)"
+    return f"{words}, {output.sops / 1e6:,.0f} M SOPs (ANN: {ann_macs / 1e6:,.0f} M MACs)"

@@ -14,11 +14,11 @@ import numpy.typing as npt
 
 from spikedet.common.errors import SpikedetError
 from spikedet.config import DemoConfig
-from spikedet.demo.display import Display, Window
+from spikedet.demo.display import Display, ScreenWindow
 from spikedet.demo.webcam import in_words
-from spikedet.inference.detector import Answer, SpikingDetector
+from spikedet.inference.detector import SpikingDetector, StepOutput
 from spikedet.video import Frame, LatestFrame, Source, open_frames, parse_source
-from spikedet.visualization import draw_detections, draw_lines, save_picture
+from spikedet.visualization import draw_detections, draw_lines, save_image
 
 logger = logging.getLogger("spikedet")
 
@@ -82,8 +82,8 @@ class View:
     """A frame, what the network says of it, and the image of both."""
 
     frame: Frame
-    answer: Answer
-    picture_rgb: npt.NDArray[np.uint8]
+    output: StepOutput
+    image_rgb: npt.NDArray[np.uint8]
 
 
 def open_window(config: DemoConfig) -> None:
@@ -95,7 +95,7 @@ def open_window(config: DemoConfig) -> None:
         CheckpointError: the weights cannot be used.
     """
     source = parse_source(str(config.source))
-    display = Window(f"spikedet: {source}")
+    display = ScreenWindow(f"spikedet: {source}")
     try:
         detector = SpikingDetector.load(config.live, config)
         logger.info(f"{detector}\n{KEYS}")
@@ -139,25 +139,25 @@ class WindowLoop:
                 self._save(view)
 
     def _asks_again(self, view: View, t: int) -> bool:
-        return self._detector.meta.spiking and view.answer.t != t
+        return self._detector.meta.spiking and view.output.t != t
 
     def _look(self, frame: Frame, t: int) -> View:
         steps = [t] if self._detector.meta.spiking else None
-        *_, answer = self._detector.answers(
+        *_, output = self._detector.outputs(
             frame.image_rgb, steps, confidence=self._config.confidence, iou=self._config.iou
         )
-        drawn = draw_detections(frame.image_rgb, answer.detections, self._detector.class_names)
-        return View(frame, answer, drawn)
+        drawn = draw_detections(frame.image_rgb, output.detections, self._detector.class_names)
+        return View(frame, output, drawn)
 
     def _show(self, view: View | None, controls: Controls) -> None:
         lines = self._lines(view, controls)
-        self._display.show(draw_lines(EMPTY if view is None else view.picture_rgb, lines))
+        self._display.show(draw_lines(EMPTY if view is None else view.image_rgb, lines))
 
     def _lines(self, view: View | None, controls: Controls) -> list[str]:
         lines = []
         if view is not None:
             lines.append(f"{self._rate.fps:.1f} frames/s, lag {1000 * self._lag_s:.0f} ms")
-            lines.append(in_words(view.answer))
+            lines.append(in_words(view.output))
         if controls.paused:
             lines.append("paused")
         message = self._frames.message
@@ -176,6 +176,6 @@ class WindowLoop:
         folder = Path(self._config.out)
         path = next(path for n in count(1) if not (path := folder / f"{self._source.name}-{n}.png").exists())
         try:
-            logger.info(f"saved {save_picture(path, view.picture_rgb)}")
+            logger.info(f"saved {save_image(path, view.image_rgb)}")
         except SpikedetError as error:
             logger.info(error)

@@ -1,1 +1,1 @@
-"""Why a converted network answers differently: quantization, clipping and residual error, layer by layer."""
+"""Why a converted network's outputs differ: quantization, clipping and residual error, layer by layer."""

@@ -126,7 +126,7 @@ def _of_ranking(found: Explanation) -> Iterator[str]:
     everything, alone, others = (ap - ranking.none + 0.0 for ap in (ranking.all, worst.only, worst.all_but))
     if worst.moved > 0:
         yield (
-            f"the residual error of layer {worst.layer} moves the answers most, {100 * worst.moved:.0f} % of what all "
+            f"the residual error of layer {worst.layer} moves the outputs most, {100 * worst.moved:.0f} % of what all "
             f"together do; on {ranking.images} images AP50:95 changes by {alone:+.1f} points with it alone, by "
             f"{others:+.1f} with all others and by {everything:+.1f} with all"
         )

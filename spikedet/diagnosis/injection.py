@@ -4,7 +4,7 @@ Between spiking layers everything is linear in means (equation 6), so with e = r
 
     a = g(W a' + b) + e,        layer by layer,
 
-answers exactly as the SNN when every layer has its e, and as the QC-ANN with the SNN's weights when none has. One layer
+gives the SNN's outputs when every layer has its e, and as the QC-ANN with the SNN's weights when none has. One layer
 alone, or all but one, lies between. (One spiking layer among QC activations would say nothing: its input is constant
 then, and at constant input an IF neuron with u[0] = theta / 2 has no residual error.) Max-pooling by ``gate`` or ``or``
 differs from the maximum of rates; that difference is its residual error.
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from spikedet.snn import SpikingNetwork
 from spikedet.snn.backends.dense import float32
-from spikedet.snn.network import Answer, Means, Node, ann_answer, layer_activation, mean_forward
+from spikedet.snn.network import Means, Node, NodeActivation, ann_activation, layer_activation, mean_forward
 from spikedet.snn.operations import MaxPool
 
 ONLY, ALL_BUT = "only", "all but"
@@ -52,14 +52,14 @@ def residual_errors(network: SpikingNetwork, means: Means, T: int) -> dict[str, 
     return found
 
 
-def _answer(T: int, errors: dict[str, Tensor]) -> Answer:
-    plain = ann_answer(T)
+def _activation(T: int, errors: dict[str, Tensor]) -> NodeActivation:
+    plain = ann_activation(T)
 
-    def answer(node: Node, value: Tensor) -> Tensor:
+    def activation(node: Node, value: Tensor) -> Tensor:
         said, error = plain(node, value), errors.get(node.name)
         return said if error is None else said + error
 
-    return answer
+    return activation
 
 
 @torch.no_grad()
@@ -73,7 +73,7 @@ def inject(network: SpikingNetwork, images: Tensor, T: int, errors: dict[str, Te
         errors: e by layer; a layer that is not in it has none.
     """
     with float32():
-        return mean_forward(network, images, _answer(T, errors))
+        return mean_forward(network, images, _activation(T, errors))
 
 
 @torch.no_grad()
@@ -102,4 +102,4 @@ def variants(
         for kind, base in bases.items():
             known = {name: base[name] for name in before}
             with float32():
-                yield layer, kind, mean_forward(network, images, _answer(T, chosen[kind]), known).outputs
+                yield layer, kind, mean_forward(network, images, _activation(T, chosen[kind]), known).outputs

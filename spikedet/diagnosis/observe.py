@@ -15,7 +15,7 @@ from spikedet.diagnosis.split import levels, spike_counts, split_error, split_lo
 from spikedet.diagnosis.sums import LayerSums
 from spikedet.snn import Backend, Node, Readout, Simulation, SpikingConv, SpikingNetwork
 from spikedet.snn.backends.dense import float32
-from spikedet.snn.network import Means, ann_answer, mean_forward
+from spikedet.snn.network import Means, ann_activation, mean_forward
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def snn_means(
 def ann_means(network: SpikingNetwork, images: Tensor, T: int | None) -> Means:
     """The QC-ANN (T levels) or clip ANN (None) with a graph's weights."""
     with float32():
-        return mean_forward(network, images, ann_answer(T))
+        return mean_forward(network, images, ann_activation(T))
 
 
 class LayerObserver:

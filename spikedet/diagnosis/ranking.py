@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from spikedet.data import DetectionDataset
+from spikedet.diagnosis.detections import DetectionsByNetwork
 from spikedet.diagnosis.injection import ALL_BUT, ONLY, inject, ranked_layers, variants
-from spikedet.diagnosis.judged import Judged
 from spikedet.diagnosis.observe import snn_means
 from spikedet.diagnosis.records import LayerRank, Ranking
 from spikedet.snn import Backend, SpikingNetwork
@@ -69,19 +69,19 @@ def rank_layers(
     Returns:
         The layers that move the output layers most first; None where the images have no object to find.
     """
-    T, judged = network.T, Judged(network, dataset, image_size)
+    T, evaluated = network.T, DetectionsByNetwork(network, dataset, image_size)
     moves = Moves([*network.box_readouts, *network.class_readouts])
     for indices, images in batches:
         (snn,) = snn_means(network, images, [T], backend, chunk)
         none = inject(network, images, T, {}).outputs
-        judged.add(ALL, indices, snn.means.outputs)
-        judged.add(NONE, indices, none)
+        evaluated.add(ALL, indices, snn.means.outputs)
+        evaluated.add(NONE, indices, none)
         moves.add_all(none, snn.means.outputs)
         for layer, kind, outputs in variants(network, images, snn.means, T):
-            judged.add((layer, kind), indices, outputs)
+            evaluated.add((layer, kind), indices, outputs)
             if kind == ONLY:
                 moves.add(layer, none, outputs)
-    aps = {key: measures.AP for key, measures in judged.measures().items()}
+    aps = {key: measures.AP for key, measures in evaluated.measures().items()}
     known = {key: ap for key, ap in aps.items() if ap is not None}
     if len(known) < len(aps) or not known:
         return None

@@ -50,7 +50,7 @@ class ResidualErrors:
     Attributes:
         negative, overflow: share of neurons with u[T] < 0 and with u[T] >= theta, silent and saturated ones included.
         fewer, more: share of neurons with fewer and with more spikes than g at their mean input.
-        by_picture: smallest and largest share of neurons with either, over images.
+        by_image: smallest and largest share of neurons with either, over images.
         deviation_mean, deviation_max: distance from the range that a neuron can represent, units of theta, of those
             outside that a spike more or less would have helped.
         spikes_mean, spikes_max: spikes too few or too many, of the neurons that have such.
@@ -60,7 +60,7 @@ class ResidualErrors:
     overflow: float
     fewer: float
     more: float
-    by_picture: tuple[float, float]
+    by_image: tuple[float, float]
     deviation_mean: float
     deviation_max: float
     spikes_mean: float

@@ -1,6 +1,6 @@
 """What the residual membrane potential cannot say (section IV, equation 9, figure 4).
 
-An IF or signed IF neuron with u[0] = theta / 2 answers g of its mean input if its residual potential u[T] ends within
+An IF or signed IF neuron with u[0] = theta / 2 outputs g of its mean input if its residual potential u[T] ends within
 [0, theta); of an asymmetric neuron the lower end is -theta / slope. Outside, a spike more or less would have helped:
 
     u[T] >= theta and fewer than T spikes       under-firing, overflow (example 2)

@@ -23,24 +23,24 @@ class StepSums:
         self.products = torch.zeros(len(TERMS), len(TERMS), dtype=torch.float64)
         self.biases = torch.zeros(len(TERMS), dtype=torch.float64)
         self.signal = self.from_qc = self.cosines = 0.0
-        self.neurons = self.pictures = 0
+        self.neurons = self.images = 0
 
     def add(self, terms: Tensor, source: Tensor, qc: Tensor, snn: Tensor) -> None:
         """One batch.
 
         Args:
             terms: ``[7, N, C, H, W]`` as from ``split_error``.
-            source, qc, snn: what the three networks answer, ``[N, C, H, W]``; the source's is sigma(x).
+            source, qc, snn: outputs of the three networks, ``[N, C, H, W]``; the source's is sigma(x).
         """
-        for picture in range(len(source)):  # one at a time: float64 copies stay small
-            flat = terms[:, picture].flatten(1).double()
+        for image in range(len(source)):  # one at a time: float64 copies stay small
+            flat = terms[:, image].flatten(1).double()
             self.products += (flat @ flat.T).cpu()
             self.biases += flat.sum(1).cpu()
-            self.signal += float(source[picture].double().square().sum())
-            self.from_qc += float((snn[picture] - qc[picture]).double().square().sum())
+            self.signal += float(source[image].double().square().sum())
+            self.from_qc += float((snn[image] - qc[image]).double().square().sum())
         self.cosines += float(cosine(snn, qc).sum())
         self.neurons += source.numel()
-        self.pictures += len(source)
+        self.images += len(source)
 
     def result(self, t: int) -> StepErrors:
         """Means over what was added."""
@@ -58,7 +58,7 @@ class StepSums:
             shares=dict(zip(TERMS, shares.tolist(), strict=True)),
             biases=dict(zip(TERMS, (self.biases / count).tolist(), strict=True)),
             from_qc=self.from_qc / count,
-            cosine=self.cosines / max(self.pictures, 1),
+            cosine=self.cosines / max(self.images, 1),
         )
 
 
@@ -69,7 +69,7 @@ class ResidualSums:
         self.negative = self.overflow = self.fewer = self.more = self.neurons = 0
         self.outside = self.off = 0
         self.deviation = self.deviation_max = self.spikes = self.spikes_max = 0.0
-        self.by_picture: tuple[float, float] = (1.0, 0.0)
+        self.by_image: tuple[float, float] = (1.0, 0.0)
 
     def add(
         self, potential: Tensor, spikes: Tensor, expected: Tensor, theta: Tensor, T: int, lower: Tensor | None
@@ -82,7 +82,7 @@ class ResidualSums:
         self.more += int((missing < 0).sum())
         self.neurons += potential.numel()
         shares = (missing != 0).flatten(1).double().mean(1)
-        self.by_picture = (min(self.by_picture[0], float(shares.min())), max(self.by_picture[1], float(shares.max())))
+        self.by_image = (min(self.by_image[0], float(shares.min())), max(self.by_image[1], float(shares.max())))
         deviation = residual_deviation(potential, spikes, theta, T, lower).abs()
         self.outside += int((deviation > 0).sum())
         self.deviation += float(deviation.sum(dtype=torch.float64))
@@ -99,7 +99,7 @@ class ResidualSums:
             overflow=self.overflow / count,
             fewer=self.fewer / count,
             more=self.more / count,
-            by_picture=self.by_picture,
+            by_image=self.by_image,
             deviation_mean=self.deviation / max(self.outside, 1),
             deviation_max=self.deviation_max,
             spikes_mean=self.spikes / max(self.off, 1),

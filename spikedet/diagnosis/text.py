@@ -90,7 +90,7 @@ def residual_table(layers: Sequence[LayerErrors]) -> str:
     lines = []
     for layer in layers:
         if (r := layer.residual) is not None:
-            low, high = r.by_picture
+            low, high = r.by_image
             shares = [_percent(r.fewer), _percent(r.more), f"{_percent(low)} to {_percent(high)}"]
             shares += [_percent(r.negative), _percent(r.overflow)]
             sizes = [f"{r.deviation_mean:.2f}", f"{r.deviation_max:.1f}", f"{r.spikes_mean:.2f}", f"{r.spikes_max:.0f}"]

@@ -37,7 +37,7 @@ class Predicted:
 
 def archive_key(dataset: DetectionDataset, **facts: Any) -> str:
     """A name that changes with the images and with every fact about how they were evaluated, 16 hex digits."""
-    return json_sha256([dataset.split, dataset.picture_facts(), facts])[:16]
+    return json_sha256([dataset.split, dataset.image_facts(), facts])[:16]
 
 
 def save_predicted(path: Path, predicted: Predicted) -> Path:
@@ -52,7 +52,7 @@ def save_predicted(path: Path, predicted: Predicted) -> Path:
     return path
 
 
-def load_predicted(path: Path, pictures: int) -> Predicted | None:
+def load_predicted(path: Path, images: int) -> Predicted | None:
     """What ``save_predicted`` wrote for this many images; None if there is no such file or it is not whole."""
     try:
         arrays = load_file(path)
@@ -60,6 +60,6 @@ def load_predicted(path: Path, pictures: int) -> Predicted | None:
         detections = {t: from_arrays({name: arrays[f"{t}.{name}"] for name in _NAMES}) for t in steps}
     except (OSError, SafetensorError, KeyError, ValueError):
         return None
-    if not steps or any(len(found) != pictures for found in detections.values()):
+    if not steps or any(len(found) != images for found in detections.values()):
         return None
     return Predicted(detections, {t: float(arrays[f"{t}.spikes"][0]) for t in steps if f"{t}.spikes" in arrays})

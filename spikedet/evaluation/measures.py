@@ -34,7 +34,7 @@ class APMeasures:
 
 
 def measure(dataset: DetectionDataset, detections: Sequence[Detections]) -> APMeasures:
-    """Judge detections, one ``Detections`` per sample in the dataset's order.
+    """Evaluate detections, one ``Detections`` per sample in the dataset's order.
 
     Objects marked difficult are neither hit nor miss, and a class with nothing else to find counts in no mean.
 

@@ -58,6 +58,6 @@ def _gather(batches: list[list[Detections]]) -> list[Detections]:
     arrays["batches"] = np.array([len(batch) for batch in batches], np.int64)
     shares = []
     for part in gather_arrays(arrays):
-        pictures = iter(from_arrays(part))
-        shares.append([list(islice(pictures, count)) for count in part["batches"]])
+        images = iter(from_arrays(part))
+        shares.append([list(islice(images, count)) for count in part["batches"]])
     return [detections for batch in interleave(shares) for detections in batch]

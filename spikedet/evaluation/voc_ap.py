@@ -57,7 +57,7 @@ def mean_ap(per_class: Sequence[float | None]) -> float | None:
 
 
 def match_class(dataset: DetectionDataset, detections: Sequence[Detections], label: int) -> tuple[Bools, int]:
-    """Judge the detections of one class.
+    """Evaluate the detections of one class.
 
     Returns:
         bool ``[N]``, true or false positive by falling score (ties in the order given), those on difficult objects
@@ -73,7 +73,7 @@ def match_class(dataset: DetectionDataset, detections: Sequence[Detections], lab
         order = np.argsort(-found.scores[mine], kind="stable")
         boxes_xyxy = found.boxes_xyxy[mine][order]
         scores.append(found.scores[mine][order])
-        verdicts.append(_judge(box_iou(boxes_xyxy, sample.boxes_xyxy[wanted]), difficult))
+        verdicts.append(_match(box_iou(boxes_xyxy, sample.boxes_xyxy[wanted]), difficult))
     order = np.argsort(-np.concatenate(scores), kind="stable")
     verdict = np.concatenate(verdicts)[order]
     return verdict[verdict >= 0] == 1, objects
@@ -94,7 +94,7 @@ def area_ap(hits: Bools, objects: int) -> float:
     return float(envelope[hits].sum() / objects)
 
 
-def _judge(iou: Floats, difficult: Bools) -> npt.NDArray[np.int8]:
+def _match(iou: Floats, difficult: Bools) -> npt.NDArray[np.int8]:
     """Verdicts int8 ``[D]`` for IoU ``[D, G]`` by falling score: 1 hit, 0 false positive, -1 left out."""
     verdict = np.zeros(len(iou), np.int8)
     if difficult.size == 0:

@@ -126,7 +126,7 @@ def look(
                 iou=iou,
                 stable_steps=stable_steps if spiking else 0,
             )
-            answers = dict(found)
+            outputs = dict(found)
             seconds = time.perf_counter() - started
-        views.append(View(member.title, answers, detector.class_names, seconds))
+        views.append(View(member.title, outputs, detector.class_names, seconds))
     return views

@@ -1,4 +1,4 @@
-"""The Python interface: a spiking detector that answers per time step."""
+"""The Python interface: a spiking detector with outputs per time step."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Image = npt.NDArray[np.uint8] | str | Path
 
 
 @dataclass(frozen=True)
-class Answer:
+class StepOutput:
     """What a detector says of one image at one time step.
 
     Attributes:
@@ -123,7 +123,7 @@ class SpikingDetector:
             iou: overlap above which the weaker of two boxes of a class is dropped.
 
         Returns:
-            Detections in pixels of the image, by time step. A network without time answers under 0.
+            Detections in pixels of the image, by time step. The output of an ANN has the key 0.
 
         Raises:
             DataError: the image cannot be read, or an array is no RGB image.
@@ -131,7 +131,7 @@ class SpikingDetector:
         """
         if isinstance(image, list):
             return [self(each, t, confidence=confidence, iou=iou) for each in image]
-        return {answer.t: answer.detections for answer in self.answers(image, t, confidence=confidence, iou=iou)}
+        return {output.t: output.detections for output in self.outputs(image, t, confidence=confidence, iou=iou)}
 
     def stream(
         self,
@@ -149,7 +149,7 @@ class SpikingDetector:
             t: time steps to read out; None or none reads every step.
             confidence: lowest score kept.
             iou: overlap above which the weaker of two boxes of a class is dropped.
-            stable_steps: early exit: the last answer is the first that is the same as that many before it.
+            stable_steps: early exit: the last output is the first that is the same as that many before it.
 
         Yields:
             Time step and detections, earliest first.
@@ -158,10 +158,10 @@ class SpikingDetector:
             DataError, ConfigError: as when called.
         """
         requested = ([] if t is None else _as_steps(t)) or list(range(1, (self.T or 0) + 1))
-        found = self._answers(image, requested, confidence, iou, 1)
-        return ((answer.t, answer.detections) for answer in _until_stable(found, Stability(stable_steps)))
+        found = self._outputs(image, requested, confidence, iou, 1)
+        return ((output.t, output.detections) for output in _until_stable(found, Stability(stable_steps)))
 
-    def answers(
+    def outputs(
         self,
         image: Image,
         t: int | Sequence[int] | None = None,
@@ -170,10 +170,10 @@ class SpikingDetector:
         iou: float = 0.7,
         stable_steps: int = 0,
         count_sops: bool = False,
-    ) -> Iterator[Answer]:
-        """As when called, with what the network spent on each answer; ``stable_steps`` as in ``stream``.
+    ) -> Iterator[StepOutput]:
+        """As when called, with what the network spent on each output; ``stable_steps`` as in ``stream``.
 
-        Without ``stable_steps`` the steps are simulated together; with it the last answer alone comes. Counting
+        Without ``stable_steps`` the steps are simulated together; with it the last output alone comes. Counting
         synaptic operations takes a little longer.
 
         Raises:
@@ -181,13 +181,13 @@ class SpikingDetector:
         """
         requested = [] if t is None else _as_steps(t)
         if not stable_steps:
-            return self._answers(image, requested, confidence, iou, None, count_sops)
+            return self._outputs(image, requested, confidence, iou, None, count_sops)
         requested = requested or list(range(1, (self.T or 0) + 1))
-        found = self._answers(image, requested, confidence, iou, 1, count_sops)
+        found = self._outputs(image, requested, confidence, iou, 1, count_sops)
         *_, last = _until_stable(found, Stability(stable_steps))
         return iter([last])
 
-    def _answers(
+    def _outputs(
         self,
         image: Image,
         requested: Sequence[int],
@@ -195,23 +195,23 @@ class SpikingDetector:
         iou: float,
         chunk: int | None,
         count_sops: bool = False,
-    ) -> Iterator[Answer]:
+    ) -> Iterator[StepOutput]:
         pixels = read_image(Path(image)) if isinstance(image, (str, Path)) else _checked(image)
         steps = require_steps(self._network, requested)
         size = self.meta.image_size
         image_hw = (int(pixels.shape[0]), int(pixels.shape[1]))
         stream = self._network.stream(to_input([pixels], size), steps, chunk=chunk, count_sops=count_sops)
         return (
-            self._answer(step, to_detections(prediction.decoded, size, [image_hw], confidence, iou)[0], prediction)
+            self._output(step, to_detections(prediction.decoded, size, [image_hw], confidence, iou)[0], prediction)
             for step, prediction in stream
         )
 
-    def _answer(self, t: int, found: Detections, prediction: Prediction) -> Answer:
+    def _output(self, t: int, found: Detections, prediction: Prediction) -> StepOutput:
         if prediction.spikes is None or self._neurons is None:
-            return Answer(t, found)
+            return StepOutput(t, found)
         spikes = int(prediction.spikes[0])
         sops = None if prediction.sops is None else int(prediction.sops[0])
-        return Answer(t, found, spikes, spikes / (t * self._neurons), sops)
+        return StepOutput(t, found, spikes, spikes / (t * self._neurons), sops)
 
 
 def _checked(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
@@ -227,8 +227,8 @@ def _as_steps(t: int | Sequence[int]) -> list[int]:
     return [int(step) for step in np.atleast_1d(np.asarray(t))]
 
 
-def _until_stable(found: Iterator[Answer], stability: Stability) -> Iterator[Answer]:
-    for answer in found:
-        yield answer
-        if stability.reached(answer.detections):
+def _until_stable(found: Iterator[StepOutput], stability: Stability) -> Iterator[StepOutput]:
+    for output in found:
+        yield output
+        if stability.reached(output.detections):
             return

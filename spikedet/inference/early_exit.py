@@ -1,4 +1,4 @@
-"""Early exit: when the answers of a network have stopped changing."""
+"""Early exit: when the outputs of a network have stopped changing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Stability:
     """Watches the detections of one image step by step.
 
     Args:
-        steps: how many answers in a row must say the same as the one before; 0 is never satisfied.
+        steps: how many outputs in a row must have the same boxes as the one before; 0 is never satisfied.
     """
 
     def __init__(self, steps: int) -> None:
@@ -20,14 +20,14 @@ class Stability:
         self._last: Detections | None = None
 
     def reached(self, detections: Detections) -> bool:
-        """Take the next answer; True once enough of them have been the same."""
+        """Take the next output; True once enough of them have been the same."""
         self._same = self._same + 1 if self._last is not None and same(self._last, detections) else 0
         self._last = detections
         return 0 < self._wanted <= self._same
 
 
 def same(one: Detections, other: Detections, iou: float = SAME_IOU) -> bool:
-    """Whether two answers have the same boxes: each finds one of its class in the other, one to one."""
+    """Whether two outputs have the same boxes: each finds one of its class in the other, one to one."""
     if len(one.labels) != len(other.labels):
         return False
     if not len(one.labels):

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spikedet.common.errors import ConfigError, DataError
-from spikedet.data.images import PICTURE_SUFFIXES
+from spikedet.data.images import IMAGE_SUFFIXES
 from spikedet.video import VIDEO_SUFFIXES, Source, parse_source
 
-SUFFIXES = frozenset((*PICTURE_SUFFIXES, *VIDEO_SUFFIXES))
+SUFFIXES = frozenset((*IMAGE_SUFFIXES, *VIDEO_SUFFIXES))
 """File endings looked for in folders, in lower case."""
 
 

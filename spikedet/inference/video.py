@@ -9,7 +9,7 @@ from math import ceil
 import numpy as np
 import numpy.typing as npt
 
-from spikedet.inference.detector import Answer, SpikingDetector
+from spikedet.inference.detector import SpikingDetector, StepOutput
 from spikedet.video import Frame, FrameReader, LatestFrame, Tracker, VideoWriter
 from spikedet.visualization import beside, draw_detections
 
@@ -20,15 +20,15 @@ class AnnotatedFrame:
 
     Attributes:
         frame: as it was read.
-        answers: by time step, earliest first.
-        track_ids: of the last answer's boxes; None each while unknown, empty without a tracker.
-        picture_rgb: uint8 ``[H, W', 3]``, the answers side by side.
+        outputs: by time step, earliest first.
+        track_ids: of the last output's boxes; None each while unknown, empty without a tracker.
+        image_rgb: uint8 ``[H, W', 3]``, the outputs side by side.
     """
 
     frame: Frame
-    answers: tuple[Answer, ...]
+    outputs: tuple[StepOutput, ...]
     track_ids: tuple[int | None, ...]
-    picture_rgb: npt.NDArray[np.uint8]
+    image_rgb: npt.NDArray[np.uint8]
 
 
 def annotate_video(
@@ -72,7 +72,7 @@ def annotate_video(
         started_s = frame.time_s if started_s is None else started_s
         copies = copies_due(frame.time_s - started_s, fps, written) if reader.live else 1
         for _ in range(copies):
-            writer.write(seen.picture_rgb)
+            writer.write(seen.image_rgb)
         written += copies
         yield seen
         if count == frames:
@@ -117,12 +117,12 @@ def _look(
     tracker: Tracker | None,
 ) -> AnnotatedFrame:
     least = confidence if tracker is None else min(confidence, tracker.least_score)
-    found = list(detector.answers(frame.image_rgb, t or None, confidence=least, iou=iou, stable_steps=stable_steps))
+    found = list(detector.outputs(frame.image_rgb, t or None, confidence=least, iou=iou, stable_steps=stable_steps))
     ids: list[int | None] = []
     if tracker is not None:
         last = found[-1].detections
         ids = [i for i, score in zip(tracker.update(last), last.scores, strict=True) if score >= confidence]
-    shown = [replace(answer, detections=answer.detections.above(confidence)) for answer in found]
-    drawn = [draw_detections(frame.image_rgb, answer.detections, detector.class_names) for answer in shown[:-1]]
+    shown = [replace(output, detections=output.detections.above(confidence)) for output in found]
+    drawn = [draw_detections(frame.image_rgb, output.detections, detector.class_names) for output in shown[:-1]]
     drawn.append(draw_detections(frame.image_rgb, shown[-1].detections, detector.class_names, ids))
     return AnnotatedFrame(frame, tuple(shown), tuple(ids), beside(drawn))

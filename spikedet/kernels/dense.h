@@ -42,7 +42,7 @@ inline void dense_places(const Steps& s, const Convolution& c, const uint8_t* sp
         for (int64_t ky = 0; ky < (k < s.steps ? c.kernel_h : 0); ky++) {
             const int64_t iy = y * c.stride_h - c.padding_h + ky;
             if (iy < 0 || iy >= c.height) continue;
-            const uint8_t* in = spikes + (((k * s.pictures + n) * c.height + iy) * padded + x * c.stride_w) * cin;
+            const uint8_t* in = spikes + (((k * s.images + n) * c.height + iy) * padded + x * c.stride_w) * cin;
             const int8_t* w = c.quads + (b * c.kernel_h + ky) * quads * block * 4;
             for (int64_t q = 0; q < quads; q++, in += 4, w += block * 4) {
                 __m512i weights[NV];
@@ -70,10 +70,10 @@ inline void dense_places(const Steps& s, const Convolution& c, const uint8_t* sp
 template <int NV> void densely(const Steps s, const Convolution c) {
     const int64_t blocks = s.channels / (NV * LANES);
     const int64_t padded = std::max((s.width - 1) * c.stride_w + c.kernel_w, c.padding_w + 1);
-    const uint8_t* spikes = spread(c, s.steps * s.pictures, padded);
+    const uint8_t* spikes = spread(c, s.steps * s.images, padded);
 #pragma omp parallel for collapse(3) schedule(dynamic, 1) firstprivate(s, c)
     for (int64_t b = 0; b < blocks; b++)
-        for (int64_t n = 0; n < s.pictures; n++)
+        for (int64_t n = 0; n < s.images; n++)
             for (int64_t y = 0; y < s.height; y++) {
                 int64_t x = 0;
                 for (; x + 5 <= s.width; x += 5) dense_places<NV, 5>(s, c, spikes, padded, b, n, y, x);
@@ -88,7 +88,7 @@ template <int NV> void densely(const Steps s, const Convolution c) {
 // Rough cycles of one output place and step, measured; only speed depends on them.
 bool dense_is_cheaper(const Steps& s, const Convolution& c, int64_t total) {
     const double window = double(c.kernel_h * c.kernel_w), cin = double(8 * c.bytes);
-    const double per_place = double(total) / double(s.steps * s.pictures * c.height * c.width);
+    const double per_place = double(total) / double(s.steps * s.images * c.height * c.width);
     const double inputs = double(c.height * c.width) / double(s.height * s.width), bytes = double(c.bytes);
     const double by_events = double(s.channels) / double(c.block) * (90 + window * per_place * (0.6 + double(c.block) / 45)) +
                              inputs * (8 + 2 * bytes);

@@ -89,7 +89,7 @@ struct Window {
     const char* rows;  // of this block
     const int64_t row_bytes, cin, y0, x0;
 
-    // Adds the rows of columns from..to of one kernel row; the input map is k * pictures + n.
+    // Adds the rows of columns from..to of one kernel row; the input map is k * images + n.
     template <class Total> inline void run(int64_t map, int64_t ky, int64_t from, int64_t to, Total& sum) const {
         const int64_t iy = y0 + ky * c.dilation_h;
         if (iy < 0 || iy >= c.height) return;
@@ -126,7 +126,7 @@ template <class W, int NV> void by_events(const Steps s, const Convolution c, Ev
         std::unique_ptr<Sum<W, NV>[]> sums(new Sum<W, NV>[s.steps]);
 #pragma omp for collapse(3) schedule(dynamic, 1)
         for (int64_t b = 0; b < blocks; b++)
-            for (int64_t n = 0; n < s.pictures; n++)
+            for (int64_t n = 0; n < s.images; n++)
                 for (int64_t y = 0; y < s.height; y++)
                     for (int64_t x = 0; x < s.width; x++) {
                         const char* rows = static_cast<const char*>(c.rows) + b * c.kernel_h * c.kernel_w * cin * row_bytes;
@@ -146,13 +146,13 @@ template <class W, int NV> void by_events(const Steps s, const Convolution c, Ev
                             for (int64_t ky = 0; ky < c.kernel_h; ky++)
                                 for (int64_t kx = 0; kx < c.kernel_w; kx += columns)
                                     for (int64_t k = 0; k < s.steps; k++)
-                                        window.run(k * s.pictures + n, ky, kx, kx + columns, sums[k]);
+                                        window.run(k * s.images + n, ky, kx, kx + columns, sums[k]);
                         }
                         for (int64_t k = 0; k < s.steps; k++) {
                             if (whole) {
                                 Sum<W, NV> sum;
                                 for (int64_t ky = 0; ky < c.kernel_h; ky++)
-                                    window.run(k * s.pictures + n, ky, 0, c.kernel_w, sum);
+                                    window.run(k * s.images + n, ky, 0, c.kernel_w, sum);
                                 charge(sum);
                             } else {
                                 charge(sums[k]);

@@ -20,7 +20,7 @@
 namespace {
 
 template <class W> int64_t convolve(const Steps& s, const Convolution& c, [[maybe_unused]] int way) {
-    Events events(c, s.steps * s.pictures);
+    Events events(c, s.steps * s.images);
 #ifdef SPIKEDET_AVX512
     const bool possible = c.quads && c.dilation_h == 1 && c.dilation_w == 1;
     if (possible && way != 1 && (way == 2 || dense_is_cheaper(s, c, events.total()))) {
@@ -58,7 +58,7 @@ int64_t spikedet_convolve_int8(const Steps* s, const Convolution* c, int64_t way
 // Neurons on given potentials v [1 or K][N][H'][W'][C] (bias included); one step stands for all if it is constant.
 void spikedet_neurons(const Steps* layer, const float* v, int64_t constant) {
     const Steps& s = *layer;
-    const int64_t places = s.pictures * s.height * s.width;
+    const int64_t places = s.images * s.height * s.width;
 #pragma omp parallel for schedule(static)
     for (int64_t place = 0; place < places; place++)
         for (int64_t first = 0; first < s.channels; first += LANES) {

@@ -8,7 +8,7 @@ struct Steps {
     int64_t steps;    // input steps K
     int64_t silent;   // first steps without a firing decision (firing delay)
     int64_t tail;     // steps after the input, with none
-    int64_t pictures, height, width, channels;  // of the output
+    int64_t images, height, width, channels;  // of the output
     const float *bias, *theta, *scale;          // [C]
     float *u, *count;                           // state [N][H'][W'][C]; count only for signed IF
     const float* lower;                         // [C], negative thresholds of asymmetric IF, or null

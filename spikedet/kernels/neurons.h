@@ -25,10 +25,10 @@ template <int NV> struct Neurons {
             for (int j = 0; j < NV; j++) store(layer.count + at + LANES * j, count[j]);
     }
 
-    // One decision; writes the bits of step k of output place `place` (counted over pictures, rows and columns).
+    // One decision; writes the bits of step k of output place `place` (counted over images, rows and columns).
     void fire(int64_t k, int64_t place) {
         const int64_t plane = layer.channels / 8, planes = layer.count || layer.lower ? 2 : 1;
-        const int64_t places = layer.pictures * layer.height * layer.width;
+        const int64_t places = layer.images * layer.height * layer.width;
         uint8_t* out = layer.spikes + (((k - layer.silent) * places + place) * planes) * plane + first / 8;
         for (int j = 0; j < NV; j++) {
             const Floats theta = load<Floats>(layer.theta + first + LANES * j);

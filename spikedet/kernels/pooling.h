@@ -7,7 +7,7 @@
 
 // Mirrored field by field in packed_operations.py.
 struct MaxCount {
-    int64_t steps, pictures, height, width, planes, plane_bytes;
+    int64_t steps, images, height, width, planes, plane_bytes;
     int64_t kernel_h, kernel_w, stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, out_h, out_w;
 };
 
@@ -67,16 +67,16 @@ void spikedet_max_count(const MaxCount* pool, const uint8_t* bits, int16_t* coun
 #pragma omp parallel firstprivate(p)
     for (int64_t k = 0; k < p.steps; k++) {
 #pragma omp for schedule(static)
-        for (int64_t row = 0; row < p.pictures * p.height; row++)
-            count_row(p, bits + (k * p.pictures * p.height + row) * p.width * bytes, counts + row * p.width * channels);
+        for (int64_t row = 0; row < p.images * p.height; row++)
+            count_row(p, bits + (k * p.images * p.height + row) * p.width * bytes, counts + row * p.width * channels);
 #pragma omp for schedule(static)
-        for (int64_t row = 0; row < p.pictures * p.out_h; row++) {
-            const int16_t* picture = counts + row / p.out_h * p.height * p.width * channels;
+        for (int64_t row = 0; row < p.images * p.out_h; row++) {
+            const int16_t* image = counts + row / p.out_h * p.height * p.width * channels;
             for (int64_t x = 0; x < p.out_w; x++) {
                 int16_t* kept = best + (row * p.out_w + x) * channels;
-                uint8_t* to = out + ((k * p.pictures * p.out_h + row) * p.out_w + x) * bytes;
+                uint8_t* to = out + ((k * p.images * p.out_h + row) * p.out_w + x) * bytes;
                 for (int64_t c = 0; c < channels; c += LANES) {
-                    const Shorts most = window_maximum(p, picture, row % p.out_h, x, c), before = load<Shorts>(kept + c);
+                    const Shorts most = window_maximum(p, image, row % p.out_h, x, c), before = load<Shorts>(kept + c);
                     store(to + c / 8, lane_bits(most > before));
                     if (p.planes == 2) store(to + p.plane_bytes + c / 8, lane_bits(most < before));
                     store(kept + c, most);

@@ -203,17 +203,17 @@ def normalizing(model: nn.Module, *, same_function: bool) -> Iterator[None]:
 
 
 @torch.no_grad()
-def normalized(start: Imported, pictures: DetectionDataset, image_size: int) -> Imported:
+def normalized(start: Imported, images: DetectionDataset, image_size: int) -> Imported:
     """The same network with folded weights behind batch normalization that fits its own activations."""
     model = build_detector(start.architecture, start.class_names, theta=UNCLIPPED)
     model.load_state_dict({**model.state_dict(), **start.tensors})
     with normalizing(model.eval(), same_function=True):
-        model(to_input([pictures.read_image(i) for i in range(len(pictures))], image_size))
+        model(to_input([images.read_image(i) for i in range(len(images))], image_size))
     tensors = {name: value for name, value in model.state_dict().items() if name in start.tensors}
     return replace(start, tensors=tensors)
 
 
-def fit_(model: ClipDetector, pictures: DetectionDataset, image_size: int, levels: int) -> None:
+def fit_(model: ClipDetector, images: DetectionDataset, image_size: int, levels: int) -> None:
     """Fit normalization and thresholds, in place, of a network that has taken over weights without thresholds.
 
     Thresholds become those of the least square error at this many levels, on the activations of the layers before.
@@ -221,4 +221,4 @@ def fit_(model: ClipDetector, pictures: DetectionDataset, image_size: int, level
     for _, activation in activations(model):
         activation.set_theta(torch.full_like(activation.theta, UNCLIPPED))
     with normalizing(model, same_function=False):
-        set_mean_square_best_thetas_(model, pictures, image_size, levels)
+        set_mean_square_best_thetas_(model, images, image_size, levels)

@@ -14,14 +14,14 @@ from spikedet.quantization import ClippedReLU, mean_square_best_theta
 
 
 @torch.no_grad()
-def set_mean_square_best_thetas_(model: ClipDetector, pictures: DetectionDataset, image_size: int, T: int) -> None:
+def set_mean_square_best_thetas_(model: ClipDetector, images: DetectionDataset, image_size: int, T: int) -> None:
     """Set every threshold, in place, to the mean-square-best one for T levels on a few training images.
 
     Layer by layer in one pass, each on the activations that the thresholds before it give. Thresholds become per
     channel. All images are in memory together.
     """
     model.eval()
-    inputs = to_input([pictures.read_image(i) for i in range(len(pictures))], image_size)
+    inputs = to_input([images.read_image(i) for i in range(len(images))], image_size)
 
     def set_theta(activation: ClippedReLU, arguments: tuple[Tensor, ...]) -> None:
         (x,) = arguments
@@ -34,7 +34,7 @@ def set_mean_square_best_thetas_(model: ClipDetector, pictures: DetectionDataset
 
 
 @torch.no_grad()
-def set_largest_thetas_(model: ClipDetector, pictures: DetectionDataset, image_size: int, batch: int = 16) -> None:
+def set_largest_thetas_(model: ClipDetector, images: DetectionDataset, image_size: int, batch: int = 16) -> None:
     """Set every threshold, in place, to its channel's largest activation on a few training images.
 
     Channel-wise normalization (Kim et al., "Spiking-YOLO", AAAI 2020): weights scaled by the largest activations of the
@@ -42,7 +42,7 @@ def set_largest_thetas_(model: ClipDetector, pictures: DetectionDataset, image_s
     on all images keeps its threshold.
     """
     model.eval()
-    inputs = to_input([pictures.read_image(i) for i in range(len(pictures))], image_size)
+    inputs = to_input([images.read_image(i) for i in range(len(images))], image_size)
     largest: dict[str, Tensor] = {}
 
     def watch(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:

@@ -4,7 +4,7 @@ IF with soft reset (equations 2 to 4):
     u <- u + v[t];   s = 1 if u >= theta else 0;   u <- u - theta s
 Signed IF: as IF, and s = -1 if u < 0 and the neuron's spike count so far is positive; u <- u + theta then.
 Asymmetric IF, for LeakyReLU (section VI-F, equation 22): as IF, and s = -1 if u <= -theta / slope; then
-u <- u + theta / slope, so that a negative potential is answered ``slope`` times as strongly.
+u <- u + theta / slope, so that a negative potential counts ``slope`` times as much.
 
 All tensors broadcast; ``v`` and ``u`` are ``[N, C, H, W]`` in activation units, theta is positive and broadcastable,
 spikes are float tensors of 0, 1 (and -1). A spike of a layer is worth its theta.

@@ -117,8 +117,8 @@ class SpikingNetwork(nn.Module):
         self.load_state_dict({known.get(name, name): value for name, value in tensors.items()})
 
 
-Answer = Callable[[Node, Tensor], Tensor]
-"""What a spiking layer answers to its mean input potential, and a max-pooling to the maxima of its input."""
+NodeActivation = Callable[[Node, Tensor], Tensor]
+"""Output of a spiking layer for its mean input potential, and of a max-pooling for the maxima of its input."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ class Means:
 
     Attributes:
         potentials: mean input potential of every spiking layer (pre-activation), ``[N, C, H, W]``.
-        outputs: what every node answers, ``[N, C, H, W]``; logits for output layers.
+        outputs: output of every node, ``[N, C, H, W]``; logits for output layers.
     """
 
     potentials: dict[str, Tensor]
@@ -135,14 +135,14 @@ class Means:
 
 
 def mean_forward(
-    network: SpikingNetwork, images: Tensor, answer: Answer, known: Mapping[str, Tensor] | None = None
+    network: SpikingNetwork, images: Tensor, activation: NodeActivation, known: Mapping[str, Tensor] | None = None
 ) -> Means:
     """A network in means instead of steps: all that is linear is computed, the rest is asked for; differentiable.
 
     Args:
         network: its weights are used.
         images: ``[N, 3, H, W]``.
-        answer: of spiking layers and of max-pooling.
+        activation: of spiking layers and of max-pooling.
         known: outputs of nodes that are not computed again.
     """
     outputs, potentials = {IMAGE: images, **(known or {})}, {}
@@ -152,23 +152,23 @@ def mean_forward(
         module = node.module
         if isinstance(module, SpikeOp):
             value = module([outputs[name].unsqueeze(0) for name in node.inputs])[0]
-            outputs[node.name] = answer(node, value) if isinstance(module, MaxPool) else value
+            outputs[node.name] = activation(node, value) if isinstance(module, MaxPool) else value
         elif isinstance(module, SpikingConv):
             potentials[node.name] = module.potential(outputs[node.inputs[0]].unsqueeze(0))[0]
-            outputs[node.name] = answer(node, potentials[node.name])
+            outputs[node.name] = activation(node, potentials[node.name])
         else:
             assert isinstance(module, Readout)
             outputs[node.name] = module(outputs[node.inputs[0]])
     return Means(potentials, outputs)
 
 
-def ann_answer(T: int | None) -> Answer:
+def ann_activation(T: int | None) -> NodeActivation:
     """The activation of the QC-ANN (T levels) or of the clip ANN (``T=None``); maxima stay what they are."""
 
-    def answer(node: Node, value: Tensor) -> Tensor:
+    def activation(node: Node, value: Tensor) -> Tensor:
         return layer_activation(node.module, value, T) if isinstance(node.module, SpikingConv) else value
 
-    return answer
+    return activation
 
 
 @torch.no_grad()
@@ -183,7 +183,7 @@ def qc_forward(network: SpikingNetwork, images: Tensor, T: int | None) -> dict[s
     Returns:
         Output of every node by name: activations ``[N, C, H, W]``, logits for output layers.
     """
-    return mean_forward(network, images, ann_answer(T)).outputs
+    return mean_forward(network, images, ann_activation(T)).outputs
 
 
 def layer_activation(layer: SpikingConv, potential: Tensor, T: int | None) -> Tensor:

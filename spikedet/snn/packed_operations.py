@@ -168,7 +168,7 @@ def _bits_by_place(pool: nn.AvgPool2d | nn.MaxPool2d, train: Tensor) -> list[Ten
 
 class _MaxCount(ctypes.Structure):
     _fields_ = [
-        *((name, ctypes.c_int64) for name in ("steps", "pictures", "height", "width", "planes", "plane_bytes")),
+        *((name, ctypes.c_int64) for name in ("steps", "images", "height", "width", "planes", "plane_bytes")),
         *((name, ctypes.c_int64) for name in ("kernel_h", "kernel_w", "stride_h", "stride_w")),
         *((name, ctypes.c_int64) for name in ("padding_h", "padding_w", "dilation_h", "dilation_w", "out_h", "out_w")),
     ]

@@ -58,8 +58,8 @@ def waits(network: SpikingNetwork, T: int) -> bool:
 
 
 @torch.no_grad()
-def waiting_answer(node: Node, value: Tensor, T: int) -> Tensor:
-    """What a node of a network that waits answers to the mean of its input, see ``mean_forward``; in float32."""
+def waiting_activation(node: Node, value: Tensor, T: int) -> Tensor:
+    """Output of a node of a network that waits for the mean of its input, see ``mean_forward``; in float32."""
     if not isinstance(layer := node.module, SpikingConv):
         return value
     return rate_after_waiting(value, broadcast(layer.u0), broadcast(layer.theta), T)
@@ -68,10 +68,10 @@ def waiting_answer(node: Node, value: Tensor, T: int) -> Tensor:
 def _rates_after_waiting(network: SpikingNetwork, images: Tensor, T: int) -> dict[str, Tensor]:
     fired: dict[str, Tensor] = {}
 
-    def answer(node: Node, value: Tensor) -> Tensor:
-        fired[node.name] = waiting_answer(node, value, T)
+    def activation(node: Node, value: Tensor) -> Tensor:
+        fired[node.name] = waiting_activation(node, value, T)
         return fired[node.name]
 
     with float32():
-        mean_forward(network, images, answer)
+        mean_forward(network, images, activation)
     return fired

@@ -1,8 +1,8 @@
-"""Distillation in Stage I: the source network's answers as soft targets beside the labels.
+"""Distillation in Stage I: the source network's outputs as soft targets beside the labels.
 
-Not in the paper. With few levels a QC-ANN cannot follow its source everywhere; told what the source answers at every
+Not in the paper. With few levels a QC-ANN cannot follow its source everywhere; with the source's outputs at every
 cell, it loses less than from the labels alone. Ultralytics' distillation compares features through projectors, made for
-two architectures; here both networks are the same, so their answers can be compared as they are.
+two architectures; here both networks are the same, so their outputs can be compared as they are.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ CLASS_GAIN, BOX_GAIN = 0.5, 1.5
 
 
 def distillation_loss(student: dict[str, Tensor], teacher: dict[str, Tensor], total: Tensor | None = None) -> Tensor:
-    """Divergence of a network's answers from its teacher's; zero where they agree.
+    """Divergence of a network's outputs from its teacher's; zero where they agree.
 
     Binary KL divergence of the class scores, plus the KL divergence of the box distributions weighted by the teacher's
     best class score; both per unit of that weight, as the detection loss is per unit of target score.
@@ -43,15 +43,15 @@ def distillation_loss(student: dict[str, Tensor], teacher: dict[str, Tensor], to
 
 
 @torch.no_grad()
-def teacher_answers(teacher: ClipDetector, images: Tensor) -> dict[str, Tensor]:
-    """What a network in eval mode answers to images ``[N, 3, S, S]``: ``scores`` and ``boxes``.
+def teacher_outputs(teacher: ClipDetector, images: Tensor) -> dict[str, Tensor]:
+    """Outputs of a network in eval mode for images ``[N, 3, S, S]``: ``scores`` and ``boxes``.
 
     Computed in bfloat16 where the hardware multiplies it.
     """
     with autocast(images.device, "auto"):
         _, maps = teacher(images)
-    answers: dict[str, Tensor] = to_float32(maps)
-    return answers
+    outputs: dict[str, Tensor] = to_float32(maps)
+    return outputs
 
 
 def teacher_weight(teacher: dict[str, Tensor]) -> Tensor:
@@ -80,4 +80,4 @@ class Distillation:
         return self  # the averaged network is a deep copy; it needs no teacher of its own
 
     def __call__(self, images: Tensor, student: dict[str, Tensor]) -> Tensor:
-        return self.weight * distillation_loss(student, teacher_answers(self.teacher.to(images.device), images))
+        return self.weight * distillation_loss(student, teacher_outputs(self.teacher.to(images.device), images))

@@ -87,7 +87,7 @@ class TrainingLoop(DetectionTrainer):
         self.config, self.sources, self.save_best = config, {"train": train, "val": held_out}, save
         self.made_for = made_for or {}
         self.from_weights = getattr(config, "weights", NONE) not in (NONE, AUTO) or hasattr(config, "checkpoint")
-        self.out, self.name, self.state, self.judged = Path(config.out), name, state_path(config, name), False
+        self.out, self.name, self.state, self.evaluated = Path(config.out), name, state_path(config, name), False
         self.lowest_loss: float | None = None
         device = pick_device(config.device)
         threads = torch.get_num_threads()
@@ -170,7 +170,7 @@ class TrainingLoop(DetectionTrainer):
         """Percent AP of the averaged network on the held-out training images; fitness is AP50:95."""
         due = (self.epoch + 1) % self.config.validate_every == 0 or self.epoch + 1 >= self.epochs
         held_out = self.sources["val"]
-        self.judged = due or not len(held_out)
+        self.evaluated = due or not len(held_out)
         if not due or not len(held_out):
             last = {name: value for name, value in self.metrics.items() if name.startswith("held_out/")}
             return last, float(self.epoch) if not len(held_out) else (self.fitness or 0.0)
@@ -216,7 +216,7 @@ class TrainingLoop(DetectionTrainer):
     def save_model(self) -> bool:
         """Keep the best averaged network, then the state to resume from."""
         averaged = self.ema.ema
-        if self.judged and (self.best_fitness is None or self.fitness >= self.best_fitness):
+        if self.evaluated and (self.best_fitness is None or self.fitness >= self.best_fitness):
             self.best_fitness = self.fitness
             self.save_best(averaged, {k.split("/")[1]: v for k, v in self.metrics.items() if k.startswith("held_out/")})
         facts = {
@@ -317,9 +317,9 @@ def seed_epoch(loader: Any, seed: int, epoch: int) -> None:
         loader.reset()  # the sampler may be in the middle of a permutation
 
 
-def _batch(config: LoopConfig, pictures: int) -> int:
+def _batch(config: LoopConfig, images: int) -> int:
     """Images of all processes together in one step. Raises ConfigError if they cannot be shared out."""
-    batch = min(config.batch, pictures)
+    batch = min(config.batch, images)
     if batch % size():
         raise ConfigError(f"--batch {batch} cannot be shared by {size()} processes; it is the sum over all of them")
     return batch

@@ -62,7 +62,7 @@ def made_for(config: LoopConfig, meta: CheckpointMeta, dataset: DetectionDataset
     files = {name: getattr(config, name, "") for name in ("checkpoint", "teacher", "weights")}
     named = {name: Path(path) for name, path in files.items() if path not in ("", NONE)}
     digests = {f"sha256 of the {name}": file_sha256(path) for name, path in named.items()}
-    contents = {"layers of the model": meta.architecture, "list of images": dataset.picture_facts()}
+    contents = {"layers of the model": meta.architecture, "list of images": dataset.image_facts()}
     digests |= {f"sha256 of the {name}": json_sha256(content) for name, content in contents.items()}
     return {**settings, "classes": list(meta.class_names), **digests}
 
@@ -77,7 +77,7 @@ def distillation(config: LoopConfig, model: ClipDetector, start: Path | str) -> 
     return {"distill_loss": Distillation(teacher, config.distill)}
 
 
-def training_pictures(before: CheckpointMeta | None, data: str, split: str, config: LoopConfig) -> dict[str, Any]:
+def training_images(before: CheckpointMeta | None, data: str, split: str, config: LoopConfig) -> dict[str, Any]:
     """``CheckpointMeta.data``: what is held out is, where possible, what the training ``before`` held out too."""
     unseen, seed = (before and before.held_out(data, split)) or (1.0, config.seed)
     return {"data": data, "split": split, "held_out": min(unseen, config.held_out), "seed": seed}

@@ -42,7 +42,7 @@ class FiringPenalty:
     def __deepcopy__(self, memo: Any) -> FiringPenalty:
         return self  # the averaged network is a deep copy that never trains
 
-    def __call__(self, images: Tensor, answers: dict[str, Tensor]) -> Tensor:
+    def __call__(self, images: Tensor, outputs: dict[str, Tensor]) -> Tensor:
         """The weighted penalty of the forward pass that has just been; nothing is heard twice."""
         total = firing_penalty(self._heard, self.shares)
         self._heard.clear()

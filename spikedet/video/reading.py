@@ -104,7 +104,7 @@ def open_frames(source: Source) -> FrameReader:
     """Open a source and read its first frame.
 
     Raises:
-        DataError: there is no such file or camera, nobody answers at the address, or nothing in it can be read.
+        DataError: there is no such file or camera, nothing responds at the address, or nothing in it can be read.
     """
     if source.kind == "file" and not Path(source.text).is_file():
         raise DataError(f"{source}: no such video; check the path")
@@ -221,10 +221,10 @@ class FrameReader:
 _CANNOT_OPEN = {
     "file": "{}: not a video that can be read, or one that was cut off before its index was written",
     "camera": "{}: no such camera, or another program is using it",
-    "address": "{}: nobody answers there with a video; check the address and the network",
+    "address": "{}: no video is served there; check the address and the network",
 }
 _NO_FRAME = {
     "file": "{}: not a video that can be read; no frame of it could be decoded",
     "camera": "{}: the camera gives no image; is another program using it?",
-    "address": "{}: there is an answer, but no frame that can be decoded",
+    "address": "{}: something responds, but sends no frame that can be decoded",
 }

@@ -107,18 +107,18 @@ class _Gif(_Sized):
     def __init__(self, fps: float) -> None:
         super().__init__()
         self._fps = fps
-        self._pictures: list[Image.Image] = []
+        self._images: list[Image.Image] = []
 
     def write(self, image_rgb: npt.NDArray[np.uint8]) -> None:
-        self._pictures.append(Image.fromarray(self._fit(image_rgb)).quantize(256, dither=Image.Dither.NONE))
+        self._images.append(Image.fromarray(self._fit(image_rgb)).quantize(256, dither=Image.Dither.NONE))
 
     def finish(self, path: Path) -> None:
-        first, *others = self._pictures
-        durations = gif_durations_ms(len(self._pictures), self._fps)
+        first, *others = self._images
+        durations = gif_durations_ms(len(self._images), self._fps)
         first.save(path, save_all=True, append_images=others, duration=durations, loop=0)
 
     def discard(self) -> None:
-        self._pictures.clear()
+        self._images.clear()
 
 
 def gif_durations_ms(count: int, fps: float) -> list[int]:

@@ -3,7 +3,7 @@
 from spikedet.visualization.ablations import plot_ap_by_class, plot_ap_by_images, plot_parts
 from spikedet.visualization.curves import plot_ap_by_t
 from spikedet.visualization.data_plot import plot_data
-from spikedet.visualization.draw import beside, draw_detections, draw_lines, fit_side, save_picture
+from spikedet.visualization.draw import beside, draw_detections, draw_lines, fit_side, save_image
 from spikedet.visualization.energy_plots import plot_energy
 from spikedet.visualization.training import plot_training
 
@@ -19,5 +19,5 @@ __all__ = [
     "plot_energy",
     "plot_parts",
     "plot_training",
-    "save_picture",
+    "save_image",
 ]

@@ -15,7 +15,7 @@ from PIL import Image
 from spikedet.common.files import atomic_path
 from spikedet.detections import Detections
 
-Picture = npt.NDArray[np.uint8]
+RGBImage = npt.NDArray[np.uint8]
 
 OKABE_ITO = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#999999")
 TEXT_ON = ("#000000", "#000000", "#000000", "#000000", "#FFFFFF", "#000000", "#000000", "#000000")
@@ -54,8 +54,8 @@ class DrawingSizes:
 
 
 def draw_detections(
-    image_rgb: Picture, detections: Detections, class_names: Sequence[str], track_ids: Sequence[int | None] = ()
-) -> Picture:
+    image_rgb: RGBImage, detections: Detections, class_names: Sequence[str], track_ids: Sequence[int | None] = ()
+) -> RGBImage:
     """A copy of the image ``[H, W, 3]`` with boxes, class names and scores, sized to the image.
 
     Labels stay inside the image and make room for each other. ``track_ids``, where given, are shown as ``#12``, one
@@ -86,7 +86,7 @@ def _labels(detections: Detections, class_names: Sequence[str], track_ids: Seque
     return [class_names[label] + ("" if i is None else f" #{i}") + f" {score:.2f}" for label, score, i in rows]
 
 
-def draw_lines(image_rgb: Picture, lines: Sequence[str]) -> Picture:
+def draw_lines(image_rgb: RGBImage, lines: Sequence[str]) -> RGBImage:
     """A copy of the image with lines of text in its upper left corner, white on black; long ones are broken."""
     sizes = DrawingSizes.of(_resolution_wh(image_rgb))
     canvas = np.ascontiguousarray(image_rgb[..., ::-1])
@@ -126,11 +126,11 @@ def text_wh(text: str, sizes: DrawingSizes) -> tuple[int, int]:
     return int(width) + 2 * sizes.padding_px, int(height) + 2 * sizes.padding_px
 
 
-def _resolution_wh(image_rgb: Picture) -> tuple[int, int]:
+def _resolution_wh(image_rgb: RGBImage) -> tuple[int, int]:
     return int(image_rgb.shape[1]), int(image_rgb.shape[0])
 
 
-def fit_side(image_rgb: Picture, side: int) -> Picture:
+def fit_side(image_rgb: RGBImage, side: int) -> RGBImage:
     """The image, made smaller so that no side is longer than ``side`` pixels; a small one stays as it is."""
     width, height = _resolution_wh(image_rgb)
     ratio = side / max(height, width)
@@ -140,14 +140,14 @@ def fit_side(image_rgb: Picture, side: int) -> Picture:
     return np.asarray(cv2.resize(image_rgb, size_wh, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def beside(pictures: Sequence[Picture]) -> Picture:
+def beside(images: Sequence[RGBImage]) -> RGBImage:
     """Images of one height side by side, separated by a white line."""
-    gap = np.full((pictures[0].shape[0], 4, 3), 255, np.uint8)
-    parts = [part for picture in pictures for part in (picture, gap)]
+    gap = np.full((images[0].shape[0], 4, 3), 255, np.uint8)
+    parts = [part for image in images for part in (image, gap)]
     return np.concatenate(parts[:-1], axis=1)
 
 
-def save_picture(path: Path, image_rgb: Picture) -> Path:
+def save_image(path: Path, image_rgb: RGBImage) -> Path:
     """Write an image atomically; the file's suffix chooses the format."""
     with atomic_path(path) as temporary:
         Image.fromarray(image_rgb).save(temporary)

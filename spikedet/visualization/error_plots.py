@@ -34,9 +34,9 @@ def plot_explanation(found: Explanation, folder: Path) -> list[Path]:
     Returns:
         Their paths, in the order in which to read them.
     """
-    judged = any(point.AP is not None for point in found.chain)
+    evaluated = any(point.AP is not None for point in found.chain)
     plots: list[tuple[str, Plot, bool]] = [
-        ("1-ap", plot_chain, judged),
+        ("1-ap", plot_chain, evaluated),
         ("2-ranking", plot_ranking, found.ranking is not None),
         ("3-split", plot_split, True),
         ("4-residual", plot_residual, bool(found.spiking)),
@@ -67,7 +67,7 @@ def plot_residual(found: Explanation, path: Path) -> Path:
     residuals = [layer.residual for layer in found.spiking if layer.residual is not None]
     places = np.arange(len(residuals))
     fewer, more = (100 * np.array([getattr(r, name) for r in residuals]) for name in ("fewer", "more"))
-    low, high = 100 * np.array([r.by_picture for r in residuals]).T
+    low, high = 100 * np.array([r.by_image for r in residuals]).T
     with new_figure(path, 2, width=13) as (shares, sizes):
         shares.bar(places, fewer, 0.7, color=OKABE_ITO[0], label="too few spikes")
         shares.bar(places, more, 0.7, fewer, color=OKABE_ITO[1], label="too many spikes")

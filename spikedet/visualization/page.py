@@ -41,7 +41,7 @@ def file_figure(path: Path, caption: str = "") -> str:
     return _figure("image/png", path.read_bytes(), caption)
 
 
-def picture_figure(image_rgb: npt.NDArray[np.uint8], caption: str = "") -> str:
+def image_figure(image_rgb: npt.NDArray[np.uint8], caption: str = "") -> str:
     """An image ``[H, W, 3]`` inside the page."""
     buffer = io.BytesIO()
     Image.fromarray(image_rgb).save(buffer, "JPEG", quality=85)

@@ -10,7 +10,7 @@ from PIL import Image
 
 from spikedet.common.files import atomic_path
 from spikedet.detections import Detections
-from spikedet.visualization.draw import DrawingSizes, Picture, draw_detections, draw_lines, fit_side, text_wh
+from spikedet.visualization.draw import DrawingSizes, RGBImage, draw_detections, draw_lines, fit_side, text_wh
 
 GAP_PX = 4
 STEP_MS = 400
@@ -20,7 +20,7 @@ Row = tuple[str, dict[int, Detections]]
 """A network's name, and its detections by time step (0 alone for a network without time)."""
 
 
-def strip(image_rgb: Picture, rows: Sequence[Row], class_names: Sequence[str], side: int = 320) -> Picture:
+def strip(image_rgb: RGBImage, rows: Sequence[Row], class_names: Sequence[str], side: int = 320) -> RGBImage:
     """Networks without time beside each other, then a row of tiles per network, a column per time step.
 
     Args:
@@ -31,8 +31,8 @@ def strip(image_rgb: Picture, rows: Sequence[Row], class_names: Sequence[str], s
     """
     shown, ratio = _shown(image_rgb, side)
     steps = _steps(rows)
-    bands: list[Picture] = []
-    timeless: list[Picture] = []
+    bands: list[RGBImage] = []
+    timeless: list[RGBImage] = []
     for title, found in rows:
         tiles = [_tile(shown, found[t].scaled(ratio), class_names, t) for t in [0, *steps] if t in found]
         (timeless if 0 in found else bands).append(_titled(title, _side_by_side(tiles)))
@@ -41,8 +41,8 @@ def strip(image_rgb: Picture, rows: Sequence[Row], class_names: Sequence[str], s
     return np.concatenate([_widened(band, width) for band in bands])
 
 
-def animation(image_rgb: Picture, rows: Sequence[Row], class_names: Sequence[str], side: int = 480) -> list[Picture]:
-    """Frames with all networks side by side, one per time step; a network that ends earlier keeps its last answer."""
+def animation(image_rgb: RGBImage, rows: Sequence[Row], class_names: Sequence[str], side: int = 480) -> list[RGBImage]:
+    """Frames with all networks side by side, one per time step; a network that ends earlier keeps its last output."""
     shown, ratio = _shown(image_rgb, side)
     frames = []
     for step in _steps(rows) or [0]:
@@ -54,12 +54,12 @@ def animation(image_rgb: Picture, rows: Sequence[Row], class_names: Sequence[str
     return frames
 
 
-def save_animation(path: Path, frames: Sequence[Picture]) -> Path:
+def save_animation(path: Path, frames: Sequence[RGBImage]) -> Path:
     """Write an endless GIF in one step; the last frame stays longer."""
-    pictures = [Image.fromarray(frame) for frame in frames]
+    images = [Image.fromarray(frame) for frame in frames]
     pauses = [STEP_MS] * (len(frames) - 1) + [LAST_MS]
     with atomic_path(path) as temporary:
-        pictures[0].save(temporary, "GIF", save_all=True, append_images=pictures[1:], duration=pauses, loop=0)
+        images[0].save(temporary, "GIF", save_all=True, append_images=images[1:], duration=pauses, loop=0)
     return path
 
 
@@ -67,17 +67,17 @@ def _steps(rows: Sequence[Row]) -> list[int]:
     return sorted({t for _, found in rows for t in found if t})
 
 
-def _shown(image_rgb: Picture, side: int) -> tuple[Picture, float]:
+def _shown(image_rgb: RGBImage, side: int) -> tuple[RGBImage, float]:
     shown = fit_side(image_rgb, side)
     return shown, shown.shape[1] / image_rgb.shape[1]
 
 
-def _tile(shown: Picture, detections: Detections, class_names: Sequence[str], t: int) -> Picture:
+def _tile(shown: RGBImage, detections: Detections, class_names: Sequence[str], t: int) -> RGBImage:
     drawn = draw_detections(shown, detections, class_names)
     return draw_lines(drawn, [f"t = {t}"]) if t else drawn
 
 
-def _titled(title: str, tiles: Picture) -> Picture:
+def _titled(title: str, tiles: RGBImage) -> RGBImage:
     """A white band with black letters above."""
     sizes = DrawingSizes.of((320, 320))
     height = text_wh(title, sizes)[1] + GAP_PX
@@ -87,12 +87,12 @@ def _titled(title: str, tiles: Picture) -> Picture:
     return np.concatenate([255 - draw_lines(band, [title]), below])
 
 
-def _widened(picture: Picture, width: int) -> Picture:
+def _widened(image: RGBImage, width: int) -> RGBImage:
     """White to the right."""
-    return np.pad(picture, ((0, 0), (0, width - picture.shape[1]), (0, 0)), constant_values=255)
+    return np.pad(image, ((0, 0), (0, width - image.shape[1]), (0, 0)), constant_values=255)
 
 
-def _side_by_side(tiles: Sequence[Picture]) -> Picture:
+def _side_by_side(tiles: Sequence[RGBImage]) -> RGBImage:
     """Of one height or not, filled up with white below, white lines between."""
     height = max(tile.shape[0] for tile in tiles)
     filled = [np.pad(tile, ((0, height - tile.shape[0]), (0, GAP_PX), (0, 0)), constant_values=255) for tile in tiles]

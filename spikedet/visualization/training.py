@@ -21,10 +21,10 @@ def read_log(path: Path) -> dict[str, list[float]]:
     return dict(columns)
 
 
-def plot_training(log: Path, picture: Path) -> Path:
+def plot_training(log: Path, image: Path) -> Path:
     """Draw the losses (left) and the held-out AP in percent (right) of a run's log as a PNG."""
     columns = read_log(log)
-    with new_figure(picture, 2, width=10, height=4, legend="medium") as (loss_axes, ap_axes):
+    with new_figure(image, 2, width=10, height=4, legend="medium") as (loss_axes, ap_axes):
         for name, values in columns.items():
             axes = loss_axes if name.startswith("train/") else ap_axes if name.startswith("held_out/") else None
             if axes is not None:
@@ -33,4 +33,4 @@ def plot_training(log: Path, picture: Path) -> Path:
         ap_axes.set(xlabel="epoch", ylabel="AP on held-out training images, %", ylim=(0, 100))
         for axes in (loss_axes, ap_axes):
             axes.grid(alpha=0.3)
-    return picture
+    return image

@@ -10,7 +10,7 @@ import torch
 @pytest.mark.parametrize("name", counters.OTHERS)
 def test_another_package_counts_the_same(name: str) -> None:
     pytest.importorskip(name)
-    convs, image = counters.convolutions(), counters.pictures(31)
+    convs, image = counters.convolutions(), counters.sample_images(31)
     with torch.no_grad():
         found = counters.OTHERS[name](convs, image, 4)
         assert found == counters.ours(convs, image, 4, "torch") == counters.ours(convs, image, 4, "native")

@@ -13,7 +13,7 @@ import torch
 from experiment import Experiment, NetworkSettings, load_experiment
 from PIL import Image
 from tables import network_name, versus_paper
-from tiny_detector import chain, pictures
+from tiny_detector import chain, sample_images
 
 from spikedet.checkpoint import load_checkpoint, save_checkpoint
 from spikedet.common.errors import ConfigError
@@ -149,9 +149,9 @@ def write_year(folder: Path, splits: dict[str, int]) -> None:
             number += 1
             name = f"{number:06d}"
             names.append(name)
-            picture = Image.effect_noise((80, 60), 60).convert("RGB")
-            picture.paste((200, 30 * (number % 8), 40), (10 + number % 9, 10, 50, 45))
-            picture.save(folder / "JPEGImages" / f"{name}.jpg")
+            image = Image.effect_noise((80, 60), 60).convert("RGB")
+            image.paste((200, 30 * (number % 8), 40), (10 + number % 9, 10, 50, 45))
+            image.save(folder / "JPEGImages" / f"{name}.jpg")
             objects = "".join(
                 f"<object><name>{label}</name><difficult>{difficult}</difficult><bndbox><xmin>{11 + number % 9}</xmin>"
                 "<ymin>11</ymin><xmax>50</xmax><ymax>45</ymax></bndbox></object>"
@@ -222,11 +222,11 @@ def test_a_source_that_is_there_is_not_trained(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(accuracy, "train", train)
     settings = NetworkSettings(stage1="source", T=2, calibrated=False)
     experiment = Experiment(name="e", split="test", train={}, finetune={}, calibrate={}, networks=(settings,))
-    results = accuracy.run(experiment, str(pictures()), tmp_path, chain()["ann"])
+    results = accuracy.run(experiment, str(sample_images()), tmp_path, chain()["ann"])
     assert [row.stage for row in read_results(results)[1]] == ["ann", "copied"]
     jointly = dataclasses.replace(settings, joint={"epochs": 1, "batch": 4})
     results = accuracy.run(
-        dataclasses.replace(experiment, networks=(jointly,)), str(pictures()), tmp_path, chain()["ann"]
+        dataclasses.replace(experiment, networks=(jointly,)), str(sample_images()), tmp_path, chain()["ann"]
     )
     assert [(row.stage, row.calibrated) for row in read_results(results)[1]][1:] == [
         ("copied", None),
@@ -234,7 +234,7 @@ def test_a_source_that_is_there_is_not_trained(tmp_path: Path, monkeypatch: pyte
     ]
     more = dataclasses.replace(experiment, networks=(settings, dataclasses.replace(settings, T=3)))
     meta, rows = read_results(accuracy.so_far(more, tmp_path))
-    assert (meta["judged"], [row.T for row in rows]) == ("1 of 2 networks", [None, 2])
+    assert (meta["evaluated"], [row.T for row in rows]) == ("1 of 2 networks", [None, 2])
     with pytest.raises(ConfigError, match="no network of e is evaluated yet"):
         accuracy.so_far(experiment, tmp_path / "nowhere")
     with pytest.raises(ConfigError, match="e has sources of its own, other"):
@@ -255,7 +255,7 @@ def test_a_stage_1_that_is_there_is_not_trained_and_loses_against_the_source(
     stage1 = tmp_path / "published.safetensors"
     tensors, meta = load_checkpoint(chain()["qc"])
     save_checkpoint(stage1, tensors, dataclasses.replace(meta, parent=None), half=True)
-    results = accuracy.run(experiment, str(pictures()), tmp_path / "out", chain()["ann"], given={"given": stage1})
+    results = accuracy.run(experiment, str(sample_images()), tmp_path / "out", chain()["ann"], given={"given": stage1})
     rows = read_results(results)[1]
     assert [(row.stage, row.finetuned) for row in rows] == [
         ("ann", False),

@@ -12,7 +12,7 @@ import pytest
 import reports
 from experiment import Experiment
 from tables import first_table
-from tiny_detector import chain, pictures
+from tiny_detector import chain, sample_images
 
 from spikedet.commands.evaluate import evaluate
 from spikedet.common.digests import file_sha256
@@ -43,7 +43,7 @@ def published(docs: Path, kind: str) -> dict[str, Any]:
 
 def test_a_network_is_explained_and_published(docs: Path, tmp_path: Path) -> None:
     asked = ExplainConfig(
-        checkpoint=str(chain()["fine"]), data=str(pictures()), split="train", out=str(tmp_path / "out")
+        checkpoint=str(chain()["fine"]), data=str(sample_images()), split="train", out=str(tmp_path / "out")
     )
     made = explain_benchmark.explained([asked])
     reports.publish_reports("tiny", "explain", made, explain_benchmark.SPLIT_PLOT, "how")
@@ -54,7 +54,7 @@ def test_a_network_is_measured_and_published(docs: Path, tmp_path: Path) -> None
     experiment = Experiment(
         name="tiny_energy", split="test", train={"split": "train"}, finetune={}, calibrate={}, networks=()
     )
-    folder, data = chain()["fine"].parent, str(pictures())
+    folder, data = chain()["fine"].parent, str(sample_images())
     assert energy_benchmark.checkpoint(folder) == chain()["fine"]
     evaluate(EvaluateConfig(checkpoints=(str(chain()["fine"]),), data=data, split="test", out=str(tmp_path)))
     costs = energy_benchmark.measured(experiment, [folder], tmp_path / "results.json", data, 2, tmp_path / "out")

@@ -54,7 +54,7 @@ def test_time_steps_stand_across_and_early_read_outs_are_left_out() -> None:
     ]
 
 
-def test_fewer_pictures_are_a_table_of_their_own() -> None:
+def test_fewer_images_are_a_table_of_their_own() -> None:
     assert "(9 images)" in pivot([ANN, FINE, FEW]) and "(3 images)" in pivot([ANN, FINE, FEW])
 
 
@@ -109,13 +109,13 @@ def test_rules_for_maxima() -> None:
 
 def test_outcomes_of_broken_files() -> None:
     rows = [
-        {"file": "picture", "outcomes": {"success": 2, "DataError": 1}},
+        {"file": "image", "outcomes": {"success": 2, "DataError": 1}},
         {"file": "state", "outcomes": {"CheckpointError": 3}},
     ]
     assert fuzz_table(rows).splitlines() == [
         "| file | cases | CheckpointError | DataError | success |",
         "| --- | ---: | ---: | ---: | ---: |",
-        "| picture | 3 | 0 | 1 | 2 |",
+        "| image | 3 | 0 | 1 | 2 |",
         "| state | 3 | 3 | 0 | 0 |",
         "| all | 6 | 3 | 1 | 2 |",
     ]

@@ -39,10 +39,10 @@ def reading(channels_in: int, channels: int = 2) -> Readout:
     return Readout(dyadic(channels, channels_in, 1, 1), dyadic(channels), stride=(1, 1), padding=(0, 0))
 
 
-def branching(neuron: str = "if", delay: int = 0, T: int = 8, *, picture: bool = True) -> SpikingNetwork:
+def branching(neuron: str = "if", delay: int = 0, T: int = 8, *, image: bool = True) -> SpikingNetwork:
     """The image's average beside a stem; stem -> {skip, down -> up}, joined in a concatenation and in a sum.
 
-    Without the ``picture`` in the concatenation the whole network has a form on bits. ``mixed`` is signed IF with a
+    Without the ``image`` in the concatenation the whole network has a form on bits. ``mixed`` is signed IF with a
     linear layer that spikes ("skip") and one that is an analog current ("current").
     """
     mixed = neuron == "mixed"
@@ -57,8 +57,8 @@ def branching(neuron: str = "if", delay: int = 0, T: int = 8, *, picture: bool =
         Node("up", ("deep",), Upsample(2)),
         *([Node("current", ("up",), current(4))] if mixed else []),
         Node("sum", ("skip", "current" if mixed else "up"), Add()),
-        Node("joined", ("sum", "stem", "small") if picture else ("sum", "stem"), Concat()),
-        Node("last", ("joined",), spiking(11 if picture else 8, 4, **how)),
+        Node("joined", ("sum", "stem", "small") if image else ("sum", "stem"), Concat()),
+        Node("last", ("joined",), spiking(11 if image else 8, 4, **how)),
         Node("box", ("sum",), reading(4)),
         Node("class", ("last",), reading(4, 3)),
     ]
@@ -74,7 +74,7 @@ def straight(layers: int, T: int = 4) -> SpikingNetwork:
     return SpikingNetwork(nodes, ["box"], ["class"], torch.tensor([1.0]), T)
 
 
-def pictures(count: int = 5, side: int = 8) -> Tensor:
+def sample_images(count: int = 5, side: int = 8) -> Tensor:
     return dyadic(count, 3, side, side, low=0)
 
 

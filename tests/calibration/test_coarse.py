@@ -6,10 +6,10 @@ import copy
 
 import pytest
 import torch
-from calibration_graphs import at, batches, branching, moved, node_of, pictures, straight
+from calibration_graphs import at, batches, branching, moved, node_of, sample_images, straight
 from torch import nn
 
-from spikedet.calibration.coarse import answers, channel_errors, coarse_calibrate_
+from spikedet.calibration.coarse import channel_errors, coarse_calibrate_, layer_outputs
 from spikedet.calibration.observer import Observer
 from spikedet.snn import IMAGE, Node, Readout, SpikingConv, SpikingNetwork, qc_forward
 
@@ -46,7 +46,7 @@ def test_equation_18_by_hand() -> None:
     assert before == pytest.approx((0.25**2 + 0 + 0.5**2 + 0.5**2) / 4)
 
 
-def test_places_count_like_pictures() -> None:
+def test_places_count_like_images() -> None:
     network = one_layer([0.0, 1.0])
     images = torch.tensor([HALF, HALF, HALF, QUARTER]).view(1, 1, 2, 2)
     coarse_calibrate_(at(network, "layer", images), node_of(network, "layer"), [[0]])
@@ -57,7 +57,7 @@ def test_places_count_like_pictures() -> None:
 @pytest.mark.parametrize("T", [1, 4, 8])
 def test_a_constant_input_leaves_nothing_to_correct(neuron: str, T: int) -> None:
     torch.manual_seed(0)
-    network, images = branching(neuron, T=T), pictures()
+    network, images = branching(neuron, T=T), sample_images()
     node = node_of(network, "stem")
     kept = node.module.u0.clone()
     assert coarse_calibrate_(at(network, "stem", images), node, batches(len(images))) == 0
@@ -67,7 +67,7 @@ def test_a_constant_input_leaves_nothing_to_correct(neuron: str, T: int) -> None
 def test_batches_make_no_difference() -> None:
     torch.manual_seed(3)
     reference = straight(3)
-    start, images, potentials = moved(reference), pictures(7), []
+    start, images, potentials = moved(reference), sample_images(7), []
     for size in (1, 3, 7):
         network = copy.deepcopy(start)
         node = node_of(network, "layer.2")
@@ -79,12 +79,12 @@ def test_batches_make_no_difference() -> None:
 def test_a_read_out_is_right_on_average_afterwards() -> None:
     torch.manual_seed(0)
     reference = branching()
-    network, images = moved(reference), pictures()
+    network, images = moved(reference), sample_images()
     observer, node = at(network, "class", images, reference), node_of(network, "class")
     everything = list(range(len(images)))
-    wrong = observer.target(node, everything) - answers(observer, node, everything)[0]
+    wrong = observer.target(node, everything) - layer_outputs(observer, node, everything)[0]
     before = coarse_calibrate_(observer, node, batches(len(images)))
-    left = observer.target(node, everything) - answers(observer, node, everything)[0]
+    left = observer.target(node, everything) - layer_outputs(observer, node, everything)[0]
     assert before == pytest.approx(float(wrong.square().mean()))
     assert wrong.mean((0, 2, 3)).abs().min() > 0.01
     torch.testing.assert_close(left.mean((0, 2, 3)), torch.zeros(3), rtol=0, atol=1e-6)
@@ -96,7 +96,7 @@ def test_a_read_out_keeps_its_weights() -> None:
     network = moved(reference)
     node = node_of(network, "box")
     kept = node.module.weight.clone()
-    coarse_calibrate_(at(network, "box", pictures(), reference), node, batches(5))
+    coarse_calibrate_(at(network, "box", sample_images(), reference), node, batches(5))
     assert torch.equal(node.module.weight, kept)
 
 
@@ -105,7 +105,7 @@ def test_potentials_per_neuron_move_by_their_channels_mean() -> None:
     torch.manual_seed(0)
     reference = straight(2)
     per_channel, per_neuron = copy.deepcopy(reference), copy.deepcopy(reference)
-    images = pictures()
+    images = sample_images()
     layer = node_of(per_neuron, "layer.1").module
     layer.u0 = nn.Parameter(layer.u0.detach().view(-1, 1, 1).expand(-1, 8, 8).clone())
     for network in (per_channel, per_neuron):
@@ -120,9 +120,9 @@ def test_potentials_per_neuron_move_by_their_channels_mean() -> None:
 @pytest.mark.parametrize(("neuron", "delay"), [("if", 0), ("if", 2), ("signed", 0)])
 def test_the_answer_of_a_layer_is_its_rate(neuron: str, delay: int) -> None:
     torch.manual_seed(0)
-    network, images = branching(neuron, delay), pictures()
+    network, images = branching(neuron, delay), sample_images()
     observer: Observer = at(network, "stem", images)
-    rate, *early = answers(observer, node_of(network, "stem"), [0, 2], early=1.0)
+    rate, *early = layer_outputs(observer, node_of(network, "stem"), [0, 2], early=1.0)
     assert [half.shape for half in early] == ([] if delay else [rate.shape])
     assert torch.equal(rate, qc_forward(network, images[[0, 2]], network.T)["stem"])
 
@@ -137,7 +137,7 @@ def test_the_first_half_of_a_window_by_hand() -> None:
     """
     network = one_layer([0.0, 0.0])
     observer, node = at(network, "layer", torch.tensor([HALF]).view(1, 1, 1, 1)), node_of(network, "layer")
-    rate, early = answers(observer, node, [0], early=1.0)
+    rate, early = layer_outputs(observer, node, [0], early=1.0)
     assert (rate.flatten().tolist(), early.flatten().tolist()) == ([0.25, 0.0], [0.0, 0.0])
     errors = channel_errors(observer, node, [[0]], early=2.0)
     assert errors.mean.tolist() == [0.25, 0.5]
@@ -149,7 +149,7 @@ def test_the_first_half_of_a_window_by_hand() -> None:
 def test_no_channel_costs_more_than_copied_or_after_equation_18(neuron: str, delay: int) -> None:
     torch.manual_seed(1)
     reference = branching(neuron, delay)
-    images, parts = pictures(6), batches(6, 4)
+    images, parts = sample_images(6), batches(6, 4)
     start = moved(reference)
     costs = []
     for early in (None, 0.0, 0.5):  # copied, equation 18, traded
@@ -167,7 +167,7 @@ def test_what_is_traded_reaches_the_same_sum() -> None:
     torch.manual_seed(2)
     reference = branching()
     network = moved(reference)
-    observer, node = at(network, "skip", pictures(6), reference), node_of(network, "skip")
+    observer, node = at(network, "skip", sample_images(6), reference), node_of(network, "skip")
     layer = node.module
     before = layer.u0 + network.T * layer.bias
     wrong = network.T * channel_errors(observer, node, batches(6), 0.5).mean
@@ -180,6 +180,6 @@ def test_what_is_traded_reaches_the_same_sum() -> None:
 def test_one_step_has_no_half() -> None:
     torch.manual_seed(0)
     network = branching(T=1)
-    observer, node = at(network, "stem", pictures()), node_of(network, "stem")
-    assert len(answers(observer, node, [0], early=1.0)) == 1
+    observer, node = at(network, "stem", sample_images()), node_of(network, "stem")
+    assert len(layer_outputs(observer, node, [0], early=1.0)) == 1
     assert coarse_calibrate_(observer, node, batches(5), 0.5) == 0

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from calibration_graphs import PLENTY, batches, branching, moved, pictures, settings, straight, trains_of, visits
+from calibration_graphs import PLENTY, batches, branching, moved, sample_images, settings, straight, trains_of, visits
 from torch import nn
 
 from spikedet.calibration import LayerReport, calibrate_network, observer
@@ -18,8 +18,8 @@ from spikedet.snn import SpikingNetwork, packing, qc_forward, surrogate
 pytestmark = pytest.mark.skipif(not available(), reason="the kernels cannot be compiled here")
 
 GRAPHS = {
-    "on bits": lambda: branching(picture=False),
-    "on bits, signed and delayed": lambda: branching("signed", 1, picture=False),
+    "on bits": lambda: branching(image=False),
+    "on bits, signed and delayed": lambda: branching("signed", 1, image=False),
     "on bits, straight": lambda: straight(4),
     "on dense trains": lambda: branching("signed"),
 }
@@ -30,7 +30,7 @@ def made(graph: str, *, per_neuron: bool = False) -> SpikingNetwork:
     """A network that calibration can improve."""
     torch.manual_seed(0)
     network = moved(GRAPHS[graph]())
-    shapes = {name: value.shape[1:] for name, value in qc_forward(network, pictures(1, IMAGES[1]), 4).items()}
+    shapes = {name: value.shape[1:] for name, value in qc_forward(network, sample_images(1, IMAGES[1]), 4).items()}
     for node, layer in network.spiking() if per_neuron else ():
         layer.u0 = nn.Parameter(layer.u0.detach().view(-1, 1, 1).expand(shapes[node.name]).clone())
     return network
@@ -43,7 +43,7 @@ def without_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def calibrated(network: SpikingNetwork, *, fine: bool) -> tuple[dict[str, torch.Tensor], list[LayerReport]]:
     torch.manual_seed(1)
-    done, reports = calibrate_network(network, pictures(*IMAGES), settings(lr=1e-2), fine=fine)
+    done, reports = calibrate_network(network, sample_images(*IMAGES), settings(lr=1e-2), fine=fine)
     return done.tensors(), reports
 
 
@@ -82,8 +82,8 @@ def test_fine_calibration_is_nearly_the_same(graph: str, per_neuron: bool, monke
 @pytest.mark.parametrize("size", [5, 2], ids=["one batch", "several batches"])
 def test_layers_that_run_on_bits_send_the_trains_of_the_whole_network(neuron: str, delay: int, size: int) -> None:
     torch.manual_seed(1)
-    reference = branching(neuron, delay, picture=False)
-    network, images = moved(reference), pictures()
+    reference = branching(neuron, delay, image=False)
+    network, images = moved(reference), sample_images()
     trains = trains_of(network, images)
     on_bits = Observer(reference, network, images, ByteStore(PLENTY))
     assert on_bits.channels is not None

@@ -8,21 +8,21 @@ from typing import Any
 
 import pytest
 import torch
-from calibration_graphs import at, branching, dyadic, node_of, pictures, settings, straight
+from calibration_graphs import at, branching, dyadic, node_of, sample_images, settings, straight
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from spikedet.calibration.coarse import answers
+from spikedet.calibration.coarse import layer_outputs
 from spikedet.calibration.fine import (
     Crop,
     crop_output,
     fine_calibrate_,
     firing,
-    layer_rates,
     random_crop,
     receptive_field,
+    trained_rates,
 )
 from spikedet.calibration.observer import Observer
 from spikedet.snn import Node, Readout, SpikingConv, SpikingNetwork
@@ -90,13 +90,13 @@ def test_random_crops_reach_every_place() -> None:
 def test_the_rate_that_is_trained_is_the_rate_that_is_simulated(neuron: str, delay: int, name: str) -> None:
     torch.manual_seed(0)
     network = branching(neuron, delay)
-    images = pictures()
+    images = sample_images()
     observer, node = at(network, name, images), node_of(network, name)
     module = node.module
     assert isinstance(module, (SpikingConv, Readout))
     x = F.pad(observer.train(node.inputs[0], [0, 3]), (module.padding[1],) * 2 + (module.padding[0],) * 2)
-    rates = layer_rates(module, x, network.T, settings(early=0.5), "fp32")
-    expected = answers(observer, node, [0, 3], early=1.0)
+    rates = trained_rates(module, x, network.T, settings(early=0.5), "fp32")
+    expected = layer_outputs(observer, node, [0, 3], early=1.0)
     assert len(rates) == len(expected)
     assert all(map(torch.equal, rates, expected))
 
@@ -112,11 +112,11 @@ def perturbed(name: str, by: float = 0.3, neuron: str = "if", delay: int = 0) ->
     module = node_of(network, name).module
     with torch.no_grad():
         module.weight.add_(by * torch.randn_like(module.weight))  # type: ignore[union-attr, operator]
-    return network, at(network, name, pictures(8, 16), reference), node_of(network, name)
+    return network, at(network, name, sample_images(8, 16), reference), node_of(network, name)
 
 
 def error_on(observer: Observer, node: Node, indices: list[int]) -> float:
-    return float((answers(observer, node, indices)[0] - observer.target(node, indices)).square().mean())
+    return float((layer_outputs(observer, node, indices)[0] - observer.target(node, indices)).square().mean())
 
 
 def state(module: nn.Module) -> dict[str, Tensor]:
@@ -133,7 +133,7 @@ def test_training_mends_a_layer_that_was_moved(name: str, neuron: str, delay: in
 
 @pytest.mark.parametrize("name", ["stem", "last", "class"])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_the_errors_reported_are_those_of_the_held_out_pictures_in_fp32(name: str, precision: Any) -> None:
+def test_the_errors_reported_are_those_of_the_held_out_images_in_fp32(name: str, precision: Any) -> None:
     _, observer, node = perturbed(name)
     wrong = error_on(observer, node, HELD_OUT)
     config = settings(crop=WHOLE, epochs=5, lr=0.01, precision=precision)
@@ -153,7 +153,7 @@ def test_a_penalty_on_firing_trades_error_for_silence(neuron: str) -> None:
         before, after, _ = fine_calibrate_(observer, node, TRAINING, HELD_OUT, config)
         assert after < before
         assert isinstance(node.module, SpikingConv)
-        found = answers(observer, node, HELD_OUT)[0]
+        found = layer_outputs(observer, node, HELD_OUT)[0]
         rates.append(float(firing(node.module, found).mean()))
         errors.append(error_on(observer, node, HELD_OUT))
         assert after == pytest.approx(errors[-1] + sparsity * rates[-1])
@@ -168,7 +168,7 @@ def test_spikes_on_time_are_bought_with_early() -> None:
         config = settings(epochs=25, lr=0.05, patience=0, crop=WHOLE, early=early)
         before, after, _ = fine_calibrate_(observer, node, TRAINING, HELD_OUT, config)
         assert after < before
-        _, half = answers(observer, node, HELD_OUT, early=1.0)
+        _, half = layer_outputs(observer, node, HELD_OUT, early=1.0)
         halves.append(float((half - observer.target(node, HELD_OUT)).square().mean()))
         assert after == pytest.approx(error_on(observer, node, HELD_OUT) + early * halves[-1])
     assert halves[1] < halves[0]
@@ -186,7 +186,7 @@ def test_firing_by_hand() -> None:
 @pytest.mark.parametrize("name", ["last", "class"])
 def test_the_state_before_training_is_kept_where_nothing_was_better(name: str, lr: float) -> None:
     torch.manual_seed(0)
-    network, images = branching(), pictures(8)
+    network, images = branching(), sample_images(8)
     observer, node = at(network, name, images), node_of(network, name)
     kept, wrong = state(node.module), error_on(observer, node, HELD_OUT)
     before, after, epochs = fine_calibrate_(observer, node, TRAINING, HELD_OUT, settings(lr=lr, crop=WHOLE, epochs=4))
@@ -208,7 +208,7 @@ def test_a_layer_never_gets_worse(name: str, lr: float) -> None:
 def test_patience_ends_a_layer_early() -> None:
     torch.manual_seed(0)
     network = branching()
-    observer, node = at(network, "last", pictures(8)), node_of(network, "last")
+    observer, node = at(network, "last", sample_images(8)), node_of(network, "last")
     assert fine_calibrate_(observer, node, TRAINING, HELD_OUT, settings(lr=1e3, epochs=9, patience=2))[2] == 2
 
 
@@ -263,6 +263,6 @@ def test_potentials_per_neuron_are_cropped_with_the_map() -> None:
     layer = node_of(network, "layer.1").module
     assert isinstance(layer, SpikingConv)
     layer.u0 = nn.Parameter(layer.u0.detach().view(-1, 1, 1).expand(-1, 8, 8).clone())
-    observer = at(network, "layer.1", pictures(8))
+    observer = at(network, "layer.1", sample_images(8))
     fine_calibrate_(observer, node_of(network, "layer.1"), TRAINING, HELD_OUT, settings(crop=3))
     assert layer.u0.shape == (3, 8, 8)

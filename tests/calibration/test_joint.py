@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 import torch
-from calibration_graphs import branching, moved, pictures, reading, spiking
+from calibration_graphs import branching, moved, reading, sample_images, spiking
 from tiny_detector import IMAGE_SIZE, chain, fingerprint, same
 from torch import nn
 
 from spikedet.calibration.fine import parameter_groups
-from spikedet.calibration.joint import WARM_UP, JointCalibration, answer_with_rates, schedule
-from spikedet.calibration.pictures import Pictures
+from spikedet.calibration.images import TrainingImages
+from spikedet.calibration.joint import WARM_UP, JointCalibration, outputs_with_rates, schedule
 from spikedet.checkpoint import load_checkpoint, read_meta, save_checkpoint
 from spikedet.checkpoint.state import load_state, save_state
 from spikedet.commands.joint import joint, teacher
@@ -42,8 +42,8 @@ def calibration(**changes: Any) -> JointCalibration:
     rest, held_out = load_dataset(*meta.training_data("", "")).hold_out(0.25, 0)
     ann = teacher(chain()["ann"], torch.device("cpu"))
     config = JointConfig(checkpoint="x", **{**SHORT, **changes})
-    inputs, judges = (Pictures(part, IMAGE_SIZE, torch.device("cpu")) for part in (rest, held_out))
-    return JointCalibration(network, ann, inputs, judges, config)
+    inputs, selection_images = (TrainingImages(part, IMAGE_SIZE, torch.device("cpu")) for part in (rest, held_out))
+    return JointCalibration(network, ann, inputs, selection_images, config)
 
 
 # --- the forward pass and its gradients -----------------------------------------------------------------------------
@@ -52,17 +52,17 @@ def calibration(**changes: Any) -> JointCalibration:
 @pytest.mark.parametrize("neuron", ["if", "signed", "mixed"])
 @pytest.mark.parametrize("delay", [0, 2, 8])
 def test_it_answers_as_the_spiking_network_does(neuron: str, delay: int) -> None:
-    network, images = moved(branching(neuron, delay)), pictures()
+    network, images = moved(branching(neuron, delay)), sample_images()
     (reading,) = simulate(network, images, [network.T])
-    maps = answer_with_rates(network, images).maps
+    maps = outputs_with_rates(network, images).maps
     for name, readouts in (("boxes", network.box_readouts), ("scores", network.class_readouts)):
         expected = torch.cat([reading.maps[readout].flatten(2) for readout in readouts], 2)
         torch.testing.assert_close(maps[name], expected, rtol=1e-5, atol=1e-5)
 
 
 def test_an_analog_current_is_trained_too() -> None:
-    network, images = branching("mixed"), pictures()
-    answer_with_rates(network, images).maps["scores"].sum().backward()
+    network, images = branching("mixed"), sample_images()
+    outputs_with_rates(network, images).maps["scores"].sum().backward()
     layer = dict((node.name, node.module) for node in network.nodes)["current"]
     assert layer.weight.grad is not None and layer.weight.grad.any()  # type: ignore[union-attr]
     assert [group["lr"] > 0 for group in parameter_groups(layer, 1e-3)] == [True, True]  # type: ignore[arg-type]
@@ -70,13 +70,13 @@ def test_an_analog_current_is_trained_too() -> None:
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_neurons_that_wait_answer_without_a_simulation(precision: Precision, monkeypatch: pytest.MonkeyPatch) -> None:
-    network, images = moved(branching(delay=8)), pictures()
+    network, images = moved(branching(delay=8)), sample_images()
     (reading,) = simulate(network, images, [network.T])
     monkeypatch.delattr("spikedet.snn.rates.Simulation")
-    answers = answer_with_rates(network, images, precision)
-    spikes = sum(float(rate.detach().sum()) for rate in answers.rates.values()) * network.T
+    outputs = outputs_with_rates(network, images, precision)
+    spikes = sum(float(rate.detach().sum()) for rate in outputs.rates.values()) * network.T
     assert spikes == pytest.approx(float(reading.spikes.sum()))
-    answers.maps["scores"].sum().backward()
+    outputs.maps["scores"].sum().backward()
     assert all(layer.u0.grad is not None for node, layer in network.spiking() if node.name != "skip")
 
 
@@ -90,15 +90,15 @@ def test_maxima_are_those_of_the_spikes(rule: MaxPoolRule, delay: int) -> None:
         Node("box", ("pool",), reading(4)),
         Node("class", ("pool",), reading(4)),
     ]
-    network, images = SpikingNetwork(nodes, ["box"], ["class"], torch.tensor([2.0]), 8), pictures()
+    network, images = SpikingNetwork(nodes, ["box"], ["class"], torch.tensor([2.0]), 8), sample_images()
     (read,) = simulate(network, images, [network.T])
-    maps = answer_with_rates(network, images).maps
+    maps = outputs_with_rates(network, images).maps
     torch.testing.assert_close(maps["boxes"], read.maps["box"].flatten(2), rtol=1e-5, atol=1e-5)
 
 
 def test_an_initial_potential_counts_as_a_bias_over_t() -> None:
     network = moved(branching())
-    answer_with_rates(network, pictures()).maps["boxes"].square().sum().backward()
+    outputs_with_rates(network, sample_images()).maps["boxes"].square().sum().backward()
     seen = 0.0
     for _, layer in network.spiking():
         if layer.bias.grad is not None:  # layers that the boxes see
@@ -117,7 +117,7 @@ def test_gradients_stop_where_a_neuron_cannot_follow() -> None:
         layer.theta.fill_(1.0)
         layer.u0.fill_(0.5)
         layer.bias.copy_(torch.tensor([-1.0, 0.25, 0.75, 3.0]))
-    rates = answer_with_rates(network, pictures(1)).rates["stem"]
+    rates = outputs_with_rates(network, sample_images(1)).rates["stem"]
     assert rates[0, :, 0, 0].tolist() == [0.0, 0.25, 0.75, 1.0]
     rates.sum().backward()
     places = rates[0, 0].numel()
@@ -125,12 +125,12 @@ def test_gradients_stop_where_a_neuron_cannot_follow() -> None:
 
 
 def test_an_initial_potential_per_neuron() -> None:
-    network, images = moved(branching()), pictures()
-    plain = answer_with_rates(network, images).maps["boxes"]
+    network, images = moved(branching()), sample_images()
+    plain = outputs_with_rates(network, images).maps["boxes"]
     shapes = network.shapes((8, 8))
     for node, layer in network.spiking():
         layer.u0 = nn.Parameter(layer.u0.detach().view(-1, 1, 1).expand(shapes[node.name]).clone())
-    found = answer_with_rates(network, images).maps["boxes"]
+    found = outputs_with_rates(network, images).maps["boxes"]
     assert torch.equal(found, plain)
     found.sum().backward()
 
@@ -193,7 +193,7 @@ def test_a_penalty_on_firing_makes_it_fire_less() -> None:
             run.epoch()
         shares = operation_shares(run.network, (IMAGE_SIZE, IMAGE_SIZE))
         with torch.no_grad():
-            rates = answer_with_rates(run.network, torch.rand(2, 3, IMAGE_SIZE, IMAGE_SIZE)).rates
+            rates = outputs_with_rates(run.network, torch.rand(2, 3, IMAGE_SIZE, IMAGE_SIZE)).rates
         fired[sparsity] = sum(share * float(rates[name].mean()) for name, share in shares.items())
     assert fired[20.0] < fired[0.0]
 
@@ -203,10 +203,10 @@ def test_a_penalty_on_firing_makes_it_fire_less() -> None:
 
 @pytest.mark.parametrize("stage", ["copied", "fine"])
 def test_a_network_is_written_and_nothing_read_changes(stage: str, tmp_path: Path) -> None:
-    before = fingerprint(chain().folder), fingerprint(chain().pictures)
+    before = fingerprint(chain().folder), fingerprint(chain().images)
     path = run(tmp_path, stage)
     assert [p.name for p in tmp_path.iterdir()] == ["joint.safetensors"]
-    assert (fingerprint(chain().folder), fingerprint(chain().pictures)) == before
+    assert (fingerprint(chain().folder), fingerprint(chain().images)) == before
     network, meta = load_spiking(path)
     assert (meta.stage, meta.parent["stage"] if meta.parent else "") == ("joint", stage)
     assert meta.config["joint"]["epochs"] == 2 and len(meta.notes["held_out_losses"]) == 3

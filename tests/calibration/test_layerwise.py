@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from calibration_graphs import batches, branching, pictures, settings, visits
+from calibration_graphs import batches, branching, sample_images, settings, visits
 from tiny_detector import IMAGE_SIZE, T, chain, fingerprint, same
 
 from spikedet.calibration import LayerReport, calibrate_network, layerwise
-from spikedet.calibration.coarse import answers
+from spikedet.calibration.coarse import layer_outputs
 from spikedet.calibration.observer import Observer
 from spikedet.calibration.store import ByteStore
 from spikedet.checkpoint import load_checkpoint, read_meta, save_checkpoint
@@ -64,9 +64,9 @@ def test_the_checkpoints_folder_is_the_output_unless_given(tmp_path: Path) -> No
 
 
 def test_nothing_that_is_read_changes(tmp_path: Path) -> None:
-    before = fingerprint(chain().folder), fingerprint(chain().pictures)
+    before = fingerprint(chain().folder), fingerprint(chain().images)
     run(tmp_path)
-    assert (fingerprint(chain().folder), fingerprint(chain().pictures)) == before
+    assert (fingerprint(chain().folder), fingerprint(chain().images)) == before
 
 
 def test_metadata_tells_where_a_network_came_from(calibrated: Path) -> None:
@@ -176,7 +176,7 @@ def test_disk_and_memory_give_the_same_bits(tmp_path: Path, calibrated: Path, mo
 @pytest.mark.parametrize("fine", [False, True])
 def test_the_size_of_a_simulated_batch_changes_nothing(monkeypatch: pytest.MonkeyPatch, fine: bool) -> None:
     torch.manual_seed(0)
-    network, images = branching(), pictures(6)
+    network, images = branching(), sample_images(6)
     made = []
     for size in (6, 2):
         monkeypatch.setattr(layerwise, "probe_batch", lambda *_, size=size: size)
@@ -188,7 +188,7 @@ def test_the_network_given_is_left_as_it_is() -> None:
     torch.manual_seed(0)
     network = branching()
     kept = {name: value.clone() for name, value in network.state_dict().items()}
-    made, _ = calibrate_network(network, pictures(), settings(lr=0.01), fine=True)
+    made, _ = calibrate_network(network, sample_images(), settings(lr=0.01), fine=True)
     assert same(dict(network.state_dict()), kept)
     assert not same(dict(made.state_dict()), kept)
 
@@ -206,7 +206,7 @@ def test_every_layer_is_right_on_average_given_the_layers_before_it(calibrated: 
             observer.observe(node, [everything])
             observer.record(node, [everything])
         elif isinstance(node.module, Readout):
-            error = (observer.target(node, everything) - answers(observer, node, everything)[0]).mean((0, 2, 3))
+            error = (observer.target(node, everything) - layer_outputs(observer, node, everything)[0]).mean((0, 2, 3))
             assert error.abs().max() < 1e-5
     before, after = dict(copied.state_dict()), dict(coarse.state_dict())
     readouts = {name.replace(".", "/") + "/bias" for name in copied.box_readouts + copied.class_readouts}
@@ -215,11 +215,11 @@ def test_every_layer_is_right_on_average_given_the_layers_before_it(calibrated: 
         assert changes or torch.equal(value, after[name]), name
 
 
-@pytest.mark.parametrize("picture", [False, True], ids=["on bits", "on dense trains"])
-def test_an_analog_current_is_left_as_it_is(picture: bool) -> None:
+@pytest.mark.parametrize("image", [False, True], ids=["on bits", "on dense trains"])
+def test_an_analog_current_is_left_as_it_is(image: bool) -> None:
     torch.manual_seed(0)
-    network = branching("mixed", picture=picture)
-    made, reports = calibrate_network(network, pictures(), settings(lr=0.01), fine=True)
+    network = branching("mixed", image=image)
+    made, reports = calibrate_network(network, sample_images(), settings(lr=0.01), fine=True)
     assert [report.layer for report in reports if report.layer in ("skip", "current")] == ["skip"]
     changed = {name for name, value in network.state_dict().items() if not torch.equal(value, made.state_dict()[name])}
     assert {"skip.u0", "skip.weight"} <= changed
@@ -229,7 +229,7 @@ def test_an_analog_current_is_left_as_it_is(picture: bool) -> None:
 
 def test_early_rates_move_potentials_and_biases_alone() -> None:
     torch.manual_seed(0)
-    network, images = branching(), pictures(10)
+    network, images = branching(), sample_images(10)
     plain, traded = (calibrate_network(network, images, settings(early=w), fine=False)[0] for w in (0.0, 0.5))
     before, after = network.state_dict(), traded.state_dict()
     moved = {name.rpartition(".")[2] for name, value in before.items() if not torch.equal(value, after[name])}
@@ -241,12 +241,12 @@ def test_early_rates_move_potentials_and_biases_alone() -> None:
 def test_the_errors_reported_are_against_the_network_given(neuron: str) -> None:
     """Layer by layer, on the held-out fifth, fed by the calibrated layers before it."""
     torch.manual_seed(0)
-    network, images = branching(neuron), pictures(10)
+    network, images = branching(neuron), sample_images(10)
     made, reports = calibrate_network(network, images, settings(epochs=4, lr=0.02, crop=8), fine=True)
     observer = Observer(network, made, images, ByteStore(2**30))
     found = {}
     for node in visits(observer, batches(10)):
-        error = answers(observer, node, [8, 9])[0] - observer.target(node, [8, 9])
+        error = layer_outputs(observer, node, [8, 9])[0] - observer.target(node, [8, 9])
         found[node.name] = float(error.square().mean())
     assert found == {report.layer: pytest.approx(report.fine_after) for report in reports}
     assert any(report.fine_after < report.fine_before for report in reports)  # type: ignore[operator]
@@ -265,7 +265,7 @@ def test_fp32_is_the_default(tmp_path: Path, calibrated: Path) -> None:
     assert same(load_checkpoint(tmp_path / file)[0], load_checkpoint(calibrated / file)[0])
 
 
-def test_signed_delayed_networks_and_single_pictures(tmp_path: Path) -> None:
+def test_signed_delayed_networks_and_single_images(tmp_path: Path) -> None:
     (copied,) = convert(ConvertConfig(checkpoint=str(chain()["qc"]), neuron="signed", delay=1, out=str(tmp_path)))
     for images in (1, 3):
         written = run(tmp_path, copied, images=images)

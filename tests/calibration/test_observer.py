@@ -15,7 +15,7 @@ from calibration_graphs import (
     branching,
     moved,
     node_of,
-    pictures,
+    sample_images,
     settings,
     straight,
     trains_of,
@@ -23,7 +23,7 @@ from calibration_graphs import (
 )
 
 from spikedet.calibration import calibrate_network
-from spikedet.calibration.coarse import answers
+from spikedet.calibration.coarse import layer_outputs
 from spikedet.calibration.observer import Observer, peak_bytes
 from spikedet.calibration.store import ByteStore
 from spikedet.snn import IMAGE, Readout, SpikingConv, SpikingNetwork, qc_forward, simulate
@@ -39,7 +39,7 @@ def test_inputs_and_targets_are_those_of_the_whole_networks(neuron: str, delay: 
     """Dyadic numbers: equal to the bit."""
     torch.manual_seed(1)
     reference = branching(neuron, delay)
-    network, images = moved(reference), pictures()
+    network, images = moved(reference), sample_images()
     trains, values = trains_of(network, images), qc_forward(reference, images, reference.T)
     readings = next(iter(simulate(network, images, [network.T], T=network.T)))
     observer = Observer(reference, network, images, ByteStore(budget))
@@ -52,9 +52,9 @@ def test_inputs_and_targets_are_those_of_the_whole_networks(neuron: str, delay: 
         assert torch.equal(observer.target(node, chosen), values[node.name][chosen])
         assert observer.map_hw(source) == tuple(values[source].shape[-2:])
         if isinstance(node.module, Readout):
-            assert torch.equal(answers(observer, node, range(len(images)))[0], readings.maps[node.name])
+            assert torch.equal(layer_outputs(observer, node, range(len(images)))[0], readings.maps[node.name])
         else:
-            assert torch.equal(answers(observer, node, chosen)[0], trains[node.name].mean(0)[chosen])
+            assert torch.equal(layer_outputs(observer, node, chosen)[0], trains[node.name].mean(0)[chosen])
         compared.add(node.name)
     assert compared == {"stem", "skip", "down", "deep", "last", "box", "class"}
     assert trains["last"].unique().numel() > 2
@@ -62,13 +62,13 @@ def test_inputs_and_targets_are_those_of_the_whole_networks(neuron: str, delay: 
 
 def test_signed_spikes_are_among_those_compared() -> None:
     torch.manual_seed(1)
-    assert (trains_of(moved(branching("signed")), pictures())["last"] < 0).any()
+    assert (trains_of(moved(branching("signed")), sample_images())["last"] < 0).any()
 
 
 @pytest.mark.parametrize("neuron", ["if", "signed"])
 def test_a_window_is_the_same_cut_from_the_map(neuron: str) -> None:
     torch.manual_seed(2)
-    network, images = branching(neuron), pictures()
+    network, images = branching(neuron), sample_images()
     observer = Observer(network, network, images, ByteStore(PLENTY))
     window = (slice(1, 3), slice(0, 2))
     for node in visits(observer, batches(len(images))):
@@ -79,7 +79,7 @@ def test_a_window_is_the_same_cut_from_the_map(neuron: str) -> None:
 
 def test_what_is_constant_over_time_comes_as_one_step() -> None:
     torch.manual_seed(0)
-    network, images = branching(), pictures()
+    network, images = branching(), sample_images()
     observer = Observer(network, network, images, ByteStore(PLENTY))
     assert observer.train(IMAGE, [2]).shape == (1, 1, 3, 8, 8)
     assert observer.train("small", [2, 0]).shape == (1, 2, 3, 4, 4)
@@ -88,7 +88,7 @@ def test_what_is_constant_over_time_comes_as_one_step() -> None:
 @pytest.mark.parametrize("size", [5, 2], ids=["one batch", "several batches"])
 def test_targets_before_a_layer_was_observed_are_the_same(size: int) -> None:
     torch.manual_seed(0)
-    network, images = branching(), pictures()
+    network, images = branching(), sample_images()
     observer = Observer(network, network, images, ByteStore(PLENTY))
     stem = node_of(network, "stem")
     early = observer.target(stem, [0, 3])
@@ -98,7 +98,7 @@ def test_targets_before_a_layer_was_observed_are_the_same(size: int) -> None:
 
 def test_nothing_is_kept_after_its_last_reader() -> None:
     torch.manual_seed(0)
-    network, images = branching(), pictures()
+    network, images = branching(), sample_images()
     observer = Observer(network, network, images, ByteStore(PLENTY))
     held = {}
     for node in visits(observer, batches(len(images))):
@@ -132,7 +132,7 @@ class WatchedStore(ByteStore):
 @pytest.mark.parametrize("make", [branching, partial(straight, 5)], ids=["branching", "straight"])
 def test_the_estimated_peak_is_what_was_held(make: Any, T: int, budget: float) -> None:
     torch.manual_seed(0)
-    network, images = make(T=T), pictures(3)
+    network, images = make(T=T), sample_images(3)
     values = qc_forward(network, images[:1], T)
     shapes = {node.name: tuple(values[node.name].shape[1:]) for node, _ in network.spiking()}
     store = WatchedStore(budget)
@@ -157,7 +157,7 @@ def potentials(network: SpikingNetwork, monkeypatch: pytest.MonkeyPatch) -> Coun
     with monkeypatch.context() as patch:
         patch.setattr(SpikingConv, "potential", counted)
         patch.setattr(PackedConv, "window", counted_window)
-        calibrate_network(network, pictures(4), settings(), fine=False)
+        calibrate_network(network, sample_images(4), settings(), fine=False)
     return calls
 
 

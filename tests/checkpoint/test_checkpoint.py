@@ -295,7 +295,7 @@ def test_data_of_another_name_have_a_train_split(tmp_path: Path) -> None:
         imported.training_data("", "train")
 
 
-def test_pictures_that_no_training_has_seen_are_remembered() -> None:
+def test_images_that_no_training_has_seen_are_remembered() -> None:
     meta = load_checkpoint(chain()["ann"])[1]
     seen = dataclasses.replace(meta, data={"data": "/a/voc", "split": "train", "held_out": 0.05, "seed": 2})
     assert seen.held_out("/b/voc", "train") == (0.05, 2)
@@ -319,9 +319,9 @@ def test_a_file_that_was_trained_on_is_not_judged_on(tmp_path: Path) -> None:
     meta = load_checkpoint(chain()["ann"])[1]
     meta = dataclasses.replace(meta, data={"data": "/a/labels.json", "split": "train"})
     with pytest.raises(ConfigError, match=r"labels\.json: one COCO file is one split, and it was trained on"):
-        meta.judged_data("", "val")
-    assert meta.judged_data("/a/other.json", "val") == "/a/other.json"
-    assert meta.judged_data("", "train") == "/a/labels.json"
+        meta.evaluation_data("", "val")
+    assert meta.evaluation_data("/a/other.json", "val") == "/a/other.json"
+    assert meta.evaluation_data("", "train") == "/a/labels.json"
 
 
 def test_a_child_names_its_parent(tmp_path: Path) -> None:

@@ -151,7 +151,7 @@ def test_our_errors_are_one_line_and_status_1(
         raise error("a.safetensors: no such checkpoint")
 
     monkeypatch.setattr("spikedet.commands.detect.detect", fail)
-    assert main(["detect", "pictures", "--weights", "a.safetensors"]) == 1
+    assert main(["detect", "images", "--weights", "a.safetensors"]) == 1
     printed = capsys.readouterr()
     assert printed.err == "spikedet detect: a.safetensors: no such checkpoint\n"
     assert printed.out == ""

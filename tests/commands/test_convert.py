@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_detector import IMAGE_SIZE, T, chain, fingerprint, pictures, same
+from tiny_detector import IMAGE_SIZE, T, chain, fingerprint, same, sample_images
 
 from spikedet.calibration import layerwise
 from spikedet.checkpoint import load_checkpoint, read_meta
@@ -165,11 +165,13 @@ def test_stage_1_gets_what_was_asked(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_stage_2_gets_what_was_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[CalibrateConfig] = []
     monkeypatch.setattr(convert, "calibrate", lambda stage2: asked.append(stage2) or [])
-    convert.convert(config(tmp_path, calibrate=True, images=9, epochs=2, seed=3, split="val", data=str(pictures())))
+    convert.convert(
+        config(tmp_path, calibrate=True, images=9, epochs=2, seed=3, split="val", data=str(sample_images()))
+    )
     copied = str(tmp_path / "copied.safetensors")
     assert asked == [
         CalibrateConfig(
-            checkpoint=copied, data=str(pictures()), split="val", images=9, epochs=2, seed=3, out=str(tmp_path)
+            checkpoint=copied, data=str(sample_images()), split="val", images=9, epochs=2, seed=3, out=str(tmp_path)
         )
     ]
 
@@ -205,7 +207,7 @@ def thetas(network: SpikingNetwork) -> torch.Tensor:
 def test_a_sources_thresholds_become_mean_square_best(tmp_path: Path) -> None:
     (copied,) = convert.convert(config(tmp_path, theta_images=5, seed=1))
     model, meta = load_ann(chain()["ann"])
-    drawn = load_dataset(pictures(), "train", class_names=meta.class_names).draw(5, 1)
+    drawn = load_dataset(sample_images(), "train", class_names=meta.class_names).draw(5, 1)
     set_mean_square_best_thetas_(model, drawn, IMAGE_SIZE, 3)
     assert torch.equal(thetas(load_spiking(copied)[0]), thetas(to_spiking(model, 3)))
 
@@ -220,7 +222,7 @@ def test_thresholds_that_stay(tmp_path: Path, source: str, theta_images: int) ->
 def test_the_baseline_has_channel_norm_thresholds_and_starts_at_zero(tmp_path: Path) -> None:
     (copied,) = convert.convert(config(tmp_path, method="channel-norm", theta_images=5, seed=1))
     model, meta = load_ann(chain()["ann"])
-    drawn = load_dataset(pictures(), "train", class_names=meta.class_names).draw(5, 1)
+    drawn = load_dataset(sample_images(), "train", class_names=meta.class_names).draw(5, 1)
     set_largest_thetas_(model, drawn, IMAGE_SIZE)
     network, meta = load_spiking(copied)
     assert torch.equal(thetas(network), thetas(to_spiking(model, 3)))
@@ -251,26 +253,24 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("tuned", [False, True])
-def test_pictures_come_from_where_the_checkpoint_says(
+def test_images_come_from_where_the_checkpoint_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tuned: bool
 ) -> None:
     seen = loaded(monkeypatch)
     convert.convert(config(tmp_path, finetune=tuned, calibrate=True))
-    assert seen == [(str(pictures()), "train")] * 2
+    assert seen == [(str(sample_images()), "train")] * 2
 
 
 @pytest.mark.parametrize("tuned", [False, True])
-def test_pictures_come_from_where_the_settings_say(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tuned: bool
-) -> None:
+def test_images_come_from_where_the_settings_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tuned: bool) -> None:
     other = tmp_path / "other"
-    shutil.copytree(pictures(), other)
+    shutil.copytree(sample_images(), other)
     seen = loaded(monkeypatch)
     convert.convert(config(tmp_path, data=str(other), split="val", finetune=tuned, calibrate=True))
     assert seen == [(str(other), "val")] * 2
 
 
-def test_a_qc_network_needs_no_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_qc_network_needs_no_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = loaded(monkeypatch)
     convert.convert(config(tmp_path, "qc", data="nowhere"))
     assert seen == []
@@ -288,9 +288,9 @@ def test_the_checkpoints_folder_is_the_output_unless_given(tmp_path: Path) -> No
 
 
 def test_nothing_that_is_read_changes(tmp_path: Path) -> None:
-    before = fingerprint(chain().folder), fingerprint(pictures())
+    before = fingerprint(chain().folder), fingerprint(sample_images())
     convert.convert(config(tmp_path, calibrate=True))
-    assert (fingerprint(chain().folder), fingerprint(pictures())) == before
+    assert (fingerprint(chain().folder), fingerprint(sample_images())) == before
 
 
 @pytest.mark.parametrize("stage", ["copied", "fine"])

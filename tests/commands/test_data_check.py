@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from tiny_detector import fingerprint, pictures
+from tiny_detector import fingerprint, sample_images
 
 from spikedet.cli.main import main
 from spikedet.commands.data_check import data_check
@@ -28,13 +28,13 @@ def run(data: Path, out: Path, **more: str | bool) -> None:
 
 
 def test_a_whole_dataset(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    before = fingerprint(pictures())
-    run(pictures(), tmp_path / "out")
-    assert fingerprint(pictures()) == before
+    before = fingerprint(sample_images())
+    run(sample_images(), tmp_path / "out")
+    assert fingerprint(sample_images()) == before
     shown = capsys.readouterr().out
     assert "voc layout, 4 classes, 0 bad files" in shown
     report = json.loads((tmp_path / "out/report.json").read_text())
-    assert {split: found["pictures"] for split, found in report["splits"].items()} == {"train": 8, "val": 4, "test": 4}
+    assert {split: found["images"] for split, found in report["splits"].items()} == {"train": 8, "val": 4, "test": 4}
     with Image.open(tmp_path / "out/data.png") as image:
         assert image.format == "PNG"
 
@@ -53,13 +53,13 @@ def test_every_bad_file_is_listed_once_and_then_it_fails(tmp_path: Path, capsys:
     assert len(bad) == 2
     assert any("b.xml" in line for line in bad) and any("c.jpg" in line for line in bad)
     report = json.loads((tmp_path / "out/report.json").read_text())
-    assert [report["splits"][split]["pictures"] for split in ("train", "val")] == [1, 1]
+    assert [report["splits"][split]["images"] for split in ("train", "val")] == [1, 1]
     assert main(["data", "check", str(folder), "--out", str(tmp_path / "out")]) == 1
     assert "2 bad files" in capsys.readouterr().err
 
 
 def test_one_split_alone(tmp_path: Path) -> None:
-    run(pictures(), tmp_path, split="val")
+    run(sample_images(), tmp_path, split="val")
     assert list(json.loads((tmp_path / "report.json").read_text())["splits"]) == ["val"]
 
 
@@ -76,7 +76,7 @@ def test_yolo_and_coco(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
 
 
 @pytest.mark.parametrize("layout", ["voc", "coco"])
-def test_pictures_of_another_size_than_their_annotation_are_bad(
+def test_images_of_another_size_than_their_annotation_are_bad(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], layout: str
 ) -> None:
     """Images of 40 x 30, one of them turned by its EXIF; without a whole size nothing is compared."""
@@ -85,17 +85,17 @@ def test_pictures_of_another_size_than_their_annotation_are_bad(
         size = "<size><width>{}</width><height>{}</height></size></annotation>"
         texts = {n: annotation_xml(CAT).replace("</annotation>", size.format(*wh)) for n, wh in written.items()}
         folder = write_year(tmp_path / "mine", texts)
-        pictures, files = folder / "JPEGImages", {name: folder / f"Annotations/{name}.xml" for name in written}
+        image_folder, files = folder / "JPEGImages", {name: folder / f"Annotations/{name}.xml" for name in written}
     else:
         items = enumerate(written.items(), start=1)
         images = [{"id": i, "file_name": f"{n}.jpg", "width": w, "height": h} for i, (n, (w, h)) in items]
         names = [f"train2017/{name}.jpg" for name in written]
-        file = write_coco(tmp_path / "mine", coco_content(images=images), pictures=names)
-        folder, pictures, files = tmp_path / "mine", tmp_path / "mine/train2017", dict.fromkeys(written, file)
+        file = write_coco(tmp_path / "mine", coco_content(images=images), images=names)
+        folder, image_folder, files = tmp_path / "mine", tmp_path / "mine/train2017", dict.fromkeys(written, file)
     exif = Image.Exif()
     exif[0x0112] = 6
     for name in ("d", "e"):
-        Image.new("RGB", (40, 30)).save(pictures / f"{name}.jpg", exif=exif)
+        Image.new("RGB", (40, 30)).save(image_folder / f"{name}.jpg", exif=exif)
     with pytest.raises(DataError, match="3 bad files"):
         run(folder, tmp_path / "out")
     end = "; correct the size and the boxes, or put the annotated image back"
@@ -109,10 +109,10 @@ def test_pictures_of_another_size_than_their_annotation_are_bad(
 def test_remarks_are_listed_and_harmless(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     content = coco_content([coco_annotation(5, 1, [1, 1, 5, 5])] * 2)
     run(write_coco(tmp_path / "coco", content).parents[1], tmp_path / "out")
-    file, picture = tmp_path / "coco/annotations/instances_train2017.json", tmp_path / "coco/train2017/a.jpg"
+    file, image = tmp_path / "coco/annotations/instances_train2017.json", tmp_path / "coco/train2017/a.jpg"
     remarks = [
         f"{file}: 2 annotations have the id 5; give each its own",
-        f"{picture}: 2 objects have the same class and box, cat at 1, 1, 6, 6; keep one",
+        f"{image}: 2 objects have the same class and box, cat at 1, 1, 6, 6; keep one",
     ]
     shown = capsys.readouterr().out.splitlines()
     assert shown[:2] == [f"remark: {text}" for text in remarks]
@@ -137,6 +137,6 @@ def test_a_folder_without_splits(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 def test_nothing_is_written_into_the_data(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="lies within the dataset"):
-        run(pictures(), pictures() / "out")
+        run(sample_images(), sample_images() / "out")
     with pytest.raises(DataError, match="no such dataset"):
         run(tmp_path / "none", tmp_path / "out")

@@ -11,19 +11,19 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_detector import T, chain, fingerprint, pictures
+from tiny_detector import T, chain, fingerprint, sample_images
 
 from spikedet.commands.detect import detect
 from spikedet.common.errors import CheckpointError, ConfigError, DataError
 from spikedet.config import DetectConfig
-from spikedet.data.images import PICTURE_SUFFIXES, read_image
+from spikedet.data.images import IMAGE_SUFFIXES, read_image
 from spikedet.inference.detector import SpikingDetector
 from spikedet.visualization import draw_detections
 
 HEIGHT, WIDTH = 40, 56
 
 
-def write_picture(path: Path, seed: int = 0) -> Path:
+def write_image(path: Path, seed: int = 0) -> Path:
     path.parent.mkdir(exist_ok=True)
     pixels = np.random.default_rng(seed).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
     Image.fromarray(pixels).save(path)
@@ -38,8 +38,8 @@ def content(path: Path) -> dict[str, Any]:
     return dict(json.loads(path.read_text(encoding="utf-8")))
 
 
-def test_one_picture(tmp_path: Path) -> None:
-    source, out = write_picture(tmp_path / "a.jpg"), tmp_path / "new" / "out"
+def test_one_image(tmp_path: Path) -> None:
+    source, out = write_image(tmp_path / "a.jpg"), tmp_path / "new" / "out"
     result = detect(config(source, out))
     assert result == out / "detections.json"
     assert sorted(path.name for path in out.iterdir()) == ["a.png", "detections.json"]
@@ -48,7 +48,7 @@ def test_one_picture(tmp_path: Path) -> None:
 
 
 def test_records_are_the_detectors(tmp_path: Path) -> None:
-    source = write_picture(tmp_path / "a.png")
+    source = write_image(tmp_path / "a.png")
     found = content(detect(config(source, tmp_path / "out", t="2,4", confidence=0.15, iou=0.5)))[str(source)]
     detector = SpikingDetector.load(chain()["fine"])
     expected = detector(source, [2, 4], confidence=0.15, iou=0.5)
@@ -63,7 +63,7 @@ def test_records_are_the_detectors(tmp_path: Path) -> None:
 
 
 def test_the_drawing_is_the_detectors(tmp_path: Path) -> None:
-    source = write_picture(tmp_path / "a.png")
+    source = write_image(tmp_path / "a.png")
     detect(config(source, tmp_path / "out"))
     detector = SpikingDetector.load(chain()["fine"])
     expected = draw_detections(read_image(source), detector(source)[T], detector.class_names)
@@ -72,7 +72,7 @@ def test_the_drawing_is_the_detectors(tmp_path: Path) -> None:
 
 
 def test_time_steps_are_drawn_side_by_side(tmp_path: Path) -> None:
-    source = write_picture(tmp_path / "a.png")
+    source = write_image(tmp_path / "a.png")
     found = content(detect(config(source, tmp_path / "out", t="4,1,2")))
     assert list(found[str(source)]) == ["1", "2", "4"]
     drawn = read_image(tmp_path / "out" / "a.png")
@@ -84,22 +84,22 @@ def test_time_steps_are_drawn_side_by_side(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("stage", ["ann", "qc"])
 def test_networks_without_time_answer_under_0(tmp_path: Path, stage: str) -> None:
-    source = write_picture(tmp_path / "a.png")
+    source = write_image(tmp_path / "a.png")
     found = content(detect(config(source, tmp_path / "out", weights=str(chain()[stage]), t="2,4")))
     assert list(found[str(source)]) == ["0"]
 
 
 def test_nothing_found_is_an_empty_list(tmp_path: Path) -> None:
-    source = write_picture(tmp_path / "a.png")
+    source = write_image(tmp_path / "a.png")
     found = content(detect(config(source, tmp_path / "out", confidence=1.0)))
     assert found == {str(source): {str(T): []}}
     assert np.array_equal(read_image(tmp_path / "out" / "a.png"), read_image(source))
 
 
 def test_a_folder_in_order_of_names(tmp_path: Path) -> None:
-    folder = tmp_path / "pictures"
-    for index, suffix in enumerate(sorted(PICTURE_SUFFIXES)):
-        write_picture(folder / f"{9 - index}{suffix if index else suffix.upper()}", index)
+    folder = tmp_path / "images"
+    for index, suffix in enumerate(sorted(IMAGE_SUFFIXES)):
+        write_image(folder / f"{9 - index}{suffix if index else suffix.upper()}", index)
     (folder / "notes.txt").write_text("no image", encoding="utf-8")
     (folder / "sub").mkdir()
     found = content(detect(config(folder, tmp_path / "out")))
@@ -107,12 +107,12 @@ def test_a_folder_in_order_of_names(tmp_path: Path) -> None:
     assert len(list((tmp_path / "out").glob("*.png"))) == 7
 
 
-def test_broken_pictures_are_named_when_the_others_are_done(tmp_path: Path) -> None:
-    folder = tmp_path / "pictures"
+def test_broken_images_are_named_when_the_others_are_done(tmp_path: Path) -> None:
+    folder = tmp_path / "images"
     for name in ("a", "c"):
-        write_picture(folder / f"{name}.png")
+        write_image(folder / f"{name}.png")
     (folder / "b.png").write_bytes(b"no image")
-    whole = write_picture(tmp_path / "whole.jpg").read_bytes()
+    whole = write_image(tmp_path / "whole.jpg").read_bytes()
     (folder / "d.jpg").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(DataError, match=r"2 of 4 images could not be read, the first: .*b\.png"):
         detect(config(folder, tmp_path / "out"))
@@ -121,7 +121,7 @@ def test_broken_pictures_are_named_when_the_others_are_done(tmp_path: Path) -> N
     assert sorted(path.name for path in out.iterdir()) == ["a.png", "c.png", "detections.json"]
 
 
-def test_a_single_broken_picture(tmp_path: Path) -> None:
+def test_a_single_broken_image(tmp_path: Path) -> None:
     (tmp_path / "b.png").write_bytes(b"")
     with pytest.raises(DataError, match=r"1 of 1 images could not be read, the first: .*b\.png"):
         detect(config(tmp_path / "b.png", tmp_path / "out"))
@@ -138,7 +138,7 @@ def test_nothing_to_read_is_said_before_anything_is_written(tmp_path: Path) -> N
 
 
 def test_settings_that_do_not_fit_are_said_before_anything_is_written(tmp_path: Path) -> None:
-    source = write_picture(tmp_path / "a.png")
+    source = write_image(tmp_path / "a.png")
     with pytest.raises(ConfigError, match="converted for T = 4"):
         detect(config(source, tmp_path / "out", t="2,8"))
     with pytest.raises(ConfigError, match="time steps must be whole numbers"):
@@ -149,7 +149,7 @@ def test_settings_that_do_not_fit_are_said_before_anything_is_written(tmp_path: 
 
 
 def test_labels_that_are_somebodys_own_stay(tmp_path: Path) -> None:
-    source = write_picture(tmp_path / "images" / "a.png")
+    source = write_image(tmp_path / "images" / "a.png")
     labels = tmp_path / "labels" / "a.txt"
     labels.parent.mkdir()
     labels.write_text("0 0.5 0.5 1 1\n", encoding="utf-8")
@@ -160,25 +160,25 @@ def test_labels_that_are_somebodys_own_stay(tmp_path: Path) -> None:
         detect(config(source, tmp_path / "out", save_txt=True))
 
 
-def test_a_data_sets_pictures_are_left_alone(tmp_path: Path) -> None:
-    folder = tmp_path / "pictures"
-    shutil.copytree(pictures() / "JPEGImages", folder)
+def test_a_data_sets_images_are_left_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "images"
+    shutil.copytree(sample_images() / "JPEGImages", folder)
     before = fingerprint(folder)
     detect(config(folder, tmp_path / "out"))
     assert fingerprint(folder) == before
 
 
-def test_the_pictures_own_folder_as_output_leaves_them_alone(tmp_path: Path) -> None:
-    source = write_picture(tmp_path / "pictures" / "a.png")
+def test_the_images_own_folder_as_output_leaves_them_alone(tmp_path: Path) -> None:
+    source = write_image(tmp_path / "images" / "a.png")
     before = source.read_bytes()
     with contextlib.suppress(ConfigError):  # refusing is as good as another name
         detect(config(source.parent, source.parent))
     assert source.read_bytes() == before
 
 
-def test_pictures_that_differ_in_their_suffix_are_all_drawn(tmp_path: Path) -> None:
-    folder = tmp_path / "pictures"
+def test_images_that_differ_in_their_suffix_are_all_drawn(tmp_path: Path) -> None:
+    folder = tmp_path / "images"
     for index, name in enumerate(("a.jpg", "a.png")):
-        write_picture(folder / name, index)
+        write_image(folder / name, index)
     assert len(content(detect(config(folder, tmp_path / "out")))) == 2
     assert len(list((tmp_path / "out").glob("*.png"))) == 2

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from PIL import Image
 from pycocotools.coco import COCO
-from small_videos import CAMERA, FPS, HEIGHT, WIDTH, FakeCapture, picture, write_video
+from small_videos import CAMERA, FPS, HEIGHT, WIDTH, FakeCapture, sample_image, write_video
 from tiny_detector import T, chain
 
 from spikedet.commands.detect import detect
@@ -72,7 +72,7 @@ def mixed(folder: Path) -> Path:
     write_video(folder / "sub" / "a.avi", frames=2)
     write_video(folder / "sub" / "a.mkv", frames=2)
     for name in ("a.png", "sub/a.jpg", ".hidden.png"):
-        Image.fromarray(picture()).save(folder / name)
+        Image.fromarray(sample_image()).save(folder / name)
     (folder / "notes.txt").write_text("neither", encoding="utf-8")
     return folder
 
@@ -105,7 +105,7 @@ def test_coco_results_and_yolo_labels_of_the_last_step(tmp_path: Path) -> None:
 def test_ids_of_boxes_that_stay(tmp_path: Path) -> None:
     with video_writer(tmp_path / "still.mp4", FPS) as writer:
         for _ in range(3):
-            writer.write(picture())
+            writer.write(sample_image())
     found = content(detect(config(tmp_path / "still.mp4", tmp_path / "out", t="2,4", confidence=0.7, track=True)))
     first, second, _ = found.values()
     assert {record["track_id"] for record in first["4"]} == {None}
@@ -181,7 +181,7 @@ def test_an_interrupted_file_leaves_nothing_behind(tmp_path: Path, monkeypatch: 
 @pytest.fixture
 def plugged(monkeypatch: pytest.MonkeyPatch) -> FakeCapture:
     """A camera 0 that is there, for a while."""
-    capture = FakeCapture([picture(index) for index in range(40)])
+    capture = FakeCapture([sample_image(index) for index in range(40)])
     monkeypatch.setattr("spikedet.commands.detect.open_frames", lambda source: FrameReader(CAMERA, capture))
     return capture
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_detector import IMAGE_SIZE, T, chain, pictures
+from tiny_detector import IMAGE_SIZE, T, chain, sample_images
 
 from spikedet.checkpoint import load_checkpoint, save_checkpoint
 from spikedet.cli.main import main
@@ -29,7 +29,7 @@ from spikedet.snn import simulate
 
 
 def run(out: Path, *stages: str, **how: Any) -> EnergyReport:
-    settings = {"data": str(pictures()), "split": "test", "batch": 3, **how}
+    settings = {"data": str(sample_images()), "split": "test", "batch": 3, **how}
     return energy(EnergyConfig(checkpoints=tuple(str(chain()[stage]) for stage in stages), out=str(out), **settings))
 
 
@@ -38,7 +38,9 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An evaluation of the whole chain; not to be changed."""
     out = tmp_path_factory.mktemp("evaluated")
     fine = str(chain()["fine"])
-    evaluate(EvaluateConfig(checkpoints=(fine,), data=str(pictures()), split="test", t="2,4", draws=5, out=str(out)))
+    evaluate(
+        EvaluateConfig(checkpoints=(fine,), data=str(sample_images()), split="test", t="2,4", draws=5, out=str(out))
+    )
     return out
 
 
@@ -47,11 +49,11 @@ def test_operations_are_spikes_times_their_fan_out(backend: str, chunk: int, tmp
     """Against the dense spikes of every layer, one image at a time."""
     found = run(tmp_path, "fine", t="2,4", backend=backend, chunk=chunk)
     network, _ = load_spiking(chain()["fine"])
-    dataset, maps = load_dataset(str(pictures()), "test"), fan_outs(network, (IMAGE_SIZE, IMAGE_SIZE))
+    dataset, maps = load_dataset(str(sample_images()), "test"), fan_outs(network, (IMAGE_SIZE, IMAGE_SIZE))
     sops = torch.zeros(len(dataset), T, dtype=torch.float64)
-    for picture in range(len(dataset)):
+    for image in range(len(dataset)):
         spikes: dict[str, list[torch.Tensor]] = {}
-        x = to_input([dataset.read_image(picture)], IMAGE_SIZE)
+        x = to_input([dataset.read_image(image)], IMAGE_SIZE)
         list(
             simulate(
                 network, x, [T], T=T, watch=lambda node, piece, s=spikes: s.setdefault(node.name, []).append(piece)
@@ -59,7 +61,7 @@ def test_operations_are_spikes_times_their_fan_out(backend: str, chunk: int, tmp
         )
         for name, pieces in spikes.items():
             fan_out = maps[name].maps.sum(0)[maps[name].groups]  # [C, H, W]
-            sops[picture] += ((torch.cat(pieces)[:, 0] != 0) * fan_out).sum((1, 2, 3))
+            sops[image] += ((torch.cat(pieces)[:, 0] != 0) * fan_out).sum((1, 2, 3))
     first, second = (row for row in found.rows if row.spent is not None and row.constants == "45 nm, float32")
     assert first.spent is not None and second.spent is not None
     assert (first.t, second.t) == (2, 4) and (first.macs, second.macs) == (8 * 3 * 9 * 32 * 32,) * 2
@@ -89,9 +91,15 @@ def test_spikes_are_those_of_an_evaluation(evaluated: Path, tmp_path: Path) -> N
 def test_neurons_and_delays(how: dict[str, Any], tmp_path: Path) -> None:
     convert(ConvertConfig(checkpoint=str(chain()["qc"]), out=str(tmp_path), **how))
     rows = energy(
-        EnergyConfig(checkpoints=(str(tmp_path / "copied.safetensors"),), data=str(pictures()), split="test", limit=2,
-                     t="2,4", out=str(tmp_path))
-    ).rows  # fmt: skip
+        EnergyConfig(
+            checkpoints=(str(tmp_path / "copied.safetensors"),),
+            data=str(sample_images()),
+            split="test",
+            limit=2,
+            t="2,4",
+            out=str(tmp_path),
+        )
+    ).rows
     two, four = (row for row in rows if row.spent and row.constants == "45 nm, float32")
     assert 0 < two.spent.sops < four.spent.sops  # type: ignore[union-attr]
     assert two.L is not None and four.L is not None
@@ -117,14 +125,14 @@ def test_ap_of_an_evaluation(evaluated: Path, tmp_path: Path) -> None:
         ("SNN + coarse + fine, if", 2): stored["fine", True, 2],
         ("SNN + coarse + fine, if", 4): stored["fine", True, 4],
     }
-    assert found.ap_source == "results.json, on all 4 images of pictures test"
+    assert found.ap_source == "results.json, on all 4 images of images test"
 
 
 def test_ap_beside_the_weights_and_in_the_output_folder(evaluated: Path, tmp_path: Path) -> None:
     weights = tmp_path / "given.safetensors"
     weights.write_bytes(chain()["fine"].read_bytes())
     weights.with_suffix(".json").write_bytes((evaluated / "results.json").read_bytes())
-    how = {"checkpoints": (str(weights),), "data": str(pictures()), "split": "test", "limit": 1}
+    how = {"checkpoints": (str(weights),), "data": str(sample_images()), "split": "test", "limit": 1}
     assert energy(EnergyConfig(out=str(tmp_path / "a"), **how)).ap_source.startswith("given.json, on all 4")  # type: ignore[arg-type]
     weights.with_suffix(".json").unlink()
     (tmp_path / "b").mkdir()
@@ -136,14 +144,14 @@ def test_ap_of_another_file_is_left_out(evaluated: Path, tmp_path: Path, capsys:
     """A network calibrated anew, with the settings of the one that was evaluated."""
     tensors, meta = load_checkpoint(chain()["fine"])
     again = save_checkpoint(tmp_path / "fine.safetensors", tensors, dataclasses.replace(meta, notes={}))
-    how = {"data": str(pictures()), "split": "test", "limit": 1, "t": "4", "out": str(tmp_path)}
+    how = {"data": str(sample_images()), "split": "test", "limit": 1, "t": "4", "out": str(tmp_path)}
     files = (str(again), str(chain()["fine"]))
     found = energy(EnergyConfig(checkpoints=files, results=str(evaluated), **how))  # type: ignore[arg-type]
     rows = json.loads((evaluated / "results.json").read_text("utf-8"))["rows"]
-    (judged,) = (row["AP"] for row in rows if row["stage"] == "fine" and row["t"] == 4)
+    (evaluated,) = (row["AP"] for row in rows if row["stage"] == "fine" and row["t"] == 4)
     names = [f"SNN + coarse + fine, if, {file.parent.name}/fine.safetensors" for file in map(Path, files)]
-    assert {network: AP for (network, t), AP in aps(found).items() if t == 4} == {names[0]: None, names[1]: judged}
-    told = f"{again}: not the file that was evaluated in results.json, on all 4 images of pictures test; AP is left out"
+    assert {network: AP for (network, t), AP in aps(found).items() if t == 4} == {names[0]: None, names[1]: evaluated}
+    told = f"{again}: not the file that was evaluated in results.json, on all 4 images of images test; AP is left out"
     assert told in capsys.readouterr().out
 
 
@@ -154,10 +162,10 @@ def test_anns_go_by_how_they_were_made(evaluated: Path, tmp_path: Path, capsys: 
     assert None not in aps(found).values() and "AP is left out" not in capsys.readouterr().out
 
 
-def test_ap_on_other_pictures_is_left_out(evaluated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_ap_on_other_images_is_left_out(evaluated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = run(tmp_path, "fine", split="val", limit=1, results=str(evaluated))
     assert set(aps(found).values()) == {None} and found.ap_source == ""
-    assert "results.json: its AP is on pictures test; AP is left out" in capsys.readouterr().out
+    assert "results.json: its AP is on images test; AP is left out" in capsys.readouterr().out
 
 
 # --- files ----------------------------------------------------------------------------------------------------------
@@ -181,7 +189,7 @@ def test_it_goes_into_the_report(evaluated: Path, tmp_path: Path) -> None:
     folder.mkdir()
     (folder / "results.json").write_bytes((evaluated / "results.json").read_bytes())
     run(folder, "fine", limit=1)
-    page = report(ReportConfig(run=str(folder), pictures=0)).read_text("utf-8")
+    page = report(ReportConfig(run=str(folder), examples=0)).read_text("utf-8")
     section = page[page.index("<h2>Energy</h2>") :]
     assert (
         len(re.findall(r'<img alt="(?:Energy by time step, and AP against energy|Operations by layer)"', section)) == 2
@@ -189,7 +197,7 @@ def test_it_goes_into_the_report(evaluated: Path, tmp_path: Path) -> None:
     assert "<th" in section and "of the quantized ANN, %" in section and "<h1>Energy" not in section
 
 
-def test_an_ann_alone_needs_no_pictures(tmp_path: Path) -> None:
+def test_an_ann_alone_needs_no_images(tmp_path: Path) -> None:
     found = energy(EnergyConfig(checkpoints=(str(chain()["ann"]),), data="nowhere", out=str(tmp_path)))
     assert found.images == 0 and found.networks == ()
     assert [(row.network, row.constants) for row in found.rows] == [
@@ -239,7 +247,16 @@ def test_two_tables_of_one_name_are_refused(tmp_path: Path) -> None:
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    flags = ["--data", str(pictures()), "--split", "test", "--limit", "1", "--image-every-step", "--memory-traffic"]
+    flags = [
+        "--data",
+        str(sample_images()),
+        "--split",
+        "test",
+        "--limit",
+        "1",
+        "--image-every-step",
+        "--memory-traffic",
+    ]
     assert main(["energy", str(chain()["fine"]), *flags, "--out", str(tmp_path)]) == 0
     assert "mJ, image once" in capsys.readouterr().out
     assert main(["energy", str(tmp_path / "gone.safetensors")]) == 1

@@ -1,4 +1,4 @@
-"""Judging whole chains: which networks, against which ANN, and what is written."""
+"""Evaluation of whole chains: which networks, against which ANN, and what is written."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_detector import T, chain, fingerprint, pictures, write_ann
+from tiny_detector import T, chain, fingerprint, sample_images, write_ann
 
 from spikedet.checkpoint import CheckpointMeta, load_checkpoint, read_meta, save_checkpoint
 from spikedet.commands.convert import convert
-from spikedet.commands.evaluate import Judged, evaluate, expand, make_rows
+from spikedet.commands.evaluate import Evaluated, evaluate, expand, make_rows
 from spikedet.common.digests import file_sha256
 from spikedet.common.errors import CheckpointError, ConfigError, DataError
 from spikedet.config import ConvertConfig, EvaluateConfig
@@ -69,7 +69,7 @@ def test_a_missing_checkpoint_is_named(tmp_path: Path) -> None:
 BOX = [10.0, 10.0, 50.0, 50.0]
 
 
-def judging() -> DetectionDataset:
+def evaluated_dataset() -> DetectionDataset:
     """Four images with the same object."""
     box, label = np.array([BOX], np.float32), np.zeros(1, np.int64)
     flags = np.zeros(1, np.bool_), np.zeros(1, np.bool_)
@@ -77,7 +77,7 @@ def judging() -> DetectionDataset:
     return DetectionDataset("folder/made", "test", ("thing",), samples)
 
 
-def judged(network: str, digest: str, parent: str | None, found: int, **changes: Any) -> Judged:
+def evaluated(network: str, digest: str, parent: str | None, found: int, **changes: Any) -> Evaluated:
     """A network that finds the object in so many of the four images."""
     hit, miss = Detections([BOX], [0.9], [0]), Detections.empty()  # type: ignore[arg-type]
     detections = [hit] * found + [miss] * (4 - found)
@@ -94,30 +94,35 @@ def judged(network: str, digest: str, parent: str | None, found: int, **changes:
         versions={},
     )
     t = None if network == "ann" else 4
-    made = Judged(network, digest, meta, t, t if spiking else None, None, detections, measure(judging(), detections))
+    made = Evaluated(
+        network, digest, meta, t, t if spiking else None, None, detections, measure(evaluated_dataset(), detections)
+    )
     return dataclasses.replace(made, **changes)
 
 
-def losses(*networks: Judged) -> list[float | None]:
-    rows = make_rows(networks, judging(), EvaluateConfig(checkpoints=("a",), draws=20))
+def losses(*networks: Evaluated) -> list[float | None]:
+    rows = make_rows(networks, evaluated_dataset(), EvaluateConfig(checkpoints=("a",), draws=20))
     return [row.loss for row in rows]
 
 
 def ap(found: int) -> float:
-    return judged("ann", "", None, found).ap
+    return evaluated("ann", "", None, found).ap
 
 
 def test_loss_against_the_source() -> None:
-    assert losses(judged("ann", "a", None, 4), judged("copied", "c", "a", 2)) == [None, pytest.approx(100 - ap(2))]
+    assert losses(evaluated("ann", "a", None, 4), evaluated("copied", "c", "a", 2)) == [
+        None,
+        pytest.approx(100 - ap(2)),
+    ]
 
 
 @pytest.mark.parametrize(("source", "clip"), [(4, 2), (2, 4), (3, 3)])
 def test_loss_against_the_better_of_source_and_clip_ann(source: int, clip: int) -> None:
     found = losses(
-        judged("ann", "a", None, source),
-        judged("ann", "q", "a", clip),
-        judged("qc", "q", "a", 3),
-        judged("copied", "c", "q", 1),
+        evaluated("ann", "a", None, source),
+        evaluated("ann", "q", "a", clip),
+        evaluated("qc", "q", "a", 3),
+        evaluated("copied", "c", "q", 1),
     )
     best = max(ap(source), ap(clip))
     assert found == [None, None, pytest.approx(best - ap(3)), pytest.approx(best - ap(1))]
@@ -126,12 +131,12 @@ def test_loss_against_the_better_of_source_and_clip_ann(source: int, clip: int) 
 def test_chains_do_not_mix() -> None:
     """The better ANN of the other chain is no reference, and neither is a sibling's."""
     found = losses(
-        judged("ann", "a", None, 4),
-        judged("copied", "c", "a", 3),
-        judged("ann", "b", None, 2),
-        judged("ann", "q", "b", 1),
-        judged("copied", "d", "b", 1),
-        judged("fine", "f", "d", 2),
+        evaluated("ann", "a", None, 4),
+        evaluated("copied", "c", "a", 3),
+        evaluated("ann", "b", None, 2),
+        evaluated("ann", "q", "b", 1),
+        evaluated("copied", "d", "b", 1),
+        evaluated("fine", "f", "d", 2),
     )
     assert found == [
         None,
@@ -144,20 +149,23 @@ def test_chains_do_not_mix() -> None:
 
 
 def test_without_its_ann_a_network_has_no_loss() -> None:
-    assert losses(judged("ann", "b", None, 4), judged("copied", "c", "a", 2)) == [None, None]
+    assert losses(evaluated("ann", "b", None, 4), evaluated("copied", "c", "a", 2)) == [None, None]
 
 
 def test_the_interval_is_seeded_and_holds_the_loss() -> None:
-    networks = [judged("ann", "a", None, 4), judged("copied", "c", "a", 2)]
-    rows = [make_rows(networks, judging(), EvaluateConfig(checkpoints=("a",), draws=50, seed=s))[1] for s in (0, 0, 1)]
+    networks = [evaluated("ann", "a", None, 4), evaluated("copied", "c", "a", 2)]
+    rows = [
+        make_rows(networks, evaluated_dataset(), EvaluateConfig(checkpoints=("a",), draws=50, seed=s))[1]
+        for s in (0, 0, 1)
+    ]
     assert rows[0].loss_ci95 == rows[1].loss_ci95 != rows[2].loss_ci95
     low, high = rows[0].loss_ci95 or (0, 0)
     assert low <= (rows[0].loss or 0) <= high
 
 
 def test_rows_say_what_was_judged() -> None:
-    copied = judged("copied", "c", "a", 2, t=2, latency=5, spikes_per_image=12.5)
-    row = make_rows([copied], judging(), EvaluateConfig(checkpoints=("a",), seed=3))[0]
+    copied = evaluated("copied", "c", "a", 2, t=2, latency=5, spikes_per_image=12.5)
+    row = make_rows([copied], evaluated_dataset(), EvaluateConfig(checkpoints=("a",), seed=3))[0]
     assert (row.model, row.stage, row.finetuned, row.neuron, row.delay) == ("tiny", "copied", False, "if", 0)
     assert (row.T, row.t, row.L, row.spikes_per_image) == (4, 2, 5, 12.5)
     assert (row.data, row.split, row.images, row.seed) == ("made", "test", 4, copied.meta.seed)
@@ -180,9 +188,9 @@ OPTIONS = "T = 8, distilled, sparsity 5, spiking forward"
     ],
 )
 def test_rows_say_what_stage_1_was(finetuned: bool, settings: dict[str, Any], said: str) -> None:
-    network = judged("copied", "c", "a", 2)
+    network = evaluated("copied", "c", "a", 2)
     network.meta = dataclasses.replace(network.meta, finetuned=finetuned, config={"finetune": settings})
-    row = make_rows([network], judging(), EvaluateConfig(checkpoints=("a",)))[0]
+    row = make_rows([network], evaluated_dataset(), EvaluateConfig(checkpoints=("a",)))[0]
     assert row.stage1 == said
     assert f"| {said} |" in markdown_table([row])
 
@@ -201,9 +209,9 @@ POOLED = {"backbone": [[-1, 1, "nn.MaxPool2d", [2, 2, 0]]], "head": []}
     ],
 )
 def test_rows_say_what_stands_for_maxima(changes: dict[str, Any], pool: str | None) -> None:
-    network = judged("copied", "c", "a", 2)
+    network = evaluated("copied", "c", "a", 2)
     network.meta = dataclasses.replace(network.meta, **changes)
-    row = make_rows([network], judging(), EvaluateConfig(checkpoints=("a",)))[0]
+    row = make_rows([network], evaluated_dataset(), EvaluateConfig(checkpoints=("a",)))[0]
     assert row.max_pool == pool
     assert ("| max-pool |" in markdown_table([row])) is (pool is not None)
 
@@ -213,9 +221,9 @@ def test_rows_say_what_stands_for_maxima(changes: dict[str, Any], pool: str | No
     [("torch.nn.LeakyReLU(0.1)", "leaky", "tiny, leaky on made"), ("torch.nn.ReLU()", None, "tiny on made")],
 )
 def test_rows_say_which_activation_a_network_has(named: str, said: str | None, subject: str) -> None:
-    network = judged("ann", "a", None, 2)
+    network = evaluated("ann", "a", None, 2)
     network.meta = dataclasses.replace(network.meta, architecture={"backbone": [], "head": [], "activation": named})
-    row = make_rows([network], judging(), EvaluateConfig(checkpoints=("a",)))[0]
+    row = make_rows([network], evaluated_dataset(), EvaluateConfig(checkpoints=("a",)))[0]
     assert row.activation == said
     assert subject in markdown_table([row])
 
@@ -243,13 +251,13 @@ def test_rows_of_a_run(results: tuple[Path, list[ResultRow]]) -> None:
         *[(stage, True, T, t, t) for stage in ("copied", "coarse", "fine") for t in (2, 4)],
     ]
     assert {row.neuron for row in rows} == {None, "if"}
-    assert {(row.data, row.split, row.images) for row in rows} == {("pictures", "test", 4)}
+    assert {(row.data, row.split, row.images) for row in rows} == {("images", "test", 4)}
 
 
 @pytest.mark.parametrize("stage", ["ann", "qc", "copied", "fine"])
 def test_measures_are_those_of_the_networks(results: tuple[Path, list[ResultRow]], stage: str) -> None:
     network = load_network(chain()[stage])
-    dataset = load_dataset(pictures(), "test", class_names=network.meta.class_names)
+    dataset = load_dataset(sample_images(), "test", class_names=network.meta.class_names)
     spikes: dict[int, list[float]] = {}
 
     def forward(images: Any) -> dict[int, Any]:
@@ -295,7 +303,7 @@ def test_results_json(results: tuple[Path, list[ResultRow]]) -> None:
     assert [row.AP for row in read] == [pytest.approx(row.AP, abs=1e-4) for row in rows]
 
 
-def test_table_and_picture(results: tuple[Path, list[ResultRow]], capsys: pytest.CaptureFixture[str]) -> None:
+def test_table_and_image(results: tuple[Path, list[ResultRow]], capsys: pytest.CaptureFixture[str]) -> None:
     out, rows = results
     assert (out / "table.md").read_text(encoding="utf-8") == markdown_table(rows)
     with Image.open(out / "ap_by_t.png") as image:
@@ -339,10 +347,10 @@ def test_limit(tmp_path: Path, limit: int, images: int) -> None:
     assert {row.images for row in rows} == {images}
 
 
-def test_the_first_pictures_are_those_that_count(tmp_path: Path) -> None:
+def test_the_first_images_are_those_that_count(tmp_path: Path) -> None:
     (row,) = evaluate(config(tmp_path, chain()["ann"], limit=2))
     network = load_network(chain()["ann"])
-    first = load_dataset(pictures(), "test", class_names=network.meta.class_names).subset([0, 1])
+    first = load_dataset(sample_images(), "test", class_names=network.meta.class_names).subset([0, 1])
     found = predict_dataset(lambda x: {0: network.predict(x, [0])[0].decoded}, first, network.meta.image_size)
     assert row.AP == measure(first, found[0]).AP
 
@@ -354,7 +362,7 @@ def test_split(tmp_path: Path, split: str, images: int) -> None:
 
 
 def test_another_data_set(tmp_path: Path) -> None:
-    other = Path(shutil.copytree(pictures(), tmp_path / "other"))
+    other = Path(shutil.copytree(sample_images(), tmp_path / "other"))
     (row,) = evaluate(config(tmp_path / "out", chain()["ann"], data=str(other)))
     assert row.data == "other"
     with pytest.raises(DataError, match="nowhere: no such dataset"):
@@ -384,9 +392,9 @@ def test_two_sources_in_one_call(tmp_path: Path) -> None:
 
 
 def test_nothing_that_is_read_changes(tmp_path: Path) -> None:
-    before = fingerprint(chain().folder), fingerprint(pictures())
+    before = fingerprint(chain().folder), fingerprint(sample_images())
     evaluate(config(tmp_path, chain()["fine"], limit=1))
-    assert (fingerprint(chain().folder), fingerprint(pictures())) == before
+    assert (fingerprint(chain().folder), fingerprint(sample_images())) == before
 
 
 # --- what is not as documented --------------------------------------------------------------------------------------
@@ -398,8 +406,8 @@ def altered(path: Path, source: Path, **changes: Any) -> Path:
     return save_checkpoint(path, tensors, dataclasses.replace(meta, **changes))
 
 
-def test_pictures_without_objects_have_no_ap_and_no_loss(tmp_path: Path) -> None:
-    empty = Path(shutil.copytree(pictures(), tmp_path / "empty"))
+def test_images_without_objects_have_no_ap_and_no_loss(tmp_path: Path) -> None:
+    empty = Path(shutil.copytree(sample_images(), tmp_path / "empty"))
     for annotation in (empty / "Annotations").iterdir():
         annotation.write_text("<annotation></annotation>", encoding="utf-8")
     rows = evaluate(config(tmp_path / "out", chain()["copied"], data=str(empty)))
@@ -407,11 +415,11 @@ def test_pictures_without_objects_have_no_ap_and_no_loss(tmp_path: Path) -> None
 
 
 def test_data_is_the_first_checkpoints(tmp_path: Path) -> None:
-    other = shutil.copytree(pictures(), tmp_path / "other")
+    other = shutil.copytree(sample_images(), tmp_path / "other")
     meta = read_meta(chain()["ann"])
     second = altered(tmp_path / "a.safetensors", chain()["ann"], data={**meta.data, "data": str(other)})
     rows = evaluate(config(tmp_path / "out", chain()["ann"], second, limit=1))
-    assert {row.data for row in rows} == {"pictures"}
+    assert {row.data for row in rows} == {"images"}
 
 
 def test_networks_of_other_classes_are_refused(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_detector import T, chain, fingerprint, pictures
+from tiny_detector import T, chain, fingerprint, sample_images
 
 from spikedet.checkpoint import load_checkpoint, save_checkpoint
 from spikedet.commands.convert import convert
@@ -73,7 +73,12 @@ def test_terms_add_up_in_every_layer(found: dict[str, Any]) -> None:
 
 def test_ap_is_that_of_evaluate(found: dict[str, Any], tmp_path: Path) -> None:
     config = EvaluateConfig(
-        checkpoints=(str(chain()["fine"]),), data=str(pictures()), split="train", t="1,2,4", draws=1, out=str(tmp_path)
+        checkpoints=(str(chain()["fine"]),),
+        data=str(sample_images()),
+        split="train",
+        t="1,2,4",
+        draws=1,
+        out=str(tmp_path),
     )
     rows = {(row.stage, row.finetuned, row.t): row.AP for row in evaluate(config)}
     known = {(point["network"], point["t"]): point["AP"] for point in found["chain"]}
@@ -108,9 +113,9 @@ def test_it_says_the_same_twice_and_in_other_batches(found: dict[str, Any], tmp_
 
 @pytest.mark.usefixtures("undrawn")
 def test_nothing_is_written_elsewhere(tmp_path: Path) -> None:
-    before = fingerprint(pictures().parent)
+    before = fingerprint(sample_images().parent)
     run(tmp_path, images=2, rank_images=1)
-    assert fingerprint(pictures().parent) == before
+    assert fingerprint(sample_images().parent) == before
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -135,8 +140,8 @@ def test_a_source_without_stage_1(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_pictures_without_objects(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    data = Path(shutil.copytree(pictures(), tmp_path / "data"))
+def test_images_without_objects(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = Path(shutil.copytree(sample_images(), tmp_path / "data"))
     for path in (data / "Annotations").iterdir():
         text = path.read_text("utf-8")
         path.write_text(text[: text.index("<object>")] + "</annotation>" if "<object>" in text else text, "utf-8")
@@ -146,10 +151,10 @@ def test_pictures_without_objects(tmp_path: Path, capsys: pytest.CaptureFixture[
 
 
 def test_the_report_takes_it_in(tmp_path: Path) -> None:
-    settings = {"data": str(pictures()), "split": "test", "draws": 1, "out": str(tmp_path)}
+    settings = {"data": str(sample_images()), "split": "test", "draws": 1, "out": str(tmp_path)}
     evaluate(EvaluateConfig(checkpoints=(str(chain()["fine"]),), **settings))
     run(tmp_path, images=2, rank_images=1)
-    page = report(ReportConfig(run=str(tmp_path), pictures=0)).read_text("utf-8")
+    page = report(ReportConfig(run=str(tmp_path), examples=0)).read_text("utf-8")
     assert "<h2>Error by layer</h2>" in page and "<h3>What to do</h3>" in page and "<h1>Error" not in page
     assert page.count("data:image/png") >= len(PLOTS)
 

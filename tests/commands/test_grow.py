@@ -6,20 +6,20 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from tiny_detector import T, chain, pictures
+from tiny_detector import T, chain, sample_images
 
 from spikedet.commands.grow import grow
 from spikedet.common.errors import ConfigError, DataError
 from spikedet.config import GrowConfig
 
 
-def picture() -> str:
-    return str(sorted((pictures() / "JPEGImages").glob("*.jpg"))[0])
+def sample_image() -> str:
+    return str(sorted((sample_images() / "JPEGImages").glob("*.jpg"))[0])
 
 
 def test_a_strip_an_animation_and_a_raster(tmp_path: Path) -> None:
     config = GrowConfig(
-        source=picture(), weights=str(chain()["fine"]), layer="model.3", confidence=0.05, out=str(tmp_path)
+        source=sample_image(), weights=str(chain()["fine"]), layer="model.3", confidence=0.05, out=str(tmp_path)
     )
     strip = grow(config)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["growing.gif", "raster.png", "strip.png"]
@@ -30,14 +30,14 @@ def test_a_strip_an_animation_and_a_raster(tmp_path: Path) -> None:
 
 
 def test_chosen_steps_are_the_columns(tmp_path: Path) -> None:
-    wide = grow(GrowConfig(source=picture(), weights=str(chain()["fine"]), out=str(tmp_path / "all")))
-    narrow = grow(GrowConfig(source=picture(), weights=str(chain()["fine"]), t="1,4", out=str(tmp_path / "two")))
+    wide = grow(GrowConfig(source=sample_image(), weights=str(chain()["fine"]), out=str(tmp_path / "all")))
+    narrow = grow(GrowConfig(source=sample_image(), weights=str(chain()["fine"]), t="1,4", out=str(tmp_path / "two")))
     with Image.open(wide) as four, Image.open(narrow) as two:
         assert two.size[0] < four.size[0] and two.size[1] == four.size[1]
 
 
 def test_networks_without_time_are_shown_too(tmp_path: Path) -> None:
-    grow(GrowConfig(source=picture(), weights=str(chain()["ann"]), out=str(tmp_path)))
+    grow(GrowConfig(source=sample_image(), weights=str(chain()["ann"]), out=str(tmp_path)))
     with Image.open(tmp_path / "growing.gif") as animation:
         assert animation.n_frames == 1  # type: ignore[attr-defined]
 
@@ -51,11 +51,11 @@ def test_networks_without_time_are_shown_too(tmp_path: Path) -> None:
 )
 def test_what_cannot_be_shown(tmp_path: Path, changed: dict[str, str], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
-        grow(GrowConfig(source=picture(), weights=str(chain()["fine"]), out=str(tmp_path), **changed))  # type: ignore[arg-type]
+        grow(GrowConfig(source=sample_image(), weights=str(chain()["fine"]), out=str(tmp_path), **changed))  # type: ignore[arg-type]
     assert not list(tmp_path.iterdir())
 
 
-def test_a_file_that_is_no_picture(tmp_path: Path) -> None:
+def test_a_file_that_is_no_image(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_text("no image")
     with pytest.raises(DataError, match=r"a.jpg: not an image"):
         grow(GrowConfig(source=str(tmp_path / "a.jpg"), weights=str(chain()["fine"]), out=str(tmp_path / "out")))

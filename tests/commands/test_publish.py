@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_detector import T, chain, pictures
+from tiny_detector import T, chain, sample_images
 
 from spikedet.checkpoint import load_checkpoint, read_meta, save_checkpoint
 from spikedet.commands.publish import card as model_card
@@ -26,7 +26,7 @@ from spikedet.inference.detector import SpikingDetector
 def published(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     out = tmp_path_factory.mktemp("published")
     config = PublishConfig(
-        checkpoint=str(chain()["fine"]), out=str(out / "net.safetensors"), data=str(pictures()), split="test",
+        checkpoint=str(chain()["fine"]), out=str(out / "net.safetensors"), data=str(sample_images()), split="test",
         t="2,4", results=str(out / "results"),
     )  # fmt: skip
     weights, card, _ = publish(config)
@@ -60,8 +60,8 @@ def test_nothing_is_written_if_there_is_nothing_to_judge_on(tmp_path: Path) -> N
 def test_no_path_of_this_machine_is_left(published: tuple[Path, Path]) -> None:
     meta = read_meta(published[0])
     text = json.dumps(vars(meta), default=str) + published[1].read_text()
-    assert str(pictures().parent) not in text and str(Path.home()) not in text and "/tmp" not in text
-    assert (meta.stage, meta.T, meta.data["data"]) == ("fine", T, pictures().name)
+    assert str(sample_images().parent) not in text and str(Path.home()) not in text and "/tmp" not in text
+    assert (meta.stage, meta.T, meta.data["data"]) == ("fine", T, sample_images().name)
     assert meta.parent is not None and meta.parent["file"] == "copied.safetensors"
     assert "layers" not in meta.notes
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_detector import chain, pictures
+from tiny_detector import chain, sample_images
 
 import spikedet
 from spikedet import ConvertConfig, EvaluateConfig, convert, evaluate
@@ -87,7 +87,7 @@ def test_the_library_prints_nothing(tmp_path: Path, capsys: pytest.CaptureFixtur
     logger = logging.getLogger("spikedet")
     handlers, logger.handlers = logger.handlers, []
     try:
-        written = convert(chain()["ann"], T=2, data=pictures(), theta_images=2, out=tmp_path)
+        written = convert(chain()["ann"], T=2, data=sample_images(), theta_images=2, out=tmp_path)
     finally:
         logger.handlers = handlers
     assert written[-1] == tmp_path / "copied.safetensors"

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_detector import chain, pictures
+from tiny_detector import chain, sample_images
 
-from spikedet.commands.evaluate import evaluate, judge_all
-from spikedet.commands.report import found_checkpoints, picture_scores, report, stored_config
+from spikedet.commands.evaluate import evaluate, evaluate_all
+from spikedet.commands.report import found_checkpoints, image_scores, report, stored_config
 from spikedet.common.digests import file_sha256
 from spikedet.common.errors import CheckpointError, ConfigError, DataError
 from spikedet.config import EvaluateConfig, ReportConfig
@@ -23,7 +23,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An evaluation's folder; not to be changed."""
     out = tmp_path_factory.mktemp("run") / "results"
     config = EvaluateConfig(
-        checkpoints=(str(chain()["fine"]),), data=str(pictures()), split="test", t="2,4", draws=20, out=str(out)
+        checkpoints=(str(chain()["fine"]),), data=str(sample_images()), split="test", t="2,4", draws=20, out=str(out)
     )
     evaluate(config)
     return out
@@ -32,7 +32,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def text(run: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     out = tmp_path_factory.mktemp("report") / "report.html"
-    assert report(ReportConfig(run=str(run), pictures=1, out=str(out))) == out
+    assert report(ReportConfig(run=str(run), examples=1, out=str(out))) == out
     return out.read_text(encoding="utf-8")
 
 
@@ -85,14 +85,14 @@ def test_checkpoints_are_found_from_any_folder(tmp_path: Path) -> None:
 
 def test_scores_are_percent(run: Path) -> None:
     config = stored_config(run / "results.json", json.loads((run / "results.json").read_text("utf-8"))["meta"])
-    evaluation = judge_all(config)
-    ann = next(judged for judged in evaluation.judged if judged.network == "ann")
-    scores = picture_scores(evaluation.dataset, ann)
+    evaluation = evaluate_all(config)
+    ann = next(evaluated for evaluated in evaluation.evaluated if evaluated.network == "ann")
+    scores = image_scores(evaluation.dataset, ann)
     assert scores.shape == (len(evaluation.dataset),)
     assert np.all((scores >= 0) & (scores <= 100) | np.isnan(scores))
 
 
-def test_best_pictures_score_higher_than_worst(text: str) -> None:
+def test_best_images_score_higher_than_worst(text: str) -> None:
     best, worst = (
         [float(score) for score in re.findall(r"AP50:95 ([\d.]+);", part)]
         for part in text.split("Best images</h2>")[1].split("Worst images</h2>")
@@ -105,7 +105,7 @@ def test_what_other_commands_wrote_is_in_it(run: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     shutil.copytree(run, folder)
     (folder / "energy.md").write_text("| layer | <b>pJ</b> |\n| --- | --- |\n| a | 1 |\n", "utf-8")
-    page = report(ReportConfig(run=str(folder), pictures=0)).read_text("utf-8")
+    page = report(ReportConfig(run=str(folder), examples=0)).read_text("utf-8")
     assert "<h2>Energy</h2>" in page and "&lt;b&gt;pJ&lt;/b&gt;" in page
     assert "Best images" not in page
 

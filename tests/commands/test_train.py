@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import pytest
 import torch
 import yaml
-from tiny_detector import ARCHITECTURE, IMAGE_SIZE, chain, fingerprint, pictures, same, write_model_yaml
+from tiny_detector import ARCHITECTURE, IMAGE_SIZE, chain, fingerprint, same, sample_images, write_model_yaml
 
 from spikedet.checkpoint import load_checkpoint, read_meta, save_checkpoint
 from spikedet.commands.finetune import finetune
@@ -31,7 +31,7 @@ SHORT: dict[str, Any] = {"epochs": 1, "batch": 4, "warmup_epochs": 0, "held_out"
 
 def training(folder: Path, **changes: Any) -> TrainConfig:
     model = write_model_yaml(folder / "tiny.yaml")
-    given = {"model": str(model), "data": str(pictures()), "image_size": IMAGE_SIZE, "out": str(folder / "out")}
+    given = {"model": str(model), "data": str(sample_images()), "image_size": IMAGE_SIZE, "out": str(folder / "out")}
     return TrainConfig(**{**SHORT, **given, **changes})
 
 
@@ -85,7 +85,7 @@ def test_a_source_checkpoint_says_what_it_is(tmp_path: Path, recorded: list[Reco
     assert meta.architecture == ARCHITECTURE
     assert meta.class_names == tuple(sorted(SYNTHETIC_CLASS_NAMES))
     assert meta.image_size == recorded[0].size == IMAGE_SIZE
-    assert meta.data == {"data": str(pictures()), "split": "train", "held_out": 0.25, "seed": 3}
+    assert meta.data == {"data": str(sample_images()), "split": "train", "held_out": 0.25, "seed": 3}
     assert meta.config == {"train": {**dataclasses.asdict(config), "weights": "none"}}  # nothing ships for this model
     assert meta.notes == {"held_out": {"AP": 12.5}}
     assert meta.seed == 3
@@ -95,9 +95,9 @@ def test_a_source_checkpoint_says_what_it_is(tmp_path: Path, recorded: list[Reco
 def test_the_data_is_found_from_any_folder(
     tmp_path: Path, recorded: list[Recorded], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(pictures().parent)
-    meta = read_meta(train(training(tmp_path, data=pictures().name)))
-    assert Path(meta.data["data"]) == pictures().resolve()
+    monkeypatch.chdir(sample_images().parent)
+    meta = read_meta(train(training(tmp_path, data=sample_images().name)))
+    assert Path(meta.data["data"]) == sample_images().resolve()
 
 
 def test_the_synthetic_set_stays_a_name(
@@ -112,7 +112,7 @@ def test_the_synthetic_set_stays_a_name_beside_a_folder_of_that_name(
     tmp_path: Path, recorded: list[Recorded], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("spikedet.commands.train.load_dataset", lambda *_, **__: load_dataset(pictures(), "train"))
+    monkeypatch.setattr("spikedet.commands.train.load_dataset", lambda *_, **__: load_dataset(sample_images(), "train"))
     (tmp_path / "synthetic").mkdir()
     assert read_meta(train(training(tmp_path, data="synthetic"))).data["data"] == "synthetic"
 
@@ -125,10 +125,10 @@ def test_thresholds_begin_as_asked(tmp_path: Path, recorded: list[Recorded], the
     assert type(first) is ClippedReLU
 
 
-def test_validation_pictures_are_a_seeded_part_of_the_training_split(tmp_path: Path, recorded: list[Recorded]) -> None:
+def test_validation_images_are_a_seeded_part_of_the_training_split(tmp_path: Path, recorded: list[Recorded]) -> None:
     for seed in (0, 0, 1):
         train(training(tmp_path, seed=seed))
-    everything = ids(load_dataset(pictures(), "train"))
+    everything = ids(load_dataset(sample_images(), "train"))
     for made in recorded:
         assert ids(made.train) | ids(made.held_out) == everything
         assert not ids(made.train) & ids(made.held_out)
@@ -200,10 +200,10 @@ def test_training_sees_quantization_and_its_noise(tmp_path: Path, recorded: list
     }
 
 
-def test_thresholds_begin_mean_square_best_on_training_pictures(tmp_path: Path, recorded: list[Recorded]) -> None:
+def test_thresholds_begin_mean_square_best_on_training_images(tmp_path: Path, recorded: list[Recorded]) -> None:
     finetune(finetuning(tmp_path, theta_images=4, seed=2))
     expected, meta = load_ann(chain()["ann"])
-    train_split = load_dataset(pictures(), "train", class_names=meta.class_names)
+    train_split = load_dataset(sample_images(), "train", class_names=meta.class_names)
     set_mean_square_best_thetas_(expected, train_split.draw(4, 2), IMAGE_SIZE, 3)
     for (_, mine), (_, theirs) in zip(activations(recorded[0].model), activations(expected), strict=True):
         assert torch.equal(mine.log_theta, theirs.log_theta)
@@ -225,7 +225,7 @@ def test_a_stage_1_that_goes_on_looks_for_no_thresholds(tmp_path: Path, monkeypa
         finetune(finetuning(tmp_path / "new", **settings))
 
 
-def test_thresholds_stay_without_pictures_for_them(tmp_path: Path, recorded: list[Recorded]) -> None:
+def test_thresholds_stay_without_images_for_them(tmp_path: Path, recorded: list[Recorded]) -> None:
     finetune(finetuning(tmp_path, theta_images=0))
     source, _ = load_ann(chain()["ann"])
     for (_, mine), (_, theirs) in zip(activations(recorded[0].model), activations(source), strict=True):
@@ -237,10 +237,10 @@ def test_data_and_split_come_from_the_checkpoint_unless_given(tmp_path: Path, re
     other = finetune(finetuning(tmp_path, split="train+val"))
     trained_on = [ids(made.train) | ids(made.held_out) for made in recorded]
     assert (len(trained_on[0]), len(trained_on[1])) == (8, 12)
-    assert read_meta(other).data == {"data": str(pictures()), "split": "train+val", "held_out": 0.25, "seed": 0}
+    assert read_meta(other).data == {"data": str(sample_images()), "split": "train+val", "held_out": 0.25, "seed": 0}
 
 
-def test_stage_1_validates_on_pictures_that_training_held_out(tmp_path: Path, recorded: list[Recorded]) -> None:
+def test_stage_1_validates_on_images_that_training_held_out(tmp_path: Path, recorded: list[Recorded]) -> None:
     source = train(training(tmp_path, seed=3))
     meta = read_meta(finetune(finetuning(tmp_path, checkpoint=str(source), seed=5, held_out=0.1)))
     finetune(finetuning(tmp_path, checkpoint=str(source), seed=5, split="train+val"))
@@ -250,7 +250,7 @@ def test_stage_1_validates_on_pictures_that_training_held_out(tmp_path: Path, re
     assert (meta.data["held_out"], meta.data["seed"]) == (0.1, 3)
 
 
-def test_training_from_weights_validates_on_pictures_that_they_have_not_seen(
+def test_training_from_weights_validates_on_images_that_they_have_not_seen(
     tmp_path: Path, recorded: list[Recorded]
 ) -> None:
     start = str(train(training(tmp_path, seed=3)))

@@ -19,7 +19,7 @@ loops: list[TrainingLoop] = []
 
 
 def primitives() -> dict[str, Any]:
-    """One answer of every function, with something different in each process."""
+    """One output of every function, with something different in each process."""
     rank = distributed.rank()
     parameters = [torch.zeros(2, requires_grad=True), torch.zeros(1, requires_grad=True)]
     if rank == 0:  # the other one saw no image

@@ -1,4 +1,4 @@
-"""Two processes under torchrun beside one: the same answers where the mathematics is the same."""
+"""Two processes under torchrun beside one: the same outputs where the mathematics is the same."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def test_a_command_of_one_process_says_so(monkeypatch: pytest.MonkeyPatch, capsy
     )
 
 
-def test_more_processes_than_pictures(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_processes_than_images(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calibrate, "size", lambda: 3)
     with pytest.raises(ConfigError, match="2 calibration images for 3 processes"):
         calibrate.calibrate(CalibrateConfig(checkpoint=str(folder / "one" / "copied.safetensors"), images=2))

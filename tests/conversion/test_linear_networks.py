@@ -52,7 +52,7 @@ def made(name: str) -> ClipDetector:
     return dyadic_detector(*rows, sources=sources, head=head)
 
 
-def pictures() -> torch.Tensor:
+def sample_images() -> torch.Tensor:
     return dyadic(2, 3, 64, 48, low=0)
 
 
@@ -68,7 +68,7 @@ def test_bits_and_dense_trains_have_the_same_spikes(name: str, linear: Linear, n
     network = to_spiking(made(name), 6, neuron=neuron, delay=delay, linear=linear)
     backend = make_backend(network)
     assert isinstance(backend, NativeBackend), backend.why
-    assert_same_trains(backend, TorchBackend(network), pictures(), 6)
+    assert_same_trains(backend, TorchBackend(network), sample_images(), 6)
 
 
 @pytest.mark.skipif(not available(), reason="the kernels cannot be compiled here")
@@ -85,13 +85,13 @@ def test_an_additive_neck_is_summed_where_its_bits_are_too_many(
     monkeypatch.setattr(native, "WIDEST", {"exact": 1000})
     bits = NativeBackend(network)
     assert len(bits.channels["model.15"].index) == 57 * 2 * 16
-    assert_same_trains(backend, bits, pictures(), 6)
+    assert_same_trains(backend, bits, sample_images(), 6)
 
 
 @torch.no_grad()
 def test_an_analog_network_says_what_its_means_say() -> None:
     """With a firing delay of T every layer has all of its input before it fires: rates are g, through currents too."""
-    network, images = to_spiking(made("additive neck"), 4, delay=4, linear="analog"), pictures()
+    network, images = to_spiking(made("additive neck"), 4, delay=4, linear="analog"), sample_images()
     (reading,) = simulate(network, images, [4])
     boxes, classes = logits(network, reading.maps)
     expected = logits(network, qc_forward(network, images, 4))
@@ -111,7 +111,7 @@ def test_round_trip(linear: Linear, tmp_path: Path) -> None:
     assert [type(node.module) for node in loaded.nodes] == [type(node.module) for node in network.nodes]
     assert [(x.neuron, x.slope) for _, x in loaded.spiking()] == [(x.neuron, x.slope) for _, x in network.spiking()]
     assert loaded.tensors().keys() == network.tensors().keys()
-    images = pictures()
+    images = sample_images()
     got, expected = (next(simulate(one, images, [4])) for one in (loaded, network))
     assert torch.equal(got.spikes, expected.spikes)
     assert all(torch.equal(got.maps[name], expected.maps[name]) for name in expected.maps)

@@ -71,7 +71,7 @@ def test_the_image_in_every_step_never_costs_less(macs: int, sops: int, t: int) 
 
 
 @given(st.lists(st.lists(st.floats(0, 1e9), min_size=1, max_size=5), min_size=1, max_size=6))
-def test_moments_of_batches_are_those_of_all_pictures(batches: list[list[float]]) -> None:
+def test_moments_of_batches_are_those_of_all_images(batches: list[list[float]]) -> None:
     moments = Moments()
     for batch in batches:
         moments.add(torch.tensor([batch, [0.0] * len(batch)], dtype=torch.float64))
@@ -83,7 +83,7 @@ def test_moments_of_batches_are_those_of_all_pictures(batches: list[list[float]]
     assert moments.std.tolist() == pytest.approx([deviation, 0], rel=1e-9, abs=1e-12 * values.max(initial=1))
 
 
-def test_one_picture_deviates_by_nothing() -> None:
+def test_one_image_deviates_by_nothing() -> None:
     moments = Moments()
     moments.add(torch.tensor([3.0]))
     assert (moments.mean.item(), moments.std.item()) == (3, 0)

@@ -49,11 +49,11 @@ def measured(T: int = 4, t: tuple[int, ...] = (4,), **facts: object) -> Measured
     return Measured({**FACTS, "T": T, **facts}, 64, meter.totals, meter, {step: step for step in t})
 
 
-def made(networks: list[Measured], judged: list[ResultRow], **how: object) -> EnergyReport:
+def made(networks: list[Measured], evaluated: list[ResultRow], **how: object) -> EnergyReport:
     return EnergyReport(
         data="d", split="val", images=2 if any(one.meter for one in networks) else 0, ap_source="results.json",
         constants=(FLOAT.constants, INT.constants), memory_traffic=False, image_every_step=False,
-        rows=tuple(energy_rows(networks, FLOAT, INT, judged)),
+        rows=tuple(energy_rows(networks, FLOAT, INT, evaluated)),
         networks=tuple(NetworkCost(network=x.name, layers=x.meter.layer_costs()) for x in networks if x.meter),
     )  # fmt: skip
 
@@ -251,7 +251,7 @@ def test_what_is_not_counted_is_said() -> None:
 
 def test_anns_alone_have_no_spiking_tables() -> None:
     text = energy_markdown(made([Measured({**FACTS, "stage": "ann"}, 64, Totals.of(LAYERS))], []))
-    assert "by layer" not in text and "metric" not in text and "pictures" not in text and "| ANN |" in text
+    assert "by layer" not in text and "metric" not in text and "images" not in text and "| ANN |" in text
 
 
 def test_the_table_by_layer_shows_at_most_eight_steps() -> None:
@@ -293,13 +293,13 @@ def test_lines_go_through_own_read_outs_and_through_early_ones() -> None:
     assert found["SNN + coarse + fine, if, T = 20, 45 nm, float32"] == [2, 20]
 
 
-@pytest.mark.parametrize("judged", [[], [SOURCE, QC, FINE]], ids=["no AP", "AP"])
-def test_plots_are_pictures(judged: list[ResultRow], tmp_path: Path) -> None:
-    paths = plot_energy(made([measured(), measured(20, (2, 20))], judged), tmp_path)
+@pytest.mark.parametrize("evaluated", [[], [SOURCE, QC, FINE]], ids=["no AP", "AP"])
+def test_plots_are_images(evaluated: list[ResultRow], tmp_path: Path) -> None:
+    paths = plot_energy(made([measured(), measured(20, (2, 20))], evaluated), tmp_path)
     assert [path.name for path in paths] == ["energy.png", "energy_by_layer.png"]
-    both = made([with_penalty("", 1), with_penalty("sparsity 4", 0)], judged)
+    both = made([with_penalty("", 1), with_penalty("sparsity 4", 0)], evaluated)
     assert [path.name for path in plot_energy(both, tmp_path)][2:] == ["energy_sparsity.png"]
-    plot_energy(made([measured()], judged), tmp_path)
+    plot_energy(made([measured()], evaluated), tmp_path)
     for path in paths:
         with Image.open(path) as image:
             assert image.format == "PNG" and image.width >= 1500

@@ -12,7 +12,7 @@ from PIL import Image
 WH = (40, 30)
 
 
-def write_picture(path: Path, image_wh: tuple[int, int] = WH) -> Path:
+def write_image(path: Path, image_wh: tuple[int, int] = WH) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", image_wh, (90, 120, 30)).save(path)
     return path
@@ -26,7 +26,7 @@ def write_yolo(
 ) -> Path:
     """``images/SPLIT/NAME.jpg`` (40 x 30) for each label text; None writes no label file. Returns ``data.yaml``."""
     for name, text in labels.items():
-        write_picture(root / "images" / split / f"{name}.jpg")
+        write_image(root / "images" / split / f"{name}.jpg")
         if text is not None:
             label = root / "labels" / split / f"{name}.txt"
             label.parent.mkdir(parents=True, exist_ok=True)
@@ -52,12 +52,12 @@ def write_coco(
     root: Path,
     content: object,
     file: str = "annotations/instances_train2017.json",
-    pictures: Sequence[str] = ("train2017/a.jpg",),
+    images: Sequence[str] = ("train2017/a.jpg",),
 ) -> Path:
     """The annotation file (a text is written as it is) and images of 40 x 30."""
     path = root / file
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
-    for picture in pictures:
-        write_picture(root / picture)
+    for image in images:
+        write_image(root / image)
     return path

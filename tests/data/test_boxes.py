@@ -40,7 +40,7 @@ finite = st.floats(allow_nan=False)
 
 
 @given(st.tuples(finite, finite, finite, finite))
-def test_what_is_kept_lies_within_the_picture(edges: tuple[float, float, float, float]) -> None:
+def test_what_is_kept_lies_within_the_image(edges: tuple[float, float, float, float]) -> None:
     box, problem = fit_box(edges, HW, WRITTEN)
     if box is None:
         assert problem

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from layout_writers import coco_annotation, coco_content, write_coco, write_picture
+from layout_writers import coco_annotation, coco_content, write_coco, write_image
 from voc_writer import fingerprint
 
 from spikedet.common.errors import DataError
@@ -26,7 +26,7 @@ def ids(dataset: DetectionDataset) -> list[str]:
     return [sample.image_id for sample in dataset.samples]
 
 
-def test_a_picture_without_objects(tmp_path: Path) -> None:
+def test_an_image_without_objects(tmp_path: Path) -> None:
     write_coco(tmp_path, coco_content())
     (sample,) = load_dataset(tmp_path, "train").samples
     assert sample.boxes_xyxy.shape == (0, 4)
@@ -68,7 +68,7 @@ def test_boxes_are_fitted(tmp_path: Path, bbox: list[float], box: list[float] | 
 
 
 @pytest.mark.parametrize(
-    ("picture", "file_name"),
+    ("image", "file_name"),
     [
         ("train/a.jpg", "a.jpg"),
         ("train2017/deep/a.jpg", "deep/a.jpg"),
@@ -80,26 +80,26 @@ def test_boxes_are_fitted(tmp_path: Path, bbox: list[float], box: list[float] | 
         ("other/a.jpg", "train2017/../other/a.jpg"),
     ],
 )
-def test_where_pictures_may_lie(tmp_path: Path, picture: str, file_name: str) -> None:
-    write_coco(tmp_path, coco_content(images=images(file_name)), pictures=[picture, "val2017/a.jpg"])
-    assert ids(load_dataset(tmp_path, "train")) == [picture]
+def test_where_images_may_lie(tmp_path: Path, image: str, file_name: str) -> None:
+    write_coco(tmp_path, coco_content(images=images(file_name)), images=[image, "val2017/a.jpg"])
+    assert ids(load_dataset(tmp_path, "train")) == [image]
 
 
 @pytest.mark.parametrize(
-    ("file", "picture", "name", "split"),
+    ("file", "image", "name", "split"),
     [
         ("labels.json", "data/a.jpg", "mine", "labels"),
         ("some_val.json", "a.jpg", "mine", "val"),
         ("annotations/instances_val2017.json", "val2017/a.jpg", "mine", "val2017"),
-        ("Anno/x.json", "pictures/a.jpg", "mine", "x"),
+        ("Anno/x.json", "images/a.jpg", "mine", "x"),
         ("train/_annotations.coco.json", "train/a.jpg", "train", "train"),
     ],
 )
-def test_a_file_given_itself(tmp_path: Path, file: str, picture: str, name: str, split: str) -> None:
-    path = write_coco(tmp_path / "mine", coco_content(), file, [picture])
+def test_a_file_given_itself(tmp_path: Path, file: str, image: str, name: str, split: str) -> None:
+    path = write_coco(tmp_path / "mine", coco_content(), file, [image])
     dataset = load_dataset(path, "whatever")
     assert (dataset.name, dataset.split, len(dataset)) == (name, split, 1)
-    assert dataset.samples[0].image_path == tmp_path / "mine" / picture
+    assert dataset.samples[0].image_path == tmp_path / "mine" / image
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_a_file_given_by_a_relative_path(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_parts_of_a_split_have_one_list_of_classes(tmp_path: Path) -> None:
-    write_coco(tmp_path, coco_content(), pictures=["train2017/a.jpg", "val/a.jpg"])
+    write_coco(tmp_path, coco_content(), images=["train2017/a.jpg", "val/a.jpg"])
     val = coco_content([coco_annotation(1, 1, BOX)])
     write_coco(tmp_path, val, "annotations/instances_val.json")
     assert ids(load_dataset(tmp_path, "train+val")) == ["train2017/a.jpg", "val/a.jpg"]
@@ -139,7 +139,7 @@ def test_parts_of_a_split_have_one_list_of_classes(tmp_path: Path) -> None:
         load_dataset(tmp_path, "train+val")
 
 
-def test_a_file_without_pictures(tmp_path: Path) -> None:
+def test_a_file_without_images(tmp_path: Path) -> None:
     write_coco(tmp_path, coco_content(images=[]))
     with pytest.raises(DataError, match=r"instances_train2017\.json: 'images' is empty; expected at least one image"):
         load_dataset(tmp_path, "train")
@@ -164,8 +164,8 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
         ("train2017", "image 'train2017' not found"),
     ],
 )
-def test_pictures_that_cannot_be(tmp_path: Path, file_name: str, message: str) -> None:
-    secret = write_picture(tmp_path / "secret.jpg")
+def test_images_that_cannot_be(tmp_path: Path, file_name: str, message: str) -> None:
+    secret = write_image(tmp_path / "secret.jpg")
     write_coco(tmp_path / "mine", coco_content(images=images("a.jpg", file_name)))
     (tmp_path / "mine" / "train2017" / "link.jpg").symlink_to(secret)
     with pytest.raises(DataError, match=rf"instances_train2017\.json: .*({message})"):
@@ -173,9 +173,9 @@ def test_pictures_that_cannot_be(tmp_path: Path, file_name: str, message: str) -
     assert ids(load_dataset(tmp_path / "mine", "train", skip_bad=True)) == ["train2017/a.jpg"]
 
 
-def test_images_of_the_same_picture(tmp_path: Path) -> None:
+def test_images_of_the_same_image(tmp_path: Path) -> None:
     names = images("a.jpg", "b.jpg", "../train2017/a.jpg")
-    write_coco(tmp_path, coco_content(images=names), pictures=["train2017/a.jpg", "train2017/b.jpg"])
+    write_coco(tmp_path, coco_content(images=names), images=["train2017/a.jpg", "train2017/b.jpg"])
     with pytest.raises(DataError, match=r"json: 2 images are of the image 'a\.jpg'; put them together"):
         load_dataset(tmp_path, "train")
     assert ids(load_dataset(tmp_path, "train", skip_bad=True)) == ["train2017/b.jpg"]
@@ -188,9 +188,9 @@ def test_images_of_the_same_picture(tmp_path: Path) -> None:
         (coco_annotation(5, 9, BOX), ["train2017/a.jpg", "train2017/b.jpg"]),
     ],
 )
-def test_broken_annotations_raise_or_leave_out_their_picture(tmp_path: Path, annotation: Any, left: list[str]) -> None:
+def test_broken_annotations_raise_or_leave_out_their_image(tmp_path: Path, annotation: Any, left: list[str]) -> None:
     content = coco_content([annotation], images("a.jpg", "b.jpg"))
-    write_coco(tmp_path, content, pictures=["train2017/a.jpg", "train2017/b.jpg"])
+    write_coco(tmp_path, content, images=["train2017/a.jpg", "train2017/b.jpg"])
     with pytest.raises(DataError, match=r"instances_train2017\.json: annotation 5 "):
         load_dataset(tmp_path, "train")
     assert ids(load_dataset(tmp_path, "train", skip_bad=True)) == left
@@ -202,7 +202,7 @@ names = st.sampled_from(["a.jpg", "../a.jpg", "/a.jpg", "", ".", "a\0", "\ud800"
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.fixed_dictionaries({"id": st.integers(0, 3), "file_name": names}), max_size=4))
 def test_any_file_names_are_a_dataset_or_a_data_error(tmp_path: Path, written: list[Any]) -> None:
-    write_coco(tmp_path, coco_content(images=written), pictures=["train2017/a.jpg"])
+    write_coco(tmp_path, coco_content(images=written), images=["train2017/a.jpg"])
     for skip_bad in (False, True):
         try:
             dataset = load_dataset(tmp_path, "train", skip_bad=skip_bad)

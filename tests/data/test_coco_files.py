@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from spikedet.common.errors import DataError
-from spikedet.data.coco.files import annotation_files, find_annotations, full_split_name, picture_folders, split_files
+from spikedet.data.coco.files import annotation_files, find_annotations, full_split_name, image_folders, split_files
 
 
 def make(root: Path, *names: str) -> Path:
@@ -88,19 +88,19 @@ def test_unknown_split(tmp_path: Path, split: str) -> None:
         find_annotations(root, split)
 
 
-def test_files_among_their_pictures(tmp_path: Path) -> None:
+def test_files_among_their_images(tmp_path: Path) -> None:
     root = make(tmp_path, "train/_annotations.coco.json", "valid/_annotations.coco.json")
     assert split_files(root) == {name: root / name / "_annotations.coco.json" for name in ("train", "valid")}
     assert find_annotations(root, "valid") == root / "valid" / "_annotations.coco.json"
 
 
-def test_folders_of_the_pictures(tmp_path: Path) -> None:
+def test_folders_of_the_images(tmp_path: Path) -> None:
     folders = ["train2017", "val2017", "images/train_big", "images/train", "images/val", "other"]
     for folder in folders:
         (tmp_path / folder).mkdir(parents=True)
     file = tmp_path / "annotations" / "instances_train.json"
     shown = ["train2017", "images/train", "images/train_big", "images", "."]
-    assert picture_folders(tmp_path, file, beside=False) == [tmp_path / name for name in shown]
+    assert image_folders(tmp_path, file, beside=False) == [tmp_path / name for name in shown]
     (tmp_path / "annotations").mkdir()
     shown[-1:] = ["annotations", "other", "val2017", "."]
-    assert picture_folders(tmp_path, file, beside=True) == [tmp_path / name for name in shown]
+    assert image_folders(tmp_path, file, beside=True) == [tmp_path / name for name in shown]

@@ -30,7 +30,7 @@ def only_image(folder: Path, *annotations: Any) -> CocoImage:
     return image
 
 
-def test_no_pictures_and_no_annotations(tmp_path: Path) -> None:
+def test_no_images_and_no_annotations(tmp_path: Path) -> None:
     assert read(tmp_path, coco_content(images=[])) == CocoFile(("cat", "dog"), (), ())
     assert only_image(tmp_path) == CocoImage("a.jpg")
 
@@ -129,7 +129,7 @@ def test_categories_that_are_none(tmp_path: Path, categories: list[Any], message
         (coco_annotation(5, 1, BOX, iscrowd="0"), "annotation 5 has iscrowd '0'"),
     ],
 )
-def test_a_broken_annotation_spoils_its_picture(tmp_path: Path, annotation: Any, problem: str) -> None:
+def test_a_broken_annotation_spoils_its_image(tmp_path: Path, annotation: Any, problem: str) -> None:
     image = only_image(tmp_path, coco_annotation(4, 1, BOX), annotation, coco_annotation(6, 1, BOX, 99))
     assert image.problem.startswith(f"{tmp_path / 'a.json'}: {problem}")
 
@@ -145,7 +145,7 @@ def test_a_broken_annotation_spoils_its_picture(tmp_path: Path, annotation: Any,
         (coco_annotation(5, [1], BOX), "annotation 5 has image_id a list"),
     ],
 )
-def test_an_annotation_of_no_picture(tmp_path: Path, annotation: Any, problem: str) -> None:
+def test_an_annotation_of_no_image(tmp_path: Path, annotation: Any, problem: str) -> None:
     found = read(tmp_path, coco_content([coco_annotation(4, 1, BOX), annotation]))
     assert [text.removeprefix(f"{tmp_path / 'a.json'}: ")[: len(problem)] for text in found.stray] == [problem]
     assert len(found.images[0].objects) == 1
@@ -188,7 +188,7 @@ def test_annotation_ids_that_are_there_twice(tmp_path: Path) -> None:
     assert len(found.images[0].objects) == 7
 
 
-def test_sizes_of_pictures(tmp_path: Path) -> None:
+def test_sizes_of_images(tmp_path: Path) -> None:
     images = [{"id": 1, "file_name": "a.jpg", "height": 30, "width": 40}, {"id": 2, "file_name": "b.jpg", "height": 0}]
     assert [image.image_hw for image in read(tmp_path, coco_content(images=images)).images] == [(30, 40), None]
 

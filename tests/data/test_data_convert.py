@@ -13,10 +13,10 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from layout_writers import coco_annotation, coco_content, write_coco, write_picture, write_yolo
+from layout_writers import coco_annotation, coco_content, write_coco, write_image, write_yolo
 from voc_writer import annotation_xml, fingerprint, object_xml, write_year
 
-from spikedet.commands.data_convert import data_convert, name_pictures
+from spikedet.commands.data_convert import data_convert, name_images
 from spikedet.common.errors import DataError, SpikedetError
 from spikedet.config import DataConvertConfig, LayoutName
 from spikedet.data import DetectionDataset, Sample, load_dataset
@@ -80,8 +80,8 @@ def test_every_split_of_every_year(tmp_path: Path, target: LayoutName, capsys: p
     assert (len(printed) > 1) == (target == "yolo")
     if target == "yolo":
         assert printed[1] == f"{out}: 2 difficult objects were left out: YOLO labels cannot mark them"
-    pictures = out / ("JPEGImages" if target == "voc" else "images")
-    assert len(list(pictures.iterdir())) == 3
+    images = out / ("JPEGImages" if target == "voc" else "images")
+    assert len(list(images.iterdir())) == 3
     assert [path.name for path in out.parent.iterdir()] == ["out"]
     for split in ("train", "val", "trainval"):
         found, made = (load_dataset(data, split, ["cat", "a dog & <co>"]) for data in (source, out))
@@ -186,7 +186,7 @@ def test_objects_of_a_pixel_have_no_place_in_voc(tmp_path: Path, capsys: pytest.
 
 
 @pytest.mark.parametrize("link", [False, True])
-def test_pictures_are_copied_or_linked(tmp_path: Path, link: bool) -> None:
+def test_images_are_copied_or_linked(tmp_path: Path, link: bool) -> None:
     source = write_year(tmp_path / "from", {"a": annotation_xml(CAT)})
     out = to("coco", source, tmp_path / "coco", link=link)
     assert (out / "images" / "a.jpg").samefile(source / "JPEGImages" / "a.jpg") is link
@@ -198,7 +198,7 @@ def test_pictures_are_copied_or_linked(tmp_path: Path, link: bool) -> None:
 def names(*paths: str) -> list[str]:
     none = np.zeros((0, 4), np.float32), np.zeros(0, np.int64), np.zeros(0, np.bool_), np.zeros(0, np.bool_)
     samples = [Sample(path, Path(path), (3, 4), *none) for path in paths]
-    return [item.file_name for item in name_pictures({"train": samples})["train"]]
+    return [item.file_name for item in name_images({"train": samples})["train"]]
 
 
 @pytest.mark.parametrize(
@@ -228,7 +228,7 @@ def test_an_unknown_suffix(tmp_path: Path) -> None:
         names("x/a.gif")
 
 
-def test_a_picture_with_two_sets_of_objects_is_there_twice(tmp_path: Path) -> None:
+def test_an_image_with_two_sets_of_objects_is_there_twice(tmp_path: Path) -> None:
     write_coco(tmp_path / "from", coco_content([coco_annotation(1, 1, [5, 5, 9, 9])]))
     other = coco_content(images=[{"id": 1, "file_name": "train2017/a.jpg"}])
     write_coco(tmp_path / "from", other, "annotations/instances_empty.json")
@@ -321,12 +321,12 @@ def test_splits_of_different_classes(tmp_path: Path) -> None:
         to("voc", tmp_path / "from", tmp_path / "voc")
 
 
-def test_a_linked_picture_is_copied_as_a_file(tmp_path: Path) -> None:
-    picture = write_picture(tmp_path / "store" / "x.jpg")
+def test_a_linked_image_is_copied_as_a_file(tmp_path: Path) -> None:
+    image = write_image(tmp_path / "store" / "x.jpg")
     source = write_year(tmp_path / "from", {"a": annotation_xml(CAT)})
     (source / "JPEGImages" / "a.jpg").unlink()
-    (source / "JPEGImages" / "a.jpg").symlink_to(picture)
+    (source / "JPEGImages" / "a.jpg").symlink_to(image)
     for link in (False, True):
         made = to("coco", source, tmp_path / str(link), link=link) / "images" / "a.jpg"
         assert not made.is_symlink()
-        assert made.read_bytes() == picture.read_bytes()
+        assert made.read_bytes() == image.read_bytes()

@@ -19,7 +19,7 @@ from spikedet.data import load_dataset
 
 FILES = {
     "VOCdevkit/VOC2007/Annotations/000001.xml": b"<annotation/>",
-    "VOCdevkit/VOC2007/JPEGImages/000001.jpg": b"picture",
+    "VOCdevkit/VOC2007/JPEGImages/000001.jpg": b"image",
     "VOCdevkit/VOC2007/ImageSets/Main/train.txt": b"000001\n",
     "VOCdevkit/VOC2007/SegmentationClass/000001.png": b"not used",
 }

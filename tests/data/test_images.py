@@ -53,12 +53,12 @@ def test_other_modes_become_rgb(
 
 
 def test_palette_colours_are_resolved(tmp_path: Path) -> None:
-    picture = Image.new("P", (5, 4), 1)
-    picture.putpalette([0, 0, 0, 200, 10, 20])
-    assert_pixel(read_image(save(tmp_path / "a.png", picture)), (200, 10, 20), tolerance=0)
+    image = Image.new("P", (5, 4), 1)
+    image.putpalette([0, 0, 0, 200, 10, 20])
+    assert_pixel(read_image(save(tmp_path / "a.png", image)), (200, 10, 20), tolerance=0)
 
 
-def test_exif_orientation_6_turns_the_picture_and_its_size(tmp_path: Path) -> None:
+def test_exif_orientation_6_turns_the_image_and_its_size(tmp_path: Path) -> None:
     stored = Image.new("RGB", (16, 8), (0, 0, 0))
     stored.paste((255, 255, 255), (0, 0, 8, 8))  # left half; orientation 6 turns it a quarter clockwise: on top
     exif = Image.Exif()
@@ -73,7 +73,7 @@ def test_exif_orientation_6_turns_the_picture_and_its_size(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.tif", "a.webp"])
 @pytest.mark.parametrize(("orientation", "hw"), [(1, (8, 16)), (3, (8, 16)), (6, (16, 8)), (8, (16, 8)), (99, (8, 16))])
-def test_image_hw_agrees_with_the_decoded_picture(
+def test_image_hw_agrees_with_the_decoded_image(
     tmp_path: Path, name: str, orientation: int, hw: tuple[int, int]
 ) -> None:
     exif = Image.Exif()
@@ -133,13 +133,13 @@ def test_truncated_jpeg_has_a_size_but_cannot_be_read(tmp_path: Path) -> None:
         read_image(path)
 
 
-def test_missing_picture(tmp_path: Path) -> None:
+def test_missing_image(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"none\.jpg: image not found"):
         read_image(tmp_path / "none.jpg")
 
 
 @pytest.mark.parametrize("content", [b"", b"not an image", b"\xff\xd8\xff"])
-def test_no_picture_at_all(tmp_path: Path, content: bytes) -> None:
+def test_no_image_at_all(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "a.jpg"
     path.write_bytes(content)
     with pytest.raises(DataError, match=r"a\.jpg: not an image that can be read"):

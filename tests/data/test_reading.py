@@ -32,8 +32,8 @@ def yolo(root: Path) -> Path:
 def coco(root: Path) -> Path:
     annotations = [coco_annotation(number, number, [1, 2, 3, 4]) for number in range(1, 5)]
     images = [{"id": number, "file_name": f"{name}.jpg"} for number, name in enumerate(NAMES, start=1)]
-    pictures = [f"train2017/{name}.jpg" for name in NAMES]
-    write_coco(root, coco_content(annotations, images), pictures=pictures)
+    files = [f"train2017/{name}.jpg" for name in NAMES]
+    write_coco(root, coco_content(annotations, images), images=files)
     return root / "train2017"
 
 
@@ -62,12 +62,12 @@ def test_nothing_broken_nothing_left_out(tmp_path: Path, caplog: pytest.LogCaptu
 
 
 @layouts
-def test_broken_pictures_are_left_out_and_said_once(
+def test_broken_images_are_left_out_and_said_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, write: Writer
 ) -> None:
-    pictures = write(tmp_path / "mine")
-    truncate(pictures / "b.jpg")
-    (pictures / "d.jpg").write_text("no image")
+    images = write(tmp_path / "mine")
+    truncate(images / "b.jpg")
+    (images / "d.jpg").write_text("no image")
     with pytest.raises(DataError, match=r"d\.jpg: not an image"):  # b has a whole header
         load_dataset(tmp_path / "mine", "train")
     with caplog.at_level(logging.WARNING, logger="spikedet"):
@@ -79,9 +79,9 @@ def test_broken_pictures_are_left_out_and_said_once(
 
 @layouts
 def test_nothing_left_is_an_error(tmp_path: Path, write: Writer) -> None:
-    pictures = write(tmp_path / "mine")
+    images = write(tmp_path / "mine")
     for name in NAMES:
-        (pictures / f"{name}.jpg").write_text("no image")
+        (images / f"{name}.jpg").write_text("no image")
     with pytest.raises(DataError, match=r"mine: split 'train' has no image that can be used; first: .*a\.jpg: not a"):
         load_dataset(tmp_path / "mine", "train", skip_bad=True)
 
@@ -103,7 +103,7 @@ def test_broken_yolo_labels(tmp_path: Path) -> None:
     assert stems(load_dataset(file, "train", skip_bad=True)) == ["b"]
 
 
-def test_with_strict_a_bad_box_makes_a_bad_picture(tmp_path: Path) -> None:
+def test_with_strict_a_bad_box_makes_a_bad_image(tmp_path: Path) -> None:
     none = annotation_xml(object_xml("cat", (5, 5, 5, 5)))
     root = write_year(tmp_path / "mine", {"a": none, "b": CAT})
     dataset = load_dataset(root, "train", strict=True, skip_bad=True)
@@ -119,7 +119,7 @@ def test_an_unknown_class_is_not_skipped(tmp_path: Path) -> None:
         load_dataset(root, "train", ["cat"], skip_bad=True)
 
 
-def test_a_picture_of_several_splits_is_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_of_several_splits_is_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = write_year(tmp_path / "mine", {"a": CAT, "b": CAT}, {"train": "a", "trainval": "a\nb"})
     seen: list[str] = []
 

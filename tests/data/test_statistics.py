@@ -26,7 +26,7 @@ def test_by_hand() -> None:
     squares = [(0, 0, side, side) for side in (31, 32, 96, 97)]
     samples = [sample(*squares, labels=(0, 0, 1, 0), difficult=1), sample(), sample((1, 2, 9, 20), labels=(2,))]
     assert split_statistics(samples, ("a", "b", "c", "d")) == SplitStatistics(
-        pictures=3,
+        images=3,
         without_objects=1,
         objects_by_class={"a": 3, "b": 1, "c": 1, "d": 0},
         difficult=1,

@@ -30,7 +30,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_synthetic(tmp_path_factory.mktemp("data") / "syn", train=12, val=3, test=2, image_hw=(64, 80), seed=7)
 
 
-def test_scene_is_a_picture_with_visible_objects(scenes: list[Scene]) -> None:
+def test_scene_is_a_image_with_visible_objects(scenes: list[Scene]) -> None:
     for scene in scenes:
         assert scene.image_bgr.shape == (80, 112, 3)
         assert scene.image_bgr.dtype == np.uint8
@@ -93,20 +93,20 @@ def test_same_seed_same_bytes(written: Path, tmp_path: Path) -> None:
     assert contents(again) == contents(written)
 
 
-def test_other_seed_other_pictures_and_smaller_is_a_beginning(written: Path, tmp_path: Path) -> None:
+def test_other_seed_other_images_and_smaller_is_a_beginning(written: Path, tmp_path: Path) -> None:
     other = contents(write_synthetic(tmp_path / "other", train=2, val=1, test=1, image_hw=(64, 80), seed=8))
     smaller = contents(write_synthetic(tmp_path / "smaller", train=2, val=1, test=1, image_hw=(64, 80), seed=7))
     full = contents(written)
-    pictures = [name for name in smaller if name.startswith("JPEGImages")]
-    assert len(pictures) == 4
-    for name in pictures:
+    images = [name for name in smaller if name.startswith("JPEGImages")]
+    assert len(images) == 4
+    for name in images:
         assert smaller[name] == full[name]
         assert other[name] != full[name]
 
 
-def test_splits_share_no_picture(written: Path) -> None:
-    pictures = [data for name, data in contents(written).items() if name.startswith("JPEGImages")]
-    assert len(set(pictures)) == 17
+def test_splits_share_no_image(written: Path) -> None:
+    images = [data for name, data in contents(written).items() if name.startswith("JPEGImages")]
+    assert len(set(images)) == 17
 
 
 def test_complete_folder_is_reused_untouched(written: Path) -> None:

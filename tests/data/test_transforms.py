@@ -47,7 +47,7 @@ def test_round_trip_is_within_an_input_pixel(
 
 
 @given(height=st.integers(1, 2000), width=st.integers(1, 2000), image_size=st.sampled_from([32, 320, 640]))
-def test_the_whole_input_is_the_whole_picture(height: int, width: int, image_size: int) -> None:
+def test_the_whole_input_is_the_whole_image(height: int, width: int, image_size: int) -> None:
     everything = torch.tensor([[-5.0, -5.0, image_size + 5.0, image_size + 5.0]])
     assert from_letterbox(everything, image_size, (height, width)).tolist() == [[0, 0, width, height]]
 
@@ -62,7 +62,7 @@ def test_by_hand() -> None:
     assert from_letterbox(box, 50, (100, 200)).tolist() == [[40, 32, 120, 80]]
 
 
-def test_a_square_picture_of_the_right_size_is_left_alone() -> None:
+def test_a_square_image_of_the_right_size_is_left_alone() -> None:
     image = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
     assert np.array_equal(letterbox(image, 32), image)
 

@@ -64,7 +64,7 @@ def test_literal_sample(one_image: OneImage) -> None:
     assert dataset.issues == BoxIssues()
 
 
-def test_size_comes_from_the_picture_after_exif_rotation(one_image: OneImage) -> None:
+def test_size_comes_from_the_image_after_exif_rotation(one_image: OneImage) -> None:
     size = "<size><width>999</width><height>999</height></size>"
     root = one_image(CAT.replace("</annotation>", f"{size}</annotation>"))
     exif = Image.Exif()
@@ -74,13 +74,13 @@ def test_size_comes_from_the_picture_after_exif_rotation(one_image: OneImage) ->
 
 
 @pytest.mark.parametrize(("listed", "file"), [("A", "a.JPG"), ("a", "A.jpeg"), ("a", "a.Png"), ("a.b", "a.b.bmp")])
-def test_pictures_are_found_whatever_the_case_and_suffix(tmp_path: Path, listed: str, file: str) -> None:
+def test_images_are_found_whatever_the_case_and_suffix(tmp_path: Path, listed: str, file: str) -> None:
     root = write_year(tmp_path / "mine", {listed: CAT})
-    picture = root / "JPEGImages" / file
+    image = root / "JPEGImages" / file
     (root / "JPEGImages" / f"{listed}.jpg").unlink()
-    Image.new("RGB", (8, 8)).save(picture)
+    Image.new("RGB", (8, 8)).save(image)
     (sample,) = load_voc(root, "train").samples
-    assert (sample.image_path, sample.image_id) == (picture, f"mine/{listed}")
+    assert (sample.image_path, sample.image_id) == (image, f"mine/{listed}")
 
 
 def test_the_exact_name_goes_before_the_same_name_in_other_case(tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ def test_nothing_is_written_into_the_data_folder(tmp_path: Path) -> None:
     assert fingerprint(root) == before
 
 
-def test_pictures_are_not_decoded_while_loading(one_image: OneImage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_are_not_decoded_while_loading(one_image: OneImage, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(self: Image.Image) -> None:
         raise AssertionError("decoded")
 
@@ -391,7 +391,7 @@ def test_annotation_that_is_a_folder(one_image: OneImage) -> None:
         load_voc(root, "train")
 
 
-def test_picture_that_is_none(one_image: OneImage) -> None:
+def test_image_that_is_none(one_image: OneImage) -> None:
     root = one_image(CAT)
     (root / "JPEGImages" / "a.jpg").write_text("text")
     with pytest.raises(DataError, match=r"a\.jpg: not an image that can be read"):
@@ -432,7 +432,7 @@ def test_spliced_annotation_is_a_dataset_or_a_data_error(
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(boxes=st.lists(st.tuples(numbers, numbers, numbers, numbers), max_size=4))
-def test_any_numbers_end_inside_the_picture_or_in_a_data_error(
+def test_any_numbers_end_inside_the_image_or_in_a_data_error(
     tmp_path: Path, boxes: list[tuple[object, object, object, object]]
 ) -> None:
     root = tmp_path / "mine" if (tmp_path / "mine").exists() else write_year(tmp_path / "mine", {"a": CAT})

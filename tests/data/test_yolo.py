@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from layout_writers import write_picture, write_yolo
+from layout_writers import write_image, write_yolo
 from voc_writer import fingerprint
 
 from spikedet.common.errors import DataError
@@ -23,7 +23,7 @@ def ids(dataset: DetectionDataset) -> list[str]:
     return [sample.image_id for sample in dataset.samples]
 
 
-def test_pictures_without_objects(tmp_path: Path) -> None:
+def test_images_without_objects(tmp_path: Path) -> None:
     dataset = load_dataset(write_yolo(tmp_path, {"a": "", "b": None}), "train")
     assert dataset.class_names == ("cat", "dog")
     assert [sample.boxes_xyxy.shape for sample in dataset.samples] == [(0, 4), (0, 4)]
@@ -55,7 +55,7 @@ def test_names_of_the_yaml(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("picture", "label"),
+    ("image", "label"),
     [
         ("/d/images/train/a.jpg", "/d/labels/train/a.txt"),
         ("/d/images/images/a.b.PNG", "/d/images/labels/a.b.txt"),
@@ -64,13 +64,13 @@ def test_names_of_the_yaml(tmp_path: Path, name: str) -> None:
         ("/d/myimages/images", "/d/myimages/images.txt"),
     ],
 )
-def test_labels_lie_where_ultralytics_looks(picture: str, label: str) -> None:
-    assert label_path(Path(picture)) == Path(label)
+def test_labels_lie_where_ultralytics_looks(image: str, label: str) -> None:
+    assert label_path(Path(image)) == Path(label)
 
 
-def test_folders_are_searched_in_depth_for_pictures_alone(tmp_path: Path) -> None:
+def test_folders_are_searched_in_depth_for_images_alone(tmp_path: Path) -> None:
     file = write_yolo(tmp_path, {"b": WHOLE, "a": WHOLE}, "train: images\nnames: [cat]")
-    write_picture(tmp_path / "images" / "deep" / "c.PNG")
+    write_image(tmp_path / "images" / "deep" / "c.PNG")
     (tmp_path / "images" / "notes.txt").write_text("no image")
     (tmp_path / "images" / "._a.jpg").write_text("no image")
     assert ids(load_dataset(file, "train")) == ["images/deep/c.PNG", "images/train/a.jpg", "images/train/b.jpg"]
@@ -78,17 +78,17 @@ def test_folders_are_searched_in_depth_for_pictures_alone(tmp_path: Path) -> Non
 
 def test_exports_with_two_dots_mean_their_own_folder(tmp_path: Path) -> None:
     """Roboflow writes ``../train/images`` for ``train/images`` beside the file."""
-    write_picture(tmp_path / "mine" / "train" / "images" / "a.jpg")
-    write_picture(tmp_path / "train" / "images" / "secret.jpg")
+    write_image(tmp_path / "mine" / "train" / "images" / "a.jpg")
+    write_image(tmp_path / "train" / "images" / "secret.jpg")
     (tmp_path / "mine" / "data.yaml").write_text("train: ../train/images\nnames: [cat]")
     assert ids(load_dataset(tmp_path / "mine", "train")) == ["train/images/a.jpg"]
 
 
-def test_lists_of_pictures(tmp_path: Path) -> None:
+def test_lists_of_images(tmp_path: Path) -> None:
     yaml = "train: lists/train.txt\nval: [images/val, val.txt]\nnames: [cat, dog]"
     file = write_yolo(tmp_path, {"a": WHOLE, "b": WHOLE, "c d": WHOLE}, yaml)
-    write_picture(tmp_path / "images" / "val" / "v.jpg")
-    write_picture(tmp_path / "lists" / "images" / "own.jpg")
+    write_image(tmp_path / "images" / "val" / "v.jpg")
+    write_image(tmp_path / "lists" / "images" / "own.jpg")
     lines = ["./images/own.jpg", "", "images/train/c d.jpg", "../images/train/a.jpg", f"{tmp_path}/images/train/b.jpg"]
     (tmp_path / "lists" / "train.txt").write_text("\n".join(lines))
     (tmp_path / "val.txt").write_text("images/train/a.jpg\n./images/val/v.jpg\n")
@@ -128,7 +128,7 @@ def test_unknown_split(tmp_path: Path) -> None:
     ],
 )
 def test_folders_and_lists_that_cannot_be(tmp_path: Path, train: str, message: str) -> None:
-    write_picture(tmp_path / "other" / "images" / "a.jpg")
+    write_image(tmp_path / "other" / "images" / "a.jpg")
     file = write_yolo(tmp_path / "mine", {"a": WHOLE}, f"train: {train}\nnames: [cat]")
     (tmp_path / "mine" / "empty.txt").write_text("\n")
     (tmp_path / "mine" / "bytes.txt").write_bytes(b"\xff")
@@ -150,7 +150,7 @@ def test_folders_and_lists_that_cannot_be(tmp_path: Path, train: str, message: s
     ],
 )
 def test_list_lines_that_cannot_be(tmp_path: Path, line: str, message: str) -> None:
-    secret = write_picture(tmp_path / "secret.jpg")
+    secret = write_image(tmp_path / "secret.jpg")
     file = write_yolo(tmp_path / "mine", {"a": WHOLE}, "train: list.txt\nnames: [cat]")
     (tmp_path / "mine" / "images" / "link.jpg").symlink_to(secret)
     (tmp_path / "mine" / "list.txt").write_text(f"images/train/a.jpg\n{line}\n")
@@ -186,22 +186,22 @@ def test_no_label_file_at_all_is_said(tmp_path: Path, caplog: pytest.LogCaptureF
     assert record.getMessage().endswith("labels/train/a.txt")
 
 
-def test_labels_without_a_picture(tmp_path: Path) -> None:
+def test_labels_without_a_image(tmp_path: Path) -> None:
     yaml = "train: images/train\nval: val.txt\ntest: beside\nnames: [cat]"
     file = write_yolo(tmp_path, dict.fromkeys("abc", WHOLE), yaml)
-    write_picture(tmp_path / "beside" / "d.jpg")
+    write_image(tmp_path / "beside" / "d.jpg")
     (tmp_path / "val.txt").write_text("images/train/a.jpg")
     labels = tmp_path / "labels" / "train"
     for path in (labels / "e.txt", labels / "b.txt.txt", labels / "classes.txt", tmp_path / "beside" / "notes.txt"):
         path.write_text("")
-    layout, pictures = find_layout(file)[0], tmp_path / "images" / "train"
+    layout, images = find_layout(file)[0], tmp_path / "images" / "train"
     lone = [
-        f"{labels / name}.txt: no image {name} in {pictures}; add it, or remove the labels" for name in ("b.txt", "e")
+        f"{labels / name}.txt: no image {name} in {images}; add it, or remove the labels" for name in ("b.txt", "e")
     ]
     assert [list(layout.listing(split).remarks()) for split in ("train", "val", "test")] == [lone, lone, []]
 
 
-def test_boxes_that_leave_the_picture(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_boxes_that_leave_the_image(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Of 40 x 30 pixels: two clipped, one half a pixel outside and so no problem, one without area."""
     text = "0 0.95 0.5 0.2 1\n0 0.5 0.5 1.01 0.5\n0 0.005 0.5 1.01 1\n0 0.5 0.5 0 1\n"
     file = write_yolo(tmp_path, {"a": text})

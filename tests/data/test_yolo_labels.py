@@ -45,7 +45,7 @@ def test_lines(tmp_path: Path) -> None:
         ((1, 1, 0.5, 0.5), (30, 22.5, 50, 37.5)),
     ],
 )
-def test_edges_in_a_picture_of_40_by_30(numbers: tuple[float, ...], edges: tuple[float, ...]) -> None:
+def test_edges_in_a_image_of_40_by_30(numbers: tuple[float, ...], edges: tuple[float, ...]) -> None:
     assert yolo_edges(numbers, (30, 40)) == pytest.approx(edges, abs=1e-12)
 
 

@@ -31,13 +31,13 @@ def request(**changes: Any) -> dict[str, Any]:
 
 
 def test_boxes_are_the_detectors(member: Member) -> None:
-    answer = make_look(member)(request())
+    output = make_look(member)(request())
     direct = member.detector(FRAME, T, confidence=0.01)[T]
-    assert [box["label"] for box in answer["boxes"]] == direct.labels.tolist()
-    assert np.allclose([box["box_xyxy"] for box in answer["boxes"]], direct.boxes_xyxy)
-    assert f"t = {T}, firing rate " in answer["words"]
-    assert re.search(r" spikes, \d+ M SOPs \(ANN: \d+ M MACs\)$", answer["words"])
-    json.dumps(answer)  # what goes to the browser
+    assert [box["label"] for box in output["boxes"]] == direct.labels.tolist()
+    assert np.allclose([box["box_xyxy"] for box in output["boxes"]], direct.boxes_xyxy)
+    assert f"t = {T}, firing rate " in output["words"]
+    assert re.search(r" spikes, \d+ M SOPs \(ANN: \d+ M MACs\)$", output["words"])
+    json.dumps(output)  # what goes to the browser
 
 
 def test_an_early_exit_is_said(member: Member) -> None:
@@ -82,7 +82,7 @@ def test_what_is_no_frame_gets_a_sentence(member: Member, broken: Any) -> None:
     assert list(make_look(member)(broken)) == ["error"]
 
 
-def test_a_small_file_of_a_huge_picture_is_not_decoded() -> None:
+def test_a_small_file_of_a_huge_image_is_not_decoded() -> None:
     huge = base64.b64encode(cv2.imencode(".png", np.zeros((8, MAX_FRAME_SIDE + 1), np.uint8))[1].tobytes()).decode()
     with pytest.raises(DataError, match="larger than 4096 pixels"):
         parse_request(request(frame=huge), T)

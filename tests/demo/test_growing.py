@@ -10,7 +10,7 @@ from spikedet.demo.growing import SHOWN_SIDE, as_html
 from spikedet.detections import Detections
 from spikedet.inference.comparison import View
 
-PICTURE = np.random.default_rng(0).integers(0, 256, (40, 56, 3), np.uint8)
+IMAGE = np.random.default_rng(0).integers(0, 256, (40, 56, 3), np.uint8)
 
 
 def view(title: str, steps: list[int]) -> View:
@@ -19,7 +19,7 @@ def view(title: str, steps: list[int]) -> View:
 
 
 def test_the_page_shows_the_last_answer_and_holds_the_others() -> None:
-    text = as_html(PICTURE, [view("ANN", [0]), view("SNN <4>", [1, 2, 4])])
+    text = as_html(IMAGE, [view("ANN", [0]), view("SNN <4>", [1, 2, 4])])
     assert 'data-steps="[1, 2, 4]"' in text
     assert 'min="0" max="2" value="2"' in text and "<output>4</output>" in text
     assert re.findall(r'data-t="(\d+)"( hidden)?', text) == [("0", ""), ("1", " hidden"), ("2", " hidden"), ("4", "")]
@@ -29,14 +29,14 @@ def test_the_page_shows_the_last_answer_and_holds_the_others() -> None:
 
 
 def test_without_time_there_is_no_slider() -> None:
-    assert "range" not in as_html(PICTURE, [view("ANN", [0])])
+    assert "range" not in as_html(IMAGE, [view("ANN", [0])])
 
 
-def test_large_pictures_are_shown_smaller() -> None:
+def test_large_images_are_shown_smaller() -> None:
     small = as_html(np.zeros((SHOWN_SIDE, SHOWN_SIDE, 3), np.uint8), [view("ANN", [0])])
     large = as_html(np.zeros((4 * SHOWN_SIDE, 4 * SHOWN_SIDE, 3), np.uint8), [view("ANN", [0])])
     assert len(large) < 2 * len(small)
 
 
-def test_a_picture_of_one_row_is_shown() -> None:
+def test_an_image_of_one_row_is_shown() -> None:
     assert "data:image" in as_html(np.zeros((1, 3000, 3), np.uint8), [view("ANN", [0])])

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tiny_detector import chain, pictures
+from tiny_detector import chain, sample_images
 
 from spikedet.commands.evaluate import evaluate
 from spikedet.common.errors import DataError
@@ -17,7 +17,7 @@ from spikedet.demo.table import find_results, table_markdown
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("results")
-    config = EvaluateConfig(checkpoints=(str(chain()["fine"]),), data=str(pictures()), split="test", out=str(out))
+    config = EvaluateConfig(checkpoints=(str(chain()["fine"]),), data=str(sample_images()), split="test", out=str(out))
     evaluate(config)
     return out / "results.json"
 

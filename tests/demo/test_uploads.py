@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from broken_uploads import broken_pictures
+from broken_uploads import broken_images
 from PIL import Image
 
 from spikedet.common.errors import DataError
-from spikedet.demo.uploads import MAX_SIDE, uploaded_picture
+from spikedet.demo.uploads import MAX_SIDE, uploaded_image
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)
 
@@ -25,19 +25,19 @@ def jpeg(path: Path) -> Path:
     return path
 
 
-def test_a_picture_comes_through(tmp_path: Path) -> None:
-    assert np.array_equal(uploaded_picture(jpeg(tmp_path / "a.png")), PIXELS)
+def test_an_image_comes_through(tmp_path: Path) -> None:
+    assert np.array_equal(uploaded_image(jpeg(tmp_path / "a.png")), PIXELS)
 
 
 def test_nothing_was_uploaded() -> None:
     with pytest.raises(DataError, match="no image yet: upload one"):
-        uploaded_picture(None)
+        uploaded_image(None)
 
 
-@pytest.mark.parametrize("name", broken_pictures())
+@pytest.mark.parametrize("name", broken_images())
 def test_broken_files_are_named_in_one_sentence(tmp_path: Path, name: str) -> None:
     with pytest.raises(DataError, match=f"^{name}: ") as caught:
-        uploaded_picture(write(tmp_path / name, broken_pictures()[name]))
+        uploaded_image(write(tmp_path / name, broken_images()[name]))
     assert str(tmp_path) not in str(caught.value) and "\n" not in str(caught.value)
 
 
@@ -54,9 +54,9 @@ def test_broken_files_are_named_in_one_sentence(tmp_path: Path, name: str) -> No
 )
 def test_what_is_said(tmp_path: Path, name: str, said: str) -> None:
     with pytest.raises(DataError, match=said):
-        uploaded_picture(write(tmp_path / name, broken_pictures()[name]))
+        uploaded_image(write(tmp_path / name, broken_images()[name]))
 
 
 def test_a_side_as_long_as_allowed(tmp_path: Path) -> None:
     Image.new("L", (MAX_SIDE, 2)).save(tmp_path / "wide.png")
-    assert uploaded_picture(tmp_path / "wide.png").shape == (2, MAX_SIDE, 3)
+    assert uploaded_image(tmp_path / "wide.png").shape == (2, MAX_SIDE, 3)

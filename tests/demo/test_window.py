@@ -10,7 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from small_videos import CAMERA, Picture, camera, write_video
+from small_videos import CAMERA, RGBImage, camera, write_video
 from tiny_detector import T, chain
 
 from spikedet.commands.demo import demo
@@ -33,11 +33,11 @@ class FakeDisplay:
 
     def __init__(self, press: Callable[[list[str]], str]) -> None:
         self._press = press
-        self.shown: list[Picture] = []
+        self.shown: list[RGBImage] = []
         self.lines: list[str] = []
         self.closed = False
 
-    def show(self, image_rgb: Picture) -> None:
+    def show(self, image_rgb: RGBImage) -> None:
         self.shown.append(image_rgb)
 
     def key(self, wait_ms: int) -> str:
@@ -55,11 +55,11 @@ def show(monkeypatch: pytest.MonkeyPatch) -> Callable[..., FakeDisplay]:
     def run(press: Callable[[list[str]], str], settings: DemoConfig) -> FakeDisplay:
         display = FakeDisplay(press)
 
-        def draw_lines(image_rgb: Picture, lines: list[str]) -> Picture:
+        def draw_lines(image_rgb: RGBImage, lines: list[str]) -> RGBImage:
             display.lines[:] = lines
             return image_rgb
 
-        monkeypatch.setattr(window_module, "Window", lambda title: display)
+        monkeypatch.setattr(window_module, "ScreenWindow", lambda title: display)
         monkeypatch.setattr(window_module, "draw_lines", draw_lines)
         monkeypatch.setattr(window_module, "RETRY_S", 0.01)
         open_window(settings)
@@ -128,7 +128,7 @@ def test_a_file_to_its_end(tmp_path: Path, show: Callable[..., FakeDisplay]) -> 
     assert np.array_equal(display.shown[-1], draw_detections(last, detector(last)[T], detector.class_names))
 
 
-def test_t_changes_while_the_picture_stands_still(tmp_path: Path, show: Callable[..., FakeDisplay]) -> None:
+def test_t_changes_while_the_image_stands_still(tmp_path: Path, show: Callable[..., FakeDisplay]) -> None:
     path = write_video(tmp_path / "a.mp4", frames=1)
     keys = iter([*" --", "", "q"])
     display = show(lambda lines: next(keys) if told(lines, "firing rate") else "", config(source=str(path)))
@@ -136,7 +136,7 @@ def test_t_changes_while_the_picture_stands_still(tmp_path: Path, show: Callable
     assert "paused" in display.lines
 
 
-def test_a_picture_is_saved_beside_earlier_ones(
+def test_an_image_is_saved_beside_earlier_ones(
     tmp_path: Path, show: Callable[..., FakeDisplay], capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = write_video(tmp_path / "a.mp4", frames=1)
@@ -148,7 +148,7 @@ def test_a_picture_is_saved_beside_earlier_ones(
     assert f"saved {out / 'a-1.png'}" in capsys.readouterr().out
 
 
-def test_a_picture_that_cannot_be_saved(
+def test_an_image_that_cannot_be_saved(
     tmp_path: Path, show: Callable[..., FakeDisplay], capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").write_text("in the way", encoding="utf-8")

@@ -55,7 +55,7 @@ def branching(neuron: str = "if", delay: int = 0, T: int = 4, pool: str = "count
     return SpikingNetwork(nodes, ["box"], ["class"], torch.tensor([2.0]), T).eval()
 
 
-def pictures(count: int = 3, side: int = 8) -> Tensor:
+def sample_images(count: int = 3, side: int = 8) -> Tensor:
     return dyadic(count, 3, side, side, low=0)
 
 

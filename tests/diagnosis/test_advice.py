@@ -99,7 +99,7 @@ def test_the_layer_that_moves_the_answers_most() -> None:
     )
     (said,) = advise(explanation(ranking=ranking(*ranks)))
     assert said == (
-        "the residual error of layer b moves the answers most, 60 % of what all together do; on 4 images "
+        "the residual error of layer b moves the outputs most, 60 % of what all together do; on 4 images "
         "AP50:95 changes by -2.0 points with it alone, by -6.0 with all others and by -5.0 with all"
     )
     still = LayerRank(layer="b", moved=0.0, only=50.0, all_but=50.0)

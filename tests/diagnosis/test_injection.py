@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from error_graphs import branching, changed, pictures
+from error_graphs import branching, changed, sample_images
 
 from spikedet.diagnosis.injection import ALL_BUT, ONLY, inject, ranked_layers, residual_errors, variants
 from spikedet.diagnosis.observe import snn_means
@@ -31,7 +31,7 @@ def means_of(network: SpikingNetwork, images: torch.Tensor) -> Means:
 
 def made(how: dict[str, Any], seed: int = 4) -> tuple[SpikingNetwork, torch.Tensor, Means]:
     torch.manual_seed(seed)
-    network, images = changed(branching(**how), ("u0",)), pictures()
+    network, images = changed(branching(**how), ("u0",)), sample_images()
     return network, images, means_of(network, images)
 
 

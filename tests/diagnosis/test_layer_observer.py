@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from error_graphs import branching, changed, pictures, stepped
+from error_graphs import branching, changed, sample_images, stepped
 from torch.nn import functional as F
 
 from spikedet.common.errors import ConfigError
@@ -42,7 +42,7 @@ def observe(family: Family, images: torch.Tensor, steps: list[int], batch: int =
 @pytest.mark.parametrize("backend", ["torch", "auto"])
 def test_means_are_those_of_the_trains(how: dict[str, Any], backend: str) -> None:
     torch.manual_seed(3)
-    network, images = changed(branching(**how), ("u0",)), pictures()
+    network, images = changed(branching(**how), ("u0",)), sample_images()
     sent, potentials = stepped(network, images)
     for chunk in (1, 3, None):
         found = list(snn_means(network, images, [1, 2, 4], make_backend(network, backend), chunk))  # type: ignore[arg-type]
@@ -60,7 +60,7 @@ def test_means_are_those_of_the_trains(how: dict[str, Any], backend: str) -> Non
 @pytest.mark.parametrize("how", KINDS, ids=str)
 def test_read_outs_are_those_of_the_simulation(how: dict[str, Any]) -> None:
     torch.manual_seed(6)
-    network, images = branching(**how), pictures()
+    network, images = branching(**how), sample_images()
     expected = {reading.t: reading.maps for reading in simulate(network, images, [1, 2, 4], T=4)}
     for snn in snn_means(network, images, [1, 2, 4], TorchBackend(network)):
         assert all(torch.equal(snn.means.outputs[name], logits) for name, logits in expected[snn.t].items())
@@ -70,7 +70,7 @@ def test_read_outs_are_those_of_the_simulation(how: dict[str, Any]) -> None:
 def test_the_whole_error_is_that_of_the_rates(how: dict[str, Any]) -> None:
     torch.manual_seed(5)
     qc = branching(**how)
-    family, images = Family(changed(qc), qc, changed(qc, ("u0",))), pictures()
+    family, images = Family(changed(qc), qc, changed(qc, ("u0",))), sample_images()
     found = observe(family, images, [2, 4], batch=2)
     source, expected_qc = ann_means(family.source, images, None), qc_forward(qc, images, 4)
     sent, potentials = stepped(family.snn, images)
@@ -92,7 +92,7 @@ def test_the_whole_error_is_that_of_the_rates(how: dict[str, Any]) -> None:
 def test_a_network_that_is_its_own_family() -> None:
     torch.manual_seed(0)
     network = branching()
-    found = observe(Family(network, network, network), pictures(), [4])
+    found = observe(Family(network, network, network), sample_images(), [4])
     stem = found["stem"].last
     assert stem.mean_squares["propagated_qc"] == stem.mean_squares["propagated_rpe"] == 0
     assert stem.mean_squares["under_firing"] == stem.mean_squares["over_firing"] == 0  # constant input
@@ -106,7 +106,7 @@ def test_a_network_that_is_its_own_family() -> None:
 def test_what_calibration_has_changed_is_no_residual_error() -> None:
     torch.manual_seed(4)
     qc = branching()
-    images, snn = pictures(), changed(qc)
+    images, snn = sample_images(), changed(qc)
     found = observe(Family(qc, qc, snn), images, [4])
     before, after = qc_forward(qc, images, 4), qc_forward(snn, images, 4)
     for node, _ in snn.spiking():
@@ -122,7 +122,7 @@ def test_a_silent_network() -> None:
         for _, layer in network.spiking():
             layer.weight.zero_()
             layer.bias.fill_(-1.0)
-    found = observe(Family(network, network, network), pictures(), [1, 4])
+    found = observe(Family(network, network, network), sample_images(), [1, 4])
     for name in ("stem", "same", "deep", "last"):
         layer = found[name]
         assert layer.last.whole == layer.last.signal == 0 and layer.last.cosine == 1
@@ -133,7 +133,7 @@ def test_a_silent_network() -> None:
 def test_one_step() -> None:
     torch.manual_seed(1)
     network = branching(T=1)
-    assert [step.t for step in observe(Family(network, network, network), pictures(1), [1])["last"].steps] == [1]
+    assert [step.t for step in observe(Family(network, network, network), sample_images(1), [1])["last"].steps] == [1]
 
 
 def test_networks_of_other_graphs_are_refused() -> None:
@@ -151,5 +151,5 @@ def test_networks_are_left_as_they_were() -> None:
     torch.manual_seed(2)
     network = branching("signed")
     before = {name: value.clone() for name, value in network.tensors().items()}
-    observe(Family(network, network, network), pictures(), [4])
+    observe(Family(network, network, network), sample_images(), [4])
     assert all(torch.equal(value, before[name]) for name, value in network.tensors().items())

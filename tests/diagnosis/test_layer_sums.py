@@ -69,7 +69,7 @@ def test_residuals_by_hand() -> None:
     sums.add(potential[1:], spikes[1:], expected[1:], theta, 4, None)
     found = sums.result()
     assert (found.negative, found.overflow, found.fewer, found.more) == (0.25, 0.5, 0.25, 0.25)
-    assert found.by_picture == (0.5, 0.5) and found.share == 0.5
+    assert found.by_image == (0.5, 0.5) and found.share == 0.5
     assert (found.deviation_mean, found.deviation_max) == (2.0, 2.0)  # at theta exactly the distance is none
     assert (found.spikes_mean, found.spikes_max) == (1.0, 1.0)
 

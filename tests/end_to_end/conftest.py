@@ -40,13 +40,13 @@ def run_pipeline() -> None:
     """train -> convert --finetune --calibrate --joint -> evaluate -> detect, in the current folder."""
     write_model_yaml(Path("tiny.yaml"))
     Path("stage.yaml").write_text(f"data: '{DATA}'\nimage_size: 64\nepochs: 2\nbatch: 4\nwarmup_epochs: 0\n", "utf-8")
-    pictures = "runs/data/synthetic-v1-64x64-12-4-4-seed0/JPEGImages"
+    images = "runs/data/synthetic-v1-64x64-12-4-4-seed0/JPEGImages"
     commands = (
         "train --config stage.yaml --model tiny.yaml --held-out 0.25 --out run",
         "convert run/ann.safetensors --T 4 --finetune --finetune-epochs 1 --calibrate --images 6 --epochs 1"
         " --joint --joint-epochs 2",
         "evaluate run --split test --t 2,4 --draws 20 --out results",
-        f"detect {pictures} --weights run/joint.safetensors --t 2,4 --confidence 0.0001 --out boxes",
+        f"detect {images} --weights run/joint.safetensors --t 2,4 --confidence 0.0001 --out boxes",
     )
     for command in commands:
         assert main(command.split()) == 0, command

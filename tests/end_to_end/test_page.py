@@ -11,10 +11,10 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from broken_uploads import broken_pictures, broken_videos, video
+from broken_uploads import broken_images, broken_videos, video
 from browser import CHROMIUM, chromium, served
 from PIL import Image
-from tiny_detector import chain, pictures
+from tiny_detector import chain, sample_images
 
 from spikedet.data import load_dataset
 
@@ -58,7 +58,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """Chromium whose camera plays synthetic images."""
-    dataset = load_dataset(str(pictures()), "train")
+    dataset = load_dataset(str(sample_images()), "train")
     frames = [cv2.resize(dataset.read_image(i), (320, 240)) for i in range(4)]
     with chromium(frames, tmp_path_factory.mktemp("camera")) as started:
         yield started
@@ -92,7 +92,7 @@ def shown_steps(page: Any) -> list[int]:
 
 
 def upload(page: Any, path: Path) -> None:
-    page.locator("#picture-upload input[type=file]").set_input_files(str(path))
+    page.locator("#image-upload input[type=file]").set_input_files(str(path))
 
 
 def upload_video(page: Any, path: Path) -> None:
@@ -109,7 +109,7 @@ def clear_upload(page: Any, where: str) -> None:
 
 
 def test_the_sample_is_there_with_every_network(page: Any, artefacts: Path) -> None:
-    page.screenshot(path=artefacts / "picture.png")
+    page.screenshot(path=artefacts / "image.png")
     titles = page.locator(".growing figcaption").all_inner_texts()
     assert [title.splitlines()[0] for title in titles] == [
         "ANN",
@@ -129,10 +129,10 @@ def test_the_slider_changes_boxes_without_the_server(page: Any) -> None:
     assert spent < 100  # milliseconds
 
 
-def test_an_uploaded_picture_takes_its_place(page: Any, tmp_path: Path) -> None:
+def test_an_uploaded_image_takes_its_place(page: Any, tmp_path: Path) -> None:
     before = page.locator(".growing img").first.get_attribute("src")
-    picture = Image.fromarray(np.full((80, 120, 3), 200, np.uint8))
-    picture.save(tmp_path / "grey.png")
+    image = Image.fromarray(np.full((80, 120, 3), 200, np.uint8))
+    image.save(tmp_path / "grey.png")
     upload(page, tmp_path / "grey.png")
     page.wait_for_function("(old) => document.querySelector('.growing img').src !== old", arg=before, timeout=WAIT)
     size = page.locator(".growing img").first.evaluate("(image) => [image.naturalWidth, image.naturalHeight]")
@@ -140,11 +140,11 @@ def test_an_uploaded_picture_takes_its_place(page: Any, tmp_path: Path) -> None:
 
 
 def test_broken_uploads_are_sentences_and_the_page_lives(page: Any, tmp_path: Path, artefacts: Path) -> None:
-    for name, content in broken_pictures().items():
+    for name, content in broken_images().items():
         (tmp_path / name).write_bytes(content)
         upload(page, tmp_path / name)
         page.wait_for_selector(f"text=/{name}: /", timeout=WAIT)
-        clear_upload(page, "#picture-upload")
+        clear_upload(page, "#image-upload")
     page.screenshot(path=artefacts / "broken-upload.png")
     page.get_by_role("button", name="zidane").click()
     page.wait_for_selector(".growing img", timeout=WAIT)

@@ -74,7 +74,7 @@ def test_results_can_be_looked_at(pipelines: Folders, name: str) -> None:
     assert (pipelines[0] / "results" / name).stat().st_size > 100
 
 
-def test_every_picture_was_drawn(pipelines: Folders) -> None:
+def test_every_image_was_drawn(pipelines: Folders) -> None:
     boxes = pipelines[0] / "boxes"
     found: dict[str, Any] = json.loads((boxes / "detections.json").read_text(encoding="utf-8"))
     assert len(found) == len(list(boxes.glob("*.png"))) == 20

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from spikedet.common.resources import sample_pictures
+from spikedet.common.resources import sample_images
 from spikedet.config import DEFAULT_WEIGHTS
 
 pytestmark = pytest.mark.slow
@@ -31,13 +31,13 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "site"
 
 
-def test_detect_needs_a_picture_and_nothing_else(installed: Path, tmp_path: Path) -> None:
+def test_detect_needs_a_image_and_nothing_else(installed: Path, tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(installed)}
-    picture = next(path for path in sample_pictures() if path.stem == "bus")
+    image = next(path for path in sample_images() if path.stem == "bus")
     where = "import spikedet; print(spikedet.__file__)"
     run = [
         subprocess.run([sys.executable, *words], cwd=tmp_path, env=environment, capture_output=True, text=True)
-        for words in (["-c", where], ["-m", "spikedet", "detect", str(picture)])
+        for words in (["-c", where], ["-m", "spikedet", "detect", str(image)])
     ]
     assert run[0].stdout.startswith(str(installed)), run[0].stderr
     assert run[1].returncode == 0, run[1].stderr

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_detector import pictures
+from tiny_detector import sample_images
 
 from spikedet.data import load_dataset
 from spikedet.detections import Detections
@@ -54,14 +54,14 @@ def test_a_file_that_is_not_whole_is_no_archive(tmp_path: Path, damage: str) -> 
     assert load_predicted(path, 2 if damage == "other images" else 3) is None
 
 
-def test_the_key_changes_with_pictures_and_facts() -> None:
-    dataset = load_dataset(pictures(), "test")
+def test_the_key_changes_with_images_and_facts() -> None:
+    dataset = load_dataset(sample_images(), "test")
     keys = {
         archive_key(dataset, t=[4]),
         archive_key(dataset, t=[8]),
         archive_key(dataset, t=[4], mode="fast"),
         archive_key(dataset.subset([0, 1]), t=[4]),
-        archive_key(load_dataset(pictures(), "val"), t=[4]),
+        archive_key(load_dataset(sample_images(), "val"), t=[4]),
     }
     assert len(keys) == 5
     assert archive_key(dataset, t=[4]) in keys

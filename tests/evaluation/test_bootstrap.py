@@ -44,7 +44,7 @@ def test_weights_of_one_give_cocoeval(random_made, seed, difficult, crowd):
 
 
 @pytest.mark.parametrize("difficult", [0.0, 0.3])
-def test_draws_equal_cocoeval_on_repeated_pictures(random_made, difficult):
+def test_draws_equal_cocoeval_on_repeated_images(random_made, difficult):
     dataset, detections = random_made(11, images=5, difficult=difficult)
     weights = np.random.default_rng(0).multinomial(5, [0.2] * 5, size=12)
     drawn = APResampler(dataset, detections).ap(weights)

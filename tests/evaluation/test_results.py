@@ -132,7 +132,7 @@ def test_one_table_where_only_one_exists():
     assert markdown_table([EARLY]).startswith("Converted for T, read out early at t < T.")
 
 
-def test_rows_are_told_apart_by_what_was_trained_and_on_how_many_pictures():
+def test_rows_are_told_apart_by_what_was_trained_and_on_how_many_images():
     both = [replace(SNN, calibrated="W"), replace(SNN, calibrated="u[0]")]
     lines = markdown_table([ANN, *both]).splitlines()[2:]
     assert lines[0].startswith("| network | Stage I | neuron | trained | delay |")

@@ -65,7 +65,7 @@ def test_iou_of_exactly_one_half_is_a_hit(hand_made):
     assert match_class(dataset, detections, 0)[0].tolist() == [True]
 
 
-def test_pictures_are_joined_by_score(hand_made):
+def test_images_are_joined_by_score(hand_made):
     dataset, detections = hand_made([[(BOX, 0, False)], [(BOX, 0, False)]], [[(FAR, 0, 0.8)], [(BOX, 0, 0.9)]])
     assert match_class(dataset, detections, 0)[0].tolist() == [True, False]
 

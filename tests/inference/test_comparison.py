@@ -15,7 +15,7 @@ from spikedet.common.errors import CheckpointError
 from spikedet.config import SimulationConfig
 from spikedet.inference.comparison import MOST_STOPS, Member, load_family, look, stops
 
-PICTURE = np.random.default_rng(0).integers(0, 256, (40, 56, 3), np.uint8)
+IMAGE = np.random.default_rng(0).integers(0, 256, (40, 56, 3), np.uint8)
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +44,8 @@ def test_a_calibrated_network_stands_beside_itself_before_calibration(tmp_path: 
     found = load_family([orphan("qc", tmp_path), orphan("fine", tmp_path)], SimulationConfig())
     made, converted = found[-2], members[-2]
     assert [member.title for member in found][-3:] == [member.title for member in members][-3:]
-    for t, detections in made.detector(PICTURE, [1, T], confidence=0.01).items():
-        assert np.array_equal(detections.scores, converted.detector(PICTURE, [t], confidence=0.01)[t].scores)
+    for t, detections in made.detector(IMAGE, [1, T], confidence=0.01).items():
+        assert np.array_equal(detections.scores, converted.detector(IMAGE, [t], confidence=0.01)[t].scores)
 
 
 @pytest.mark.parametrize("changed", [{"finetuned": False}, {"class_names": ("a", "b", "c", "d")}])
@@ -73,18 +73,18 @@ def test_where_they_are_many_the_early_ones_are_closer_together() -> None:
 
 
 def test_every_network_looks_once(members: list[Member]) -> None:
-    views = look(PICTURE, members, confidence=0.01)
+    views = look(IMAGE, members, confidence=0.01)
     assert [list(view.found) for view in views] == [[0], [0], list(range(1, T + 1)), list(range(1, T + 1))]
-    direct = members[-1].detector(PICTURE, [2, T], confidence=0.01)
+    direct = members[-1].detector(IMAGE, [2, T], confidence=0.01)
     for t, detections in direct.items():
         assert np.array_equal(views[-1].found[t].boxes_xyxy, detections.boxes_xyxy)
 
 
 def test_early_exit_stops_where_nothing_changes(members: list[Member]) -> None:
-    views = look(PICTURE, members, confidence=0.999, stable_steps=1)  # nothing is found, twice in a row
+    views = look(IMAGE, members, confidence=0.999, stable_steps=1)  # nothing is found, twice in a row
     assert [list(view.found) for view in views] == [[0], [0], [1, 2], [1, 2]]
 
 
 def test_steps_that_are_asked_for_are_those_read_out(members: list[Member]) -> None:
-    views = look(PICTURE, members, confidence=0.01, steps=[1, 3, 100])
+    views = look(IMAGE, members, confidence=0.01, steps=[1, 3, 100])
     assert [list(view.found) for view in views] == [[0], [0], [1, 3, T], [1, 3, T]]

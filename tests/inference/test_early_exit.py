@@ -1,4 +1,4 @@
-"""When two answers are the same, and when enough of them have been."""
+"""When two outputs are the same, and when enough of them have been."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ CAT, DOG = 0, 1
 LEFT, RIGHT = [0, 0, 100, 100], [200, 0, 300, 100]
 
 
-def answer(*boxes: list[float], labels: list[int] | None = None, scores: list[float] | None = None) -> Detections:
+def output(*boxes: list[float], labels: list[int] | None = None, scores: list[float] | None = None) -> Detections:
     """Detections of cats, unless said otherwise."""
     count = len(boxes)
     return Detections(
@@ -34,25 +34,25 @@ def shifted(box: list[float], by: float) -> list[float]:
     ("one", "other", "expected"),
     [
         (NOTHING, NOTHING, True),
-        (NOTHING, answer(LEFT), False),
-        (answer(LEFT), NOTHING, False),
-        (answer(LEFT), answer(LEFT), True),
-        (answer(LEFT), answer(LEFT, scores=[0.9]), True),
-        (answer(LEFT), answer(LEFT, labels=[DOG]), False),
-        (answer(LEFT), answer(LEFT, RIGHT), False),
-        (answer(LEFT, RIGHT), answer(LEFT), False),
-        (answer(LEFT), answer(RIGHT), False),
-        (answer(LEFT, RIGHT), answer(RIGHT, LEFT), True),
-        (answer(LEFT, RIGHT, labels=[CAT, DOG]), answer(RIGHT, LEFT, labels=[DOG, CAT]), True),
-        (answer(LEFT, RIGHT, labels=[CAT, DOG]), answer(RIGHT, LEFT, labels=[CAT, DOG]), False),
-        (answer(LEFT), answer(shifted(LEFT, 5)), True),  # IoU 95 / 105 = 0.905
-        (answer(LEFT), answer(shifted(LEFT, 6)), False),  # IoU 94 / 106 = 0.887
-        (answer(LEFT, RIGHT), answer(LEFT, shifted(RIGHT, 6)), False),
+        (NOTHING, output(LEFT), False),
+        (output(LEFT), NOTHING, False),
+        (output(LEFT), output(LEFT), True),
+        (output(LEFT), output(LEFT, scores=[0.9]), True),
+        (output(LEFT), output(LEFT, labels=[DOG]), False),
+        (output(LEFT), output(LEFT, RIGHT), False),
+        (output(LEFT, RIGHT), output(LEFT), False),
+        (output(LEFT), output(RIGHT), False),
+        (output(LEFT, RIGHT), output(RIGHT, LEFT), True),
+        (output(LEFT, RIGHT, labels=[CAT, DOG]), output(RIGHT, LEFT, labels=[DOG, CAT]), True),
+        (output(LEFT, RIGHT, labels=[CAT, DOG]), output(RIGHT, LEFT, labels=[CAT, DOG]), False),
+        (output(LEFT), output(shifted(LEFT, 5)), True),  # IoU 95 / 105 = 0.905
+        (output(LEFT), output(shifted(LEFT, 6)), False),  # IoU 94 / 106 = 0.887
+        (output(LEFT, RIGHT), output(LEFT, shifted(RIGHT, 6)), False),
         # A cat and a dog at one place are two things.
-        (answer(LEFT, LEFT, labels=[CAT, DOG]), answer(LEFT, LEFT, labels=[DOG, CAT]), True),
+        (output(LEFT, LEFT, labels=[CAT, DOG]), output(LEFT, LEFT, labels=[DOG, CAT]), True),
         # Two boxes that both match one leave the other without a partner.
-        (answer(LEFT, shifted(LEFT, 2)), answer(LEFT, RIGHT), False),
-        (answer(LEFT, RIGHT), answer(LEFT, shifted(LEFT, 2)), False),
+        (output(LEFT, shifted(LEFT, 2)), output(LEFT, RIGHT), False),
+        (output(LEFT, RIGHT), output(LEFT, shifted(LEFT, 2)), False),
     ],
 )
 def test_same(one: Detections, other: Detections, expected: bool) -> None:
@@ -61,24 +61,24 @@ def test_same(one: Detections, other: Detections, expected: bool) -> None:
 
 @pytest.mark.parametrize(("iou", "expected"), [(0.5, True), (0.6, False)])
 def test_the_overlap_that_is_asked_for(iou: float, expected: bool) -> None:
-    assert same(answer(LEFT), answer(shifted(LEFT, 30)), iou) is expected  # IoU 70 / 130 = 0.54
+    assert same(output(LEFT), output(shifted(LEFT, 30)), iou) is expected  # IoU 70 / 130 = 0.54
 
 
 def test_an_overlap_at_the_limit_is_enough() -> None:
-    assert same(answer([0, 0, 10, 10]), answer([0, 0, 10, 9]), SAME_IOU)
+    assert same(output([0, 0, 10, 10]), output([0, 0, 10, 9]), SAME_IOU)
 
 
-def reached(steps: int, *answers: Detections) -> list[bool]:
+def reached(steps: int, *outputs: Detections) -> list[bool]:
     stability = Stability(steps)
-    return [stability.reached(found) for found in answers]
+    return [stability.reached(found) for found in outputs]
 
 
 def test_the_first_answer_has_none_to_be_compared_with() -> None:
-    assert reached(1, answer(LEFT)) == [False]
+    assert reached(1, output(LEFT)) == [False]
     assert reached(1, NOTHING) == [False]
 
 
-@pytest.mark.parametrize("found", [NOTHING, answer(LEFT, RIGHT, labels=[CAT, DOG])])
+@pytest.mark.parametrize("found", [NOTHING, output(LEFT, RIGHT, labels=[CAT, DOG])])
 @pytest.mark.parametrize(("steps", "first"), [(1, 1), (2, 2), (3, 3)])
 def test_so_many_answers_like_the_one_before(steps: int, first: int, found: Detections) -> None:
     assert reached(steps, *[found] * 5) == [index >= first for index in range(5)]
@@ -86,27 +86,27 @@ def test_so_many_answers_like_the_one_before(steps: int, first: int, found: Dete
 
 @pytest.mark.parametrize("steps", [0, -1])
 def test_no_steps_are_never_enough(steps: int) -> None:
-    assert reached(steps, *[answer(LEFT)] * 4) == [False] * 4
+    assert reached(steps, *[output(LEFT)] * 4) == [False] * 4
 
 
 def test_another_answer_begins_again() -> None:
-    cat, dog = answer(LEFT), answer(LEFT, labels=[DOG])
+    cat, dog = output(LEFT), output(LEFT, labels=[DOG])
     assert reached(2, cat, cat, dog, dog, cat, cat, cat) == [False] * 6 + [True]
 
 
 def test_nothing_at_first_and_boxes_later() -> None:
-    assert reached(2, NOTHING, NOTHING, answer(LEFT), answer(LEFT), answer(LEFT)) == [False] * 4 + [True]
+    assert reached(2, NOTHING, NOTHING, output(LEFT), output(LEFT), output(LEFT)) == [False] * 4 + [True]
 
 
 def test_answers_are_compared_with_the_one_before_and_not_with_the_first() -> None:
     """A box may drift as long as every step is small."""
-    drifting = [answer(shifted(LEFT, by)) for by in (0, 4, 8, 12)]
+    drifting = [output(shifted(LEFT, by)) for by in (0, 4, 8, 12)]
     assert reached(3, *drifting) == [False, False, False, True]
     assert not same(drifting[0], drifting[-1])
 
 
 def test_two_watchers_know_nothing_of_each_other() -> None:
     one, other = Stability(1), Stability(1)
-    one.reached(answer(LEFT))
-    assert not other.reached(answer(LEFT))
-    assert one.reached(answer(LEFT))
+    one.reached(output(LEFT))
+    assert not other.reached(output(LEFT))
+    assert one.reached(output(LEFT))

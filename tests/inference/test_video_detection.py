@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
-from small_videos import FPS, WIDTH, FakeCapture, Picture, camera, picture, write_video
+from small_videos import FPS, WIDTH, FakeCapture, RGBImage, camera, sample_image, write_video
 from tiny_detector import T, chain
 
 from spikedet.common.errors import ConfigError
@@ -21,10 +21,10 @@ from spikedet.video import FrameReader, Source, open_frames, parse_source
 from spikedet.visualization import draw_detections
 
 
-class Kept(list[Picture]):
+class Kept(list[RGBImage]):
     """A writer that keeps the images."""
 
-    def write(self, image_rgb: Picture) -> None:
+    def write(self, image_rgb: RGBImage) -> None:
         self.append(image_rgb)
 
 
@@ -43,30 +43,30 @@ def test_every_frame_is_what_the_detector_says_of_it(detector: SpikingDetector, 
     written = Kept()
     seen = list(annotate_video(detector, reader, written, confidence=0.1, iou=0.5))
     assert [one.frame.number for one in seen] == list(range(1, 8))
-    for one, picture_rgb in zip(seen, written, strict=True):
-        (answer,) = one.answers
+    for one, image_rgb in zip(seen, written, strict=True):
+        (output,) = one.outputs
         expected = detector(one.frame.image_rgb, confidence=0.1, iou=0.5)[T]
-        assert answer.t == T
-        assert np.array_equal(answer.detections.boxes_xyxy, expected.boxes_xyxy)
-        assert np.array_equal(picture_rgb, draw_detections(one.frame.image_rgb, expected, detector.class_names))
-        assert one.picture_rgb is picture_rgb
+        assert output.t == T
+        assert np.array_equal(output.detections.boxes_xyxy, expected.boxes_xyxy)
+        assert np.array_equal(image_rgb, draw_detections(one.frame.image_rgb, expected, detector.class_names))
+        assert one.image_rgb is image_rgb
         assert one.track_ids == ()
 
 
 def test_time_steps_stand_side_by_side(detector: SpikingDetector, reader: FrameReader) -> None:
     seen = next(annotate_video(detector, reader, Kept(), t=[1, 4]))
-    assert [answer.t for answer in seen.answers] == [1, 4]
-    assert seen.picture_rgb.shape[1] == 2 * WIDTH + 4
+    assert [output.t for output in seen.outputs] == [1, 4]
+    assert seen.image_rgb.shape[1] == 2 * WIDTH + 4
 
 
 def test_an_early_exit_gives_the_last_answer(detector: SpikingDetector, reader: FrameReader) -> None:
     seen = next(annotate_video(detector, reader, Kept(), confidence=0.999, stable_steps=1))
-    assert [answer.t for answer in seen.answers] == [2]
+    assert [output.t for output in seen.outputs] == [2]
 
 
 def test_a_network_without_time(reader: FrameReader) -> None:
     ann = SpikingDetector.load(chain()["ann"])
-    assert [one.answers[0].t for one in annotate_video(ann, reader, Kept(), t=[2])] == [0] * 7
+    assert [one.outputs[0].t for one in annotate_video(ann, reader, Kept(), t=[2])] == [0] * 7
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ class EveryFrame:
 
 
 def test_a_camera_is_let_go_by_who_stops_asking(detector: SpikingDetector) -> None:
-    capture = FakeCapture([picture()] * 10_000)
+    capture = FakeCapture([sample_image()] * 10_000)
     looking = annotate_video(detector, FrameReader(Source("0", "camera"), capture), Kept())
     next(looking)
     looking.close()  # type: ignore[attr-defined]
@@ -156,15 +156,15 @@ class Numbers:
 def test_the_tracker_sees_weaker_boxes_than_are_shown(detector: SpikingDetector, reader: FrameReader) -> None:
     tracker = Numbers()
     seen = next(annotate_video(detector, reader, Kept(), t=[2, 4], confidence=0.7, tracker=tracker))
-    weak, shown = tracker.got[0], seen.answers[-1].detections
+    weak, shown = tracker.got[0], seen.outputs[-1].detections
     assert len(weak) > len(shown) > 0
     assert shown.scores.min() >= 0.7
     expected = [index for index, score in enumerate(weak.scores) if score >= 0.7]
     assert list(seen.track_ids) == expected
     named = draw_detections(seen.frame.image_rgb, shown, detector.class_names, expected)
-    assert np.array_equal(seen.picture_rgb[:, -WIDTH:], named)
+    assert np.array_equal(seen.image_rgb[:, -WIDTH:], named)
 
 
 def test_what_a_container_says_is_no_promise() -> None:
-    capture = FakeCapture([picture()] * 3, numbers={cv2.CAP_PROP_FRAME_COUNT: 10.0})
+    capture = FakeCapture([sample_image()] * 3, numbers={cv2.CAP_PROP_FRAME_COUNT: 10.0})
     assert expected_frames(FrameReader(Source("a.mp4", "file"), capture), every=3) == 4

@@ -80,7 +80,7 @@ def test_tensors_of_another_architecture(model: ClipDetector, tmp_path: Path) ->
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> DetectionDataset:
+def images(tmp_path: Path) -> DetectionDataset:
     rng = np.random.default_rng(0)
     samples = []
     for name in ("a", "b", "c"):
@@ -92,13 +92,13 @@ def pictures(tmp_path: Path) -> DetectionDataset:
 
 
 @torch.no_grad()
-def test_thresholds_are_set_layer_by_layer(model: ClipDetector, pictures: DetectionDataset) -> None:
+def test_thresholds_are_set_layer_by_layer(model: ClipDetector, images: DetectionDataset) -> None:
     """The first layer by hand; the second on what the first one's new thresholds give."""
     before = [a.theta.clone() for _, a in activations(model)]
-    set_mean_square_best_thetas_(model, pictures, 32, 4)
+    set_mean_square_best_thetas_(model, images, 32, 4)
     after = [a.theta for _, a in activations(model)]
     assert [theta.numel() for theta in after] == [8, 16, 16, 8, 8]  # per channel from now on
-    x = to_input([pictures.read_image(i) for i in range(3)], 32)
+    x = to_input([images.read_image(i) for i in range(3)], 32)
     stem = model.model[0]
     first = stem.bn(stem.conv(x))
     expected = mean_square_best_theta(first, 4, theta_max=before[0])
@@ -109,28 +109,28 @@ def test_thresholds_are_set_layer_by_layer(model: ClipDetector, pictures: Detect
 
 
 @torch.no_grad()
-def test_thresholds_are_set_in_the_order_of_execution(pictures: DetectionDataset) -> None:
+def test_thresholds_are_set_in_the_order_of_execution(images: DetectionDataset) -> None:
     """A C2f runs its bottlenecks before the convolution behind them, which its list of modules has first."""
     architecture = {**META.architecture, "backbone": [[-1, 1, "Conv", [8, 3, 2]], [-1, 1, "C2f", [8, True]]]}
     model = build_detector(architecture, META.class_names).eval()
-    set_mean_square_best_thetas_(model, pictures, 32, 4)
+    set_mean_square_best_thetas_(model, images, 32, 4)
     heard: list[torch.Tensor] = []
     last = model.model[1].cv2
     last.act.register_forward_pre_hook(lambda _, arguments: heard.append(arguments[0]))
-    model(to_input([pictures.read_image(i) for i in range(3)], 32))
+    model(to_input([images.read_image(i) for i in range(3)], 32))
     expected = mean_square_best_theta(heard[0], 4, theta_max=torch.full((8,), 4.0))
     torch.testing.assert_close(last.act.theta, expected)
 
 
 @torch.no_grad()
-def test_the_largest_activations_become_thresholds(model: ClipDetector, pictures: DetectionDataset) -> None:
+def test_the_largest_activations_become_thresholds(model: ClipDetector, images: DetectionDataset) -> None:
     """The first layer by hand; the network says the same as before, because no activation is clipped below itself."""
-    x = to_input([pictures.read_image(i) for i in range(3)], 32)
+    x = to_input([images.read_image(i) for i in range(3)], 32)
     stem, said = model.model[0], model.eval()(x)[0]
     expected = stem(x).amax((0, 2, 3))
     silent = expected == 0
     before = stem.act.theta.expand(8).clone()
-    set_largest_thetas_(model, pictures, 32, batch=2)
+    set_largest_thetas_(model, images, 32, batch=2)
     torch.testing.assert_close(stem.act.theta, torch.where(silent, before, expected))
     assert [activation.theta.numel() for _, activation in activations(model)] == [8, 16, 16, 8, 8]
     torch.testing.assert_close(model(x)[0], said, rtol=1e-4, atol=1e-4)

@@ -87,7 +87,7 @@ def test_training_starts_from_its_tensors(tmp_path: Path) -> None:
     assert 0 < count < len(state)
 
 
-def test_conversion_needs_pictures_and_a_known_activation(tmp_path: Path) -> None:
+def test_conversion_needs_images_and_a_known_activation(tmp_path: Path) -> None:
     relu, silu = write_pt(tmp_path / "r.pt"), write_pt(tmp_path / "s.pt", activation="torch.nn.SiLU()")
     with pytest.raises(ConfigError, match=r"r: its checkpoint names no training images; give --data, and --split"):
         convert(ConvertConfig(checkpoint=str(relu), T=4, out=str(tmp_path / "out")))

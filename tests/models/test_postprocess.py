@@ -60,7 +60,7 @@ def test_no_cells_at_all() -> None:
     assert len(found) == 0
 
 
-def test_boxes_come_back_in_the_picture_s_pixels_and_within_it() -> None:
+def test_boxes_come_back_in_the_image_s_pixels_and_within_it() -> None:
     """A 40 x 80 image in a 32-pixel input: gain 0.4, 16 rows of image between 8 rows of grey."""
     found = to_detections(
         predictions((16, 16, 8, 8, 0.9, 0.0), (0, 2, 20, 20, 0.0, 0.6), (30, 30, 20, 20, 0.5, 0.0)), 32, [(40, 80)]
@@ -99,7 +99,7 @@ def test_at_most_a_hundred_boxes_the_best_ones() -> None:
     assert found.scores.min() > 0.19
 
 
-def test_each_picture_has_its_own_size_and_the_input_stays() -> None:
+def test_each_image_has_its_own_size_and_the_input_stays() -> None:
     both = predictions((16, 16, 8, 8, 0.9, 0.0)).repeat(2, 1, 1)
     before = both.clone()
     square, wide = to_detections(both, 32, [(64, 64), (40, 80)])

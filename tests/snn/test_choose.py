@@ -35,7 +35,7 @@ def bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("spikedet.snn.backends.dense.multiplies_bfloat16", lambda device: True)
 
 
-def beside_the_picture() -> SpikingNetwork:
+def beside_the_image() -> SpikingNetwork:
     """A network that bits cannot express: spikes and the image are joined."""
     nodes = [
         Node("conv", (IMAGE,), spiking_conv(3, 3)),
@@ -100,7 +100,7 @@ def test_native_without_kernels_is_an_error() -> None:
     ],
 )
 def test_networks_without_a_form_on_bits_run_on_torch(pool: nn.AvgPool2d | None, reason: str) -> None:
-    network = beside_the_picture() if pool is None else branching_network()
+    network = beside_the_image() if pool is None else branching_network()
     if pool is not None:
         next(node for node in network.nodes if isinstance(node.module, AvgPool)).module.pool = pool
     backend = make_backend(network)
@@ -185,7 +185,7 @@ def test_readings_look_the_same_from_every_backend(name: BackendName, mode: Mode
 def test_a_constant_beside_spikes_runs_in_both_modes(mode: Mode) -> None:
     """The image takes part in the join as it is, in 16 bits in fast mode."""
     torch.manual_seed(0)
-    network = beside_the_picture()
+    network = beside_the_image()
     images = torch.randint(0, 9, (2, 3, 6, 5)).float() / 8  # 16 bits are enough for eighths
     found, expected = (readings(network, images, "torch", m) for m in (mode, "exact"))
     for key in ("box", "class"):

@@ -116,10 +116,10 @@ def assert_identical(one: Readings, other: Readings) -> None:
 def test_a_second_run_is_identical_and_two_may_take_turns(mode: Mode) -> None:
     torch.manual_seed(0)
     network = branching_network((1, 2, 0, 1), "signed")
-    backend, pictures = NativeBackend(network, mode), [torch.rand(1, 3, 8, 6), torch.rand(1, 3, 8, 6)]
-    expected = [next(iter(simulate(network, images, [5], backend=backend))) for images in pictures]
-    again = [next(iter(simulate(network, images, [5], backend=backend))) for images in pictures]
-    runs = [Simulation(network, images, 5, [5], backend) for images in pictures]
+    backend, images = NativeBackend(network, mode), [torch.rand(1, 3, 8, 6), torch.rand(1, 3, 8, 6)]
+    expected = [next(iter(simulate(network, images, [5], backend=backend))) for images in images]
+    again = [next(iter(simulate(network, images, [5], backend=backend))) for images in images]
+    runs = [Simulation(network, images, 5, [5], backend) for images in images]
     found: list[list[Readings]] = [[], []]
     while runs[0].clock < runs[0].end:
         for run, readings in zip(runs, found, strict=True):
@@ -131,7 +131,7 @@ def test_a_second_run_is_identical_and_two_may_take_turns(mode: Mode) -> None:
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("size", [1, 3])
-def test_a_batch_says_what_its_pictures_say(size: int, mode: Mode) -> None:
+def test_a_batch_says_what_its_images_say(size: int, mode: Mode) -> None:
     torch.manual_seed(0)
     network, images = branching_network((0, 1, 0, 0), "signed"), torch.rand(4, 3, 8, 6)
     backend = NativeBackend(network, mode)
@@ -144,7 +144,7 @@ def test_a_batch_says_what_its_pictures_say(size: int, mode: Mode) -> None:
         torch.testing.assert_close(found, together.maps[name], rtol=0, atol=1e-6)
 
 
-def test_other_picture_sizes_run_on_the_same_backend() -> None:
+def test_other_image_sizes_run_on_the_same_backend() -> None:
     torch.manual_seed(0)
     network = branching_network()
     backend = Watched(network)
@@ -177,11 +177,11 @@ def test_one_time_step(neuron: str) -> None:
     assert_readings(readings, slow)
 
 
-def test_a_run_leaves_the_picture_and_the_network_as_they_were() -> None:
+def test_a_run_leaves_the_image_and_the_network_as_they_were() -> None:
     network, images = random_network(3, delays=True, signed=True)
-    kept, picture = {name: value.clone() for name, value in network.tensors().items()}, images.clone()
+    kept, image = {name: value.clone() for name, value in network.tensors().items()}, images.clone()
     list(simulate(network, images, [4], backend=NativeBackend(network)))
-    assert torch.equal(images, picture)
+    assert torch.equal(images, image)
     assert all(torch.equal(value, kept[name]) for name, value in network.tensors().items())
 
 
@@ -203,7 +203,7 @@ def test_weights_between_spikes_are_read_when_the_backend_is_made(mode: Mode) ->
 
 
 @pytest.mark.parametrize(("batch", "chunk"), [(1, CHUNK), (2, CHUNK // 2), (5, 4), (100, 4)])
-def test_steps_times_pictures_are_simulated_together(batch: int, chunk: int) -> None:
+def test_steps_times_images_are_simulated_together(batch: int, chunk: int) -> None:
     assert NativeBackend(branching_network()).chunk(batch) == chunk
 
 

@@ -144,9 +144,9 @@ def test_a_second_run_is_identical_and_the_network_keeps_no_state() -> None:
 def test_two_simulations_may_take_turns() -> None:
     torch.manual_seed(0)
     network = branching_network((1, 0, 0, 1))
-    pictures = [dyadic(1, 3, 8, 6, low=0), dyadic(1, 3, 8, 6, low=0)]
-    expected = [list(simulate(network, images, [5])) for images in pictures]
-    runs = [Simulation(network, images, 5, [5]) for images in pictures]
+    images = [dyadic(1, 3, 8, 6, low=0), dyadic(1, 3, 8, 6, low=0)]
+    expected = [list(simulate(network, images, [5])) for images in images]
+    runs = [Simulation(network, images, 5, [5]) for images in images]
     found: list[list[Readings]] = [[], []]
     for _ in range(runs[0].end):
         for run, readings in zip(runs, found, strict=True):
@@ -166,7 +166,7 @@ def test_batch_size_changes_nothing(size: int) -> None:
         assert torch.equal(torch.cat([p.maps[name] for p in parts]), whole.maps[name])
 
 
-def test_other_picture_sizes_run_on_the_same_network() -> None:
+def test_other_image_sizes_run_on_the_same_network() -> None:
     torch.manual_seed(0)
     network = branching_network()
     for height, width in ((8, 6), (12, 10), (4, 4)):

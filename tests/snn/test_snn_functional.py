@@ -145,7 +145,7 @@ def test_constant_input_gives_the_quantized_level(x: float, theta: float, T: int
 @given(x=st.integers(-1024, 320).map(lambda n: n / 64), theta=thetas, T=st.integers(1, 64))
 @example(x=-259 / 64, theta=1.0, T=11)  # the first step is lost: 10 spikes, though 11 are owed
 def test_constant_input_of_an_asymmetric_neuron(x: float, theta: float, T: int) -> None:
-    """A negative input is answered by slope times as many spikes."""
+    """A negative input causes slope times as many spikes."""
     slope, u, count = 0.25, torch.tensor(theta / 2), 0.0
     for _ in range(T):
         s, u = asymmetric_if_step(torch.tensor(x), u, torch.tensor(theta), torch.tensor(-theta / slope))

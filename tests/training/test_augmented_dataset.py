@@ -58,7 +58,7 @@ def test_labels_are_normalized_and_without_difficult_objects(source: DetectionDa
     assert [label["shape"] for label in labels] == SIZES_HW
 
 
-def test_pictures_are_bgr_with_their_longer_side_resized(source: DetectionDataset) -> None:
+def test_images_are_bgr_with_their_longer_side_resized(source: DetectionDataset) -> None:
     made = wrapped(source, augment=False)
     for index, (height, width) in enumerate(SIZES_HW):
         image, original_hw, resized_hw = made.load_image(index)
@@ -70,7 +70,7 @@ def test_pictures_are_bgr_with_their_longer_side_resized(source: DetectionDatase
     assert np.array_equal(same.load_image(1)[0], source.read_image(1)[..., ::-1])
 
 
-def test_a_picture_is_that_of_ultralytics(source: DetectionDataset) -> None:
+def test_an_image_is_that_of_ultralytics(source: DetectionDataset) -> None:
     """Same resizing as its own reader, so that its augmentations get what they expect."""
     made = wrapped(source, augment=False)
     for index in range(len(source)):
@@ -134,13 +134,13 @@ def test_evaluation_keeps_nothing(source: DetectionDataset) -> None:
     assert made.ims == [None] * len(made)
 
 
-def test_a_broken_picture_is_a_data_error_with_ultralytics_loaded_too(source: DetectionDataset) -> None:
+def test_a_broken_image_is_a_data_error_with_ultralytics_loaded_too(source: DetectionDataset) -> None:
     source.samples[0].image_path.write_text("not an image")
     with pytest.raises(DataError, match=r"0\.png: not an image that can be read"):
         wrapped(source, augment=True)[0]
 
 
 @pytest.mark.parametrize(("workers", "read"), [(2, 5), (0, 0)])
-def test_loading_processes_find_the_pictures_read(source: DetectionDataset, workers: int, read: int) -> None:
+def test_loading_processes_find_the_images_read(source: DetectionDataset, workers: int, read: int) -> None:
     made = wrapped(source, augment=True, workers=workers)
     assert sum(image is not None for image in made.ims) == read

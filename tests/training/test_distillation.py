@@ -27,8 +27,8 @@ def maps(scores: list[list[float]], boxes: Tensor | None = None) -> dict[str, Te
 
 
 def test_equal_answers_cost_nothing() -> None:
-    answers = {"scores": torch.randn(2, 3, 5), "boxes": torch.randn(2, 16, 5)}
-    assert distillation_loss(answers, answers).item() == pytest.approx(0.0, abs=1e-6)
+    outputs = {"scores": torch.randn(2, 3, 5), "boxes": torch.randn(2, 16, 5)}
+    assert distillation_loss(outputs, outputs).item() == pytest.approx(0.0, abs=1e-6)
 
 
 def test_class_scores_by_hand() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
-from tiny_detector import IMAGE_SIZE, detector, fingerprint, pictures, same, write_model_yaml
+from tiny_detector import IMAGE_SIZE, detector, fingerprint, same, sample_images, write_model_yaml
 from torch import Tensor
 
 from spikedet.checkpoint import load_checkpoint, read_meta
@@ -36,12 +36,14 @@ SHORT: dict[str, Any] = {
 def config(folder: Path, **changes: Any) -> TrainConfig:
     """Settings of a run into ``folder/out``; the model's YAML lies in ``folder``."""
     model = write_model_yaml(folder / "tiny.yaml")
-    return TrainConfig(**{**SHORT, "model": str(model), "data": str(pictures()), "out": str(folder / "out"), **changes})
+    return TrainConfig(
+        **{**SHORT, "model": str(model), "data": str(sample_images()), "out": str(folder / "out"), **changes}
+    )
 
 
 def loop(folder: Path, **changes: Any) -> TrainingLoop:
     """A loop that has not begun."""
-    dataset = load_dataset(pictures(), "train")
+    dataset = load_dataset(sample_images(), "train")
     rest, held_out = dataset.hold_out(0.25, 0)
     return TrainingLoop(detector(), rest, held_out, config(folder, **changes), IMAGE_SIZE, lambda *_: None, "ann")
 
@@ -100,14 +102,14 @@ def test_files_of_a_run(trained: Path) -> None:
 
 
 def test_nothing_is_pickled_and_nothing_cached(trained: Path) -> None:
-    for folder in (trained, pictures()):
+    for folder in (trained, sample_images()):
         assert [path for path in folder.rglob("*") if path.suffix in (".pt", ".pth", ".pkl", ".cache", ".npy")] == []
 
 
 def test_the_data_folder_is_left_alone(tmp_path: Path) -> None:
-    before = fingerprint(pictures())
+    before = fingerprint(sample_images())
     train(config(tmp_path, epochs=1))
-    assert fingerprint(pictures()) == before
+    assert fingerprint(sample_images()) == before
 
 
 def test_the_log_has_a_row_per_epoch(trained: Path) -> None:
@@ -119,7 +121,7 @@ def test_the_log_has_a_row_per_epoch(trained: Path) -> None:
     assert all(float(row[name]) > 0 for row in rows for name in losses)
 
 
-def test_the_curves_are_a_picture(trained: Path) -> None:
+def test_the_curves_are_a_image(trained: Path) -> None:
     with Image.open(trained / "ann-training.png") as image:
         assert image.format == "PNG"
 
@@ -139,7 +141,7 @@ def test_the_same_seed_gives_the_same_network(tmp_path: Path, trained: Path) -> 
     assert not same(again, other)
 
 
-def test_without_pictures_held_out_the_last_network_is_kept(tmp_path: Path) -> None:
+def test_without_images_held_out_the_last_network_is_kept(tmp_path: Path) -> None:
     path = train(config(tmp_path, held_out=0.0))
     last = load_state(tmp_path / "out" / "ann-state.safetensors")[0]["ema"]
     assert same(load_checkpoint(path)[0], last)
@@ -170,12 +172,12 @@ def test_only_a_validated_network_can_be_the_best(tmp_path: Path, monkeypatch: p
     fitness = {1: 50.0, 3: 10.0}
     validate, saved = TrainingLoop.validate, []
 
-    def judged(self: TrainingLoop) -> tuple[dict[str, float], float]:
+    def evaluated(self: TrainingLoop) -> tuple[dict[str, float], float]:
         values, carried = validate(self)
         found = fitness.get(self.epoch, carried)
         return {**values, "held_out/AP": found}, found
 
-    monkeypatch.setattr(TrainingLoop, "validate", judged)
+    monkeypatch.setattr(TrainingLoop, "validate", evaluated)
     made = loop(tmp_path, epochs=4, validate_every=2, held_out=0.25)
     made.save_best = lambda network, measures: saved.append(made.epoch + 1)
     made.run()
@@ -183,16 +185,16 @@ def test_only_a_validated_network_can_be_the_best(tmp_path: Path, monkeypatch: p
 
 
 def test_validation_comes_every_so_many_epochs_and_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    judged = []
+    evaluated = []
 
     def predict(forward: Any, dataset: DetectionDataset, *others: Any) -> Any:
-        judged.append((made.epoch + 1, dataset.split))
+        evaluated.append((made.epoch + 1, dataset.split))
         return predict_dataset(forward, dataset, *others)
 
     monkeypatch.setattr("spikedet.training.loop.predict_dataset", predict)
     made = loop(tmp_path, epochs=3, validate_every=2)
     made.run()
-    assert judged == [(2, "train-held-out"), (3, "train-held-out")]
+    assert evaluated == [(2, "train-held-out"), (3, "train-held-out")]
 
 
 def test_patience_ends_a_run_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -386,7 +388,7 @@ def test_a_run_that_patience_ended_is_finished_until_there_is_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def worse(self: TrainingLoop) -> tuple[dict[str, float], float]:
-        self.judged = True
+        self.evaluated = True
         return {"held_out/AP": 1.0}, 50.0 - self.epoch
 
     monkeypatch.setattr(TrainingLoop, "validate", worse)
@@ -398,7 +400,7 @@ def test_a_run_that_patience_ended_is_finished_until_there_is_more(
     assert done[0] == 4
 
 
-def test_without_room_for_all_pictures_too_a_run_ends_as_if_nothing_had_happened(
+def test_without_room_for_all_images_too_a_run_ends_as_if_nothing_had_happened(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("spikedet.training.dataset.KEPT_BYTES", 0)
@@ -490,7 +492,7 @@ def test_difficult_objects_are_not_among_the_labels(tmp_path: Path) -> None:
     assert 0 < sum(kept) <= sum(len(sample.labels) for sample in samples) - 4
 
 
-def test_pictures_of_the_two_parts_stay_apart(tmp_path: Path) -> None:
+def test_images_of_the_two_parts_stay_apart(tmp_path: Path) -> None:
     made = loop(tmp_path)
     files = [set(made.build_dataset(part).im_files) for part in ("train", "val")]
     assert (len(files[0]), len(files[1])) == (6, 2)

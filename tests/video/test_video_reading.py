@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from small_videos import CAMERA, FPS, HEIGHT, WIDTH, FakeCapture, camera, picture, write_video
+from small_videos import CAMERA, FPS, HEIGHT, WIDTH, FakeCapture, camera, sample_image, write_video
 
 from spikedet.common.errors import DataError
 from spikedet.video import FrameReader, Source, open_frames, parse_source
@@ -45,7 +45,9 @@ def test_frames_of_a_file(tmp_path: Path) -> None:
     assert [frame.number for frame in frames] == [1, 2, 3, 4]
     for index, frame in enumerate(frames):
         assert frame.image_rgb.shape == (HEIGHT, WIDTH, 3)
-        assert np.abs(frame.image_rgb.astype(int) - picture(index)).mean() < 30  # a codec's loss, not swapped colours
+        assert (
+            np.abs(frame.image_rgb.astype(int) - sample_image(index)).mean() < 30
+        )  # a codec's loss, not swapped colours
 
 
 def test_the_name_of_a_file_is_no_protocol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,7 +80,7 @@ def test_a_file_that_was_cut_off(tmp_path: Path) -> None:
 
 def test_who_stops_early_misses_nothing() -> None:
     numbers = {cv2.CAP_PROP_FRAME_COUNT: 100.0}
-    reader = FrameReader(Source("a.mp4", "file"), FakeCapture([picture()] * 100, numbers=numbers))
+    reader = FrameReader(Source("a.mp4", "file"), FakeCapture([sample_image()] * 100, numbers=numbers))
     for _ in range(3):
         reader.read()
     assert reader.shortfall == ""
@@ -109,7 +111,7 @@ def test_a_missing_camera() -> None:
 
 
 def test_nobody_at_an_address() -> None:
-    with pytest.raises(DataError, match=r"http://127\.0\.0\.1:9/a\.mjpg: nobody answers there"):
+    with pytest.raises(DataError, match=r"http://127\.0\.0\.1:9/a\.mjpg: no video is served there"):
         open_frames(parse_source("http://127.0.0.1:9/a.mjpg"))
 
 

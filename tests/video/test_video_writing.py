@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_videos import HEIGHT, WIDTH, Picture, picture
+from small_videos import HEIGHT, WIDTH, RGBImage, sample_image
 
 from spikedet.common.errors import ConfigError, SpikedetError
 from spikedet.video import VIDEO_FORMATS, open_frames, parse_source, video_writer
@@ -18,37 +18,37 @@ from spikedet.video.writing import gif_durations_ms
 every_format = pytest.mark.parametrize("suffix", VIDEO_FORMATS)
 
 
-def read(path: Path) -> tuple[float, list[Picture]]:
+def read(path: Path) -> tuple[float, list[RGBImage]]:
     with open_frames(parse_source(str(path))) as reader:
         return reader.fps, [frame.image_rgb for frame in reader]
 
 
 @every_format
 @pytest.mark.parametrize("fps", [5.0, 12.5, 1000 / 30])
-def test_pictures_come_back(tmp_path: Path, suffix: str, fps: float) -> None:
+def test_images_come_back(tmp_path: Path, suffix: str, fps: float) -> None:
     path = tmp_path / "new" / f"a{suffix}"
     with video_writer(path, fps) as writer:
         for index in range(8):
-            writer.write(picture(index))
+            writer.write(sample_image(index))
     found_fps, found = read(path)
     assert found_fps == pytest.approx(fps, rel=0.01)
     assert len(found) == 8
     for index, image in enumerate(found):
-        assert np.abs(image.astype(int) - picture(index)).mean() < 30
+        assert np.abs(image.astype(int) - sample_image(index)).mean() < 30
     assert list(path.parent.iterdir()) == [path]
 
 
 @every_format
-def test_one_picture(tmp_path: Path, suffix: str) -> None:
+def test_one_image(tmp_path: Path, suffix: str) -> None:
     with video_writer(tmp_path / f"a{suffix}", 25) as writer:
-        writer.write(picture())
+        writer.write(sample_image())
     assert len(read(tmp_path / f"a{suffix}")[1]) == 1
 
 
 @every_format
 def test_odd_sides_grow_by_a_pixel(tmp_path: Path, suffix: str) -> None:
     with video_writer(tmp_path / f"a{suffix}", 25) as writer:
-        writer.write(picture(image_hw=(33, 47)))
+        writer.write(sample_image(image_hw=(33, 47)))
     assert read(tmp_path / f"a{suffix}")[1][0].shape == (34, 48, 3)
 
 
@@ -56,7 +56,7 @@ def test_odd_sides_grow_by_a_pixel(tmp_path: Path, suffix: str) -> None:
 def test_other_sizes_are_brought_to_the_first(tmp_path: Path, suffix: str) -> None:
     with video_writer(tmp_path / f"a{suffix}", 25) as writer:
         for index, image_hw in enumerate([(HEIGHT, WIDTH), (20, 100), (200, 300)]):
-            writer.write(picture(index, image_hw))
+            writer.write(sample_image(index, image_hw))
     assert [image.shape for image in read(tmp_path / f"a{suffix}")[1]] == [(HEIGHT, WIDTH, 3)] * 3
 
 
@@ -66,7 +66,7 @@ def test_an_interruption_leaves_what_was_there(tmp_path: Path, suffix: str, erro
     path = tmp_path / f"a{suffix}"
     path.write_bytes(b"before")
     with pytest.raises(error), video_writer(path, 25) as writer:
-        writer.write(picture())
+        writer.write(sample_image())
         raise error
     assert path.read_bytes() == b"before"
     assert list(tmp_path.iterdir()) == [path]

@@ -43,7 +43,7 @@ def test_classes_have_a_mark_for_each_network():
     }
 
 
-def test_every_picture_is_a_png_also_of_nothing(tmp_path):
+def test_every_image_is_a_png_also_of_nothing(tmp_path):
     for number, plot in enumerate((plot_ap_by_images, plot_parts, plot_ap_by_class)):
         for rows in ([], [ANN, COPIED, COARSE, FINE, MORE, WEIGHTS, EARLY]):
             with Image.open(plot(rows, tmp_path / f"{number}-{len(rows)}.png")) as image:

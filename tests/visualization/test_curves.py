@@ -19,7 +19,7 @@ def test_no_rows(tmp_path):
     assert ann_levels([]) == [] and ap_lines([]) == {}
 
 
-def test_the_picture_is_a_png_of_150_dpi(tmp_path):
+def test_the_image_is_a_png_of_150_dpi(tmp_path):
     path = plot_ap_by_t([ANN, AT_8, AT_4, EARLY], tmp_path / "new" / "ap.png")
     with Image.open(path) as image:
         assert image.format == "PNG" and image.size == (1200, 750)

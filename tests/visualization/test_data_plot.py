@@ -22,7 +22,7 @@ from spikedet.visualization import plot_data
         ({"train": {"a": 2, "b": 1}, "val": {"a": 0, "b": 1}}, {"train": [1.0, 64.0, 500.0], "val": [32.0]}),
     ],
 )
-def test_the_picture_is_a_png_and_nothing_else_is_left(
+def test_the_image_is_a_png_and_nothing_else_is_left(
     tmp_path: Path, counts: dict[str, dict[str, int]], sides: dict[str, list[float]]
 ) -> None:
     path = plot_data(

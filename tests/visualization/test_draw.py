@@ -10,7 +10,7 @@ import pytest
 
 from spikedet.data.images import read_image
 from spikedet.detections import Detections
-from spikedet.visualization import beside, draw_detections, draw_lines, save_picture
+from spikedet.visualization import beside, draw_detections, draw_lines, save_image
 from spikedet.visualization.draw import OKABE_ITO, TEXT_ON, DrawingSizes, broken_line, text_wh
 
 NAMES = tuple(f"class {i}" for i in range(20))
@@ -38,7 +38,7 @@ def test_a_box_has_its_classs_colour_in_rgb(label: int) -> None:
     assert drawn[65, 60].tolist() == [128, 128, 128]
 
 
-def test_the_picture_given_stays() -> None:
+def test_the_image_given_stays() -> None:
     image = grey()
     drawn = draw_detections(image, found([10, 10, 50, 50]), NAMES)
     assert np.array_equal(image, grey())
@@ -48,13 +48,13 @@ def test_the_picture_given_stays() -> None:
 
 
 @pytest.mark.parametrize(("height", "width"), [(8, 8), (33, 500), (1200, 1600)])
-def test_pictures_of_any_size(height: int, width: int) -> None:
+def test_images_of_any_size(height: int, width: int) -> None:
     drawn = draw_detections(grey(height, width), found([0, 0, width, height], [1, 1, 3, 3]), NAMES)
     assert drawn.shape == (height, width, 3)
     assert (drawn != 128).any()
 
 
-def test_a_picture_that_may_not_be_written_to() -> None:
+def test_an_image_that_may_not_be_written_to() -> None:
     image = grey()
     image.setflags(write=False)
     draw_detections(image, found([10, 10, 50, 50]), NAMES)
@@ -73,7 +73,7 @@ def test_side_by_side() -> None:
 @pytest.mark.parametrize("suffix", [".png", ".jpg"])
 def test_the_suffix_chooses_the_format(tmp_path: Path, suffix: str) -> None:
     image = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
-    path = save_picture(tmp_path / "new" / f"a{suffix}", image)
+    path = save_image(tmp_path / "new" / f"a{suffix}", image)
     assert [file.name for file in path.parent.iterdir()] == [path.name]
     assert np.array_equal(read_image(path), image) == (suffix == ".png")
 
@@ -87,7 +87,7 @@ def painted(image: npt.NDArray[np.uint8], code: str) -> npt.NDArray[np.bool_]:
 
 
 @pytest.mark.parametrize(("width", "height"), [(160, 120), (160, 160), (640, 480), (1920, 1080), (3840, 2160)])
-def test_letters_are_a_fiftieth_of_the_picture_or_ten_pixels(width: int, height: int) -> None:
+def test_letters_are_a_fiftieth_of_the_image_or_ten_pixels(width: int, height: int) -> None:
     sizes = DrawingSizes.of((width, height))
     letters = text_wh("person", sizes)[1] - 2 * sizes.padding_px
     assert 10 <= letters <= max(16, height / 25)
@@ -96,14 +96,14 @@ def test_letters_are_a_fiftieth_of_the_picture_or_ten_pixels(width: int, height:
     assert text_wh("diningtable 0.85", sizes)[0] <= width
 
 
-def test_lines_are_thicker_on_larger_pictures() -> None:
+def test_lines_are_thicker_on_larger_images() -> None:
     lines = [DrawingSizes.of(size).line_px for size in ((160, 160), (640, 640), (1920, 1080), (3840, 2160))]
     assert lines == sorted(set(lines))
 
 
 @pytest.mark.parametrize(("width", "height"), [(160, 120), (3840, 2160)])
 @pytest.mark.parametrize("place", [(0.0, 0.0), (0.9, 0.0), (0.9, 0.9), (0.0, 0.9)])
-def test_a_label_stays_inside_the_picture(width: int, height: int, place: tuple[float, float]) -> None:
+def test_a_label_stays_inside_the_image(width: int, height: int, place: tuple[float, float]) -> None:
     """Its whole area is there: in a corner as much is painted as in the middle."""
     sizes = DrawingSizes.of((width, height))
     wide, high = text_wh("class 0 0.50", sizes)

@@ -33,7 +33,7 @@ WHOLE = explanation(
     ],
     ids=["whole", "no ranking", "no AP", "output layers alone"],
 )
-def test_pictures_are_written(found: Explanation, drawn: list[str], tmp_path: Path) -> None:
+def test_images_are_written(found: Explanation, drawn: list[str], tmp_path: Path) -> None:
     paths = plot_explanation(found, tmp_path / "out")
     assert [path.name for path in paths] == [f"explain-{name}.png" for name in drawn]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [path.name for path in paths]
@@ -41,7 +41,7 @@ def test_pictures_are_written(found: Explanation, drawn: list[str], tmp_path: Pa
         assert image.imread(path).std() > 0.01
 
 
-def test_pictures_of_an_earlier_explanation_do_not_stay(tmp_path: Path) -> None:
+def test_images_of_an_earlier_explanation_do_not_stay(tmp_path: Path) -> None:
     plot_explanation(WHOLE, tmp_path)
     other = tmp_path / "ap_by_t.png"
     other.write_text("")

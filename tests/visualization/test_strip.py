@@ -10,14 +10,14 @@ from PIL import Image
 from spikedet.detections import Detections
 from spikedet.visualization.strip import GAP_PX, animation, save_animation, strip
 
-PICTURE = np.full((60, 80, 3), 90, np.uint8)
+IMAGE = np.full((60, 80, 3), 90, np.uint8)
 NONE = Detections.empty()
 ONE = Detections(np.array([[5.0, 5, 50, 40]], np.float32), np.array([0.5], np.float32), np.array([0]))
 
 
 def test_a_column_per_step_and_a_row_per_network() -> None:
-    one_row = strip(PICTURE, [("SNN", {1: NONE, 2: ONE, 4: ONE})], ["a"])
-    two_rows = strip(PICTURE, [("A", {0: ONE}), ("SNN", {1: NONE, 2: ONE, 4: ONE}), ("Q", {0: ONE})], ["a"])
+    one_row = strip(IMAGE, [("SNN", {1: NONE, 2: ONE, 4: ONE})], ["a"])
+    two_rows = strip(IMAGE, [("A", {0: ONE}), ("SNN", {1: NONE, 2: ONE, 4: ONE}), ("Q", {0: ONE})], ["a"])
     assert one_row.shape[1] == 3 * 80 + 2 * GAP_PX
     assert two_rows.shape == (2 * one_row.shape[0], one_row.shape[1], 3)
     upper = two_rows[: one_row.shape[0]]
@@ -26,16 +26,16 @@ def test_a_column_per_step_and_a_row_per_network() -> None:
 
 
 def test_no_time_at_all_is_one_tile() -> None:
-    assert strip(PICTURE, [("ANN", {0: ONE})], ["a"]).shape[1] == 80
+    assert strip(IMAGE, [("ANN", {0: ONE})], ["a"]).shape[1] == 80
 
 
-def test_large_pictures_become_tiles() -> None:
+def test_large_images_become_tiles() -> None:
     large = np.full((600, 1280, 3), 90, np.uint8)
     assert strip(large, [("SNN", {1: ONE})], ["a"], side=320).shape[1] == 320
 
 
 def test_a_frame_per_step_and_the_last_answer_stays() -> None:
-    frames = animation(PICTURE, [("ANN", {0: ONE}), ("A", {1: NONE, 2: ONE}), ("B", {1: NONE, 2: NONE, 4: ONE})], ["a"])
+    frames = animation(IMAGE, [("ANN", {0: ONE}), ("A", {1: NONE, 2: ONE}), ("B", {1: NONE, 2: NONE, 4: ONE})], ["a"])
     assert len(frames) == 3
     assert len({frame.shape for frame in frames}) == 1
     first, second, third = (np.split(frame, [80, 80 + GAP_PX, 160 + GAP_PX, 160 + 2 * GAP_PX], 1) for frame in frames)
@@ -45,7 +45,7 @@ def test_a_frame_per_step_and_the_last_answer_stays() -> None:
 
 
 def test_an_animation_is_written_whole(tmp_path: Path) -> None:
-    frames = animation(PICTURE, [("A", {1: NONE, 2: ONE})], ["a"])
+    frames = animation(IMAGE, [("A", {1: NONE, 2: ONE})], ["a"])
     with Image.open(save_animation(tmp_path / "a.gif", frames)) as found:
         assert found.format == "GIF" and found.n_frames == 2  # type: ignore[attr-defined]
     assert [path.name for path in tmp_path.iterdir()] == ["a.gif"]

@@ -41,7 +41,7 @@ def test_a_log_without_epochs_has_no_columns(log: Path) -> None:
     assert read_log(log) == {}
 
 
-def test_the_picture_is_a_png_and_nothing_else_is_left(log: Path, tmp_path: Path) -> None:
+def test_the_image_is_a_png_and_nothing_else_is_left(log: Path, tmp_path: Path) -> None:
     path = plot_training(log, tmp_path / "new" / "training.png")
     with Image.open(path) as image:
         assert image.format == "PNG"

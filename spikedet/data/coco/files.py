@@ -14,13 +14,13 @@ from spikedet.common.errors import DataError
 from spikedet.data.layout import in_usual_order
 
 _INSTANCES = "instances_"
-_BESIDE_PICTURES = "_annotations.coco.json"
+_BESIDE_IMAGES = "_annotations.coco.json"
 
 
 def annotation_files(root: Path) -> list[Path]:
     """Every annotation file of a folder, by name; [] where it is no COCO dataset."""
     try:
-        found = [*(root / "annotations").glob("*.json"), *root.glob(f"*/{_BESIDE_PICTURES}")]
+        found = [*(root / "annotations").glob("*.json"), *root.glob(f"*/{_BESIDE_IMAGES}")]
         return sorted(path for path in found if path.is_file())
     except OSError as error:
         raise DataError(f"{root}: the folder cannot be read ({error.strerror}); check its permissions") from error
@@ -28,7 +28,7 @@ def annotation_files(root: Path) -> list[Path]:
 
 def full_split_name(file: Path) -> str:
     """``instances_train2017.json`` -> "train2017"; for a file among its images, the folder's name."""
-    if file.name == _BESIDE_PICTURES:
+    if file.name == _BESIDE_IMAGES:
         return file.resolve().parent.name
     instances = file.stem.startswith(_INSTANCES)
     return file.stem.removeprefix(_INSTANCES) if instances else file.stem.rpartition("_")[2] or file.stem
@@ -76,7 +76,7 @@ def find_annotations(root: Path, split: str) -> Path:
     return best[0]
 
 
-def picture_folders(root: Path, file: Path, *, beside: bool) -> list[Path]:
+def image_folders(root: Path, file: Path, *, beside: bool) -> list[Path]:
     """Folders in which ``file_name`` is looked for, the likelier first.
 
     Args:
@@ -96,7 +96,7 @@ def picture_folders(root: Path, file: Path, *, beside: bool) -> list[Path]:
 
 def _rank(file: Path, split: str) -> int | None:
     """0 is the best; None where the file is not of this split. Letters after its name make it another: "trainval"."""
-    stem = full_split_name(file) if file.name == _BESIDE_PICTURES else file.stem
+    stem = full_split_name(file) if file.name == _BESIDE_IMAGES else file.stem
     found = re.search(rf"(?:^|_){re.escape(split)}(|[^A-Za-z].*)$", stem)
     if not split or found is None:
         return None

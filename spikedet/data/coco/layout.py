@@ -11,13 +11,13 @@ from pathlib import Path
 
 from spikedet.common.errors import DataError
 from spikedet.config import LayoutName
-from spikedet.data.coco.files import find_annotations, full_split_name, picture_folders, short_split_name, split_files
+from spikedet.data.coco.files import find_annotations, full_split_name, image_folders, short_split_name, split_files
 from spikedet.data.coco.json import CocoImage, coco_edges, read_coco
 from spikedet.data.layout import (
     USUAL_SPLITS,
+    AnnotatedImage,
     Entry,
     Listing,
-    WrittenPicture,
     broken_entry,
     check_same_names,
     folder_name,
@@ -66,7 +66,7 @@ class CocoLayout:
                 raise DataError(f"{file}: 'images' is empty; expected at least one image")
             check_same_names(self.root, files[0].name, names or content.class_names, file.name, content.class_names)
             names = content.class_names
-            folders = picture_folders(self.root, file, beside=self.file is not None)
+            folders = image_folders(self.root, file, beside=self.file is not None)
             entries += _entries(self.root, file, content.images, folders)
             entries += (broken_entry(reason, None, file, reason) for reason in content.stray)
             remarks += content.repeated
@@ -104,20 +104,20 @@ def _refuse_other_split(file: Path, split: str) -> None:
 def _entries(root: Path, file: Path, images: Sequence[CocoImage], folders: Sequence[Path]) -> Iterator[Entry]:
     """One entry for each image; what several images share is broken, as each lacks the objects of the others."""
     found = [_find(root, file, image.file_name, folders) if image.file_name else "" for image in images]
-    times = Counter(picture for picture in found if isinstance(picture, Path))
-    for image, picture in zip(images, found, strict=True):
-        if isinstance(picture, str):
-            reason = image.problem or picture
+    times = Counter(path for path in found if isinstance(path, Path))
+    for image, path in zip(images, found, strict=True):
+        if isinstance(path, str):
+            reason = image.problem or path
             yield broken_entry(reason, None, file, reason)
             continue
         problem = image.problem
-        if not problem and times[picture] > 1:
-            problem = f"{file}: {times[picture]} images are of the image {shown(image.file_name)}; put them together"
-        image_id = picture.relative_to(root).as_posix()
+        if not problem and times[path] > 1:
+            problem = f"{file}: {times[path]} images are of the image {shown(image.file_name)}; put them together"
+        image_id = path.relative_to(root).as_posix()
         yield (
-            broken_entry(image_id, picture, file, problem)
+            broken_entry(image_id, path, file, problem)
             if problem
-            else Entry(image_id, picture, file, partial(WrittenPicture, image.objects, image.image_hw))
+            else Entry(image_id, path, file, partial(AnnotatedImage, image.objects, image.image_hw))
         )
 
 

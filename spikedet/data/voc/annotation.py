@@ -7,7 +7,7 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 from spikedet.common.errors import DataError
-from spikedet.data.layout import WrittenObject, WrittenPicture, finite_number, written_hw
+from spikedet.data.layout import AnnotatedImage, WrittenObject, finite_number, written_hw
 
 MAX_ANNOTATION_BYTES = 10_000_000
 
@@ -19,7 +19,7 @@ _KNOWN_ENCODING = re.compile(
 )
 
 
-def read_annotation(path: Path) -> WrittenPicture:
+def read_annotation(path: Path) -> AnnotatedImage:
     """The objects of a VOC file, their numbers xmin, ymin, xmax, ymax (1-based, inclusive), and its ``<size>``.
 
     Raises:
@@ -34,7 +34,7 @@ def read_annotation(path: Path) -> WrittenPicture:
     if root.tag != "annotation":
         raise DataError(f"{path}: the root element is <{root.tag}>, expected <annotation>")
     objects = [_read_object(path, number, element) for number, element in enumerate(root.findall("object"), start=1)]
-    return WrittenPicture(objects, written_hw(root.findtext("size/height"), root.findtext("size/width")))
+    return AnnotatedImage(objects, written_hw(root.findtext("size/height"), root.findtext("size/width")))
 
 
 def _safe_xml_text(path: Path) -> str:

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from spikedet.common.errors import DataError
-from spikedet.data.images import PICTURE_SUFFIXES
+from spikedet.data.images import IMAGE_SUFFIXES
 from spikedet.data.layout import Entry, broken_entry, folder_name, split_parts, unique_entries
 from spikedet.data.voc.annotation import read_annotation
 
@@ -31,27 +31,27 @@ def split_entries(root: Path, split: str) -> tuple[Entry, ...]:
     """Every image of the split, once, in the order of the split files."""
     entries = []
     for year, split_file in _split_files(root, split):
-        pictures = _files_by_stem(year / "JPEGImages", PICTURE_SUFFIXES)
+        images = _files_by_stem(year / "JPEGImages", IMAGE_SUFFIXES)
         annotations = _files_by_stem(year / "Annotations", (".xml",))
-        for name in _read_ids(split_file, pictures):
-            entries.append(_entry(year, split_file, name, pictures, annotations))
+        for name in _read_ids(split_file, images):
+            entries.append(_entry(year, split_file, name, images, annotations))
     return unique_entries(entries)
 
 
-def _entry(year: Path, split_file: Path, name: str, pictures: dict[str, Path], annotations: dict[str, Path]) -> Entry:
+def _entry(year: Path, split_file: Path, name: str, images: dict[str, Path], annotations: dict[str, Path]) -> Entry:
     image_id = f"{folder_name(year)}/{name}"
     if ".." in name or "/" in name or "\\" in name:
         reason = f"{split_file}: id {name!r} is a path; expected a file name without folder or suffix"
         return broken_entry(image_id, None, split_file, reason)
-    annotation, picture = _find(annotations, name), _find(pictures, name)
+    annotation, image = _find(annotations, name), _find(images, name)
     hint = f"add it, or remove {name!r} from {split_file}"
     if annotation is None:
         missing = year / "Annotations" / f"{name}.xml"
-        return broken_entry(image_id, picture, missing, f"{missing}: annotation not found; {hint}")
-    if picture is None:
+        return broken_entry(image_id, image, missing, f"{missing}: annotation not found; {hint}")
+    if image is None:
         missing = year / "JPEGImages" / f"{name}.jpg"
         return broken_entry(image_id, None, annotation, f"{missing}: image not found; {hint}")
-    return Entry(image_id, picture, annotation, partial(read_annotation, annotation))
+    return Entry(image_id, image, annotation, partial(read_annotation, annotation))
 
 
 def _split_files(root: Path, split: str) -> list[tuple[Path, Path]]:
@@ -111,7 +111,7 @@ def is_year_folder(folder: Path) -> bool:
     return all((folder / part).is_dir() for part in _YEAR_PARTS)
 
 
-def _read_ids(split_file: Path, pictures: dict[str, Path]) -> Iterator[str]:
+def _read_ids(split_file: Path, images: dict[str, Path]) -> Iterator[str]:
     """Every line, without the flag of per-class lists (``000005  1``) unless the whole line is an image's name."""
     try:
         lines = split_file.read_text(encoding="utf-8-sig").splitlines()
@@ -120,7 +120,7 @@ def _read_ids(split_file: Path, pictures: dict[str, Path]) -> Iterator[str]:
     names = [line.strip() for line in lines if line.strip()]
     if not names:
         raise DataError(f"{split_file}: the split is empty; expected one image id per line")
-    yield from (name if _find(pictures, name) else _FLAG_COLUMN.sub("", name) for name in names)
+    yield from (name if _find(images, name) else _FLAG_COLUMN.sub("", name) for name in names)
 
 
 def _files_by_stem(folder: Path, suffixes: Sequence[str]) -> dict[str, Path]:

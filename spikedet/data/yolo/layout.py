@@ -15,11 +15,11 @@ from pathlib import Path
 
 from spikedet.common.errors import DataError
 from spikedet.config import LayoutName
-from spikedet.data.images import PICTURE_SUFFIXES
+from spikedet.data.images import IMAGE_SUFFIXES
 from spikedet.data.layout import (
+    AnnotatedImage,
     Entry,
     Listing,
-    WrittenPicture,
     broken_entry,
     in_usual_order,
     shown,
@@ -72,24 +72,24 @@ class YoloLayout:
         return Listing(split, unique, lambda _: self.yaml.class_names, yolo_edges, partial(_lone_labels, unique))
 
 
-def label_path(picture: Path) -> Path:
+def label_path(image: Path) -> Path:
     """Where ultralytics expects the labels of an image."""
-    folders = picture.parts[:-1]
+    folders = image.parts[:-1]
     if "images" in folders:
         last = len(folders) - 1 - folders[::-1].index("images")
-        picture = Path(*folders[:last], "labels", *picture.parts[last + 1 :])
-    return picture.with_suffix(".txt")
+        image = Path(*folders[:last], "labels", *image.parts[last + 1 :])
+    return image.with_suffix(".txt")
 
 
 def _part_entries(yaml: YoloFile, written: str) -> Iterator[Entry]:
     """The images of one folder or list."""
     path = _part_path(yaml, written)
     if path.is_dir():
-        pictures = sorted(_pictures_under(path))
-        if not pictures:
+        images = sorted(_images_under(path))
+        if not images:
             raise DataError(f"{path}: no images in this folder; {yaml.file} names it")
-        for picture in pictures:
-            yield _entry(yaml, picture, f"{yaml.file}: {picture.name}")
+        for image in images:
+            yield _entry(yaml, image, f"{yaml.file}: {image.name}")
     elif path.suffix.lower() == ".txt" and path.is_file():
         for number, line in _list_lines(path):
             yield _listed_entry(yaml, path, number, line)
@@ -105,10 +105,10 @@ def _part_path(yaml: YoloFile, written: str) -> Path:
     return contained(yaml.root, written, str(yaml.file))
 
 
-def _pictures_under(folder: Path) -> Iterator[Path]:
+def _images_under(folder: Path) -> Iterator[Path]:
     for parent, _, names in os.walk(folder):
         for name in names:
-            if name.lower().endswith(PICTURE_SUFFIXES) and not name.startswith("."):
+            if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith("."):
                 yield Path(parent, name)
 
 
@@ -129,40 +129,40 @@ def _listed_entry(yaml: YoloFile, file: Path, number: int, line: str) -> Entry:
     reason = f"{where}: image {shown(line)} not found in {yaml.root}; add it, or remove the line"
     for home in [file.parent] if line.startswith("./") else [yaml.root, file.parent]:
         try:
-            picture = contained(yaml.root, line, where, home)
+            image = contained(yaml.root, line, where, home)
         except DataError as error:
             reason = str(error)
             continue
-        if os.path.isfile(picture):
-            return _entry(yaml, picture, where)
+        if os.path.isfile(image):
+            return _entry(yaml, image, where)
     return broken_entry(f"{file.name}:{number}", None, file, reason)
 
 
-def _entry(yaml: YoloFile, picture: Path, where: str) -> Entry:
-    labels = label_path(picture)
-    image_id = picture.relative_to(yaml.root).as_posix()
-    return Entry(image_id, picture, labels, partial(_objects, yaml, labels, where))
+def _entry(yaml: YoloFile, image: Path, where: str) -> Entry:
+    labels = label_path(image)
+    image_id = image.relative_to(yaml.root).as_posix()
+    return Entry(image_id, image, labels, partial(_objects, yaml, labels, where))
 
 
-def _objects(yaml: YoloFile, labels: Path, where: str) -> WrittenPicture:
+def _objects(yaml: YoloFile, labels: Path, where: str) -> AnnotatedImage:
     if not labels.is_relative_to(yaml.root):
         raise DataError(
             f"{where}: its labels are expected at {labels}, outside {yaml.root}; "
             "set 'path' to the folder that holds both images and labels"
         )
     path = contained(yaml.root, str(labels.relative_to(yaml.root)), where)
-    return WrittenPicture(read_labels(path, yaml.class_names))
+    return AnnotatedImage(read_labels(path, yaml.class_names))
 
 
 def _lone_labels(entries: Sequence[Entry]) -> list[str]:
     """A sentence for each label file without an image, in folders of labels; beside images any text may lie."""
-    folders = {(e.annotation.parent, e.picture.parent) for e in entries if e.picture is not None}
+    folders = {(e.annotation.parent, e.image.parent) for e in entries if e.image is not None}
     found = []
-    for labels, pictures in sorted(folders):
-        stems = {path.stem for path in pictures.glob("*") if path.suffix.lower() in PICTURE_SUFFIXES}
-        lone = [path for path in labels.glob("*.txt") if path.stem not in stems] if labels != pictures else []
+    for labels, images in sorted(folders):
+        stems = {path.stem for path in images.glob("*") if path.suffix.lower() in IMAGE_SUFFIXES}
+        lone = [path for path in labels.glob("*.txt") if path.stem not in stems] if labels != images else []
         found += [
-            f"{path}: no image {path.stem} in {pictures}; add it, or remove the labels"
+            f"{path}: no image {path.stem} in {images}; add it, or remove the labels"
             for path in sorted(lone)
             if path.name != CLASSES_FILE
         ]
@@ -170,7 +170,7 @@ def _lone_labels(entries: Sequence[Entry]) -> list[str]:
 
 
 def _warn_without_labels(root: Path, split: str, entries: Sequence[Entry]) -> None:
-    expected = [entry.annotation for entry in entries if entry.picture is not None]
+    expected = [entry.annotation for entry in entries if entry.image is not None]
     if expected and not any(os.path.isfile(path) for path in expected):
         text = "%s, split %s: not one of %d images has a label file; the first is expected at %s"
         logging.getLogger("spikedet").warning(text, root, split, len(expected), expected[0])

@@ -1,4 +1,4 @@
-// The slider over t: shows of every network the latest answer that is not after t. No round trip to the server.
+// The slider over t: shows of every network the latest output that is not after t. No round trip to the server.
 element.addEventListener("input", (event) => {
   const slider = event.target;
   if (!slider.matches(".clock input")) return;
@@ -6,9 +6,9 @@ element.addEventListener("input", (event) => {
   const t = JSON.parse(growing.dataset.steps)[Number(slider.value)];
   growing.querySelector("output").value = t;
   for (const figure of growing.querySelectorAll("figure")) {
-    const answers = [...figure.querySelectorAll("[data-t]")];
-    const known = answers.filter((answer) => Number(answer.dataset.t) <= t);
+    const outputs = [...figure.querySelectorAll("[data-t]")];
+    const known = outputs.filter((output) => Number(output.dataset.t) <= t);
     const shown = known.at(-1);
-    for (const answer of answers) answer.hidden = answer !== shown;
+    for (const output of outputs) output.hidden = output !== shown;
   }
 });

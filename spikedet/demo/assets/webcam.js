@@ -16,7 +16,7 @@ function settings() {
   return { t: of("webcam-t"), confidence: of("webcam-confidence"), stable_steps: of("webcam-stable") };
 }
 
-function draw(answer) {
+function draw(output) {
   const scale = Math.max(1, Math.round(640 / Math.max(work.width, work.height)));
   canvas.width = work.width * scale;
   canvas.height = work.height * scale;
@@ -25,7 +25,7 @@ function draw(answer) {
   context.font = "15px sans-serif";
   context.lineWidth = 3;
   context.textBaseline = "top";
-  for (const { label, text, box_xyxy } of answer.boxes) {
+  for (const { label, text, box_xyxy } of output.boxes) {
     const [x0, y0, x1, y1] = box_xyxy.map((value) => value * scale);
     const colour = colours[label % colours.length];
     context.strokeStyle = colour;
@@ -45,14 +45,14 @@ async function look() {
   work.width = Math.max(1, Math.round(video.videoWidth * ratio));
   work.height = Math.max(1, Math.round(video.videoHeight * ratio));
   work.getContext("2d").drawImage(video, 0, 0, work.width, work.height);
-  const answer = await server.look({ frame: work.toDataURL("image/jpeg", 0.85).split(",")[1], ...settings() });
-  if (answer.error) throw new Error(answer.error);
-  draw(answer);
+  const output = await server.look({ frame: work.toDataURL("image/jpeg", 0.85).split(",")[1], ...settings() });
+  if (output.error) throw new Error(output.error);
+  draw(output);
   const now = performance.now();
   recent = [...recent.filter((time) => now - time < 2000), now];
   const fps = recent.length > 1 ? ((recent.length - 1) * 1000) / (now - recent[0]) : 0;
-  Object.assign(element.dataset, { fps: fps.toFixed(2), lag: (now - grabbed).toFixed(0), boxes: answer.boxes.length });
-  say(`${fps.toFixed(1)} frames a second, ${(now - grabbed).toFixed(0)} ms behind; ${answer.words}`);
+  Object.assign(element.dataset, { fps: fps.toFixed(2), lag: (now - grabbed).toFixed(0), boxes: output.boxes.length });
+  say(`${fps.toFixed(1)} frames a second, ${(now - grabbed).toFixed(0)} ms behind; ${output.words}`);
 }
 
 async function start() {

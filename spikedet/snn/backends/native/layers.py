@@ -22,7 +22,7 @@ LEVELS = 127
 
 class _Steps(ctypes.Structure):
     _fields_ = [
-        *((name, ctypes.c_int64) for name in ("steps", "silent", "tail", "pictures", "height", "width", "channels")),
+        *((name, ctypes.c_int64) for name in ("steps", "silent", "tail", "images", "height", "width", "channels")),
         *((name, ctypes.c_void_p) for name in ("bias", "theta", "scale", "u", "count", "lower", "spikes")),
     ]
 

@@ -7,8 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from spikedet.calibration import pictures
-from spikedet.calibration.pictures import GREY, Pictures, Recipe, mosaics, recipes
+from spikedet.calibration.images import GREY, Recipe, TrainingImages, mosaics, recipes
 from spikedet.data import load_dataset
 from spikedet.data.transforms import to_input
 
@@ -28,7 +27,7 @@ def mosaic(four: list[Tensor], centre_xy: tuple[float, float], scales: tuple[flo
 # --- recipes ----------------------------------------------------------------------------------------------------------
 
 
-def test_an_epoch_has_every_picture_once() -> None:
+def test_an_epoch_has_every_image_once() -> None:
     made = recipes(50, 0.5, np.random.default_rng(0))
     assert sorted(recipe.numbers[0] for recipe in made) == list(range(50))
     assert {len(recipe.numbers) for recipe in made} == {1, 4}
@@ -48,21 +47,21 @@ def test_the_same_seed_gives_the_same_epoch() -> None:
 # --- mosaics ----------------------------------------------------------------------------------------------------------
 
 
-def test_four_pictures_meet_at_the_centre() -> None:
+def test_four_images_meet_at_the_centre() -> None:
     made = mosaic(flat(0.1, 0.2, 0.3, 0.4), (0.5, -0.5), (2.0, 2.0, 2.0, 2.0))
     expected = torch.empty(8, 8)  # the centre is at column 6 and row 2 of 8
     expected[:2, :6], expected[:2, 6:], expected[2:, :6], expected[2:, 6:] = 0.1, 0.2, 0.3, 0.4
     torch.testing.assert_close(made, expected.expand(3, 8, 8))
 
 
-def test_half_size_pictures_around_the_middle_are_shown_whole() -> None:
+def test_half_size_images_around_the_middle_are_shown_whole() -> None:
     gradient = torch.arange(8.0).expand(3, 8, 8) / 10
     made = mosaic([gradient] * 4, (0.0, 0.0), (0.5,) * 4)
     halved = torch.tensor([0.5, 2.5, 4.5, 6.5]) / 10  # bilinear between two neighbours
     torch.testing.assert_close(made, torch.cat([halved, halved]).expand(3, 8, 8))
 
 
-def test_a_picture_keeps_its_inner_corner_at_the_centre() -> None:
+def test_an_image_keeps_its_inner_corner_at_the_centre() -> None:
     numbered = torch.arange(64.0).view(1, 8, 8).expand(3, 8, 8) / 64
     made = mosaic([numbered] * 4, (0.0, 0.0), (1.0,) * 4)
     torch.testing.assert_close(made[:, :4, :4], numbered[:, 4:, 4:])  # upper left: its lower right quarter
@@ -70,13 +69,13 @@ def test_a_picture_keeps_its_inner_corner_at_the_centre() -> None:
     torch.testing.assert_close(made[:, :4, 4:], numbered[:, 4:, :4])
 
 
-def test_what_no_picture_reaches_is_grey() -> None:
+def test_what_no_image_reaches_is_grey() -> None:
     made = mosaic(flat(1.0, 1.0, 1.0, 1.0), (0.0, 0.0), (0.25,) * 4)
     torch.testing.assert_close(made[:, :2], torch.full((3, 2, 8), GREY))
     torch.testing.assert_close(made[:, 3:5, 3:5], torch.ones(3, 2, 2))
 
 
-def test_a_centre_at_the_border_leaves_two_pictures() -> None:
+def test_a_centre_at_the_border_leaves_two_images() -> None:
     made = mosaic(flat(0.1, 0.2, 0.3, 0.4), (1.0, 0.0), (2.0,) * 4)
     assert set(made.flatten().tolist()) == set(torch.tensor([0.1, 0.3]).tolist())
 
@@ -86,16 +85,16 @@ def test_a_centre_at_the_border_leaves_two_pictures() -> None:
 
 def test_kept_and_read_anew_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = load_dataset("synthetic:train=6,size=64", "train")
-    kept = Pictures(dataset, 32, CPU)
-    monkeypatch.setattr(pictures, "KEPT_BYTES", 0)
-    anew = Pictures(dataset, 32, CPU)
+    kept = TrainingImages(dataset, 32, CPU)
+    monkeypatch.setattr("spikedet.calibration.images.KEPT_BYTES", 0)
+    anew = TrainingImages(dataset, 32, CPU)
     expected = to_input([dataset.read_image(i) for i in (4, 1)], 32)
     assert torch.equal(kept.plain([4, 1]), expected)
     assert torch.equal(anew.plain([4, 1]), expected)
 
 
 def test_cooking_mirrors_and_puts_together() -> None:
-    made = Pictures(load_dataset("synthetic:train=6,size=64", "train"), 32, CPU)
+    made = TrainingImages(load_dataset("synthetic:train=6,size=64", "train"), 32, CPU)
     plain = made.plain(range(4))
     four = Recipe((0, 1, 2, 3), (False, True, False, False), (0.0, 0.0), (0.5,) * 4)
     mirrored, together = made.cook([Recipe((2,), (True,)), four])

@@ -69,7 +69,7 @@ def recipes(count: int, mosaic: float, draw: np.random.Generator) -> list[Recipe
     return made
 
 
-class Pictures:
+class TrainingImages:
     """The images of a dataset as network inputs.
 
     They are read once, where they need no more than ``KEPT_BYTES`` on a CPU or a quarter of what is free on a GPU, and
@@ -127,28 +127,28 @@ class Pictures:
         return letterboxed([self.dataset.read_image(i) for i in numbers], self.image_size)
 
 
-def mosaics(pictures: Tensor, centres_xy: Tensor, scales: Tensor) -> Tensor:
+def mosaics(images: Tensor, centres_xy: Tensor, scales: Tensor) -> Tensor:
     """Four images around a point, each scaled and cut off at the border; grey where none of them reaches.
 
     Args:
-        pictures: ``[M, 4, 3, S, S]``: upper left, upper right, lower left, lower right.
+        images: ``[M, 4, 3, S, S]``: upper left, upper right, lower left, lower right.
         centres_xy: ``[M, 2]``, the points, in [-1, 1] from border to border.
         scales: ``[M, 4]``, side of each image in units of S.
 
     Returns:
         ``[M, 3, S, S]``.
     """
-    count, side = len(pictures), pictures.shape[-1]
-    corners = pictures.new_tensor(CORNERS)
+    count, side = len(images), images.shape[-1]
+    corners = images.new_tensor(CORNERS)
     # An image's inner corner lies at the centre: u = (x - centre) / scale - corner, from -1 to 1 across the image.
-    matrices = pictures.new_zeros((count, 4, 2, 3))
+    matrices = images.new_zeros((count, 4, 2, 3))
     matrices[..., 0, 0] = matrices[..., 1, 1] = 1 / scales
     matrices[..., 2] = -centres_xy.unsqueeze(1) / scales.unsqueeze(2) - corners
     grid = F.affine_grid(matrices.flatten(0, 1), [4 * count, 1, side, side], align_corners=False)
-    sampled = F.grid_sample(pictures.flatten(0, 1), grid, padding_mode="border", align_corners=False)
+    sampled = F.grid_sample(images.flatten(0, 1), grid, padding_mode="border", align_corners=False)
     reached = (grid.abs() <= 1).all(-1).unsqueeze(1)
     parts = torch.where(reached, sampled, GREY).unflatten(0, (count, 4))
-    places = (torch.arange(side, device=pictures.device) * 2 + 1) / side - 1
+    places = (torch.arange(side, device=images.device) * 2 + 1) / side - 1
     right, below = (places > centres_xy[:, axis : axis + 1] for axis in (0, 1))  # [M, S]
     upper, lower = (torch.where(right[:, None, None], parts[:, row + 1], parts[:, row]) for row in (0, 2))
     return torch.where(below[:, None, :, None], lower, upper)

@@ -17,7 +17,7 @@ Key = tuple[str, int | str | None]
 
 
 @dataclass
-class Judged:
+class DetectionsByNetwork:
     """Detections image by image, by any key.
 
     Attributes:
