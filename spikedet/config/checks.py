@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal, get_args
+from typing import Annotated, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 from spikedet.common.errors import ConfigError
 
@@ -30,17 +32,52 @@ def flag_name(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def check(ok: bool, name: str, expected: str, value: Any) -> None:
-    if not ok:
-        raise ConfigError(f"{flag_name(name)} must be {expected}, got {value!r}")
-
-
 LIMITS = {"image_size": (1, 8192), "T": (1, 32767), "delay": (0, 1000), "seed": (0, 2**63)}
 """Least and most; a checkpoint beyond them is damaged rather than ambitious. Spikes are counted in 16 bits."""
 
 
+@dataclass(frozen=True)
+class Range:
+    """The values that a numeric setting may have; stands in its type: ``Annotated[int, Range(1)]``.
+
+    Attributes:
+        least, most: bounds that belong to the range.
+        above: a bound that does not.
+        multiple_of: of a whole number.
+    """
+
+    least: float = -math.inf
+    most: float = math.inf
+    above: float = -math.inf
+    multiple_of: int = 1
+
+    def __contains__(self, value: float) -> bool:
+        return (
+            self.least <= value <= self.most
+            and value > self.above
+            and (self.multiple_of == 1 or value % self.multiple_of == 0)
+        )
+
+    def __str__(self) -> str:
+        if math.isinf(self.most):
+            return "positive" if self.above == 0 else "zero or more"
+        multiple = f"a multiple of {self.multiple_of} " if self.multiple_of > 1 else ""
+        return f"{multiple}between {self.least} and {self.most}"
+
+
+Count = Annotated[int, Range(above=0)]
+Whole = Annotated[int, Range(0)]
+Positive = Annotated[float, Range(above=0)]
+NotNegative = Annotated[float, Range(0)]
+Fraction = Annotated[float, Range(0, 1)]
+TimeSteps = Annotated[int, Range(*LIMITS["T"])]
+Delay = Annotated[int, Range(*LIMITS["delay"])]
+Seed = Annotated[int, Range(*LIMITS["seed"])]
+ImageSize = Annotated[int, Range(32, LIMITS["image_size"][1], multiple_of=32)]
+
+
 class Checked:
-    """Range checks shared by the stage configurations, by field name.
+    """A configuration whose values are checked against the types of its fields: ranges and choices.
 
     ``basic`` names the settings that most people need, which ``--help`` shows; none shows all.
     ``needs`` names, by a switch, the settings that do nothing without it: they keep their defaults then.
@@ -50,23 +87,11 @@ class Checked:
     needs: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType({})
 
     def __post_init__(self) -> None:
-        for item in fields(self):  # type: ignore[arg-type]
-            name, value = item.name, getattr(self, item.name)
-            if name in _POSITIVE and value is not None:
-                check(value > 0, name, "positive", value)
-            elif name in _NOT_NEGATIVE and value is not None:
-                check(value >= 0, name, "zero or more", value)
-            elif name in _FRACTIONS:
-                check(0 <= value <= 1, name, "between 0 and 1", value)
-            elif name in _CHOICES:
-                check(value in get_args(_CHOICES[name]), name, f"one of {get_args(_CHOICES[name])}", value)
-            elif name == "image_size":
-                check(value >= 32 and value % 32 == 0, name, "a multiple of 32", value)
-            if name in LIMITS and value is not None:
-                check(value <= LIMITS[name][1], name, f"at most {LIMITS[name][1]}", value)
-            elif name in _RANGES:
-                least, most = _RANGES[name]
-                check(least <= value <= most, name, f"between {least} and {most}", value)
+        for name, allowed in _allowed(type(self)).items():  # type: ignore[arg-type]
+            value = getattr(self, name)
+            if value is not None and value not in allowed:
+                expected = str(allowed) if isinstance(allowed, Range) else f"one of {allowed}"
+                raise ConfigError(f"{flag_name(name)} must be {expected}, got {value!r}")
         defaults = {item.name: item.default for item in fields(self)}  # type: ignore[arg-type]
         for switch, names in self.needs.items():
             for name in names:
@@ -74,46 +99,14 @@ class Checked:
                     raise ConfigError(f"{flag_name(name)} has no effect without {flag_name(switch)}")
 
 
-_POSITIVE = frozenset(
-    {
-        "epochs",
-        "finetune_epochs",
-        "joint_epochs",
-        "batch",
-        "lr",
-        "theta",
-        "T",
-        "images",
-        "crop",
-        "draws",
-        "memory_budget_gb",
-        "validate_every",
-        "train",
-        "val",
-        "test",
-        "every",
-    }
-)
-_NOT_NEGATIVE = frozenset(
-    {"warmup_epochs", "close_mosaic", "weight_decay", "theta_lr_factor", "delay", "patience", "limit", "theta_images"}
-    | {"theta_levels"}
-    | {"distill", "sparsity", "early"}
-    | {"workers", "seed", "chunk", "stable_steps", "examples", "rank_images", "frames"}
-)
-_RANGES = {"side": (64, 1024), "port": (1, 65535)}
-_FRACTIONS = frozenset(["held_out", "noise", "mosaic", "mixup", "confidence", "iou", "lr_final"])
-_CHOICES: dict[str, Any] = {
-    "neuron": Neuron,
-    "precision": Precision,
-    "theta_per": ThetaScope,
-    "method": Method,
-    "max_pool": MaxPoolRule,
-    "linear": Linear,
-    "activation": Activation,
-    "pool": Pool,
-    "name": DownloadName,
-    "to": LayoutName,
-    "mode": Mode,
-    "backend": BackendName,
-    "video_format": VideoFormat,
-}
+@functools.cache
+def _allowed(config: type) -> dict[str, Range | tuple[str, ...]]:
+    """Ranges and choices by field, from the types."""
+    found: dict[str, Range | tuple[str, ...]] = {}
+    for name, hint in get_type_hints(config, include_extras=True).items():
+        for part in (hint, *get_args(hint)):
+            if get_origin(part) is Annotated and isinstance(part.__metadata__[0], Range):
+                found[name] = part.__metadata__[0]
+            elif get_origin(part) is Literal:
+                found[name] = get_args(part)
+    return found

@@ -9,12 +9,20 @@ from typing import ClassVar
 from spikedet.config.checks import (
     Activation,
     Checked,
+    Count,
+    Delay,
+    Fraction,
     Linear,
     MaxPoolRule,
     Method,
     Mode,
     Neuron,
+    NotNegative,
+    Positive,
     Precision,
+    Seed,
+    TimeSteps,
+    Whole,
 )
 
 
@@ -56,21 +64,21 @@ class CalibrateConfig(Checked):
     data: str = ""
     split: str = ""
     skip_bad: bool = False
-    images: int = 64
+    images: Count = 64
     fine: bool = True
     train_weights: bool = True
     train_potential: bool = True
-    epochs: int = 12
-    patience: int = 4
-    batch: int = 8
-    lr: float = 2e-3
-    crop: int = 20
-    early: float = 0.0
-    sparsity: float = 0.0
+    epochs: Count = 12
+    patience: Whole = 4
+    batch: Count = 8
+    lr: Positive = 2e-3
+    crop: Count = 20
+    early: NotNegative = 0.0
+    sparsity: NotNegative = 0.0
     precision: Precision = "fp32"
-    memory_budget_gb: float = 4.0
+    memory_budget_gb: Positive = 4.0
     resume: bool = False
-    seed: int = 0
+    seed: Seed = 0
     out: str = ""
 
 
@@ -107,17 +115,17 @@ class JointConfig(Checked):
     data: str = ""
     split: str = ""
     skip_bad: bool = False
-    epochs: int = 4
-    batch: int = 16
-    lr: float = 5e-4
-    mosaic: float = 0.0
-    held_out: float = 0.1
-    sparsity: float = 0.0
+    epochs: Count = 4
+    batch: Count = 16
+    lr: Positive = 5e-4
+    mosaic: Fraction = 0.0
+    held_out: Fraction = 0.1
+    sparsity: NotNegative = 0.0
     precision: Precision = "auto"
     mode: Mode = "exact"
     device: str = "auto"
     resume: bool = False
-    seed: int = 0
+    seed: Seed = 0
     out: str = ""
 
 
@@ -184,27 +192,27 @@ class ConvertConfig(Checked):
     )
 
     checkpoint: str
-    T: int | None = None
+    T: TimeSteps | None = None
     method: Method = "two-stage"
     neuron: Neuron = "if"
     linear: Linear = "spiking"
-    delay: int = 0
+    delay: Delay = 0
     max_pool: MaxPoolRule = "count"
-    theta_images: int = 32
+    theta_images: Whole = 32
     dry_run: bool = False
     activation: Activation = ""
     resume: bool = False
     finetune: bool = False
-    finetune_epochs: int = 30
+    finetune_epochs: Count = 30
     calibrate: bool = False
-    images: int = 64
-    epochs: int = 12
+    images: Count = 64
+    epochs: Count = 12
     joint: bool = False
-    joint_epochs: int = 4
+    joint_epochs: Count = 4
     data: str = ""
     split: str = ""
     skip_bad: bool = False
-    seed: int = 0
+    seed: Seed = 0
     out: str = ""
 
 
@@ -223,9 +231,9 @@ class QuickstartConfig(Checked):
     """
 
     out: str = "runs/quickstart"
-    epochs: int = 90
-    finetune_epochs: int = 25
-    T: int = 8
-    images: int = 64
-    joint_epochs: int = 10
-    seed: int = 0
+    epochs: Count = 90
+    finetune_epochs: Count = 25
+    T: TimeSteps = 8
+    images: Count = 64
+    joint_epochs: Count = 10
+    seed: Seed = 0

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
-from spikedet.config.checks import Checked, DownloadName, LayoutName
+from spikedet.config.checks import Checked, Count, DownloadName, LayoutName, Range, Seed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,11 +22,11 @@ class SynthesizeConfig(Checked):
     """
 
     out: str
-    train: int = 256
-    val: int = 64
-    test: int = 64
-    side: int = 160
-    seed: int = 0
+    train: Count = 256
+    val: Count = 64
+    test: Count = 64
+    side: Annotated[int, Range(64, 1024)] = 160
+    seed: Seed = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from spikedet.config.checks import VideoFormat
+from spikedet.config.checks import Count, Fraction, Range, VideoFormat, Whole
 from spikedet.config.evaluation import SimulationConfig
 
 DEFAULT_WEIGHTS = "tiny-yolo-voc-t8"
@@ -51,11 +51,11 @@ class DetectConfig(SimulationConfig):
     source: str
     weights: str = DEFAULT_WEIGHTS
     t: str | int = ""
-    confidence: float = 0.25
-    iou: float = 0.7
-    stable_steps: int = 0
-    every: int = 1
-    frames: int = 0
+    confidence: Fraction = 0.25
+    iou: Fraction = 0.7
+    stable_steps: Whole = 0
+    every: Count = 1
+    frames: Whole = 0
     track: bool = False
     video_format: VideoFormat = "mp4"
     save_json: bool = False
@@ -81,8 +81,8 @@ class GrowConfig(SimulationConfig):
     source: str
     weights: str = DEFAULT_FAMILY
     t: str | int = ""
-    confidence: float = 0.25
-    iou: float = 0.7
+    confidence: Fraction = 0.25
+    iou: Fraction = 0.7
     layer: str = ""
     out: str = "runs/grow"
 
@@ -111,10 +111,10 @@ class DemoConfig(SimulationConfig):
     window: bool = False
     source: str | int = "0"
     out: str = "runs/demo"
-    confidence: float = 0.25
-    iou: float = 0.7
+    confidence: Fraction = 0.25
+    iou: Fraction = 0.7
     host: str = "127.0.0.1"
-    port: int = 7860
+    port: Annotated[int, Range(1, 65535)] = 7860
 
     @property
     def live(self) -> str:

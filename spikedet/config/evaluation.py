@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from spikedet.common.errors import ConfigError
-from spikedet.config.checks import BackendName, Checked, Mode
+from spikedet.config.checks import BackendName, Checked, Count, Mode, Seed, Whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +22,7 @@ class SimulationConfig(Checked):
 
     backend: BackendName = "auto"
     mode: Mode = "exact"
-    chunk: int = 0
+    chunk: Whole = 0
     device: str = "auto"
 
 
@@ -52,12 +52,12 @@ class EvaluateConfig(SimulationConfig):
     data: str = ""
     split: str = "val"
     t: str | int = ""
-    limit: int = 0
-    batch: int = 4
-    draws: int = 1000
+    limit: Whole = 0
+    batch: Count = 4
+    draws: Count = 1000
     strict: bool = False
     skip_bad: bool = False
-    seed: int = 0
+    seed: Seed = 0
     resume: bool = False
     detections: str = ""
     out: str = "runs/evaluate"
@@ -91,8 +91,8 @@ class EnergyConfig(SimulationConfig):
     data: str = ""
     split: str = "val"
     t: str | int = ""
-    limit: int = 0
-    batch: int = 4
+    limit: Whole = 0
+    batch: Count = 4
     constants: str = "45nm_float"
     quantized: str = "45nm_int8"
     image_every_step: bool = False
@@ -134,11 +134,11 @@ class ExplainConfig(SimulationConfig):
     data: str = ""
     split: str = ""
     skip_bad: bool = False
-    images: int = 64
+    images: Count = 64
     t: str | int = ""
-    batch: int = 2
-    rank_images: int = 16
-    seed: int = 0
+    batch: Count = 2
+    rank_images: Whole = 16
+    seed: Seed = 0
     out: str = "runs/explain"
 
 
@@ -153,7 +153,7 @@ class ReportConfig(Checked):
     """
 
     run: str
-    examples: int = 4
+    examples: Whole = 4
     out: str = ""
 
 

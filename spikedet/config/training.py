@@ -5,7 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from spikedet.config.checks import Activation, Checked, Pool, Precision, ThetaScope
+from spikedet.config.checks import (
+    Activation,
+    Checked,
+    Count,
+    Fraction,
+    ImageSize,
+    NotNegative,
+    Pool,
+    Positive,
+    Precision,
+    Seed,
+    ThetaScope,
+    TimeSteps,
+    Whole,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,25 +60,25 @@ class LoopConfig(Checked):
     split: str = "train"
     strict: bool = False
     skip_bad: bool = False
-    epochs: int = 100
-    batch: int = 8
-    lr: float = 1e-3
-    lr_final: float = 0.01
-    theta_lr_factor: float = 10.0
-    weight_decay: float = 5e-4
-    warmup_epochs: float = 3.0
-    mosaic: float = 1.0
-    close_mosaic: int = 10
-    mixup: float = 0.0
-    held_out: float = 0.1
-    validate_every: int = 1
-    patience: int = 0
-    distill: float = 0.0
+    epochs: Count = 100
+    batch: Count = 8
+    lr: Positive = 1e-3
+    lr_final: Fraction = 0.01
+    theta_lr_factor: NotNegative = 10.0
+    weight_decay: NotNegative = 5e-4
+    warmup_epochs: NotNegative = 3.0
+    mosaic: Fraction = 1.0
+    close_mosaic: Whole = 10
+    mixup: Fraction = 0.0
+    held_out: Fraction = 0.1
+    validate_every: Count = 1
+    patience: Whole = 0
+    distill: NotNegative = 0.0
     teacher: str = ""
     precision: Precision = "auto"
     device: str = "auto"
-    workers: int = 0
-    seed: int = 0
+    workers: Whole = 0
+    seed: Seed = 0
     resume: bool = False
     out: str = "runs/run"
 
@@ -103,10 +117,10 @@ class TrainConfig(LoopConfig):
 
     model: str = "tiny-yolo-csp"
     activation: Activation = ""
-    image_size: int = 320
-    theta: float = 4.0
+    image_size: ImageSize = 320
+    theta: Positive = 4.0
     theta_per: ThetaScope = "channel"
-    theta_levels: int = 8
+    theta_levels: Whole = 8
     weights: str = "auto"
 
 
@@ -132,11 +146,11 @@ class FinetuneConfig(LoopConfig):
     checkpoint: str
     data: str = ""
     split: str = ""
-    T: int = 8
-    noise: float = 0.1
-    theta_images: int = 32
-    sparsity: float = 0.0
+    T: TimeSteps = 8
+    noise: Fraction = 0.1
+    theta_images: Whole = 32
+    sparsity: NotNegative = 0.0
     pool: Pool = "max"
-    epochs: int = 30
-    warmup_epochs: float = 1.0
+    epochs: Count = 30
+    warmup_epochs: NotNegative = 1.0
     out: str = ""

@@ -158,9 +158,9 @@ def test_values_of_another_kind_end_with_status_2(
 
 
 def test_values_out_of_range_are_our_own_errors() -> None:
-    with pytest.raises(ConfigError, match="--image-size must be a multiple of 32, got 100"):
+    with pytest.raises(ConfigError, match="--image-size must be a multiple of 32 between 32 and 8192, got 100"):
         parse_config(TrainConfig, "train", None, ["--image-size", "100"])
-    with pytest.raises(ConfigError, match="--T must be positive, got 0"):
+    with pytest.raises(ConfigError, match="--T must be between 1 and 32767, got 0"):
         parse_config(ConvertConfig, "convert", "checkpoint", ["a", "--T", "0"])
 
 

@@ -161,7 +161,7 @@ def test_our_errors_are_one_line_and_status_1(
     ("words", "message"),
     [
         (["convert", "nowhere.safetensors"], "nowhere.safetensors: no such checkpoint"),
-        (["convert", "nowhere.safetensors", "--T", "0"], "--T must be positive, got 0"),
+        (["convert", "nowhere.safetensors", "--T", "0"], "--T must be between 1 and 32767, got 0"),
         (["train", "--model", "nowhere", "--data", "nowhere"], "nowhere: no such dataset"),
         (["detect", "nowhere.jpg", "--weights", "a"], "nowhere.jpg: no such image, video or folder"),
         (["evaluate", "."], "no checkpoint in this folder"),

@@ -54,7 +54,7 @@ def test_names_of_shipped_weights_are_files(tmp_path: Path, given: list[Any]) ->
     [
         (lambda: convert("a", Tee=8), "ConvertConfig has no setting 'Tee'; it has "),
         (lambda: convert(T=8), "ConvertConfig needs 'checkpoint'"),
-        (lambda: convert("a", T=0), "--T must be positive, got 0"),
+        (lambda: convert("a", T=0), "--T must be between 1 and 32767, got 0"),
         (lambda: spikedet.train("mydata"), "train takes a TrainConfig or keyword arguments, got 'mydata'"),
     ],
 )

@@ -83,7 +83,7 @@ def test_no_number_may_be_negative(kind: type, name: str) -> None:
 
 @pytest.mark.parametrize("kind", [FinetuneConfig, ConvertConfig])
 def test_a_finetuning_T_of_none_steps_is_refused(kind: type) -> None:
-    with pytest.raises(ConfigError, match="--T must be positive, got 0"):
+    with pytest.raises(ConfigError, match="--T must be between 1 and 32767, got 0"):
         kind(**required(kind), T=0)
 
 
@@ -95,16 +95,16 @@ def test_a_finetuning_T_of_none_steps_is_refused(kind: type) -> None:
         (TrainConfig, "lr", float("nan"), "--lr must be positive, got nan"),
         (TrainConfig, "weight_decay", -0.1, "--weight-decay must be zero or more, got -0.1"),
         (TrainConfig, "held_out", 1.5, "--held-out must be between 0 and 1, got 1.5"),
-        (TrainConfig, "image_size", 100, "--image-size must be a multiple of 32, got 100"),
-        (TrainConfig, "image_size", 0, "--image-size must be a multiple of 32, got 0"),
-        (TrainConfig, "image_size", 8224, "--image-size must be at most 8192, got 8224"),
-        (FinetuneConfig, "T", 40000, "--T must be at most 32767, got 40000"),
-        (ConvertConfig, "delay", 2000, "--delay must be at most 1000, got 2000"),
+        (TrainConfig, "image_size", 100, "--image-size must be a multiple of 32 between 32 and 8192, got 100"),
+        (TrainConfig, "image_size", 0, "--image-size must be a multiple of 32 between 32 and 8192, got 0"),
+        (TrainConfig, "image_size", 8224, "--image-size must be a multiple of 32 between 32 and 8192, got 8224"),
+        (FinetuneConfig, "T", 40000, "--T must be between 1 and 32767, got 40000"),
+        (ConvertConfig, "delay", 2000, "--delay must be between 0 and 1000, got 2000"),
         (TrainConfig, "precision", "fp16", r"--precision must be one of \('auto', 'bf16', 'fp32'\), got 'fp16'"),
         (TrainConfig, "theta_per", "pixel", r"--theta-per must be one of \('channel', 'layer'\), got 'pixel'"),
         (FinetuneConfig, "noise", 1.01, "--noise must be between 0 and 1, got 1.01"),
         (ConvertConfig, "neuron", "lif", r"--neuron must be one of \('if', 'signed', 'asymmetric'\), got 'lif'"),
-        (ConvertConfig, "delay", -1, "--delay must be zero or more, got -1"),
+        (ConvertConfig, "delay", -1, "--delay must be between 0 and 1000, got -1"),
         (EvaluateConfig, "chunk", -1, "--chunk must be zero or more, got -1"),
         (DetectConfig, "iou", 2, "--iou must be between 0 and 1, got 2"),
     ],
