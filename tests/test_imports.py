@@ -13,10 +13,10 @@ PACKAGE = ROOT / "spikedet"
 
 # The floors, from the ground up. The rooms of one floor may import each other; a new room needs a place here.
 FLOORS = """
-common
+common kernels
 config
 detections checkpoint
-kernels quantization snn
+quantization snn
 data
 models conversion
 evaluation costs diagnosis

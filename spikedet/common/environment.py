@@ -15,6 +15,7 @@ import torch
 from spikedet.common.distributed import local_rank
 from spikedet.common.errors import ConfigError
 from spikedet.common.precision import multiplies_bfloat16
+from spikedet.kernels.library import available
 
 
 def seed_everything(seed: int) -> None:
@@ -41,9 +42,16 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
-@functools.cache
 def versions() -> dict[str, str]:
-    """Versions and git revision for checkpoints and results."""
+    """What decides the bytes of checkpoints and results beside settings and data: versions, git revision, hardware.
+
+    "cpu" and "threads" decide the order in which torch adds up, "kernels" whether ours compute instead of torch.
+    """
+    return {**_installed(), "threads": str(torch.get_num_threads()), "kernels": "compiled" if available() else "none"}
+
+
+@functools.cache
+def _installed() -> dict[str, str]:
     packages = ("spikedet", "torch", "torchvision", "ultralytics", "pycocotools", "numpy")
     found = {"python": platform.python_version(), "platform": platform.machine(), "cpu": _instructions()}
     for package in packages:

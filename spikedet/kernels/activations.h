@@ -8,6 +8,8 @@
 #include <type_traits>
 #include <vector>
 
+#include "layout.h"
+
 namespace {
 
 // A stored value as float and back: float itself, or bfloat16 rounded to nearest even. A struct in place of the plain bits
@@ -187,19 +189,27 @@ void clip_backward(const Activation& a, const S* grad, const S* values, S* grad_
 
 extern "C" {
 
+// Each returns -1 where there is not enough memory, else 0.
+#define SPIKEDET_GUARDED(...)                                                                                          \
+    return guarded([=] {                                                                                               \
+        __VA_ARGS__;                                                                                                   \
+        return int64_t(0);                                                                                             \
+    })
 #define SPIKEDET_ACTIVATIONS(S, NAME)                                                                                  \
-    void spikedet_quantize_clip_##NAME(const Activation* a, const S* values, const uint8_t* kept, S* out,              \
-                                       uint8_t* inside) {                                                              \
-        quantize_clip(*a, values, kept, out, inside);                                                                  \
+    int64_t spikedet_quantize_clip_##NAME(const Activation* a, const S* values, const uint8_t* kept, S* out,           \
+                                          uint8_t* inside) {                                                           \
+        SPIKEDET_GUARDED(quantize_clip(*a, values, kept, out, inside));                                                \
     }                                                                                                                  \
-    void spikedet_quantize_clip_backward_##NAME(const Activation* a, const S* grad, const S* values, const S* out,     \
-                                                const uint8_t* inside, S* grad_values, float* grad_theta) {            \
-        quantize_clip_backward(*a, grad, values, out, inside, grad_values, grad_theta);                                \
+    int64_t spikedet_quantize_clip_backward_##NAME(const Activation* a, const S* grad, const S* values, const S* out,  \
+                                                   const uint8_t* inside, S* grad_values, float* grad_theta) {         \
+        SPIKEDET_GUARDED(quantize_clip_backward(*a, grad, values, out, inside, grad_values, grad_theta));              \
     }                                                                                                                  \
-    void spikedet_clip_##NAME(const Activation* a, const S* values, S* out) { clip_values(*a, values, out); }          \
-    void spikedet_clip_backward_##NAME(const Activation* a, const S* grad, const S* values, S* grad_values,            \
-                                       float* grad_theta) {                                                            \
-        clip_backward(*a, grad, values, grad_values, grad_theta);                                                      \
+    int64_t spikedet_clip_##NAME(const Activation* a, const S* values, S* out) {                                       \
+        SPIKEDET_GUARDED(clip_values(*a, values, out));                                                                \
+    }                                                                                                                  \
+    int64_t spikedet_clip_backward_##NAME(const Activation* a, const S* grad, const S* values, S* grad_values,         \
+                                          float* grad_theta) {                                                         \
+        SPIKEDET_GUARDED(clip_backward(*a, grad, values, grad_values, grad_theta));                                    \
     }
 
 SPIKEDET_ACTIVATIONS(float, float32)

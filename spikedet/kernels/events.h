@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <new>
 #include <type_traits>
 
 #include "neurons.h"
@@ -93,18 +94,19 @@ struct Window {
     template <class Total> inline void run(int64_t map, int64_t ky, int64_t from, int64_t to, Total& sum) const {
         const int64_t iy = y0 + ky * c.dilation_h;
         if (iy < 0 || iy >= c.height) return;
-        const uint32_t* start = events.place_start + (map * c.height + iy) * (c.width + 1);
+        const int64_t row = map * c.height + iy;
+        const uint32_t *start = events.place_start + row * (c.width + 1), *list = events.list + events.row_start[row];
         const char* base = rows + ky * c.kernel_w * cin * row_bytes;
         if (c.dilation_w == 1) {  // neighbours: one run
             const int64_t first = std::max<int64_t>(x0 + from, 0), last = std::min(x0 + to, c.width);
             if (last > first)
-                sum.add(base - x0 * cin * row_bytes, events.list + start[first], int64_t(start[last]) - start[first]);
+                sum.add(base - x0 * cin * row_bytes, list + start[first], int64_t(start[last]) - start[first]);
             return;
         }
         for (int64_t kx = from; kx < to; kx++) {
             const int64_t ix = x0 + kx * c.dilation_w;
             if (ix < 0 || ix >= c.width) continue;
-            sum.add(base + (kx - ix) * cin * row_bytes, events.list + start[ix], int64_t(start[ix + 1]) - start[ix]);
+            sum.add(base + (kx - ix) * cin * row_bytes, list + start[ix], int64_t(start[ix + 1]) - start[ix]);
         }
     }
 };
@@ -121,14 +123,16 @@ template <class W, int NV> void by_events(const Steps s, const Convolution c, Ev
     const double touched = TOUCHED * double(c.kernel_w * cin * row_bytes);
     const bool whole = touched * double(c.kernel_h) <= FIRST_LEVEL_CACHE || s.steps == 1;
     const int64_t columns = touched <= FIRST_LEVEL_CACHE ? c.kernel_w : 1;
-#pragma omp parallel firstprivate(s, c)
+    bool enough = true;  // memory; no exception may leave a thread
+#pragma omp parallel firstprivate(s, c) reduction(&& : enough)
     {
-        std::unique_ptr<Sum<W, NV>[]> sums(new Sum<W, NV>[s.steps]);
+        std::unique_ptr<Sum<W, NV>[]> sums(whole ? nullptr : new (std::nothrow) Sum<W, NV>[s.steps]);
+        enough = whole || sums;
 #pragma omp for collapse(3) schedule(dynamic, 1)
         for (int64_t b = 0; b < blocks; b++)
             for (int64_t n = 0; n < s.images; n++)
                 for (int64_t y = 0; y < s.height; y++)
-                    for (int64_t x = 0; x < s.width; x++) {
+                    for (int64_t x = 0; enough && x < s.width; x++) {
                         const char* rows = static_cast<const char*>(c.rows) + b * c.kernel_h * c.kernel_w * cin * row_bytes;
                         const Window window{c, events, rows, row_bytes, cin, y * c.stride_h - c.padding_h, x * c.stride_w - c.padding_w};
                         const int64_t place = (n * s.height + y) * s.width + x;
@@ -164,6 +168,7 @@ template <class W, int NV> void by_events(const Steps s, const Convolution c, Ev
                         neurons.save();
                     }
     }
+    if (!enough) throw std::bad_alloc();
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 // input row). Dense (int8 weights and VNNI only): every product of the window, at a cost that the firing rate leaves
 // as it is. Integer sums are exact, so with int8 weights both give the same bits; the cheaper one is taken.
 // A place keeps its potential in registers over the whole chunk: charge, fire, soft reset and packing are one pass.
+// All sizes are 64 bits.
 
 #include <algorithm>
 
@@ -19,7 +20,23 @@
 
 namespace {
 
-template <class W> int64_t convolve(const Steps& s, const Convolution& c, [[maybe_unused]] int way) {
+// Neurons on given potentials v [1 or K][N][H'][W'][C] (bias included); one step represents all if it is constant.
+void drive(const Steps& s, const float* v, bool constant) {
+    const int64_t places = s.images * s.height * s.width;
+#pragma omp parallel for schedule(static)
+    for (int64_t place = 0; place < places; place++)
+        for (int64_t first = 0; first < s.channels; first += LANES) {
+            Neurons<1> neurons(s, place, first);
+            for (int64_t k = 0; k < s.steps + s.tail; k++) {
+                if (k < s.steps)
+                    neurons.u[0] += load<Floats>(v + ((constant ? 0 : k) * places + place) * s.channels + first);
+                if (k >= s.silent) neurons.fire(k, place);
+            }
+            neurons.save();
+        }
+}
+
+template <class W> int64_t convolve_together(const Steps& s, const Convolution& c, [[maybe_unused]] int way) {
     Events events(c, s.steps * s.images);
 #ifdef SPIKEDET_AVX512
     const bool possible = c.quads && c.dilation_h == 1 && c.dilation_w == 1;
@@ -38,6 +55,34 @@ template <class W> int64_t convolve(const Steps& s, const Convolution& c, [[mayb
     return 1;
 }
 
+// Steps first.. of some of the images; of all of them unless it is one step, as images lie within a step.
+Steps part_of(const Steps& s, int64_t first, int64_t steps, int64_t tail, int64_t image, int64_t images) {
+    const int64_t places = s.height * s.width, planes = s.count || s.lower ? 2 : 1;
+    Steps part = s;
+    part.steps = steps, part.tail = tail, part.images = images;
+    part.silent = std::clamp<int64_t>(s.silent - first, 0, steps + tail);
+    part.u += image * places * s.channels;
+    if (part.count) part.count += image * places * s.channels;
+    part.spikes += (std::max<int64_t>(first - s.silent, 0) * s.images + image) * places * planes * (s.channels / 8);
+    return part;
+}
+
+template <class W> int64_t convolve(const Steps& s, const Convolution& c, int way) {
+    const int64_t at_once = std::max<int64_t>(c.at_once, 1);
+    if (s.steps * s.images <= at_once) return convolve_together<W>(s, c, way);
+    const int64_t steps = std::max<int64_t>(at_once / s.images, 1), images = std::min(s.images, at_once);
+    int64_t taken = 0;
+    for (int64_t k = 0; k < s.steps; k += steps)
+        for (int64_t n = 0; n < s.images; n += images) {
+            Convolution part = c;
+            part.bits += (k * s.images + n) * c.height * c.width * c.bytes;
+            const Steps few = part_of(s, k, std::min(steps, s.steps - k), 0, n, std::min(images, s.images - n));
+            taken = convolve_together<W>(few, part, way);
+        }
+    drive(part_of(s, s.steps, 0, s.tail, 0, s.images), nullptr, true);
+    return taken;
+}
+
 }  // namespace
 
 extern "C" {
@@ -51,26 +96,15 @@ int64_t spikedet_has_dense() {
 #endif
 }
 
-// way: 0 the cheaper, 1 event-driven, 2 dense. Returns the way taken.
-int64_t spikedet_convolve_float(const Steps* s, const Convolution* c) { return convolve<float>(*s, *c, 1); }
-int64_t spikedet_convolve_int8(const Steps* s, const Convolution* c, int64_t way) { return convolve<int8_t>(*s, *c, int(way)); }
-
-// Neurons on given potentials v [1 or K][N][H'][W'][C] (bias included); one step stands for all if it is constant.
-void spikedet_neurons(const Steps* layer, const float* v, int64_t constant) {
-    const Steps& s = *layer;
-    const int64_t places = s.images * s.height * s.width;
-#pragma omp parallel for schedule(static)
-    for (int64_t place = 0; place < places; place++)
-        for (int64_t first = 0; first < s.channels; first += LANES) {
-            Neurons<1> neurons(s, place, first);
-            for (int64_t k = 0; k < s.steps + s.tail; k++) {
-                if (k < s.steps)
-                    neurons.u[0] += load<Floats>(v + ((constant ? 0 : k) * places + place) * s.channels + first);
-                if (k >= s.silent) neurons.fire(k, place);
-            }
-            neurons.save();
-        }
+// way: 0 the cheaper, 1 event-driven, 2 dense. Returns the way taken, of several parts the last one's.
+int64_t spikedet_convolve_float(const Steps* s, const Convolution* c) {
+    return guarded([=] { return convolve<float>(*s, *c, 1); });
 }
+int64_t spikedet_convolve_int8(const Steps* s, const Convolution* c, int64_t way) {
+    return guarded([=] { return convolve<int8_t>(*s, *c, int(way)); });
+}
+
+void spikedet_neurons(const Steps* layer, const float* v, int64_t constant) { drive(*layer, v, constant); }
 
 // Set bits of each of `rows` rows of `bytes` bytes.
 void spikedet_count(const uint8_t* bits, int64_t rows, int64_t bytes, int64_t* counts) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <exception>
 
 // Mirrored field by field in layers.py.
 struct Steps {
@@ -23,4 +24,18 @@ struct Convolution {
     int64_t block;
     const int8_t* quads;  // [C / quad_block][kh][kw * 2 bytes][quad_block][4], or null
     int64_t quad_block;
+    int64_t at_once;  // input maps whose spikes are listed or copied together; more are taken in parts
 };
+
+namespace {
+
+// What `call` returns, or -1 where there is not enough memory for it: no exception leaves the library.
+template <class Call> int64_t guarded(Call call) {
+    try {
+        return call();
+    } catch (const std::exception&) {
+        return -1;
+    }
+}
+
+}  // namespace

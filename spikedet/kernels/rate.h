@@ -5,7 +5,10 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
-#include <vector>
+#include <memory>
+#include <new>
+
+#include "layout.h"
 
 extern "C" {
 
@@ -18,16 +21,21 @@ struct RateWindow {
 
 // Mean spikes [places][channels], and slopes [steps][places][channels]: 1 where the surrogate rectangle around theta (or
 // around 0, of a signed neuron) is open, 2 where the one around lower is, which is as many times wider as lower is larger.
-void spikedet_rate(const RateWindow* window, float* rate, uint8_t* slopes) {
+// Returns -1 where there is not enough memory.
+int64_t spikedet_rate(const RateWindow* window, float* rate, uint8_t* slopes) {
     const RateWindow w = *window;
-#pragma omp parallel firstprivate(w)
+    bool enough = true;
+#pragma omp parallel firstprivate(w) reduction(&& : enough)
     {
-        std::vector<float> u(w.channels), count(w.channels);
+        const std::unique_ptr<float[]> potentials(new (std::nothrow) float[w.channels]);
+        const std::unique_ptr<float[]> counts(new (std::nothrow) float[w.channels]);
+        float *potential = potentials.get(), *fired = counts.get();
+        enough = potential && fired;
 #pragma omp for schedule(static)
         for (int64_t place = 0; place < w.places; place++) {
-            std::memcpy(u.data(), w.u0 + place % w.u0_places * w.channels, sizeof(float) * w.channels);
-            std::fill(count.begin(), count.end(), 0.0f);
-            float *potential = u.data(), *fired = count.data();
+            if (!enough) continue;
+            std::memcpy(potential, w.u0 + place % w.u0_places * w.channels, sizeof(float) * w.channels);
+            std::fill(fired, fired + w.channels, 0.0f);
             for (int64_t t = 0; t < w.steps + w.delay; t++) {
                 if (t < w.steps) {
                     const float* v = w.v + ((w.constant ? 0 : t) * w.places + place) * w.channels;
@@ -57,6 +65,7 @@ void spikedet_rate(const RateWindow* window, float* rate, uint8_t* slopes) {
             for (int64_t c = 0; c < w.channels; c++) rate[place * w.channels + c] = fired[c] / float(w.steps);
         }
     }
+    return enough ? 0 : -1;
 }
 
 // Gradients of v and of u[0] at every place, from that of the rate (equations 20 and 21 of the paper).

@@ -16,6 +16,7 @@ template <class T> class Scratch {
    public:
     T* get(int64_t wanted) {
         if (wanted > size) {
+            size = 0;  // stays so if there is not enough memory
             memory.reset();
             memory.reset(new T[wanted]);
             size = wanted;
@@ -23,12 +24,15 @@ template <class T> class Scratch {
         return memory.get();
     }
 };
-thread_local Scratch<uint32_t> event_list, row_starts, place_starts;
+thread_local Scratch<uint32_t> event_list, place_starts;
+thread_local Scratch<int64_t> row_starts;
 
-// Indices of the spikes of every input row, times the bytes of a weight row, and where each place's begin.
+// Indices of the spikes of every input row, times the bytes of a weight row. A list has more than 2^32 spikes if the maps
+// are large: where a row begins is 64 bits, where a place begins is counted from its row.
 struct Events {
     const int64_t rows, places;
-    uint32_t *const row_start, *place_start = nullptr, *list = nullptr;
+    int64_t* const row_start;
+    uint32_t *place_start = nullptr, *list = nullptr;
 
     static int64_t count(const uint8_t* bits, int64_t bytes) {
         int64_t found = 0, i = 0;
@@ -42,7 +46,7 @@ struct Events {
         const int64_t bytes = c.width * c.bytes;
         row_start[0] = 0;
 #pragma omp parallel for schedule(static)
-        for (int64_t r = 0; r < rows; r++) row_start[r + 1] = uint32_t(count(c.bits + r * bytes, bytes));
+        for (int64_t r = 0; r < rows; r++) row_start[r + 1] = count(c.bits + r * bytes, bytes);
         for (int64_t r = 0; r < rows; r++) row_start[r + 1] += row_start[r];
     }
 
@@ -53,10 +57,10 @@ struct Events {
         list = event_list.get(total());
 #pragma omp parallel for schedule(static)
         for (int64_t r = 0; r < rows; r++) {
-            uint32_t* out = list + row_start[r];
+            uint32_t *const first_of_row = list + row_start[r], *out = first_of_row;
             uint32_t* start = place_start + r * (places + 1);
             for (int64_t x = 0; x < places; x++) {
-                start[x] = uint32_t(out - list);
+                start[x] = uint32_t(out - first_of_row);
                 const uint8_t* bits = c.bits + (r * places + x) * c.bytes;
                 for (int64_t i = 0; i < c.bytes; i += 2) {
                     const uint32_t first = uint32_t((x * c.bytes + i) * 8) * row_bytes;
@@ -74,7 +78,7 @@ struct Events {
 #endif
                 }
             }
-            start[places] = uint32_t(out - list);
+            start[places] = uint32_t(out - first_of_row);
         }
     }
 };

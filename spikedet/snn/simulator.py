@@ -18,9 +18,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from spikedet.config.checks import LIMITS
 from spikedet.snn.backends.backend import Backend
 from spikedet.snn.backends.dense import TorchBackend, float32
 from spikedet.snn.layers import Readout, SpikingConv
+from spikedet.snn.memory import require_memory
 from spikedet.snn.network import IMAGE, Node, SpikingNetwork
 from spikedet.snn.operations import MaxPool, SpikeOp
 
@@ -69,6 +71,9 @@ class Simulation:
         readouts: time steps t <= T to read out.
         backend: does the arithmetic, made for this network; dense float32 convolutions unless given.
         watch: is shown every piece of train that a spiking layer or a max-pooling sends, in the backend's own form.
+
+    Raises:
+        SpikedetError: not enough memory for the states; ``advance``: for that many steps together.
     """
 
     def __init__(
@@ -83,8 +88,13 @@ class Simulation:
         self.network, self.T, self.watch = network, T, watch
         self.backend = backend or TorchBackend(network)
         self.readouts = sorted(set(readouts))
+        _, most = LIMITS["T"]
+        if most < T:
+            raise ValueError(f"at most {most} time steps can be simulated, got {T}")
         if not self.readouts or self.readouts[0] < 1 or self.readouts[-1] > T:
             raise ValueError(f"time steps must lie in 1..T = {T}, got {self.readouts}")
+        self._hw, self._most = (images.shape[-2], images.shape[-1]), 1
+        require_memory(self.backend, self._hw, len(images), 1)
         self.images = self.backend.images(images)
         self.clock = 0
         self.end = network.latency(self.readouts[-1])
@@ -100,7 +110,7 @@ class Simulation:
     @torch.no_grad()
     def _initial_states(self) -> dict[str, Any]:
         """All of them at once, so that a long run needs no more memory than a short one."""
-        shapes = self.network.shapes((self.images.shape[-2], self.images.shape[-1]))
+        shapes = self.network.shapes(self._hw)
         states: dict[str, Any] = {}
         for node, layer in self.network.spiking():
             (source,) = node.inputs
@@ -114,6 +124,9 @@ class Simulation:
     def advance(self, steps: int) -> list[Readings]:
         """Simulate that many more global steps; returns the readings that became complete, earliest first."""
         stop = min(self.clock + steps, self.end)
+        if stop - self.clock > self._most:
+            self._most = stop - self.clock
+            require_memory(self.backend, self._hw, len(self.images), self._most, running=True)
         for node in self.network.nodes:
             begin = max(self.clock - self.network.starts[node.name], 0)
             end = stop - self.network.starts[node.name]

@@ -16,6 +16,7 @@ from snn_reference import branching_network, dyadic, neuron_step, random_network
 from torch import Tensor, nn
 
 from spikedet.config import Mode
+from spikedet.kernels import build as kernels_build
 from spikedet.kernels import library as kernels
 from spikedet.kernels.library import NativeUnavailable, available, library
 from spikedet.snn import IMAGE, Node, Readings, Simulation, SpikingConv, SpikingNetwork, simulate
@@ -528,8 +529,8 @@ def calibration_case() -> tuple[Tensor, Tensor, Tensor, int]:
 def plain_kernels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The folder of kernels compiled without a word about the processor: no AVX-512, no OpenMP."""
     monkeypatch.setenv("SPIKEDET_CACHE", str(tmp_path))
-    monkeypatch.setattr(kernels, "FLAGS", ((),))
-    monkeypatch.setattr(kernels, "COMMON", ("-O1", "-std=c++17", "-fPIC", "-shared", "-w"))
+    monkeypatch.setattr(kernels_build, "FLAGS", ((),))
+    monkeypatch.setattr(kernels_build, "COMMON", ("-O1", "-std=c++17", "-fPIC", "-shared", "-w"))
     kernels.outcome.cache_clear()
     yield tmp_path
     kernels.outcome.cache_clear()

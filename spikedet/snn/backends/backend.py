@@ -24,12 +24,14 @@ class Backend(ABC):
         network: what is simulated. Weights are prepared when the backend is made: a changed network needs a new one.
         about: precision and ways of computing, in words.
         why: why this backend was taken, if something chose it.
+        needs: memory of the simulations that it has run, by image height and width, batch and chunk.
     """
 
     name: ClassVar[str]
 
     def __init__(self, network: SpikingNetwork, about: str) -> None:
         self.network, self.about, self.why = network, about, ""
+        self.needs: dict[tuple[tuple[int, int], int, int], Any] = {}
 
     def __str__(self) -> str:
         return f"{self.name} backend: {self.about}" + (f" ({self.why})" if self.why else "")

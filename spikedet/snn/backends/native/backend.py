@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from spikedet.common.errors import ConfigError
 from spikedet.config import Mode
 from spikedet.kernels.library import NativeUnavailable, library, pointer
 from spikedet.snn.backends.backend import Backend
@@ -56,7 +57,10 @@ class NativeBackend(Backend):
         return images
 
     def state(self, node: Node, layer: SpikingConv, batch: int, input_hw: tuple[int, int]) -> PackedState:
-        return self.layers[node.name].state(batch, input_hw)
+        try:
+            return self.layers[node.name].state(batch, input_hw)
+        except ConfigError as error:
+            raise ConfigError(f"{node.name}: {error}") from error
 
     def constant_state(self, node: Node, layer: SpikingConv, x: Tensor) -> PackedState:
         return self.layers[node.name].constant_state(x)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from spikedet.common.errors import ConfigError
 from spikedet.config import Mode
 from spikedet.kernels.library import library, pointer
 from spikedet.snn.layers import SpikingConv
@@ -16,6 +17,9 @@ from spikedet.snn.packing import Channels, layer_channels, padded
 
 ROW_BUDGET = 1280 * 2**10
 """Bytes of one block's weight rows that stay in a core's second-level cache beside the spikes."""
+LISTED = 2**26
+"""Input neurons of one part of a call. Larger calls are cut into parts, so that lists of spikes stay within 256 MiB, or
+within four bytes a neuron where one map alone is larger."""
 LEVELS = 127
 """Largest 8-bit weight; the kernels' 16-bit sums hold 256 of them."""
 
@@ -35,7 +39,7 @@ class _Convolution(ctypes.Structure):
         *((name, ctypes.c_void_p) for name in ("bits", "rows")),
         ("block", ctypes.c_int64),
         ("quads", ctypes.c_void_p),
-        ("quad_block", ctypes.c_int64),
+        *((name, ctypes.c_int64) for name in ("quad_block", "at_once")),
     ]
 
 
@@ -106,8 +110,24 @@ class PackedConv:
         """Whether the kernels may also take the dense way."""
         return self._quads is not None
 
+    def maps_at_once(self, input_hw: tuple[int, int]) -> int:
+        """Input maps of this height and width whose spikes are listed together."""
+        assert self.inputs is not None
+        return max(LISTED // max(input_hw[0] * input_hw[1] * 8 * self.inputs.bytes, 1), 1)
+
     def state(self, batch: int, input_hw: tuple[int, int]) -> PackedState:
-        """Before the first step."""
+        """Before the first step.
+
+        Raises:
+            ConfigError: the input map is so wide that the weight rows of one of its rows need more than 32-bit offsets.
+        """
+        if self.inputs is not None and self._rows is not None:
+            channels = 8 * self.inputs.bytes
+            if input_hw[1] * channels * self._block * self._rows.element_size() >= 2**32:
+                raise ConfigError(
+                    f"an input map {input_hw[1]} wide with {channels} channels is too wide for the native backend; "
+                    "use smaller images or --backend torch"
+                )
         _, count, height, width = self.layer.output_shape(batch, *input_hw, padding=self._padding)
         u0 = F.pad(self._u0 if self._u0.ndim == 1 else self._u0.permute(1, 2, 0), (0, self.channels - count))
         u = torch.empty(batch, height, width, self.channels).copy_(u0)
@@ -160,15 +180,13 @@ class PackedConv:
         return (F.pad(v, (0, pad)) if pad else v).contiguous()
 
     def _convolve(self, call: _Steps, bits: Tensor) -> None:
-        # Lists of spikes hold 32-bit offsets into the weight rows of one row of the map.
         assert self._rows is not None and self.inputs is not None and bits.shape[-1] == self.inputs.bytes
-        layer, row_bytes = self.layer, self._block * self._rows.element_size()
-        if bits.shape[3] * 8 * bits.shape[4] * row_bytes >= 2**32:
-            raise ValueError(f"a map of {bits.shape[3]} columns and {8 * bits.shape[4]} channels is too wide")
+        layer = self.layer
         convolution = _Convolution(
             *(bits.shape[2], bits.shape[3], bits.shape[4], *layer.weight.shape[2:]),
             *(*layer.stride, *self._padding, *layer.dilation),
             *(pointer(bits), pointer(self._rows), self._block, pointer(self._quads), self._quad_block),
+            self.maps_at_once((bits.shape[2], bits.shape[3])),
         )
         arguments = (ctypes.byref(call), ctypes.byref(convolution))
         if self._rows.dtype == torch.float32:
