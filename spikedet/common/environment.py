@@ -7,9 +7,11 @@ import importlib.metadata
 import platform
 import random
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+import psutil
 import torch
 
 from spikedet.common.distributed import local_rank
@@ -39,6 +41,15 @@ def pick_device(name: str) -> torch.device:
             f"--device {name}: this machine has {torch.cuda.device_count()} CUDA devices; use cpu or auto"
         )
     return device
+
+
+def free_memory() -> int:
+    """Bytes that this process can still take, by the machine's memory and its container's."""
+    free = int(psutil.virtual_memory().available)
+    group = Path("/sys/fs/cgroup")
+    with suppress(OSError, ValueError):  # no container, or one without a limit ("max")
+        free = min(free, int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()))
+    return free
 
 
 @functools.cache
