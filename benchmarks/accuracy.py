@@ -27,7 +27,7 @@ from experiment import SOURCE, Experiment, NetworkSettings, load_experiment
 from readme_tables import ROOT, publish
 from tables import versus_paper
 
-from spikedet.checkpoint import load_checkpoint, save_checkpoint
+from spikedet.checkpoint import Parent, load_checkpoint, save_checkpoint
 from spikedet.cli.messages import print_messages
 from spikedet.commands.calibrate import calibrate
 from spikedet.commands.convert import convert
@@ -200,7 +200,7 @@ def stage1(out: Path, name: str, data: str, *, source: str = SOURCE, after: str 
 def adopt(checkpoint: Path, path: Path, source: Path) -> None:
     """A trained Stage I with the source that it came from named as its parent, so that losses are against that."""
     tensors, meta = load_checkpoint(checkpoint)
-    parent = {"file": str(source.resolve()), "sha256": file_sha256(source), "stage": "ann"}
+    parent: Parent = {"file": str(source.resolve()), "sha256": file_sha256(source), "stage": "ann"}
     save_checkpoint(path, tensors, dataclasses.replace(meta, parent=parent))
 
 

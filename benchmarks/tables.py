@@ -37,7 +37,7 @@ def table(rows: Sequence[ResultRow], head: Sequence[str] = HEAD) -> str:
 
 def cells(row: ResultRow) -> dict[str, str]:
     """One row's cells, by what stands above them."""
-    neuron = row.neuron or "-"
+    neuron: str = row.neuron or "-"
     neuron += f", delay {row.delay}" if row.delay else ""
     interval = f" [{row.loss_ci95[0]:.1f}, {row.loss_ci95[1]:.1f}]" if row.loss_ci95 else ""
     aps = {"AP50:95": row.AP, "AP50": row.AP50, "AP75": row.AP75}

@@ -9,13 +9,13 @@ import dataclasses
 import json
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from spikedet.calibration.report import LayerReport
 from spikedet.checkpoint import load_checkpoint
 from spikedet.checkpoint.state import alike, finite
+from spikedet.checkpoint.tensors import UNREADABLE, open_tensors
 from spikedet.common.digests import json_sha256
 from spikedet.common.distributed import is_first
 from spikedet.common.errors import CheckpointError
@@ -95,12 +95,12 @@ class FinishedLayers:
 
     def _read(self, path: Path) -> None:
         try:
-            with safe_open(path, framework="pt") as file:
+            with open_tensors(path) as file:
                 header = json.loads((file.metadata() or {})[_KEY])
                 if header["key"] != self.key:
                     raise CheckpointError(OTHER_STATE.format(path))
                 reports = {name: LayerReport(**report) for name, report in header["reports"].items()}
                 self._tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
                 self._reports = reports
-        except (SafetensorError, OSError, KeyError, ValueError, TypeError, AttributeError):
+        except (*UNREADABLE, KeyError, TypeError, AttributeError, RecursionError):
             return  # no file, or none of ours: from the beginning

@@ -3,6 +3,8 @@
 from spikedet.checkpoint.metadata import (
     FORMAT,
     CheckpointMeta,
+    Parent,
+    TrainingImages,
     holds,
     is_foreign,
     load_checkpoint,
@@ -14,6 +16,8 @@ from spikedet.checkpoint.metadata import (
 __all__ = [
     "FORMAT",
     "CheckpointMeta",
+    "Parent",
+    "TrainingImages",
     "holds",
     "is_foreign",
     "load_checkpoint",

@@ -11,21 +11,49 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_args
+from typing import Annotated, Any, TypedDict
 
 import torch
-from safetensors import SafetensorError, safe_open
+from msgspec import Meta
 from safetensors.torch import save_file
 from torch import Tensor
 
+from spikedet.checkpoint.tensors import UNREADABLE, open_tensors, problem, read_tensors
 from spikedet.common.digests import file_sha256
 from spikedet.common.environment import versions
 from spikedet.common.errors import CheckpointError, ConfigError
 from spikedet.common.files import atomic_path
+from spikedet.common.typed import typed
 from spikedet.config import LIMITS, SPIKING_STAGES, Linear, MaxPoolRule, Neuron, Stage
 
-FORMAT = 1
+FORMAT = 2
+"""2 since converted networks bring their graph; files of format 1 are read too."""
 _KEY = "spikedet"
+
+
+def _within(name: str) -> Meta:
+    least, most = LIMITS[name]
+    return Meta(ge=least, le=most)
+
+
+ClassName = Annotated[str, Meta(max_length=1000)]
+
+
+class Parent(TypedDict):
+    """The checkpoint that another one came from."""
+
+    file: str
+    sha256: str
+    stage: str
+
+
+class TrainingImages(TypedDict, total=False):
+    """Images that a network was trained on."""
+
+    data: str
+    split: str
+    held_out: Annotated[float, Meta(ge=0, le=1)]
+    seed: Annotated[int, Meta(ge=0)]
 
 
 @dataclass(frozen=True)
@@ -48,6 +76,8 @@ class CheckpointMeta:
             that no training so far has seen, and the seed that drew it.
         config: the settings of every stage so far, by stage.
         parent: ``{"file", "sha256", "stage"}`` of the checkpoint this one came from.
+        graph: layers of a converted network and how they are connected, see ``conversion.stored_graph``; None for
+            others, and for files of format 1, whose graph is made from the architecture again.
         credits: notices of other projects' weights that this network was trained from.
         notes: measured facts worth keeping, for example AP on the held-out slice.
         seed: of the stage that wrote the file.
@@ -58,20 +88,21 @@ class CheckpointMeta:
     stage: Stage
     model: str
     architecture: dict[str, Any]
-    class_names: tuple[str, ...]
-    image_size: int
+    class_names: Annotated[tuple[ClassName, ...], Meta(min_length=1, max_length=100_000)]
+    image_size: Annotated[int, _within("image_size")]
     finetuned: bool = False
-    T: int | None = None
+    T: Annotated[int, _within("T")] | None = None
     neuron: Neuron | None = None
-    delay: int = 0
+    delay: Annotated[int, _within("delay")] = 0
     max_pool: MaxPoolRule = "count"
     linear: Linear = "spiking"
-    data: dict[str, Any] = field(default_factory=dict)
-    config: dict[str, Any] = field(default_factory=dict)
-    parent: dict[str, str] | None = None
+    data: TrainingImages = field(default_factory=TrainingImages)
+    config: dict[str, dict[str, Any]] = field(default_factory=dict)
+    parent: Parent | None = None
+    graph: dict[str, Any] | None = None
     credits: tuple[str, ...] = ()
     notes: dict[str, Any] = field(default_factory=dict)
-    seed: int = 0
+    seed: Annotated[int, _within("seed")] = 0
     versions: dict[str, str] = field(default_factory=versions)
     format: int = FORMAT
 
@@ -101,7 +132,8 @@ class CheckpointMeta:
 
         None for other images than those trained on (by the names of data and split), or where nothing is known.
         """
-        known = self.data if "seed" in self.data else self.config.get("train", {})
+        trained = self.config.get("train", {})
+        known = self.data if "seed" in self.data else typed(TrainingImages, trained, self.model, CheckpointError)
         if not self._trained_on(data) or split != self.data.get("split") or not {"held_out", "seed"} <= known.keys():
             return None
         return known["held_out"], known["seed"]
@@ -123,7 +155,7 @@ class CheckpointMeta:
 
     def child(self, parent: Path, **changes: Any) -> CheckpointMeta:
         """The metadata of a checkpoint made from this one, which is stored at ``parent``."""
-        link = {"file": str(parent.resolve()), "sha256": file_sha256(parent), "stage": self.stage}
+        link: Parent = {"file": str(parent.resolve()), "sha256": file_sha256(parent), "stage": self.stage}
         return dataclasses.replace(self, parent=link, versions=versions(), **changes)
 
 
@@ -142,14 +174,13 @@ def save_checkpoint(
     Raises:
         CheckpointError: a tensor holds NaN or infinity, or the metadata are not valid; nothing is written.
     """
-    if problem := _problem(meta):
-        raise CheckpointError(f"{path}: not saved: {problem}")
+    typed(CheckpointMeta, dataclasses.asdict(meta), f"{path}: not saved", CheckpointError)
     stored = {}
     for name, tensor in tensors.items():
         value = tensor.detach().cpu()
         value = value.half() if half and value.is_floating_point() else value
-        if value.is_floating_point() and not torch.isfinite(value).all():
-            raise CheckpointError(f"{path}: {name} holds NaN or infinite values; not saved, the last good file stays")
+        if wrong := problem(name, value):
+            raise CheckpointError(f"{path}: {wrong}; not saved, the last good file stays")
         stored[name] = value.contiguous().clone()
     if not (keep and holds(Path(path), stored, meta)):
         with atomic_path(Path(path)) as temporary:
@@ -161,12 +192,12 @@ def holds(path: Path, tensors: Mapping[str, Tensor], meta: CheckpointMeta) -> bo
     """Whether a file has the same tensors and is of the same network; how and when it was made may differ."""
     try:
         there = read_meta(path)
-        with safe_open(path, framework="pt") as file:
+        with open_tensors(path) as file:
             if set(file.keys()) != set(tensors) or not all(
                 torch.equal(file.get_tensor(name), value) for name, value in tensors.items()
             ):
                 return False
-    except (CheckpointError, SafetensorError, OSError):
+    except (CheckpointError, *UNREADABLE):
         return False
     return there == dataclasses.replace(meta, config=there.config, versions=there.versions, notes=there.notes)
 
@@ -180,15 +211,12 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], CheckpointMeta]:
     path = Path(path)
     meta = read_meta(path)
     try:
-        with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-    except (SafetensorError, OSError, ValueError) as error:
+        tensors = read_tensors(path)
+    except UNREADABLE as error:
         raise CheckpointError(f"{path}: truncated or damaged ({error}); copy or train it again") from error
     for name, tensor in tensors.items():
-        if tensor.is_floating_point():
-            tensors[name] = tensor.float()
-            if not torch.isfinite(tensor).all():
-                raise CheckpointError(f"{path}: {name} holds NaN or infinite values; use an earlier checkpoint")
+        if wrong := problem(name, tensor):
+            raise CheckpointError(f"{path}: {wrong}; use an earlier checkpoint")
     return tensors, meta
 
 
@@ -198,33 +226,30 @@ def read_meta(path: Path) -> CheckpointMeta:
     if not path.is_file() or path.suffix in _FOREIGN:
         raise CheckpointError(f"{path}: {_no_checkpoint(path)}")
     try:
-        with safe_open(path, framework="pt") as file:
+        with open_tensors(path) as file:
             text = (file.metadata() or {}).get(_KEY)
-    except (SafetensorError, OSError, ValueError) as error:
+    except UNREADABLE as error:
         raise CheckpointError(f"{path}: not a whole safetensors file ({error}); was it copied completely?") from error
     if text is None:
         raise CheckpointError(f"{path}: a safetensors file, but not one of spikedet's; train or convert a model first")
     try:
         values = json.loads(text)
-        if values.get("format", 0) > FORMAT:
-            raise CheckpointError(
-                f"{path}: written in format {values['format']}, this version reads up to {FORMAT}; upgrade spikedet"
-            )
-        values["class_names"], values["credits"] = tuple(values["class_names"]), tuple(values.get("credits", ()))
-        meta = CheckpointMeta(**values)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: its metadata cannot be understood ({error})") from error
-    if problem := _problem(meta):
-        raise CheckpointError(f"{path}: its metadata is not valid: {problem}")
-    return meta
+    written = values.get("format", 0) if isinstance(values, dict) else 0
+    if isinstance(written, int) and written > FORMAT:
+        raise CheckpointError(
+            f"{path}: written in format {written}, this version reads up to {FORMAT}; upgrade spikedet"
+        )
+    return typed(CheckpointMeta, values, f"{path}: its metadata is not valid", CheckpointError)
 
 
 def is_foreign(path: Path) -> bool:
     """Whether a file is whole safetensors without our metadata: weights that another project wrote."""
     try:
-        with safe_open(path, framework="pt") as file:
+        with open_tensors(path) as file:
             return _KEY not in (file.metadata() or {})
-    except (SafetensorError, OSError, ValueError):
+    except UNREADABLE:
         return False
 
 
@@ -243,46 +268,6 @@ def _no_checkpoint(path: Path) -> str:
         inside = [found.name for found in sorted(path.glob("*.safetensors")) if not found.stem.endswith("-state")]
         return f"a folder; name one of its checkpoints: {', '.join(inside) or 'there is none in it'}"
     return "no such checkpoint; expected a .safetensors file written by spikedet"
-
-
-def _problem(meta: CheckpointMeta) -> str | None:
-    """What is wrong with the values of the metadata, if anything."""
-    if meta.stage not in get_args(Stage):
-        return f"unknown stage {meta.stage!r}; expected one of {', '.join(get_args(Stage))}"
-    if meta.neuron not in (None, *get_args(Neuron)):
-        return f"unknown neuron {meta.neuron!r}; expected one of {', '.join(get_args(Neuron))}"
-    if meta.max_pool not in get_args(MaxPoolRule):
-        return f"unknown max_pool {meta.max_pool!r}; expected one of {', '.join(get_args(MaxPoolRule))}"
-    if meta.linear not in get_args(Linear):
-        return f"unknown linear {meta.linear!r}; expected one of {', '.join(get_args(Linear))}"
-    for name, (least, most) in LIMITS.items():
-        value = getattr(meta, name)
-        if not (type(value) is int and least <= value <= most) and not (name == "T" and value is None):
-            return f"{name} must be a whole number from {least} to {most}, got {value!r}"
-    if not meta.class_names or not all(isinstance(name, str) for name in meta.class_names):
-        return f"class_names must be names, got {meta.class_names!r}"
-    if not all(isinstance(notice, str) for notice in meta.credits):
-        return f"credits must be texts, got {meta.credits!r}"
-    if any(
-        not isinstance(getattr(meta, name), dict) for name in ("architecture", "data", "config", "notes", "versions")
-    ):
-        return "architecture, data, config, notes and versions must be mappings"
-    if any(not isinstance(settings, dict) for settings in meta.config.values()):
-        return "every stage's settings must be a mapping"
-    if any(not isinstance(meta.data.get(name, ""), str) for name in ("data", "split")):
-        return "data and split must be texts"
-    for known in (meta.data, meta.config.get("train", {})):
-        fraction, seed = known.get("held_out", 0.0), known.get("seed", 0)
-        if not (type(fraction) in (int, float) and 0 <= fraction <= 1 and type(seed) is int and seed >= 0):
-            return f"held_out must be a fraction and its seed a whole number, got {fraction!r} and {seed!r}"
-    if not isinstance(meta.model, str) or not isinstance(meta.finetuned, bool):
-        return "model must be a text and finetuned true or false"
-    link = meta.parent
-    if link is not None and not (isinstance(link, dict) and {"file", "sha256", "stage"} <= link.keys()):
-        return f"parent must name a file, its sha256 and its stage, got {link!r}"
-    if link is not None and not all(isinstance(value, str) for value in link.values()):
-        return "parent must hold texts"
-    return None
 
 
 def require_same_classes(paths: Sequence[Path], reference: Path, what: str) -> tuple[str, ...]:

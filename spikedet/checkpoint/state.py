@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from spikedet.checkpoint.tensors import UNREADABLE, open_tensors
 from spikedet.common.errors import CheckpointError
 from spikedet.common.files import atomic_path
 
@@ -40,11 +40,11 @@ def load_state(path: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]
         CheckpointError: missing, truncated or not a training state.
     """
     try:
-        with safe_open(path, framework="pt") as file:
+        with open_tensors(path) as file:
             header = json.loads((file.metadata() or {})[_KEY])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
         return _parse_state(header, tensors)
-    except (SafetensorError, OSError, KeyError, ValueError, AttributeError, TypeError) as error:
+    except (*UNREADABLE, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{path}: no training state to resume from ({error}); train without --resume") from error
 
 

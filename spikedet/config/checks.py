@@ -32,7 +32,7 @@ def flag_name(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-LIMITS = {"image_size": (1, 8192), "T": (1, 32767), "delay": (0, 1000), "seed": (0, 2**63)}
+LIMITS = {"image_size": (1, 8192), "T": (1, 32767), "delay": (0, 1000), "seed": (0, 2**63 - 1)}
 """Least and most; a checkpoint beyond them is damaged rather than ambitious. Spikes are counted in 16 bits."""
 
 

@@ -6,24 +6,24 @@ decimals, null where there is nothing to say.
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Annotated, Any
+
+from msgspec import Meta
 
 from spikedet.common.errors import ConfigError, DataError
 from spikedet.common.files import write_json
-from spikedet.config import Stage
+from spikedet.common.typed import typed
+from spikedet.config import Neuron, Stage
 
-STAGES = get_args(Stage)
-NEURONS = ("if", "signed", "asymmetric")
 AP_FIELDS = ("AP", "AP50", "AP75", "AP_S", "AP_M", "AP_L", "VOC07", "VOC_area", "loss")
 STEP_FIELDS = ("delay", "T", "t", "L")
 MORE_COLUMNS = {"max_pool": "max-pool", "linear": "linear layers"}
 MORE_COLUMNS |= {"calibrated": "trained", "calibration_images": "calibration images"}
 """By field; the last two only where rows could not be told apart without them."""
+Steps = Annotated[int, Meta(ge=1)]
 TABLE_APS = {"AP50:95": "AP", **{name: name for name in ("AP50", "AP75", "AP_S", "AP_M", "AP_L", "VOC07")}}
 
 
@@ -54,18 +54,18 @@ class ResultRow:
         activation: ``leaky`` for clipped LeakyReLU, None for clipped ReLU; optional in the file.
 
     Raises:
-        ValueError: if a value is unknown or not a finite number where one belongs.
+        ValueError: more steps are read out than the network was converted for.
     """
 
     method: str = "two-stage"
     model: str
-    stage: str
+    stage: Stage
     finetuned: bool
-    neuron: str | None = None
-    delay: int | None = None
-    T: int | None = None
-    t: int | None = None
-    L: int | None = None
+    neuron: Neuron | None = None
+    delay: Annotated[int, Meta(ge=0)] | None = None
+    T: Steps | None = None
+    t: Steps | None = None
+    L: Steps | None = None
     spikes_per_image: float | None = None
     data: str
     split: str
@@ -91,25 +91,8 @@ class ResultRow:
     activation: str | None = None
 
     def __post_init__(self) -> None:
-        if self.stage not in STAGES:
-            raise ValueError(f"stage must be one of {', '.join(STAGES)}, got {self.stage!r}")
-        if self.neuron is not None and self.neuron not in NEURONS:
-            raise ValueError(f"neuron must be one of {', '.join(NEURONS)} or null, got {self.neuron!r}")
-        if not isinstance(self.finetuned, bool):
-            raise ValueError(f"finetuned must be true or false, got {self.finetuned!r}")
-        for name in STEP_FIELDS:
-            value = getattr(self, name)
-            if value is not None and (type(value) is not int or value < (name != "delay")):
-                raise ValueError(f"{name} must be a number of steps or null, got {value!r}")
         if self.t is not None and (self.T is None or self.t > self.T):
             raise ValueError(f"t must not exceed T, got t={self.t} and T={self.T}")
-        for name in (*AP_FIELDS, "spikes_per_image"):
-            _check_number(name, getattr(self, name))
-        if self.loss_ci95 is not None:
-            if not isinstance(self.loss_ci95, tuple) or len(self.loss_ci95) != 2:
-                raise ValueError(f"loss_ci95 must be two numbers or null, got {self.loss_ci95!r}")
-            for bound in self.loss_ci95:
-                _check_number("loss_ci95", bound)
 
     @property
     def architecture(self) -> str:
@@ -156,7 +139,14 @@ OPTIONAL_KEYS = (
     "linear",
     "activation",
 )
-REQUIRED_KEYS = tuple(field.name for field in fields(ResultRow) if field.name not in OPTIONAL_KEYS)
+
+
+@dataclass(frozen=True)
+class _File:
+    """The whole file."""
+
+    meta: dict[str, Any]
+    rows: list[ResultRow]
 
 
 def write_results(path: Path, meta: Mapping[str, Any], rows: Sequence[ResultRow]) -> Path:
@@ -181,16 +171,11 @@ def read_results(path: Path) -> tuple[dict[str, Any], list[ResultRow]]:
     """
     path = Path(path)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
-        raise DataError(f"{path}: not JSON in UTF-8 ({error})") from error
-    if not isinstance(content, dict) or not isinstance(content.get("meta"), dict):
-        raise DataError(f'{path}: expected {{"meta": {{...}}, "rows": [...]}}, written by spikedet')
-    if not isinstance(content.get("rows"), list):
-        raise DataError(f'{path}: expected a list under "rows"')
-    return content["meta"], [_from_json(row, f"{path}: row {i}") for i, row in enumerate(content["rows"], 1)]
+    found = typed(_File, content, f"{path}: not the results of spikedet evaluate", DataError)
+    return found.meta, found.rows
 
 
 def markdown_table(rows: Sequence[ResultRow]) -> str:
@@ -264,30 +249,8 @@ def _to_json(row: ResultRow) -> dict[str, Any]:
     return content
 
 
-def _from_json(content: Any, where: str) -> ResultRow:
-    if not isinstance(content, dict):
-        raise DataError(f"{where}: expected an object, got {type(content).__name__}")
-    missing = [key for key in REQUIRED_KEYS if key not in content]
-    if missing:
-        raise DataError(f"{where}: missing {', '.join(missing)}")
-    known = {key: content[key] for key in (*REQUIRED_KEYS, *OPTIONAL_KEYS) if key in content}
-    if isinstance(known["loss_ci95"], list):
-        known["loss_ci95"] = tuple(known["loss_ci95"])
-    try:
-        return ResultRow(**known)
-    except ValueError as error:
-        raise DataError(f"{where}: {error}") from error
-
-
 def _rounded(value: float | None) -> float | None:
     return None if value is None else round(float(value), 4)
-
-
-def _check_number(name: str, value: Any) -> None:
-    if value is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError(f"{name} must be a finite number or null, got {value!r}")
 
 
 def find_results(run: Path) -> Path:

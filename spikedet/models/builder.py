@@ -20,6 +20,7 @@ from spikedet.common.precision import autocast
 from spikedet.config import Precision
 from spikedet.models.architecture import check_architecture
 from spikedet.models.blocks import known_to_ultralytics
+from spikedet.models.extent import Extent, on_meta
 from spikedet.quantization import ClippedReLU, QCActivation
 
 BATCH_NORM_EPS = 1e-3
@@ -74,7 +75,30 @@ def build_detector(
         class_names: in label order.
         theta: initial threshold.
         theta_per: ``"channel"`` or ``"layer"``.
+
+    Raises:
+        ConfigError: it cannot be built, or takes more memory than is free.
     """
+    _, extent = build_skeleton(architecture, class_names, theta_per=theta_per)
+    extent.require(ConfigError, "the model")
+    return _built(architecture, class_names, theta, theta_per)
+
+
+def build_skeleton(
+    architecture: dict[str, Any], class_names: Sequence[str], *, theta_per: str = "channel"
+) -> tuple[ClipDetector, Extent]:
+    """The same network without values, on the meta device, and what it takes; it needs next to no memory.
+
+    Raises:
+        ConfigError: it cannot be built.
+    """
+    with on_meta() as extent:
+        model = _built(architecture, class_names, 1.0, theta_per)
+    extent.parameters = sum(value.numel() for value in model.state_dict().values())
+    return model, extent
+
+
+def _built(architecture: dict[str, Any], class_names: Sequence[str], theta: float, theta_per: str) -> ClipDetector:
     check_architecture(architecture, "model")
     try:
         with known_to_ultralytics(architecture) as readable:

@@ -17,9 +17,9 @@ from typing import Any
 
 import torch
 import ultralytics
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from spikedet.checkpoint.tensors import UNREADABLE, problem, read_tensors
 from spikedet.common.errors import CheckpointError
 from spikedet.common.yaml import read_mapping
 from spikedet.config import Activation
@@ -108,17 +108,15 @@ def read_foreign(path: Path) -> Imported:
 def _read(path: Path) -> dict[str, Tensor]:
     """The file's tensors as float32. Raises CheckpointError where they are not finite floating-point numbers."""
     try:
-        with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-    except (SafetensorError, OSError, ValueError) as error:
+        tensors = read_tensors(path)
+    except UNREADABLE as error:
         raise CheckpointError(f"{path}: not a whole safetensors file ({error}); was it copied completely?") from error
     for name, value in tensors.items():
         if not value.is_floating_point():
             kind = str(value.dtype).removeprefix("torch.")
             raise CheckpointError(f"{path}: {name} is {kind}; expected floating-point weights")
-        tensors[name] = value.float()
-        if not torch.isfinite(tensors[name]).all():
-            raise CheckpointError(f"{path}: {name} holds NaN or infinite values; use another file")
+        if wrong := problem(name, value):
+            raise CheckpointError(f"{path}: {wrong}; use another file")
     return tensors
 
 

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
 
 from spikedet.checkpoint import CheckpointMeta, holds, load_checkpoint, save_checkpoint
+from spikedet.checkpoint.tensors import require_fit
 from spikedet.common.errors import CheckpointError, ConfigError
 from spikedet.models.architecture import check_architecture
-from spikedet.models.builder import UNCLIPPED, ClipDetector, build_detector
+from spikedet.models.builder import UNCLIPPED, ClipDetector, build_skeleton
+from spikedet.models.extent import require_whole_cells
 from spikedet.models.imported import read_ultralytics
 
 
@@ -15,18 +23,33 @@ def load_ann(path: Path) -> tuple[ClipDetector, CheckpointMeta]:
     """A source ANN, or a QC-ANN as the clip ANN with its weights, in eval mode.
 
     Raises:
-        CheckpointError: the checkpoint is a spiking network, or its tensors do not fit its architecture.
+        CheckpointError: the checkpoint is a spiking network, its tensors do not fit its architecture, or it is too
+            large.
     """
     tensors, meta = load_checkpoint(path)
     if meta.spiking:
         raise CheckpointError(f"{path}: a converted network (stage {meta.stage}); expected a source ANN or a QC-ANN")
     per_channel = any(v.numel() > 1 for k, v in tensors.items() if k.endswith("log_theta"))
-    model = build_detector(meta.architecture, meta.class_names, theta_per="channel" if per_channel else "layer")
-    try:
-        model.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise CheckpointError(f"{path}: its tensors do not fit its architecture ({str(error)[:200]})") from error
-    return model.eval(), meta
+    theta_per = "channel" if per_channel else "layer"
+    return _filled(path, meta.architecture, meta.class_names, meta.image_size, tensors, theta_per), meta
+
+
+def _filled(
+    path: Path,
+    architecture: dict[str, Any],
+    class_names: Sequence[str],
+    image_size: int,
+    tensors: dict[str, Tensor],
+    theta_per: str = "channel",
+) -> ClipDetector:
+    """The detector of an architecture with the tensors of a file. Raises CheckpointError where they do not fit."""
+    model, extent = build_skeleton(architecture, class_names, theta_per=theta_per)
+    require_fit(path, tensors, model.state_dict())
+    require_whole_cells(path, image_size, model.stride)
+    extent.at(image_size).require(CheckpointError, str(path))
+    model.model.to_empty(device="cpu")
+    model.load_state_dict(tensors)
+    return model.eval()
 
 
 def import_ultralytics(path: Path, out: Path) -> Path:
@@ -40,11 +63,10 @@ def import_ultralytics(path: Path, out: Path) -> Path:
     """
     found = read_ultralytics(path)
     check_architecture(found.architecture, str(path))
-    model = build_detector(found.architecture, found.class_names, theta=UNCLIPPED)
-    missing, extra = model.load_state_dict(found.tensors, strict=False)
-    strange = [name for name in [*missing, *extra] if not name.endswith("log_theta")]
-    if strange:
-        raise CheckpointError(f"{path}: its tensors do not fit its architecture ({', '.join(strange[:3])})")
+    skeleton, _ = build_skeleton(found.architecture, found.class_names)
+    thetas = {name: value for name, value in skeleton.state_dict().items() if name.endswith("log_theta")}
+    unclipped = {name: torch.full(value.shape, math.log(UNCLIPPED)) for name, value in thetas.items()}
+    model = _filled(path, found.architecture, found.class_names, found.image_size, found.tensors | unclipped)
     meta = CheckpointMeta(
         stage="ann",
         model=path.stem,

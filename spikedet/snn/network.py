@@ -46,6 +46,10 @@ class SpikingNetwork(nn.Module):
         self.box_readouts, self.class_readouts, self.strides, self.T = box_readouts, class_readouts, strides, T
         self._modules.update({node.name.replace(".", "/"): node.module for node in nodes})
         self.starts = self._window_starts()
+        self._constant = {IMAGE}
+        for node in nodes:
+            if isinstance(node.module, SpikeOp) and self._constant.issuperset(node.inputs):
+                self._constant.add(node.name)
 
     def _window_starts(self) -> dict[str, int]:
         """Global step at which each node's input window begins; branches wait for the latest of their inputs."""
@@ -99,10 +103,7 @@ class SpikingNetwork(nn.Module):
 
     def is_constant(self, name: str) -> bool:
         """True if this node's output does not change over time: the image, and linear operations on it alone."""
-        if name == IMAGE:
-            return True
-        node = next(n for n in self.nodes if n.name == name)
-        return isinstance(node.module, SpikeOp) and all(self.is_constant(i) for i in node.inputs)
+        return name in self._constant
 
     def tensors(self) -> dict[str, Tensor]:
         """Weights, biases, thresholds and initial potentials by ``LAYER.tensor``, for a checkpoint."""

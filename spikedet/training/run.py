@@ -7,7 +7,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from spikedet.checkpoint import CheckpointMeta, save_checkpoint
+from spikedet.checkpoint import CheckpointMeta, TrainingImages, save_checkpoint
 from spikedet.common.digests import file_sha256, json_sha256
 from spikedet.common.distributed import barrier, first_says, is_first
 from spikedet.common.errors import ConfigError
@@ -77,7 +77,7 @@ def distillation(config: LoopConfig, model: ClipDetector, start: Path | str) -> 
     return {"distill_loss": Distillation(teacher, config.distill)}
 
 
-def training_images(before: CheckpointMeta | None, data: str, split: str, config: LoopConfig) -> dict[str, Any]:
+def training_images(before: CheckpointMeta | None, data: str, split: str, config: LoopConfig) -> TrainingImages:
     """``CheckpointMeta.data``: what is held out is, where possible, what the training ``before`` held out too."""
     unseen, seed = (before and before.held_out(data, split)) or (1.0, config.seed)
     return {"data": data, "split": split, "held_out": min(unseen, config.held_out), "seed": seed}

@@ -36,7 +36,7 @@ def network() -> SpikingNetwork:
 def test_round_trip_fires_the_same_spikes(network: SpikingNetwork, tmp_path: Path) -> None:
     path = save_spiking(tmp_path / "copied.safetensors", network, META)
     loaded, meta = load_spiking(path)
-    assert meta == META
+    assert replace(meta, graph=None) == META
     assert (loaded.T, loaded.starts) == (network.T, network.starts)
     assert loaded.tensors().keys() == network.tensors().keys()
     assert all(torch.equal(loaded.tensors()[name], value) for name, value in network.tensors().items())
@@ -49,13 +49,13 @@ def test_round_trip_fires_the_same_spikes(network: SpikingNetwork, tmp_path: Pat
 
 def test_calibrated_potentials_per_neuron_and_per_channel_come_back(network: SpikingNetwork, tmp_path: Path) -> None:
     layers = [layer for _, layer in network.spiking()]
-    layers[0].u0 = torch.nn.Parameter(dyadic(8, 10, 7))
+    layers[0].u0 = torch.nn.Parameter(dyadic(8, 16, 16))
     layers[1].u0 = torch.nn.Parameter(dyadic(4))
     loaded, _ = load_spiking(save_spiking(tmp_path / "fine.safetensors", network, replace(META, stage="fine")))
     shapes = [tuple(layer.u0.shape) for _, layer in loaded.spiking()]
-    assert shapes[:2] == [(8, 10, 7), (4,)]
+    assert shapes[:2] == [(8, 16, 16), (4,)]
     assert all(torch.equal(one.u0, other.u0) for (_, one), other in zip(loaded.spiking(), layers, strict=True))
-    images = dyadic(1, 3, 19, 13, low=0)
+    images = dyadic(1, 3, 32, 32, low=0)
     assert torch.equal(next(simulate(loaded, images, [6])).spikes, next(simulate(network, images, [6])).spikes)
 
 
@@ -69,7 +69,8 @@ def test_an_ann_is_the_wrong_stage(stage: str, tmp_path: Path) -> None:
 
 
 def test_tensors_of_another_architecture(network: SpikingNetwork, tmp_path: Path) -> None:
-    path = save_spiking(tmp_path / "odd.safetensors", network, replace(META, architecture=architecture(STEM)))
+    other = replace(META, architecture=architecture(STEM))
+    path = save_checkpoint(tmp_path / "odd.safetensors", network.tensors(), other)
     with pytest.raises(CheckpointError, match=r"odd\.safetensors: its tensors do not fit its architecture"):
         load_spiking(path)
 
@@ -78,7 +79,7 @@ def test_a_missing_tensor(network: SpikingNetwork, tmp_path: Path) -> None:
     tensors = dict(network.tensors())
     del tensors["model.0.theta"]
     path = save_checkpoint(tmp_path / "part.safetensors", tensors, META)
-    with pytest.raises(CheckpointError, match=r"(?s)do not fit its architecture .*model.0\.theta"):
+    with pytest.raises(CheckpointError, match=r"(?s)do not fit its architecture.*there is no model\.0\.theta"):
         load_spiking(path)
 
 

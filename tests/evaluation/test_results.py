@@ -58,13 +58,16 @@ def test_a_row_takes_all_measures(hand_made):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"stage": "middle"}, "row 1: stage must be one of ann, qc, copied, coarse, fine, joint, got 'middle'"),
-        ({"neuron": "lif"}, "row 1: neuron must be one of if, signed, asymmetric or null, got 'lif'"),
-        ({"finetuned": "yes"}, "finetuned must be true or false"),
-        ({"t": 9}, "t must not exceed T, got t=9 and T=8"),
-        ({"T": 0}, "T must be a number of steps"),
-        ({"AP": "60"}, "AP must be a finite number or null, got '60'"),
-        ({"loss_ci95": [1]}, "loss_ci95 must be two numbers"),
+        ({"stage": "middle"}, r"rows\[0\]\.stage: invalid enum value 'middle'"),
+        ({"neuron": "lif"}, r"rows\[0\]\.neuron: invalid enum value 'lif'"),
+        ({"finetuned": "yes"}, r"rows\[0\]\.finetuned: expected bool, got str"),
+        ({"t": 9}, r"rows\[0\]: t must not exceed T, got t=9 and T=8"),
+        ({"T": 0}, r"rows\[0\]\.T: expected int >= 1"),
+        ({"AP": "60"}, r"rows\[0\]\.AP: expected float \| null, got str"),
+        (
+            {"loss_ci95": [1]},
+            r"rows\[0\]\.loss_ci95: array of length 2 expected|rows\[0\]\.loss_ci95: expected array of length 2",
+        ),
     ],
 )
 def test_an_invalid_value_names_the_file(tmp_path, change, message):
@@ -80,19 +83,19 @@ def test_an_invalid_value_names_the_file(tmp_path, change, message):
 def test_a_missing_key_names_the_file(tmp_path):
     path = write_results(tmp_path / "results.json", {}, [SNN])
     content = json.loads(path.read_text())
-    del content["rows"][0]["AP75"]
+    del content["rows"][0]["images"]
     path.write_text(json.dumps(content))
-    with pytest.raises(DataError, match="row 1: missing AP75"):
+    with pytest.raises(DataError, match=r"rows\[0\]: object missing required field images"):
         read_results(path)
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "not JSON"),
-        ("[]", "expected"),
-        ('{"meta": {}}', "a list under"),
-        ('{"meta": {}, "rows": [3]}', "row 1: expected an object, got int"),
+        ("{", "Input data was truncated"),
+        ("[]", "expected object, got array"),
+        ('{"meta": {}}', "object missing required field rows"),
+        ('{"meta": {}, "rows": [3]}', r"rows\[0\]: expected object, got int"),
     ],
 )
 def test_a_foreign_file_is_named(tmp_path, text, message):
