@@ -16,6 +16,7 @@ from typing import Any, get_args
 from spikedet.common.errors import ConfigError, DataError
 from spikedet.common.files import write_json
 from spikedet.config import Stage
+from spikedet.costs.counts import OperationCounts, read_counts
 
 STAGES = get_args(Stage)
 NEURONS = ("if", "signed", "asymmetric")
@@ -52,6 +53,8 @@ class ResultRow:
         max_pool: what represents maxima, a rule over spikes or ``average``; optional in the file.
         linear: ``analog`` where linear layers send no spikes; optional in the file.
         activation: ``leaky`` for clipped LeakyReLU, None for clipped ReLU; optional in the file.
+        checkpoint, parent: SHA-256 of the file that was evaluated, and of the one it was made from; optional.
+        operations: what the spikes did in t steps, for ``spikedet energy``; optional in the file.
 
     Raises:
         ValueError: if a value is unknown or not a finite number where one belongs.
@@ -89,6 +92,9 @@ class ResultRow:
     max_pool: str | None = None
     linear: str | None = None
     activation: str | None = None
+    checkpoint: str | None = None
+    parent: str | None = None
+    operations: OperationCounts | None = None
 
     def __post_init__(self) -> None:
         if self.stage not in STAGES:
@@ -155,6 +161,9 @@ OPTIONAL_KEYS = (
     "max_pool",
     "linear",
     "activation",
+    "checkpoint",
+    "parent",
+    "operations",
 )
 REQUIRED_KEYS = tuple(field.name for field in fields(ResultRow) if field.name not in OPTIONAL_KEYS)
 
@@ -274,6 +283,8 @@ def _from_json(content: Any, where: str) -> ResultRow:
     if isinstance(known["loss_ci95"], list):
         known["loss_ci95"] = tuple(known["loss_ci95"])
     try:
+        if known.get("operations") is not None:
+            known["operations"] = read_counts(known["operations"])
         return ResultRow(**known)
     except ValueError as error:
         raise DataError(f"{where}: {error}") from error

@@ -38,12 +38,18 @@ class Prediction:
     Attributes:
         decoded: ``[N, 4 + classes, A]``.
         spikes: per image ``[N]``; None where nothing spikes.
-        sops: synaptic operations per image ``[N]``; None where they were not counted.
+        operations: float64 ``[2, layers, t, N]``, SOPs and spikes by layer with weights and step; None where they were
+            not counted.
     """
 
     decoded: Tensor
     spikes: Tensor | None = None
-    sops: Tensor | None = None
+    operations: Tensor | None = None
+
+    @property
+    def sops(self) -> Tensor | None:
+        """Synaptic operations per image ``[N]``; None where they were not counted."""
+        return None if self.operations is None else self.operations[0].sum((0, 1))
 
 
 class Network(Protocol):
@@ -66,8 +72,14 @@ class Network(Protocol):
             count_sops: also count synaptic operations.
         """
 
-    def predict(self, images: Tensor, steps: Sequence[int]) -> dict[int, Prediction]:
-        """All of them, by time step."""
+    def __call__(
+        self, images: Tensor, t: int | Sequence[int] = (), *, count_sops: bool = False
+    ) -> dict[int, Prediction]:
+        """Predictions by time step: ``network(images, t=[2, 4, 8])``; its own T unless given, 0 without time.
+
+        Raises:
+            ConfigError: a time step beyond the network's T.
+        """
 
     def latency(self, t: int) -> int | None:
         """L of a read-out after t steps, None without time."""
@@ -103,8 +115,10 @@ class AnnNetwork:
             decoded = self.model(images.to(self._device))[0]
         yield ANN_STEP, Prediction(decoded)
 
-    def predict(self, images: Tensor, steps: Sequence[int]) -> dict[int, Prediction]:
-        return dict(self.stream(images, steps))
+    def __call__(
+        self, images: Tensor, t: int | Sequence[int] = (), *, count_sops: bool = False
+    ) -> dict[int, Prediction]:
+        return dict(self.stream(images, require_steps(self, t)))
 
     def latency(self, t: int) -> int | None:
         return None
@@ -156,11 +170,13 @@ class SnnNetwork:
             backend=self.backend,
             watch=counter,
         ):
-            sops = None if counter is None else counter.sops[:, : reading.t].sum((0, 1))
-            yield reading.t, Prediction(decode_maps(self.network, reading.maps), reading.spikes, sops)
+            operations = None if counter is None else counter.until(reading.t)
+            yield reading.t, Prediction(decode_maps(self.network, reading.maps), reading.spikes, operations)
 
-    def predict(self, images: Tensor, steps: Sequence[int]) -> dict[int, Prediction]:
-        return dict(self.stream(images, steps))
+    def __call__(
+        self, images: Tensor, t: int | Sequence[int] = (), *, count_sops: bool = False
+    ) -> dict[int, Prediction]:
+        return dict(self.stream(images, require_steps(self, t), count_sops=count_sops))
 
     def latency(self, t: int) -> int | None:
         return self.network.latency(t)
@@ -193,9 +209,9 @@ def load_network(path: str | Path, how: SimulationConfig | None = None) -> Netwo
     return AnnNetwork(model, meta, meta.T if meta.stage == "qc" else None, device=how.device)
 
 
-def require_steps(network: Network, requested: Sequence[int]) -> list[int]:
-    """The steps to read out; an error if one asked for lies beyond the network's T."""
-    T = network.meta.T
+def require_steps(network: Network, requested: int | Sequence[int]) -> list[int]:
+    """The steps to read out, its own T where none are asked for. Raises ConfigError if one lies beyond T."""
+    requested, T = [requested] if isinstance(requested, int) else requested, network.meta.T
     if network.meta.spiking and T is not None and not all(1 <= t <= T for t in requested):
         raise ConfigError(f"the network was converted for T = {T}; time steps must lie in 1..T, got {list(requested)}")
     return network.steps(requested)
