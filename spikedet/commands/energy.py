@@ -12,12 +12,10 @@ from pathlib import Path
 from spikedet.checkpoint import read_meta, require_same_classes
 from spikedet.checkpoint.ancestry import with_parents
 from spikedet.commands.evaluate import evaluate, expand, made_by, parent_of, predict
-from spikedet.common.digests import file_sha256
 from spikedet.common.environment import versions
 from spikedet.common.errors import ConfigError
 from spikedet.common.files import write_json, write_text
 from spikedet.config import EnergyConfig, EvaluateConfig, parse_time_steps
-from spikedet.conversion import load_spiking, to_spiking
 from spikedet.costs.constants import load_constants
 from spikedet.costs.counts import OperationCounts
 from spikedet.costs.operations import layer_synapses
@@ -27,8 +25,7 @@ from spikedet.costs.results import LEFT_OUT, EvaluatedRows, find_rows
 from spikedet.costs.rows import Measured, energy_rows, told_apart
 from spikedet.costs.tables import WITH_MEMORY, WITHOUT_MEMORY, energy_markdown, energy_table
 from spikedet.data import DetectionDataset, load_dataset
-from spikedet.inference.network import load_network
-from spikedet.models import load_ann
+from spikedet.inference.network import checkpoint_sha256, load_network, spiking_graph
 from spikedet.visualization import plot_energy
 
 logger = logging.getLogger("spikedet")
@@ -53,9 +50,9 @@ def energy(config: EnergyConfig) -> EnergyReport:
         settings = {name: value for name, value in vars(config).items() if name in shared}
         evaluate(EvaluateConfig(checkpoints=tuple(map(str, steps)), **settings), chain=False)
         found = find_rows(config, paths)
-    known = {file_sha256(path): parent_of(read_meta(path)) for path in with_parents(paths)}
-    evaluated = found.on(dataset, known)
-    digests = {path: file_sha256(path) for path in paths}
+    parents = {checkpoint_sha256(path): parent_of(read_meta(path)) for path in with_parents(paths)}
+    evaluated = found.on(dataset, parents)
+    digests = {path: checkpoint_sha256(path) for path in paths}
     for path in filter(steps.get, steps):
         if evaluated.rows and digests[path] not in {row.checkpoint for row in evaluated.rows}:
             logger.info(f"{path}: not the file that was evaluated in {evaluated.source}; {LEFT_OUT}")
@@ -147,16 +144,10 @@ def measure(
     evaluated: EvaluatedRows,
 ) -> Measured:
     """One checkpoint: what it is made of and, if it spikes, what its spikes do."""
-    counts: Mapping[int, OperationCounts] = {}
-    latencies: dict[int, int] = {}
-    if steps and dataset is not None:
-        network, meta = load_spiking(path)
-        counts = counted(path, digest, steps, config, dataset, evaluated)
-        latencies = {t: network.latency(t) for t in steps}
-    else:
-        model, meta = load_ann(path)
-        network = to_spiking(model, meta.T or 1, max_pool=meta.max_pool)
-    layers = layer_synapses(network, (meta.image_size, meta.image_size))
+    graph, meta = spiking_graph(path)
+    layers = layer_synapses(graph, (meta.image_size, meta.image_size))
+    counts = counted(path, digest, steps, config, dataset, evaluated) if steps and dataset is not None else {}
+    latencies = {t: graph.latency(t) for t in steps}
     return Measured(made_by(meta, meta.stage, digest), meta.image_size, layers, counts, latencies)
 
 

@@ -17,7 +17,6 @@ from torch import Tensor
 
 from spikedet.checkpoint import CheckpointMeta, read_meta, require_same_classes
 from spikedet.checkpoint.ancestry import lineage, with_parents
-from spikedet.common.digests import file_sha256
 from spikedet.common.distributed import first_says, is_first
 from spikedet.common.environment import versions
 from spikedet.common.errors import ConfigError
@@ -31,7 +30,7 @@ from spikedet.evaluation import APMeasures, ResultRow, markdown_table, measure, 
 from spikedet.evaluation.archive import Predicted, archive_key, load_predicted, save_predicted
 from spikedet.evaluation.bootstrap import Resampled
 from spikedet.evaluation.predict import predict_dataset
-from spikedet.inference.network import ANN_STEP, Network, networks_of
+from spikedet.inference.network import ANN_STEP, Network, checkpoint_sha256, networks_of
 from spikedet.models import has_leaky_activations, has_max_pools
 from spikedet.visualization import plot_ap_by_t
 
@@ -128,7 +127,7 @@ def evaluate_all(config: EvaluateConfig, *, chain: bool = True) -> Evaluation:
     )
     if config.limit:
         dataset = dataset.subset(range(min(config.limit, len(dataset))))
-    digests = {path: file_sha256(path) for path in paths}
+    digests = {path: checkpoint_sha256(path) for path in paths}
     parents = {digest: parent_of(read_meta(path)) for path, digest in digests.items()}
     if not chain:
         digests = {path: digests[path] for path in paths if path in asked or not read_meta(path).spiking}

@@ -6,6 +6,7 @@ ANN, QC-ANN and spiking networks are evaluated and shown by the same code.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,11 +14,14 @@ from pathlib import Path
 from typing import Protocol
 
 import torch
+from safetensors.torch import save
 from torch import Tensor
 
 from spikedet.checkpoint import CheckpointMeta, read_meta
+from spikedet.common.digests import file_sha256, json_sha256
 from spikedet.common.environment import pick_device
 from spikedet.common.errors import ConfigError
+from spikedet.common.objects import given
 from spikedet.config import SimulationConfig
 from spikedet.conversion import load_spiking, to_spiking
 from spikedet.costs.operations import OperationCounter, layer_synapses
@@ -201,12 +205,35 @@ def load_network(path: str | Path, how: SimulationConfig | None = None) -> Netwo
     """
     how = how or SimulationConfig()
     path = Path(path)
+    if (network := given(path)) is not None:
+        return network
     meta = read_meta(path)
     if meta.spiking:
-        network, meta = load_spiking(path)
-        return SnnNetwork(network, meta, how)
+        graph, meta = load_spiking(path)
+        return SnnNetwork(graph, meta, how)
     model, meta = load_ann(path)
     return AnnNetwork(model, meta, meta.T if meta.stage == "qc" else None, device=how.device)
+
+
+def spiking_graph(path: Path) -> tuple[SpikingNetwork, CheckpointMeta]:
+    """A checkpoint of any stage as the graph of a spiking network, that of an ANN converted."""
+    network = given(path)
+    if isinstance(network, SnnNetwork):
+        return network.network, network.meta
+    if network is None and read_meta(path).spiking:
+        return load_spiking(path)
+    model, meta = load_ann(path) if network is None else (network.model, network.meta)
+    return to_spiking(model, meta.T or 1, max_pool=meta.max_pool), meta
+
+
+def checkpoint_sha256(path: Path) -> str:
+    """Digest of a checkpoint's file, or of the tensors and metadata of a network that was given as an object."""
+    network = given(path)
+    if network is None:
+        return file_sha256(path)
+    module = network.network if isinstance(network, SnnNetwork) else network.model
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
+    return json_sha256([dataclasses.asdict(network.meta), hashlib.sha256(save(tensors)).hexdigest()])
 
 
 def require_steps(network: Network, requested: int | Sequence[int]) -> list[int]:
@@ -220,7 +247,7 @@ def require_steps(network: Network, requested: int | Sequence[int]) -> list[int]
 def networks_of(path: Path, how: SimulationConfig) -> list[tuple[str, Network]]:
     """The networks that one checkpoint represents: a QC checkpoint is a clip ANN and a QC-ANN."""
     meta = read_meta(path)
-    if meta.stage != "qc":
+    if meta.stage != "qc" or given(path) is not None:
         return [(meta.stage, load_network(path, how))]
     model, meta = load_ann(path)
     clip = AnnNetwork(model, dataclasses.replace(meta, stage="ann"), device=how.device)
