@@ -54,7 +54,7 @@ COMMANDS = {
     "data check": Command("DataCheckConfig", "find broken files, count objects", "data"),
     "data convert": Command("DataConvertConfig", "write a dataset in VOC, YOLO or COCO layout", "data"),
     "data download": Command("DownloadConfig", "fetch PASCAL VOC", "name"),
-    "synthesize": Command("SynthesizeConfig", "write the synthetic set", "out"),
+    "synthesize": Command("SynthesizeConfig", "write the synthetic set"),
     "quickstart": Command("QuickstartConfig", "every stage on the synthetic set"),
 }
 
