@@ -57,8 +57,13 @@ def published_table(name: str) -> str:
 
 
 def publish(name: str, results: Path, **meta: Any) -> Path:
-    """Copy a ``results.json`` to docs/results/NAME.json, without the machine's paths, and tabulate it beside."""
+    """Copy a ``results.json`` to docs/results/NAME.json, without the machine's paths, and tabulate it beside.
+
+    Operations layer by layer stay behind: `spikedet energy` publishes its own.
+    """
     published = json.loads(results.read_text(encoding="utf-8"))
+    for row in published["rows"]:
+        row.get("operations", {}).pop("layers", None)
     published["meta"].pop("checkpoints", None)
     published["meta"].update(meta)
     path = write_json(ROOT / "docs" / "results" / f"{name}.json", published)

@@ -23,6 +23,7 @@ from spikedet.common.digests import file_sha256
 from spikedet.common.environment import versions
 from spikedet.common.errors import CheckpointError, ConfigError
 from spikedet.common.files import atomic_path
+from spikedet.common.objects import given
 from spikedet.common.typed import typed
 from spikedet.config import LIMITS, SPIKING_STAGES, Linear, MaxPoolRule, Neuron, Stage
 
@@ -223,6 +224,8 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], CheckpointMeta]:
 def read_meta(path: Path) -> CheckpointMeta:
     """The metadata alone. Raises CheckpointError like ``load_checkpoint``."""
     path = Path(path)
+    if (network := given(path)) is not None:
+        return network.meta
     if not path.is_file() or path.suffix in _FOREIGN:
         raise CheckpointError(f"{path}: {_no_checkpoint(path)}")
     try:

@@ -19,6 +19,9 @@ ALIASES = {"model": ("--from",), "examples": ("--pictures",)}
 """Further names of flags, by field; ``--pictures`` is an earlier name."""
 
 
+WITHOUT_FLAG = {"synthesize": "out"}
+"""By command, the setting that earlier versions took without its flag; it is still read so."""
+
 HELP_ALL = "--help-all"
 
 
@@ -37,6 +40,8 @@ def make_parser(config: type[Any], verb: str, positional: str | None = None, *, 
     more = f"{HELP_ALL} shows {len(hidden)} more settings." if hidden else None
     parser = ArgumentParser(prog=f"spikedet {verb}", description=summary, epilog=more, allow_abbrev=False)
     parser.add_argument("--config", action="config", help="YAML file with any of the settings below")
+    if verb in WITHOUT_FLAG:
+        parser.add_argument(f"{WITHOUT_FLAG[verb]}_", nargs="?", help=SUPPRESS)
     types = typing.get_type_hints(config)
     for item in fields(config):
         text, hint = SUPPRESS if item.name in hidden else helps.get(item.name, ""), types[item.name]
@@ -61,6 +66,9 @@ def parse_config(config: type[Config], verb: str, positional: str | None, argume
     _check_files(parser, config, arguments)
     values = parser.parse_args(arguments).as_dict()
     files = values.pop("config", None) or []
+    if verb in WITHOUT_FLAG:
+        earlier = values.pop(f"{WITHOUT_FLAG[verb]}_")
+        values[WITHOUT_FLAG[verb]] = values[WITHOUT_FLAG[verb]] or earlier
     if positional and not values.get(positional):  # argparse puts the missing argument over the file's setting
         for file in files:
             values[positional] = yaml.safe_load(Path(str(file)).read_text("utf-8")).get(positional, values[positional])

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from spikedet.common.errors import ConfigError
 from spikedet.common.files import require_writable
-from spikedet.common.resources import shipped_weights
+from spikedet.common.resources import shipped_file
 
 Config = TypeVar("Config")
 
@@ -25,13 +25,13 @@ def prepared(config: Config) -> Config:
         ConfigError: the output would lie beside a shipped checkpoint.
         SpikedetError: the output cannot be written.
     """
-    shipped, changes = shipped_weights(), dict[str, Any]()
+    changes = dict[str, Any]()
     for name in CHECKPOINT_FIELDS:
         value = getattr(config, name, None)
         if isinstance(value, tuple):
-            changes[name] = tuple(str(shipped.get(item, item)) for item in value)
-        elif value in shipped:
-            changes[name] = str(shipped[value])
+            changes[name] = tuple(str(shipped_file(item) or item) for item in value)
+        elif isinstance(value, str) and (shipped := shipped_file(value)):
+            changes[name] = str(shipped)
     if not getattr(config, "dry_run", False):
         if getattr(config, "out", None) == "" and "checkpoint" in changes:
             raise ConfigError(f"--out is missing: {config.checkpoint} is the package's own, say where to write")  # type: ignore[attr-defined]

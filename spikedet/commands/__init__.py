@@ -5,6 +5,7 @@ from spikedet import TrainConfig, convert, train
 source = train(data="mydata", epochs=150, out="runs/mydata")     # settings as keywords
 source = train(TrainConfig(data="mydata", out="runs/mydata"))    # or as a configuration
 written = convert(source, T=8, finetune=True)                    # what the command takes without a flag comes first
+rows = evaluate(SpikingDetector(network, meta), data=dataset)    # objects in place of paths
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ import functools
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Number
 from os import PathLike
 from typing import Any
 
 from spikedet.cli.preparation import prepared
 from spikedet.common.errors import ConfigError
+from spikedet.common.objects import known_by_name
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ COMMANDS = {
     "data check": Command("DataCheckConfig", "find broken files, count objects", "data"),
     "data convert": Command("DataConvertConfig", "write a dataset in VOC, YOLO or COCO layout", "data"),
     "data download": Command("DownloadConfig", "fetch PASCAL VOC", "name"),
-    "synthesize": Command("SynthesizeConfig", "write the synthetic set", "out"),
+    "synthesize": Command("SynthesizeConfig", "write the synthetic set"),
     "quickstart": Command("QuickstartConfig", "every stage on the synthetic set"),
 }
 
@@ -67,7 +70,8 @@ def python_function(name: str) -> Callable[..., Any]:
     """A command as a function of its configuration, of keyword arguments, or of both.
 
     Paths may be ``Path`` objects, and several values a list: ``t=[2, 4, 8]`` is ``t="2,4,8"``. The names of shipped
-    weights represent their files.
+    weights represent their files. ``data`` may be a ``DetectionDataset``, whose split is then the split; the networks
+    of ``evaluate``, ``energy`` and ``detect`` may be a ``SpikingDetector`` or what ``load_network`` gives.
 
     Raises:
         ConfigError: an argument that the command does not have, or a value outside its range.
@@ -82,9 +86,44 @@ def python_function(name: str) -> Callable[..., Any]:
             if command.positional is None:
                 raise ConfigError(f"{name} takes a {command.config} or keyword arguments, got {given!r}")
             settings = {command.positional: given, **settings}
-        return implementation(name)(prepared(_config(kind, config, settings)))
+        named, objects = _named(name, settings)
+        with known_by_name(objects):
+            return implementation(name)(prepared(_config(kind, config, named)))
 
     return call
+
+
+_NETWORKS = {"evaluate": "checkpoints", "energy": "checkpoints", "detect": "weights"}
+"""By command, the setting that may be a network in memory."""
+
+
+def _named(name: str, settings: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Settings with names in place of the dataset and of networks, and these objects by name."""
+    from spikedet.data import DetectionDataset
+    from spikedet.inference.detector import SpikingDetector
+    from spikedet.inference.network import AnnNetwork, SnnNetwork
+
+    objects: dict[str, Any] = {}
+
+    def label(value: Any) -> Any:
+        """The name of a network; anything else as it is."""
+        if isinstance(value, (list, tuple)):
+            return [label(item) for item in value]
+        network = value.network if isinstance(value, SpikingDetector) else value
+        if not isinstance(network, (AnnNetwork, SnnNetwork)):
+            return value
+        found = f"memory:{network.meta.model}-{network.meta.stage}-{len(objects)}"
+        objects[found] = network
+        return found
+
+    setting = _NETWORKS.get(name)
+    if setting in settings:
+        settings = {**settings, setting: label(settings[setting])}
+    dataset = settings.get("data")
+    if isinstance(dataset, DetectionDataset) and not name.startswith("data "):
+        objects[dataset.name] = dataset
+        settings = {"split": dataset.split, **settings, "data": dataset.name}
+    return settings, objects
 
 
 def _config(kind: Any, start: Any, settings: dict[str, Any]) -> Any:
@@ -92,7 +131,7 @@ def _config(kind: Any, start: Any, settings: dict[str, Any]) -> Any:
     fields = {field.name: field for field in dataclasses.fields(kind)}
     if unknown := sorted(settings.keys() - fields.keys()):
         raise ConfigError(f"{kind.__name__} has no setting {unknown[0]!r}; it has {', '.join(sorted(fields))}")
-    values = {name: _value(value, str(fields[name].type)) for name, value in settings.items()}
+    values = {name: _value(name, value, str(fields[name].type)) for name, value in settings.items()}
     if start is not None:
         return dataclasses.replace(start, **values)
     needed = {name for name, f in fields.items() if f.default is f.default_factory is dataclasses.MISSING}
@@ -101,10 +140,17 @@ def _config(kind: Any, start: Any, settings: dict[str, Any]) -> Any:
     return kind(**values)
 
 
-def _value(value: Any, type_name: str) -> Any:
-    """A Python value as a setting holds it."""
-    if isinstance(value, PathLike):
-        value = str(value)
+def _value(name: str, value: Any, type_name: str) -> Any:
+    """A Python value as a setting holds it. Raises ConfigError for an object where there has to be a path or a text."""
+    values = value if isinstance(value, (list, tuple, range)) else (value,)
+    for one in values if type_name.startswith(("tuple", "str")) else ():
+        if not isinstance(one, (str, PathLike, Number)):
+            raise ConfigError(f"{name}: expected a path or a text, got a {type(one).__name__}; {_TAKEN}")
     if type_name.startswith("tuple"):
-        return tuple(map(str, value)) if isinstance(value, (list, tuple)) else (value,)
-    return ",".join(map(str, value)) if isinstance(value, (list, tuple, range)) else value
+        return tuple(map(str, values))
+    if isinstance(value, (list, tuple, range)):
+        return ",".join(map(str, value))
+    return str(value) if isinstance(value, PathLike) else value
+
+
+_TAKEN = "datasets are taken as data, SpikingDetector and the networks of load_network by evaluate, energy and detect"

@@ -1,4 +1,4 @@
-"""Energy of spiking networks for an image, measured operation by operation, beside that of the ANNs they came from."""
+"""Energy of spiking networks for an image, from the operations that evaluation counts, beside that of their ANNs."""
 
 from __future__ import annotations
 
@@ -6,42 +6,36 @@ import dataclasses
 import logging
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import torch
-
 from spikedet.checkpoint import read_meta, require_same_classes
-from spikedet.commands.evaluate import expand, made_by
-from spikedet.common.digests import file_sha256
+from spikedet.checkpoint.ancestry import with_parents
+from spikedet.commands.evaluate import evaluate, expand, made_by, parent_of, predict
 from spikedet.common.environment import versions
 from spikedet.common.errors import ConfigError
 from spikedet.common.files import write_json, write_text
-from spikedet.common.progress import track
-from spikedet.config import EnergyConfig, parse_time_steps
-from spikedet.conversion import to_spiking
+from spikedet.config import EnergyConfig, EvaluateConfig, parse_time_steps
 from spikedet.costs.constants import load_constants
-from spikedet.costs.meter import EnergyMeter
-from spikedet.costs.operations import OperationCounter, layer_synapses
-from spikedet.costs.pricing import Pricing, Totals
+from spikedet.costs.counts import OperationCounts
+from spikedet.costs.operations import layer_synapses
+from spikedet.costs.pricing import Pricing
 from spikedet.costs.report import EnergyReport, NetworkCost
-from spikedet.costs.results import find_rows
+from spikedet.costs.results import LEFT_OUT, EvaluatedRows, find_rows
 from spikedet.costs.rows import Measured, energy_rows, told_apart
 from spikedet.costs.tables import WITH_MEMORY, WITHOUT_MEMORY, energy_markdown, energy_table
 from spikedet.data import DetectionDataset, load_dataset
-from spikedet.data.transforms import to_input
-from spikedet.inference.network import SnnNetwork, load_network
-from spikedet.models import load_ann
-from spikedet.snn import simulate
+from spikedet.inference.network import checkpoint_sha256, load_network, spiking_graph
 from spikedet.visualization import plot_energy
 
 logger = logging.getLogger("spikedet")
 
 
 def energy(config: EnergyConfig) -> EnergyReport:
-    """Count the operations of checkpoints; writes ``energy.json``, ``energy.md`` and two plots into ``config.out``.
+    """Price the operations of checkpoints; writes ``energy.json``, ``energy.md`` and two plots into ``config.out``.
 
-    Images are simulated batch by batch and forgotten; what is kept does not grow with their number.
+    Operations are those that an evaluation of the same images has counted. Where there is no evaluation, the networks
+    are evaluated first, into ``config.out``; where there is one of other images, operations alone are counted.
 
     Raises:
         CheckpointError, ConfigError, ConversionError, DataError: see their messages.
@@ -49,16 +43,20 @@ def energy(config: EnergyConfig) -> EnergyReport:
     float_pricing, quantized_pricing = both_pricings(config)
     paths = expand(config.checkpoints)
     require_same_classes(paths, paths[0], "measure")
-    found, dataset = find_rows(config, paths), images(config, paths)
-    evaluated = found.on(dataset)
-    pricings = (float_pricing, quantized_pricing)
-    measured = {path: one for path in paths if (one := measure(path, config, pricings, dataset)) is not None}
-    if not measured:
-        raise ConfigError(f"--t {config.t} lies beyond the T of every network; choose smaller time steps")
-    digests = {path: file_sha256(path) for path in paths}
-    for path, one in measured.items():
-        known = one.meter is None or evaluated.of(path, digests[path])
-        measured[path] = dataclasses.replace(one, evaluated=known)
+    steps = time_steps(paths, config)
+    found, dataset = find_rows(config, paths), images(config, list(steps))
+    if dataset is not None and not found.rows:
+        shared = {field.name for field in dataclasses.fields(EvaluateConfig)} - {"checkpoints"}
+        settings = {name: value for name, value in vars(config).items() if name in shared}
+        evaluate(EvaluateConfig(checkpoints=tuple(map(str, steps)), **settings), chain=False)
+        found = find_rows(config, paths)
+    parents = {checkpoint_sha256(path): parent_of(read_meta(path)) for path in with_parents(paths)}
+    evaluated = found.on(dataset, parents)
+    digests = {path: checkpoint_sha256(path) for path in paths}
+    for path in filter(steps.get, steps):
+        if evaluated.rows and digests[path] not in {row.checkpoint for row in evaluated.rows}:
+            logger.info(f"{path}: not the file that was evaluated in {evaluated.source}; {LEFT_OUT}")
+    measured = {path: measure(path, digests[path], steps.get(path, ()), config, dataset, evaluated) for path in steps}
     networks = told_apart(measured)
     report = EnergyReport(
         data=Path(dataset.name).name if dataset else "",
@@ -68,11 +66,11 @@ def energy(config: EnergyConfig) -> EnergyReport:
         constants=(float_pricing.constants, quantized_pricing.constants),
         memory_traffic=config.memory_traffic,
         image_every_step=config.image_every_step,
-        rows=tuple(energy_rows(networks, float_pricing, quantized_pricing, evaluated.rows)),
+        rows=tuple(energy_rows(networks, float_pricing, quantized_pricing, evaluated)),
         networks=tuple(
-            NetworkCost(network=f"{one.name}, T = {one.facts['T']}", layers=one.meter.layer_costs())
+            NetworkCost(network=f"{one.name}, T = {one.facts['T']}", layers=one.layer_costs())
             for one in networks
-            if one.meter is not None
+            if one.counts
         ),
         meta={
             "versions": versions(),
@@ -103,6 +101,25 @@ def both_pricings(config: EnergyConfig) -> tuple[Pricing, Pricing]:
     return first, second
 
 
+def time_steps(paths: Sequence[Path], config: EnergyConfig) -> dict[Path, list[int]]:
+    """The time steps read out of every checkpoint: none of an ANN; networks whose T is below all of them are left out.
+
+    Raises:
+        ConfigError: nothing is left.
+    """
+    asked, found = parse_time_steps(config.t), dict[Path, list[int]]()
+    for path in paths:
+        T = read_meta(path).T if read_meta(path).spiking else None
+        steps = [] if T is None else [t for t in asked or (T,) if t <= T]
+        if T is None or steps:
+            found[path] = steps
+        else:
+            logger.info(f"{path}: left out, its T = {T} is below every time step of --t {config.t}")
+    if not found:
+        raise ConfigError(f"--t {config.t} lies beyond the T of every network; choose smaller time steps")
+    return found
+
+
 def images(config: EnergyConfig, paths: Sequence[Path]) -> DetectionDataset | None:
     """What spikes are counted on; None if nothing spikes."""
     metas = [read_meta(path) for path in paths]
@@ -119,40 +136,34 @@ def images(config: EnergyConfig, paths: Sequence[Path]) -> DetectionDataset | No
 
 
 def measure(
-    path: Path, config: EnergyConfig, pricings: Sequence[Pricing], dataset: DetectionDataset | None
-) -> Measured | None:
-    """One checkpoint; None if no time step that was asked for lies within its T."""
-    meta = read_meta(path)
-    image_hw = (meta.image_size, meta.image_size)
-    if not meta.spiking or dataset is None:
-        model, meta = load_ann(path)
-        layers = layer_synapses(to_spiking(model, meta.T or 1, max_pool=meta.max_pool), image_hw)
-        return Measured(made_by(meta, meta.stage), meta.image_size, Totals.of(layers))
+    path: Path,
+    digest: str,
+    steps: Sequence[int],
+    config: EnergyConfig,
+    dataset: DetectionDataset | None,
+    evaluated: EvaluatedRows,
+) -> Measured:
+    """One checkpoint: what it is made of and, if it spikes, what its spikes do."""
+    graph, meta = spiking_graph(path)
+    layers = layer_synapses(graph, (meta.image_size, meta.image_size))
+    counts = counted(path, digest, steps, config, dataset, evaluated) if steps and dataset is not None else {}
+    latencies = {t: graph.latency(t) for t in steps}
+    return Measured(made_by(meta, meta.stage, digest), meta.image_size, layers, counts, latencies)
+
+
+def counted(
+    path: Path,
+    digest: str,
+    steps: Sequence[int],
+    config: EnergyConfig,
+    dataset: DetectionDataset,
+    evaluated: EvaluatedRows,
+) -> Mapping[int, OperationCounts]:
+    """What an evaluation has counted on these images, or else one run over them."""
+    rows = {t: evaluated.row(digest, t) for t in steps}
+    known = {t: row.operations for t, row in rows.items() if row and row.operations and row.images == len(dataset)}
+    if len(known) == len(steps) and known[max(steps)].layers:
+        return known
     network = load_network(path, config)
-    assert isinstance(network, SnnNetwork)
-    steps = sorted(network.steps(parse_time_steps(config.t)))
-    if not steps:
-        logger.info(f"{path}: left out, its T = {meta.T} is below every time step of --t {config.t}")
-        return None
     logger.info(f"{path}: {network.describe(config.batch)}")
-    layers = layer_synapses(network.network, image_hw)
-    meter = EnergyMeter(layers, steps, pricings)
-    watch(network, meter, dataset, config)
-    latencies = {t: network.network.latency(t) for t in steps}
-    return Measured(made_by(meta, meta.stage), meta.image_size, meter.totals, meter, latencies)
-
-
-@torch.no_grad()
-def watch(network: SnnNetwork, meter: EnergyMeter, dataset: DetectionDataset, config: EnergyConfig) -> None:
-    """Run a network on every image, counting."""
-    size, last = network.meta.image_size, meter.steps[-1]
-    counter = OperationCounter(network.network, network.backend, (size, size), last)
-    label = f"operations on {len(dataset)} images"
-    for start in track(range(0, len(dataset), config.batch), label):
-        indices = range(start, min(start + config.batch, len(dataset)))
-        images = to_input([dataset.read_image(i) for i in indices], size)
-        counter.begin(len(images))
-        how = {"T": network.network.T, "chunk": config.chunk or None, "backend": network.backend, "watch": counter}
-        for _ in simulate(network.network, images, [last], **how):  # type: ignore[arg-type]
-            pass
-        meter.add(counter)
+    return predict("operations", network, dataset, steps, config.batch).operations

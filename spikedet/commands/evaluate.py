@@ -7,8 +7,8 @@ import logging
 import shlex
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, get_args
@@ -17,20 +17,20 @@ from torch import Tensor
 
 from spikedet.checkpoint import CheckpointMeta, read_meta, require_same_classes
 from spikedet.checkpoint.ancestry import lineage, with_parents
-from spikedet.common.digests import file_sha256
-from spikedet.common.distributed import first_says, gather_numbers, is_first
+from spikedet.common.distributed import first_says, is_first
 from spikedet.common.environment import versions
 from spikedet.common.errors import ConfigError
 from spikedet.common.files import write_text
 from spikedet.common.progress import track
 from spikedet.config import EvaluateConfig, Stage, parse_time_steps
+from spikedet.costs.counts import OperationCounts, operation_counts
 from spikedet.data import DetectionDataset, load_dataset
 from spikedet.detections import Detections
 from spikedet.evaluation import APMeasures, ResultRow, markdown_table, measure, paired_loss, resample, write_results
 from spikedet.evaluation.archive import Predicted, archive_key, load_predicted, save_predicted
 from spikedet.evaluation.bootstrap import Resampled
 from spikedet.evaluation.predict import predict_dataset
-from spikedet.inference.network import ANN_STEP, Network, networks_of
+from spikedet.inference.network import ANN_STEP, Network, checkpoint_sha256, networks_of
 from spikedet.models import has_leaky_activations, has_max_pools
 from spikedet.visualization import plot_ap_by_t
 
@@ -39,7 +39,7 @@ logger = logging.getLogger("spikedet")
 
 @dataclass
 class Evaluated:
-    """One network read out at one time step: its detections and measures."""
+    """One network read out at one time step: its detections, their measures and what its spikes did."""
 
     network: str
     digest: str
@@ -49,6 +49,7 @@ class Evaluated:
     spikes_per_image: float | None
     detections: list[Detections]
     measures: APMeasures
+    operations: OperationCounts | None = None
 
     @property
     def ap(self) -> float:
@@ -56,26 +57,11 @@ class Evaluated:
         return self.measures.AP or 0.0
 
 
-@dataclass
-class _SpikeMean:
-    """Mean spikes per image by time step, collected batch by batch."""
-
-    total: dict[int, float] = field(default_factory=dict)
-    images: dict[int, int] = field(default_factory=dict)
-
-    def add(self, t: int, spikes: Tensor) -> None:
-        self.total[t] = self.total.get(t, 0.0) + float(spikes.sum())
-        self.images[t] = self.images.get(t, 0) + len(spikes)
-
-    def means(self, steps: Sequence[int]) -> dict[int, float]:
-        """At the steps that were counted, over the images of all processes."""
-        counted = [number for t in steps for number in (self.total.get(t, 0.0), self.images.get(t, 0))]
-        sums = gather_numbers(counted).sum(0).reshape(-1, 2)
-        return {t: float(total / images) for t, (total, images) in zip(steps, sums, strict=True) if images}
-
-
-def evaluate(config: EvaluateConfig) -> list[ResultRow]:
+def evaluate(config: EvaluateConfig, *, chain: bool = True) -> list[ResultRow]:
     """Evaluate checkpoints and the networks they came from; writes ``results.json``, ``table.md`` and ``ap_by_t.png``.
+
+    Without ``chain``, of the networks they came from the ANNs alone are evaluated. The operations of spiking networks
+    are counted in the same run over the images.
 
     The conversion loss of a row is the better of (source ANN, clip ANN with Stage I's weights), among the networks
     evaluated, minus the row, in points of AP50:95, with a paired bootstrap interval.
@@ -85,11 +71,11 @@ def evaluate(config: EvaluateConfig) -> list[ResultRow]:
     Raises:
         CheckpointError, DataError, ConfigError: see their messages.
     """
-    evaluation = evaluate_all(config)
+    evaluation = evaluate_all(config, chain=chain)
     if not is_first():
         return []
     evaluated, dataset, digests = evaluation.evaluated, evaluation.dataset, evaluation.digests
-    rows = make_rows(evaluated, dataset, config)
+    rows = make_rows(evaluated, dataset, config, evaluation.parents)
     out = Path(config.out)
     meta = {
         "versions": versions(),
@@ -117,14 +103,16 @@ class Evaluation:
         dataset: the images.
         digests: of the checkpoints, in the order they were evaluated.
         evaluated: one for each network and time step; in the first process alone under torchrun.
+        parents: by the digest of every checkpoint of the chain, that of the one it was made from.
     """
 
     dataset: DetectionDataset
     digests: dict[Path, str]
     evaluated: list[Evaluated]
+    parents: dict[str, str | None]
 
 
-def evaluate_all(config: EvaluateConfig) -> Evaluation:
+def evaluate_all(config: EvaluateConfig, *, chain: bool = True) -> Evaluation:
     """Every network that the checkpoints represent, at every time step. Raises as ``evaluate``."""
     asked = expand(config.checkpoints)
     paths = with_parents(asked)
@@ -139,18 +127,21 @@ def evaluate_all(config: EvaluateConfig) -> Evaluation:
     )
     if config.limit:
         dataset = dataset.subset(range(min(config.limit, len(dataset))))
-    digests = {path: file_sha256(path) for path in paths}
+    digests = {path: checkpoint_sha256(path) for path in paths}
+    parents = {digest: parent_of(read_meta(path)) for path, digest in digests.items()}
+    if not chain:
+        digests = {path: digests[path] for path in paths if path in asked or not read_meta(path).spiking}
     evaluated: list[Evaluated] = []
-    for path in paths:
+    for path, digest in digests.items():
         for name, network in networks_of(path, config):
             started = time.perf_counter()
-            found = evaluate_network(name, network, digests[path], dataset, config)
+            found = evaluate_network(name, network, digest, dataset, config)
             evaluated.extend(found)
             logger.info(f"{name} on {len(dataset)} images in {time.perf_counter() - started:.1f} s")
             for result in found:
                 spikes = f", {result.spikes_per_image:.3g} spikes an image" if result.spikes_per_image else ""
                 logger.info(f"{name}, t = {result.t or '-'}: AP50:95 {result.ap:.1f}{spikes}  ({path})")
-    return Evaluation(dataset, digests, evaluated)
+    return Evaluation(dataset, digests, evaluated, parents)
 
 
 def expand(checkpoints: Sequence[str]) -> list[Path]:
@@ -191,32 +182,38 @@ def evaluate_network(
     results = []
     for t, detections in predicted.detections.items():
         shown = (network.meta.T if name == "qc" else None) if t == ANN_STEP else t
-        measures = measure(dataset, detections)
-        spikes = predicted.spikes.get(t)
-        results.append(Evaluated(name, digest, network.meta, shown, network.latency(t), spikes, detections, measures))
+        measures, spikes, counts = measure(dataset, detections), predicted.spikes.get(t), predicted.operations.get(t)
+        latency = network.latency(t)
+        results.append(Evaluated(name, digest, network.meta, shown, latency, spikes, detections, measures, counts))
     return results
 
 
 def predict(name: str, network: Network, dataset: DetectionDataset, steps: Sequence[int], batch: int) -> Predicted:
-    """One run over the images."""
-    spikes = _SpikeMean()
+    """One run over the images: detections, and what spikes do meanwhile."""
+    counted: list[Tensor] = []
 
     def forward(images: Tensor) -> dict[int, Tensor]:
-        decoded = {}
-        for t, prediction in network.predict(images, steps).items():
-            decoded[t] = prediction.decoded
-            if prediction.spikes is not None:
-                spikes.add(t, prediction.spikes)
-        return decoded
+        predictions = network(images, steps, count_sops=True)
+        if (operations := predictions[max(predictions)].operations) is not None:
+            counted.append(operations)
+        return {t: prediction.decoded for t, prediction in predictions.items()}
 
     label = f"{name} on {len(dataset)} images"
     found = predict_dataset(forward, dataset, network.meta.image_size, batch, lambda batches: track(batches, label))
-    return Predicted(found, spikes.means(sorted(found)))
+    counts = operation_counts(counted, sorted(found)) if network.meta.spiking else {}
+    return Predicted(found, {t: at.spikes for t, at in counts.items()}, counts)
 
 
-def made_by(meta: CheckpointMeta, stage: str) -> dict[str, Any]:
+def parent_of(meta: CheckpointMeta) -> str | None:
+    """The digest of the checkpoint that one was made from."""
+    return meta.parent["sha256"] if meta.parent else None
+
+
+def made_by(meta: CheckpointMeta, stage: str, digest: str) -> dict[str, Any]:
     """What a network is and how it was made, as fields of its row; a QC checkpoint's clip ANN is of stage ``ann``."""
     return {
+        "checkpoint": digest,
+        "parent": parent_of(meta),
         "method": meta.config.get("convert", {}).get("method", "two-stage"),
         "model": meta.model,
         "stage": stage,
@@ -271,9 +268,17 @@ def _calibration(meta: CheckpointMeta) -> dict[str, Any]:
     return {"calibration_images": settings.get("images"), "calibrated": trained or None}
 
 
-def make_rows(evaluated: Sequence[Evaluated], dataset: DetectionDataset, config: EvaluateConfig) -> list[ResultRow]:
-    """Result rows with the conversion loss against the best ANN that each network came from."""
-    parents = {j.digest: j.meta.parent["sha256"] if j.meta.parent else None for j in evaluated}
+def make_rows(
+    evaluated: Sequence[Evaluated],
+    dataset: DetectionDataset,
+    config: EvaluateConfig,
+    parents: Mapping[str, str | None] | None = None,
+) -> list[ResultRow]:
+    """Result rows with the conversion loss against the best ANN that each network came from.
+
+    ``parents`` are those of checkpoints that were not evaluated themselves.
+    """
+    parents = {**(parents or {}), **{j.digest: parent_of(j.meta) for j in evaluated}}
     resampled = partial(resample, dataset, draws=config.draws, seed=config.seed)
     references: dict[str, Resampled] = {}  # each ANN is resampled once
     rows = []
@@ -288,7 +293,8 @@ def make_rows(evaluated: Sequence[Evaluated], dataset: DetectionDataset, config:
             loss, interval = paired_loss(references[reference.digest], resampled(j.detections))
         rows.append(
             ResultRow(
-                **made_by(j.meta, j.network),
+                **made_by(j.meta, j.network, j.digest),
+                operations=j.operations,
                 t=j.t,
                 L=j.latency,
                 spikes_per_image=j.spikes_per_image,

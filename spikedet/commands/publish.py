@@ -7,17 +7,15 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from spikedet.checkpoint import CheckpointMeta, load_checkpoint, read_meta, save_checkpoint
+from spikedet.checkpoint import CheckpointMeta, load_checkpoint, save_checkpoint
 from spikedet.commands.evaluate import evaluate
 from spikedet.common.digests import file_sha256
 from spikedet.common.environment import versions
 from spikedet.common.files import write_text
 from spikedet.config import CalibrateConfig, EvaluateConfig, FinetuneConfig, JointConfig, PublishConfig, TrainConfig
-from spikedet.conversion import load_spiking, to_spiking
 from spikedet.costs.synapses import dense_macs, readers
 from spikedet.evaluation import ResultRow, markdown_table, write_results
-from spikedet.models import load_ann
-from spikedet.snn import SpikingNetwork
+from spikedet.inference.network import spiking_graph
 
 logger = logging.getLogger("spikedet")
 
@@ -96,16 +94,11 @@ def _without_paths(value: Any) -> Any:
 
 def cost(path: Path) -> str:
     """Parameters, and multiply-accumulates of the ANN at the network's input size."""
-    network, meta = load_spiking(path) if read_meta(path).spiking else _converted(path)
+    network, meta = spiking_graph(path)
     shapes = network.shapes((meta.image_size, meta.image_size))
     macs = sum(dense_macs(module, shapes[node.name]) for node, module in readers(network))
     parameters = sum(module.weight.numel() + module.bias.numel() for _, module in readers(network))
     return f"{parameters / 1e6:.2f} M parameters, {macs / 1e9:.2f} G multiply-accumulates as an ANN"
-
-
-def _converted(path: Path) -> tuple[SpikingNetwork, CheckpointMeta]:
-    model, meta = load_ann(path)
-    return to_spiking(model, meta.T or 1), meta
 
 
 def by_class(row: ResultRow) -> str:

@@ -26,17 +26,19 @@ def shipped_weights() -> dict[str, Path]:
     return {found.stem: found for found in sorted(resource_folder("weights").glob("*.safetensors"))}
 
 
+def shipped_file(name: str | Path) -> Path | None:
+    """The shipped checkpoint of this name; None for other names, and where a file or folder of the name is there."""
+    return None if Path(name).exists() else shipped_weights().get(str(name))
+
+
 def find_weights(name: str | Path) -> Path:
     """A checkpoint by path, or one of those that ship with the package by its name.
 
     Raises:
         CheckpointError: it is neither.
     """
-    path = Path(name)
-    if path.suffix == ".safetensors" or path.exists():
-        return path
-    shipped = shipped_weights()
-    if str(name) not in shipped:
-        known = ", ".join(shipped) or "none"
+    path = shipped_file(name) or Path(name)
+    if path.suffix != ".safetensors" and not path.exists():
+        known = ", ".join(shipped_weights()) or "none"
         raise CheckpointError(f"{name}: no such checkpoint; expected a .safetensors file or a shipped one: {known}")
-    return shipped[str(name)]
+    return path

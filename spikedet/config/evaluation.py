@@ -65,7 +65,7 @@ class EvaluateConfig(SimulationConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class EnergyConfig(SimulationConfig):
-    """Synaptic operations, counted spike by spike, and energy for an image; MACs and energy of the ANNs beside them.
+    """Synaptic operations that evaluate counted spike by spike, and energy for an image, beside those of the ANNs.
 
     Attributes:
         checkpoints: files or folders, as in evaluate; of an ANN or a QC-ANN alone the MACs are counted.
@@ -73,13 +73,13 @@ class EnergyConfig(SimulationConfig):
         split: of the data.
         t: time steps to read out, for example "2,4,8"; empty reads each network at its own T.
         limit: count on the first images of the split only; 0 is all.
-        batch: images simulated together.
+        batch: images simulated together, where operations are not counted yet.
         constants: energy of an operation of the float networks: a table under configs/energy, or a YAML file like them.
         quantized: the same for the quantized ANN, and for spiking networks with weights of its kind.
         image_every_step: count the convolution of the image in every time step, not once, as it is computed.
         memory_traffic: add the tables' model of memory traffic.
-        results: results.json of an evaluation, or its folder, for the AP of the networks; empty looks for one in OUT,
-            then for NAME.json beside each checkpoint.
+        results: results.json of an evaluation, or its folder, for AP and operations of the networks; empty looks for
+            one in OUT, then for NAME.json beside each checkpoint, and else evaluates the networks first, into OUT.
         strict: refuse bad boxes.
         skip_bad: leave out broken images and annotations; as in training.
         out: folder for energy.json, energy.md and the plots; that of an evaluation puts them into its report.

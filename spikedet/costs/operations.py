@@ -102,6 +102,10 @@ class OperationCounter:
         self.spikes = torch.zeros_like(self.sops)
         self._done: dict[str, int] = {}
 
+    def until(self, t: int) -> Tensor:
+        """``[2, layers with weights, t, N]``: SOPs and spikes of the first t steps."""
+        return torch.stack([self.sops[:, :t], self.spikes[:, :t]])
+
     def __call__(self, node: Node, piece: Tensor) -> None:
         """Count one piece of a train."""
         begin = self._done.get(node.name, 0)

@@ -15,14 +15,15 @@ A model of memory traffic may be added:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
-from torch import Tensor
-
 from spikedet.costs.constants import EnergyConstants
+from spikedet.costs.counts import OperationCounts
 from spikedet.costs.operations import LayerSynapses
+from spikedet.costs.report import Spent
 
 PICO = 1e-12
 
@@ -85,22 +86,50 @@ class Pricing:
         """Of a spiking network read out after t steps: on the image, and of analog currents in every step."""
         return totals.image_macs * (t if self.image_every_step else 1) + totals.analog_macs * t
 
-    def snn_joules(self, totals: Totals, t: int, sops: Tensor, spikes: Tensor) -> Tensor:
-        """Of a spiking network read out after t steps, for every image.
+    def snn_joules(self, totals: Totals, t: int, sops: float, spikes: float) -> float:
+        """Of a spiking network read out after t steps.
 
         Args:
             totals: of the network.
             t: steps.
-            sops: ``[N]``, of t steps, all layers together.
+            sops: of t steps, all layers together.
             spikes: the same.
-
-        Returns:
-            ``[N]``.
         """
         macs = self.snn_macs(totals, t)
-        picojoules = macs * self.constants.mac_pj + sops * self.constants.ac_pj
+        picojoules = macs * self.constants.mac_pj
         if self.memory_traffic and (model := self.constants.memory) is not None:
             updates = totals.neurons * t + totals.waits
-            accesses = model.per_mac * macs + model.per_sop * sops + model.per_neuron_step * updates
-            picojoules = picojoules + (accesses + model.per_spike * spikes) * model.access_pj
-        return picojoules * PICO
+            picojoules += (model.per_mac * macs + model.per_neuron_step * updates) * model.access_pj
+        of_sop, of_spike = self._picojoules()
+        return (picojoules + sops * of_sop + spikes * of_spike) * PICO
+
+    def _picojoules(self) -> tuple[float, float]:
+        """Of one more SOP, and of one more spike."""
+        model = self.constants.memory if self.memory_traffic else None
+        if model is None:
+            return self.constants.ac_pj, 0.0
+        return self.constants.ac_pj + model.per_sop * model.access_pj, model.per_spike * model.access_pj
+
+    def spent(self, totals: Totals, t: int, counts: OperationCounts) -> Spent:
+        """A read-out of a spiking network after t steps, priced.
+
+        Joules are linear in SOPs and spikes, j = a + b o + c s, so that mean and deviation over images are
+
+            E[j] = a + b E[o] + c E[s]        Var[j] = b^2 Var[o] + 2 b c Cov[o, s] + c^2 Var[s]
+        """
+        once, every = (
+            replace(self, image_every_step=choice).snn_joules(totals, t, counts.sops, counts.spikes)
+            for choice in (False, True)
+        )
+        b, c = self._picojoules()
+        variance = (b * counts.sops_std) ** 2 + 2 * b * c * counts.covariance + (c * counts.spikes_std) ** 2
+        return Spent(
+            sops=counts.sops,
+            sops_std=counts.sops_std,
+            spikes=counts.spikes,
+            firing_rate=counts.spikes / max(totals.neurons * t, 1),
+            joules=every if self.image_every_step else once,
+            joules_std=math.sqrt(max(variance, 0.0)) * PICO,
+            joules_image_once=once,
+            joules_image_every_step=every,
+        )

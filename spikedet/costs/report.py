@@ -6,7 +6,50 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from spikedet.costs.constants import EnergyConstants
-from spikedet.costs.meter import LayerCost, Spent
+from spikedet.costs.counts import LayerCounts
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerCost(LayerCounts):
+    """What one layer does for an image.
+
+    Attributes:
+        layer: name of a spiking layer or a read-out.
+        neurons: of a spiking layer, 0 for a read-out.
+        macs: of the ANN's convolution, zeros of the padding included.
+        macs_inside: without those zeros.
+        image_macs: of ``macs``, those on the image, which the spiking network computes as well.
+        analog_macs: of ``macs``, those of and on analog currents, which it computes in every time step.
+    """
+
+    layer: str
+    neurons: int
+    macs: int
+    macs_inside: int
+    image_macs: int
+    analog_macs: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spent:
+    """One read-out under one pricing, mean and standard deviation over images.
+
+    Attributes:
+        sops, sops_std: synaptic operations in t steps.
+        spikes: in t steps.
+        firing_rate: spikes per neuron and step.
+        joules, joules_std: by the pricing.
+        joules_image_once, joules_image_every_step: mean, with the image convolved once and in each of the t steps.
+    """
+
+    sops: float
+    sops_std: float
+    spikes: float
+    firing_rate: float
+    joules: float
+    joules_std: float
+    joules_image_once: float
+    joules_image_every_step: float
 
 
 @dataclass(frozen=True, kw_only=True)

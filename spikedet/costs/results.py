@@ -1,13 +1,14 @@
-"""The evaluation whose AP stands beside energy: found, held to the same images, and asked which files it evaluated."""
+"""The evaluation that energy prices: found, held to the same images, its rows known by checkpoint and time step."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from spikedet.checkpoint.ancestry import lineage
 from spikedet.config import EnergyConfig
 from spikedet.data import DetectionDataset
 from spikedet.evaluation import ResultRow, read_results
@@ -23,16 +24,16 @@ class EvaluatedRows:
     """Rows of an evaluation, or of several.
 
     Attributes:
-        rows: with AP.
+        rows: with AP and, of spiking networks, counted operations.
         source: where they are from; empty without rows.
-        digests: of the checkpoints that were evaluated; empty where a file does not say.
+        parents: by the digest of a checkpoint, that of the one it was made from, as far as files tell.
     """
 
     rows: tuple[ResultRow, ...] = ()
     source: str = ""
-    digests: frozenset[str] = frozenset()
+    parents: Mapping[str, str | None] = field(default_factory=dict)
 
-    def on(self, dataset: DetectionDataset | None) -> EvaluatedRows:
+    def on(self, dataset: DetectionDataset | None, parents: Mapping[str, str | None]) -> EvaluatedRows:
         """The rows evaluated on the dataset's split; on one and the same, if there is no dataset.
 
         AP on other images than the spikes would mislead, so such rows are left out, with a word.
@@ -45,18 +46,33 @@ class EvaluatedRows:
             if others:
                 logger.info(f"{self.source}: its AP is on {others}; {LEFT_OUT}")
             return EvaluatedRows()
-        return replace(self, rows=kept, source=f"{self.source}, on all {kept[0].images} images of {' '.join(wanted)}")
+        if not any(row.checkpoint for row in kept):
+            again = "evaluate again, with --resume to keep the detections"
+            logger.info(f"{self.source}: an earlier version wrote it and named no row's checkpoint; {again}")
+            return EvaluatedRows()
+        source = f"{self.source}, on all {kept[0].images} images of {' '.join(wanted)}"
+        return EvaluatedRows(
+            kept, source, {**{row.checkpoint: row.parent for row in kept if row.checkpoint}, **parents}
+        )
 
-    def of(self, path: Path, digest: str) -> bool:
-        """Whether this very file was evaluated, as far as the evaluation says; the settings alone do not tell."""
-        if not self.digests or digest in self.digests:
-            return True
-        logger.info(f"{path}: not the file that was evaluated in {self.source}; {LEFT_OUT}")
-        return False
+    def row(self, digest: str, t: int) -> ResultRow | None:
+        """The row of a spiking network's checkpoint, by its digest, at a time step."""
+        return next((row for row in self.rows if (row.checkpoint, row.t) == (digest, t) and row.neuron), None)
+
+    def anns(self, digests: Iterable[str], stage: str) -> list[ResultRow]:
+        """The rows of networks without spikes of one stage (``ann`` or ``qc``) that these checkpoints were made from.
+
+        Of Stages I that follow each other and differ in nothing that a table says, the last one counts.
+        """
+        family = set[str]().union(*(lineage(digest, self.parents) for digest in digests))
+        rows = [row for row in self.rows if row.stage == stage and row.checkpoint in family]
+        return list(
+            {(row.network, row.stage1_options, row.stage1_T or row.T, row.max_pool): row for row in rows}.values()
+        )
 
 
 def find_rows(config: EnergyConfig, paths: Sequence[Path]) -> EvaluatedRows:
-    """Rows of the evaluation named, of that in the output folder, or of those beside the weights.
+    """Rows of the evaluation named, of that in the output folder, or of those beside the weights; none without any.
 
     Raises:
         ConfigError, DataError: there is no evaluation where one was named, or a file is none.
@@ -66,17 +82,11 @@ def find_rows(config: EnergyConfig, paths: Sequence[Path]) -> EvaluatedRows:
     else:
         files = [path for path in [Path(config.out) / "results.json"] if path.is_file()]
         files = files or [beside for path in paths if (beside := path.with_suffix(".json")).is_file()]
-    found = [read_results(file) for file in files]
-    evaluated = [_evaluated(meta) for meta, _ in found]
-    return EvaluatedRows(
-        tuple(row for _, rows in found for row in rows),
-        ", ".join(file.name for file in files),
-        frozenset().union(*evaluated) if all(evaluated) else frozenset(),
-    )
+    rows = [row for file in files for row in _identified(*read_results(file))]
+    return EvaluatedRows(tuple(rows), ", ".join(file.name for file in files))
 
 
-def _evaluated(meta: Mapping[str, Any]) -> frozenset[str]:
-    """Digests of an evaluation's checkpoints, or of the one file of ``spikedet publish``."""
-    listed = meta.get("checkpoints")
-    digests = list(listed.values()) if isinstance(listed, dict) else [meta.get("sha256")]
-    return frozenset(digest for digest in digests if isinstance(digest, str))
+def _identified(meta: dict[str, Any], rows: list[ResultRow]) -> list[ResultRow]:
+    """The rows of ``spikedet publish`` are all of one file, which earlier versions named beside them alone."""
+    digest = meta.get("sha256")
+    return [replace(row, checkpoint=row.checkpoint or digest) for row in rows] if isinstance(digest, str) else rows

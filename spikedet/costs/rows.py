@@ -7,10 +7,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from spikedet.costs.meter import EnergyMeter
+from spikedet.costs.counts import OperationCounts
+from spikedet.costs.operations import LayerSynapses
 from spikedet.costs.pricing import Pricing, Totals
-from spikedet.costs.report import EnergyRow
-from spikedet.costs.row_search import ann_rows, find_row
+from spikedet.costs.report import EnergyRow, LayerCost
+from spikedet.costs.results import EvaluatedRows
 from spikedet.evaluation.results import ResultRow, architecture_name, network_name
 
 
@@ -19,22 +20,40 @@ class Measured:
     """One checkpoint.
 
     Attributes:
-        facts: what it is and how it was made, as fields of a ``ResultRow``.
+        facts: what it is and how it was made, as fields of a ``ResultRow``, ``checkpoint`` among them.
         image_size: side of its square input, pixels.
-        totals: what its network is made of.
-        meter: what its network did, if it spikes.
+        layers: what its network is made of.
+        counts: what its spikes did, by time step read out, if it spikes.
         latencies: L by time step read out.
-        evaluated: whether an evaluation's rows of its kind may be of this very file.
         mark: what tells it from others that tables would call the same, if there are such.
     """
 
     facts: Mapping[str, Any]
     image_size: int
-    totals: Totals
-    meter: EnergyMeter | None = None
+    layers: Sequence[LayerSynapses]
+    counts: Mapping[int, OperationCounts] = field(default_factory=dict)
     latencies: Mapping[int, int] = field(default_factory=dict)
-    evaluated: bool = True
     mark: str = ""
+
+    @property
+    def totals(self) -> Totals:
+        """All layers together."""
+        return Totals.of(self.layers)
+
+    def layer_costs(self) -> tuple[LayerCost, ...]:
+        """Of every layer with weights, in execution order, in the steps of the last read-out."""
+        return tuple(
+            LayerCost(
+                layer=layer.layer,
+                neurons=layer.neurons,
+                macs=layer.macs,
+                macs_inside=layer.met,
+                image_macs=layer.constant_macs,
+                analog_macs=layer.analog_macs,
+                **vars(counted),
+            )
+            for layer, counted in zip(self.layers, self.counts[max(self.counts)].layers, strict=True)
+        )
 
     @property
     def sparsity(self) -> str:
@@ -63,13 +82,13 @@ def told_apart(measured: Mapping[Path, Measured]) -> list[Measured]:
     """Checkpoints by their files; wherever spiking networks are called the same, with ``FOLDER/NAME`` as a mark."""
     names = [(one.architecture, one.image_size, one.name, one.facts["T"]) for one in measured.values()]
     return [
-        replace(one, mark=f"{file.parent.name}/{file.name}") if one.meter and names.count(name) > 1 else one
+        replace(one, mark=f"{file.parent.name}/{file.name}") if one.counts and names.count(name) > 1 else one
         for (file, one), name in zip(measured.items(), names, strict=True)
     ]
 
 
 def energy_rows(
-    measured: Sequence[Measured], float_pricing: Pricing, quantized_pricing: Pricing, evaluated: Sequence[ResultRow]
+    measured: Sequence[Measured], float_pricing: Pricing, quantized_pricing: Pricing, evaluated: EvaluatedRows
 ) -> list[EnergyRow]:
     """ANNs and quantized ANNs once for each architecture and input size, then its spiking networks.
 
@@ -89,7 +108,7 @@ def energy_rows(
 
 
 def _rows(
-    members: Sequence[Measured], pricings: tuple[Pricing, Pricing], evaluated: Sequence[ResultRow]
+    members: Sequence[Measured], pricings: tuple[Pricing, Pricing], evaluated: EvaluatedRows
 ) -> Iterator[dict[str, Any]]:
     """The fields of each row of one architecture."""
     first, (whole, small) = members[0], (pricing.ann_joules(members[0].totals) for pricing in pricings)
@@ -99,33 +118,32 @@ def _rows(
 
 
 def _unpriced(
-    members: Sequence[Measured], pricings: tuple[Pricing, Pricing], evaluated: Sequence[ResultRow]
+    members: Sequence[Measured], pricings: tuple[Pricing, Pricing], evaluated: EvaluatedRows
 ) -> Iterator[dict[str, Any]]:
     """The same without what relates a row to others."""
-    totals, networks = members[0].totals, [one.facts for one in members]
+    totals = members[0].totals
+    digests = [one.facts["checkpoint"] for one in members]
     for pricing, stage, unknown in zip(pricings, ("ann", "qc"), ("ANN", "quantized ANN"), strict=True):
         same = {"constants": pricing.constants.name, "macs": totals.macs, "joules": pricing.ann_joules(totals)}
-        found = ann_rows(evaluated, networks, stage)
+        found = evaluated.anns(digests, stage)
         yield from ({"network": _ann_name(row), "T": row.stage1_T or row.T, **same, **_ap(row)} for row in found)
         if not found:
             yield {"network": unknown, **same}
     for pricing in dict.fromkeys(pricings):
         for one in members:
-            for t, L in one.latencies.items():
-                assert one.meter is not None
-                spent = one.meter.spent(t, pricing)
-                row = find_row(evaluated, {**one.facts, "t": t}) if one.evaluated else None
+            for t, counts in one.counts.items():
+                spent = pricing.spent(one.totals, t, counts)
                 yield {
                     "network": one.name,
                     "sparsity": one.sparsity,
                     "constants": pricing.constants.name,
                     "T": one.facts["T"],
                     "t": t,
-                    "L": L,
+                    "L": one.latencies[t],
                     "macs": pricing.snn_macs(one.totals, t),
                     "spent": spent,
                     "joules": spent.joules,
-                    **_ap(row),
+                    **_ap(evaluated.row(one.facts["checkpoint"], t)),
                 }
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from spikedet.costs.meter import Spent
-from spikedet.costs.report import EnergyRow
+from spikedet.costs.report import EnergyRow, Spent
 
 Curve = list[tuple[EnergyRow, Spent]]
 """Networks and what they did."""

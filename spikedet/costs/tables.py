@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from spikedet.costs.meter import LayerCost
-from spikedet.costs.report import EnergyReport, EnergyRow
+from spikedet.costs.report import EnergyReport, EnergyRow, LayerCost
 from spikedet.costs.sparsity_curve import Curve, sparsity_curves
 
 NOTES = (

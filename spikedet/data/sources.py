@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from spikedet.common.errors import ConfigError, DataError
+from spikedet.common.objects import given
 from spikedet.common.yaml import read_mapping
 from spikedet.data.coco.files import annotation_files
 from spikedet.data.coco.layout import coco_file, coco_folder
@@ -40,7 +44,7 @@ def load_dataset(
     """Load a split of a dataset; the dataset's own folder is never written to.
 
     Args:
-        data: as ``find_layout`` takes it.
+        data: as ``find_layout`` takes it; the name of a dataset that was given as an object is that dataset.
         split: ``train``, or several parts as ``train+val``; the parts of a VOC devkit may name a year
             (``VOC2007/train``). A COCO JSON file is its own split.
         class_names: the classes in label order; None takes the YAML's ``names``, the categories of COCO (by ascending
@@ -55,8 +59,20 @@ def load_dataset(
         DataError: the path or split is missing, an annotation or an image is missing or broken (the message names it),
             or a class is unknown.
     """
+    if (dataset := given(data)) is not None:
+        return _of_classes(dataset, class_names)
     layout, names = find_layout(data, cache_root)
     return load_split(layout, split, names if class_names is None else class_names, strict, skip_bad)
+
+
+def _of_classes(dataset: DetectionDataset, class_names: Sequence[str] | None) -> DetectionDataset:
+    """A dataset given as an object, its labels in the order of these classes. Raises DataError for other classes."""
+    names = tuple(class_names or dataset.class_names)
+    if unknown := [name for name in dataset.class_names if name not in names]:
+        raise DataError(f"{dataset.name}: class {shown(unknown[0])} is unknown; the network knows {', '.join(names)}")
+    labels = np.array([names.index(name) for name in dataset.class_names], np.int64)
+    samples = tuple(replace(sample, labels=labels[sample.labels]) for sample in dataset.samples)
+    return replace(dataset, class_names=names, samples=samples)
 
 
 def is_synthetic(data: str | Path) -> bool:

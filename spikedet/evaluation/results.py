@@ -17,6 +17,7 @@ from spikedet.common.errors import ConfigError, DataError
 from spikedet.common.files import write_json
 from spikedet.common.typed import typed
 from spikedet.config import Neuron, Stage
+from spikedet.costs.counts import OperationCounts
 
 AP_FIELDS = ("AP", "AP50", "AP75", "AP_S", "AP_M", "AP_L", "VOC07", "VOC_area", "loss")
 STEP_FIELDS = ("delay", "T", "t", "L")
@@ -52,6 +53,8 @@ class ResultRow:
         max_pool: what represents maxima, a rule over spikes or ``average``; optional in the file.
         linear: ``analog`` where linear layers send no spikes; optional in the file.
         activation: ``leaky`` for clipped LeakyReLU, None for clipped ReLU; optional in the file.
+        checkpoint, parent: SHA-256 of the file that was evaluated, and of the one it was made from; optional.
+        operations: what the spikes did in t steps, for ``spikedet energy``; optional in the file.
 
     Raises:
         ValueError: more steps are read out than the network was converted for.
@@ -89,6 +92,9 @@ class ResultRow:
     max_pool: str | None = None
     linear: str | None = None
     activation: str | None = None
+    checkpoint: str | None = None
+    parent: str | None = None
+    operations: OperationCounts | None = None
 
     def __post_init__(self) -> None:
         if self.t is not None and (self.T is None or self.t > self.T):
@@ -138,6 +144,9 @@ OPTIONAL_KEYS = (
     "max_pool",
     "linear",
     "activation",
+    "checkpoint",
+    "parent",
+    "operations",
 )
 
 

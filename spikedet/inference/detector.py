@@ -11,15 +11,17 @@ import numpy as np
 import numpy.typing as npt
 
 from spikedet.checkpoint import CheckpointMeta
-from spikedet.common.errors import DataError
+from spikedet.common.errors import ConfigError, DataError
+from spikedet.common.objects import given
 from spikedet.common.resources import find_weights
 from spikedet.config import DEFAULT_WEIGHTS, SimulationConfig
 from spikedet.data.images import read_image
 from spikedet.data.transforms import to_input
 from spikedet.detections import Detections
 from spikedet.inference.early_exit import Stability
-from spikedet.inference.network import Network, Prediction, load_network, require_steps
+from spikedet.inference.network import Network, Prediction, SnnNetwork, load_network, require_steps
 from spikedet.models.postprocess import to_detections
+from spikedet.snn import SpikingNetwork
 
 Image = npt.NDArray[np.uint8] | str | Path
 
@@ -46,7 +48,12 @@ class StepOutput:
 class SpikingDetector:
     """A trained detector, spiking or not, by checkpoint.
 
+    Args:
+        network: as ``load_network`` gives it, or a ``SpikingNetwork`` in memory.
+        meta: of a ``SpikingNetwork``: its classes, input size and the rest that a checkpoint says.
+
     Attributes:
+        network: ``network(images, t=[2, 4, 8])`` gives outputs by t.
         ann_macs: multiply-accumulates of a spiking network's ANN for one image, to hold its SOPs against; else None.
 
     Example:
@@ -55,8 +62,12 @@ class SpikingDetector:
         >>> found[8].boxes_xyxy
     """
 
-    def __init__(self, network: Network) -> None:
-        self._network = network
+    def __init__(self, network: Network | SpikingNetwork, meta: CheckpointMeta | None = None) -> None:
+        if isinstance(network, SpikingNetwork):
+            if meta is None:
+                raise ConfigError("a SpikingNetwork does not know its classes; give its CheckpointMeta too")
+            network = SnnNetwork(network, meta)
+        self.network = network
         self._neurons = network.neurons()
         self.ann_macs = network.ann_macs()
 
@@ -72,15 +83,15 @@ class SpikingDetector:
             CheckpointError: the file is missing, truncated, foreign, newer, or holds invalid weights.
             ConfigError: the backend or the device that was asked for is not there.
         """
-        return cls(load_network(find_weights(path), how))
+        return cls(load_network(path if given(path) is not None else find_weights(path), how))
 
     def __str__(self) -> str:
-        return f"{self.meta.model} ({self.meta.stage}), {self._network.describe(1)}"
+        return f"{self.meta.model} ({self.meta.stage}), {self.network.describe(1)}"
 
     @property
     def meta(self) -> CheckpointMeta:
         """What the checkpoint says about itself."""
-        return self._network.meta
+        return self.network.meta
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -94,7 +105,7 @@ class SpikingDetector:
 
     def require_steps(self, t: Sequence[int]) -> list[int]:
         """The time steps that will be read out if these are asked for, none meaning T. Raises ConfigError beyond T."""
-        return require_steps(self._network, t)
+        return require_steps(self.network, t)
 
     @overload
     def __call__(
@@ -197,10 +208,10 @@ class SpikingDetector:
         count_sops: bool = False,
     ) -> Iterator[StepOutput]:
         pixels = read_image(Path(image)) if isinstance(image, (str, Path)) else _checked(image)
-        steps = require_steps(self._network, requested)
+        steps = require_steps(self.network, requested)
         size = self.meta.image_size
         image_hw = (int(pixels.shape[0]), int(pixels.shape[1]))
-        stream = self._network.stream(to_input([pixels], size), steps, chunk=chunk, count_sops=count_sops)
+        stream = self.network.stream(to_input([pixels], size), steps, chunk=chunk, count_sops=count_sops)
         return (
             self._output(step, to_detections(prediction.decoded, size, [image_hw], confidence, iou)[0], prediction)
             for step, prediction in stream

@@ -6,6 +6,7 @@ ANN, QC-ANN and spiking networks are evaluated and shown by the same code.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,11 +14,14 @@ from pathlib import Path
 from typing import Protocol
 
 import torch
+from safetensors.torch import save
 from torch import Tensor
 
 from spikedet.checkpoint import CheckpointMeta, read_meta
+from spikedet.common.digests import file_sha256, json_sha256
 from spikedet.common.environment import pick_device
 from spikedet.common.errors import ConfigError
+from spikedet.common.objects import given
 from spikedet.config import SimulationConfig
 from spikedet.conversion import load_spiking, to_spiking
 from spikedet.costs.operations import OperationCounter, layer_synapses
@@ -38,12 +42,18 @@ class Prediction:
     Attributes:
         decoded: ``[N, 4 + classes, A]``.
         spikes: per image ``[N]``; None where nothing spikes.
-        sops: synaptic operations per image ``[N]``; None where they were not counted.
+        operations: float64 ``[2, layers, t, N]``, SOPs and spikes by layer with weights and step; None where they were
+            not counted.
     """
 
     decoded: Tensor
     spikes: Tensor | None = None
-    sops: Tensor | None = None
+    operations: Tensor | None = None
+
+    @property
+    def sops(self) -> Tensor | None:
+        """Synaptic operations per image ``[N]``; None where they were not counted."""
+        return None if self.operations is None else self.operations[0].sum((0, 1))
 
 
 class Network(Protocol):
@@ -66,8 +76,14 @@ class Network(Protocol):
             count_sops: also count synaptic operations.
         """
 
-    def predict(self, images: Tensor, steps: Sequence[int]) -> dict[int, Prediction]:
-        """All of them, by time step."""
+    def __call__(
+        self, images: Tensor, t: int | Sequence[int] = (), *, count_sops: bool = False
+    ) -> dict[int, Prediction]:
+        """Predictions by time step: ``network(images, t=[2, 4, 8])``; its own T unless given, 0 without time.
+
+        Raises:
+            ConfigError: a time step beyond the network's T.
+        """
 
     def latency(self, t: int) -> int | None:
         """L of a read-out after t steps, None without time."""
@@ -103,8 +119,10 @@ class AnnNetwork:
             decoded = self.model(images.to(self._device))[0]
         yield ANN_STEP, Prediction(decoded)
 
-    def predict(self, images: Tensor, steps: Sequence[int]) -> dict[int, Prediction]:
-        return dict(self.stream(images, steps))
+    def __call__(
+        self, images: Tensor, t: int | Sequence[int] = (), *, count_sops: bool = False
+    ) -> dict[int, Prediction]:
+        return dict(self.stream(images, require_steps(self, t)))
 
     def latency(self, t: int) -> int | None:
         return None
@@ -156,11 +174,13 @@ class SnnNetwork:
             backend=self.backend,
             watch=counter,
         ):
-            sops = None if counter is None else counter.sops[:, : reading.t].sum((0, 1))
-            yield reading.t, Prediction(decode_maps(self.network, reading.maps), reading.spikes, sops)
+            operations = None if counter is None else counter.until(reading.t)
+            yield reading.t, Prediction(decode_maps(self.network, reading.maps), reading.spikes, operations)
 
-    def predict(self, images: Tensor, steps: Sequence[int]) -> dict[int, Prediction]:
-        return dict(self.stream(images, steps))
+    def __call__(
+        self, images: Tensor, t: int | Sequence[int] = (), *, count_sops: bool = False
+    ) -> dict[int, Prediction]:
+        return dict(self.stream(images, require_steps(self, t), count_sops=count_sops))
 
     def latency(self, t: int) -> int | None:
         return self.network.latency(t)
@@ -185,17 +205,40 @@ def load_network(path: str | Path, how: SimulationConfig | None = None) -> Netwo
     """
     how = how or SimulationConfig()
     path = Path(path)
+    if (network := given(path)) is not None:
+        return network
     meta = read_meta(path)
     if meta.spiking:
-        network, meta = load_spiking(path)
-        return SnnNetwork(network, meta, how)
+        graph, meta = load_spiking(path)
+        return SnnNetwork(graph, meta, how)
     model, meta = load_ann(path)
     return AnnNetwork(model, meta, meta.T if meta.stage == "qc" else None, device=how.device)
 
 
-def require_steps(network: Network, requested: Sequence[int]) -> list[int]:
-    """The steps to read out; an error if one asked for lies beyond the network's T."""
-    T = network.meta.T
+def spiking_graph(path: Path) -> tuple[SpikingNetwork, CheckpointMeta]:
+    """A checkpoint of any stage as the graph of a spiking network, that of an ANN converted."""
+    network = given(path)
+    if isinstance(network, SnnNetwork):
+        return network.network, network.meta
+    if network is None and read_meta(path).spiking:
+        return load_spiking(path)
+    model, meta = load_ann(path) if network is None else (network.model, network.meta)
+    return to_spiking(model, meta.T or 1, max_pool=meta.max_pool), meta
+
+
+def checkpoint_sha256(path: Path) -> str:
+    """Digest of a checkpoint's file, or of the tensors and metadata of a network that was given as an object."""
+    network = given(path)
+    if network is None:
+        return file_sha256(path)
+    module = network.network if isinstance(network, SnnNetwork) else network.model
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
+    return json_sha256([dataclasses.asdict(network.meta), hashlib.sha256(save(tensors)).hexdigest()])
+
+
+def require_steps(network: Network, requested: int | Sequence[int]) -> list[int]:
+    """The steps to read out, its own T where none are asked for. Raises ConfigError if one lies beyond T."""
+    requested, T = [requested] if isinstance(requested, int) else requested, network.meta.T
     if network.meta.spiking and T is not None and not all(1 <= t <= T for t in requested):
         raise ConfigError(f"the network was converted for T = {T}; time steps must lie in 1..T, got {list(requested)}")
     return network.steps(requested)
@@ -204,7 +247,7 @@ def require_steps(network: Network, requested: Sequence[int]) -> list[int]:
 def networks_of(path: Path, how: SimulationConfig) -> list[tuple[str, Network]]:
     """The networks that one checkpoint represents: a QC checkpoint is a clip ANN and a QC-ANN."""
     meta = read_meta(path)
-    if meta.stage != "qc":
+    if meta.stage != "qc" or given(path) is not None:
         return [(meta.stage, load_network(path, how))]
     model, meta = load_ann(path)
     clip = AnnNetwork(model, dataclasses.replace(meta, stage="ann"), device=how.device)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,10 @@ from spikedet.config import Neuron
 from spikedet.quantization import leaky_clip, qc_quantize
 from spikedet.snn.layers import Readout, SpikingConv
 from spikedet.snn.operations import MaxPool, SpikeOp
+
+if TYPE_CHECKING:
+    from spikedet.snn.backends.backend import Backend
+    from spikedet.snn.simulator import Readings
 
 IMAGE = "image"
 """Name of the network's input; it is constant over time (direct encoding, section III d)."""
@@ -50,6 +55,27 @@ class SpikingNetwork(nn.Module):
         for node in nodes:
             if isinstance(node.module, SpikeOp) and self._constant.issuperset(node.inputs):
                 self._constant.add(node.name)
+
+    def forward(
+        self, images: Tensor, t: int | Sequence[int] = (), *, backend: Backend | None = None
+    ) -> dict[int, Readings]:
+        """Simulate on ``[N, 3, H, W]`` in [0, 1]: ``network(images, t=[2, 4, 8])``.
+
+        Args:
+            images: constant over time.
+            t: time steps to read out; T unless given.
+            backend: made for this network; dense float32 convolutions unless given.
+
+        Returns:
+            By time step, logits by name of the output layer, and spikes.
+
+        Raises:
+            ValueError: a time step outside 1..T.
+        """
+        from spikedet.snn.simulator import simulate  # it knows networks, so this module cannot begin with it
+
+        steps = [t] if isinstance(t, int) else list(t) or [self.T]
+        return {reading.t: reading for reading in simulate(self, images, steps, T=self.T, backend=backend)}
 
     def _window_starts(self) -> dict[str, int]:
         """Global step at which each node's input window begins; branches wait for the latest of their inputs."""

@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from spikedet.costs.meter import LayerCost
-from spikedet.costs.report import EnergyReport, EnergyRow
+from spikedet.costs.report import EnergyReport, EnergyRow, LayerCost
 from spikedet.costs.sparsity_curve import sparsity_curves
 from spikedet.visualization.figure import MARKERS, OKABE_ITO, draw_wanted, name_layers, new_figure
 

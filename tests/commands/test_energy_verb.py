@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import json
 import re
 from pathlib import Path
@@ -18,6 +19,7 @@ from spikedet.commands.convert import convert
 from spikedet.commands.energy import energy
 from spikedet.commands.evaluate import evaluate
 from spikedet.commands.report import report
+from spikedet.common.digests import file_sha256
 from spikedet.common.errors import ConfigError, DataError
 from spikedet.config import ConvertConfig, EnergyConfig, EvaluateConfig, ReportConfig
 from spikedet.conversion import load_spiking
@@ -80,11 +82,56 @@ def test_the_batch_changes_nothing(tmp_path: Path) -> None:
         assert a.spent is None or a.spent.joules_std == pytest.approx(b.spent.joules_std, rel=1e-6)  # type: ignore[union-attr]
 
 
-def test_spikes_are_those_of_an_evaluation(evaluated: Path, tmp_path: Path) -> None:
-    rows = json.loads((evaluated / "results.json").read_text("utf-8"))["rows"]
-    spikes = {row["t"]: row["spikes_per_image"] for row in rows if row["stage"] == "fine"}
+@pytest.fixture
+def ran(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The networks that were run over images, and on how many."""
+    said: list[str] = []
+    module = importlib.import_module("spikedet.commands.evaluate")  # the name in the package is the function
+    plain = module.predict
+
+    def counted(name: str, network: Any, dataset: Any, *rest: Any) -> Any:
+        said.append(f"{name} on {len(dataset)}")
+        return plain(name, network, dataset, *rest)
+
+    for name in ("evaluate", "energy"):
+        monkeypatch.setattr(importlib.import_module(f"spikedet.commands.{name}"), "predict", counted)
+    return said
+
+
+def test_operations_are_those_that_an_evaluation_has_counted(evaluated: Path, tmp_path: Path, ran: list[str]) -> None:
+    """The figures of a run of its own, digit by digit, without one."""
+    priced = run(tmp_path / "a", "fine", "copied", t="2,4", results=str(evaluated))
+    assert ran == []
+    results = json.loads((evaluated / "results.json").read_text("utf-8"))
+    for row in results["rows"]:
+        row.pop("operations", None)  # as in results of earlier versions
+    (tmp_path / "results.json").write_text(json.dumps(results), "utf-8")
+    own = run(tmp_path / "b", "fine", "copied", t="2,4", results=str(tmp_path))
+    assert ran == ["operations on 4"] * 2
+    assert (priced.rows, priced.networks) == (own.rows, own.networks)
+
+
+def test_other_images_than_those_evaluated_are_counted_anew(evaluated: Path, tmp_path: Path, ran: list[str]) -> None:
+    first = run(tmp_path / "a", "fine", t="4", limit=2, results=str(evaluated))
+    assert ran == ["operations on 2"] and first.images == 2
+    whole = run(tmp_path / "b", "fine", t="4", results=str(evaluated))
+    a, b = (next(row for row in found.rows if row.spent) for found in (first, whole))
+    assert a.AP == b.AP is not None and a.joules != b.joules
+
+
+def test_without_an_evaluation_the_networks_are_evaluated_and_counted_in_one_run(
+    tmp_path: Path, ran: list[str]
+) -> None:
     found = run(tmp_path, "fine", t="2,4")
-    assert {row.t: row.spent.spikes for row in found.rows if row.spent} == pytest.approx(spikes)
+    assert ran == ["ann on 4", "ann on 4", "qc on 4", "fine on 4"]
+    rows = json.loads((tmp_path / "results.json").read_text("utf-8"))["rows"]
+    assert {(row.network, row.t) for row in found.rows if row.AP is None} == set()
+    fine = {row["t"]: row for row in rows if row["stage"] == "fine"}
+    for row in found.rows:
+        if row.spent is not None:
+            assert row.spent.spikes == fine[row.t]["spikes_per_image"] and row.loss is not None
+    assert run(tmp_path, "fine", t="2,4", constants="45nm_int8").rows[0].AP is not None
+    assert len(ran) == 4  # other constants need no other run
 
 
 @pytest.mark.parametrize("how", [{"neuron": "signed"}, {"delay": 2}, {"neuron": "signed", "delay": 1}], ids=str)
@@ -134,6 +181,11 @@ def test_ap_beside_the_weights_and_in_the_output_folder(evaluated: Path, tmp_pat
     weights.with_suffix(".json").write_bytes((evaluated / "results.json").read_bytes())
     how = {"checkpoints": (str(weights),), "data": str(sample_images()), "split": "test", "limit": 1}
     assert energy(EnergyConfig(out=str(tmp_path / "a"), **how)).ap_source.startswith("given.json, on all 4")  # type: ignore[arg-type]
+    older = json.loads((evaluated / "results.json").read_text("utf-8"))
+    older["meta"]["sha256"] = file_sha256(weights)
+    older["rows"] = [{k: v for k, v in row.items() if k != "checkpoint"} for row in older["rows"][-2:]]
+    weights.with_suffix(".json").write_text(json.dumps(older), "utf-8")  # as spikedet publish wrote it earlier
+    assert aps(energy(EnergyConfig(out=str(tmp_path / "c"), **how)))["SNN + coarse + fine, if", T] is not None  # type: ignore[arg-type]
     weights.with_suffix(".json").unlink()
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "results.json").write_bytes((evaluated / "results.json").read_bytes())
@@ -153,13 +205,19 @@ def test_ap_of_another_file_is_left_out(evaluated: Path, tmp_path: Path, capsys:
     assert {network: AP for (network, t), AP in aps(found).items() if t == 4} == {names[0]: None, names[1]: evaluated}
     told = f"{again}: not the file that was evaluated in results.json, on all 4 images of images test; AP is left out"
     assert told in capsys.readouterr().out
+    assert {row.AP for row in found.rows if row.t is None} == {row["AP"] for row in rows if row["t"] in (None, T)} - {
+        row["AP"] for row in rows if row["neuron"]
+    }  # the ANNs are those that both were made from
 
 
-def test_anns_go_by_how_they_were_made(evaluated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    tensors, meta = load_checkpoint(chain()["qc"])
-    again = save_checkpoint(tmp_path / "qc.safetensors", tensors, dataclasses.replace(meta, notes={"again": True}))
-    found = energy(EnergyConfig(checkpoints=(str(again),), results=str(evaluated), out=str(tmp_path)))
-    assert None not in aps(found).values() and "AP is left out" not in capsys.readouterr().out
+def test_results_that_name_no_checkpoints_have_no_ap(
+    evaluated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    older = json.loads((evaluated / "results.json").read_text("utf-8"))
+    older["rows"] = [{k: v for k, v in row.items() if k not in ("checkpoint", "parent")} for row in older["rows"]]
+    (tmp_path / "results.json").write_text(json.dumps(older), "utf-8")
+    assert set(aps(run(tmp_path, "fine", limit=1)).values()) == {None}
+    assert "results.json: an earlier version wrote it and named no row's checkpoint" in capsys.readouterr().out
 
 
 def test_ap_on_other_images_is_left_out(evaluated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

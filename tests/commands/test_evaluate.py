@@ -23,6 +23,7 @@ from spikedet.common.errors import CheckpointError, ConfigError, DataError
 from spikedet.config import ConvertConfig, EvaluateConfig
 from spikedet.data import DetectionDataset, load_dataset
 from spikedet.data.dataset import Sample
+from spikedet.data.transforms import to_input
 from spikedet.detections import Detections
 from spikedet.evaluation import ResultRow, markdown_table, measure, read_results
 from spikedet.evaluation.predict import predict_dataset
@@ -261,7 +262,7 @@ def test_measures_are_those_of_the_networks(results: tuple[Path, list[ResultRow]
     spikes: dict[int, list[float]] = {}
 
     def forward(images: Any) -> dict[int, Any]:
-        found = network.predict(images, network.steps([2, 4]))
+        found = network(images, network.steps([2, 4]))
         for t, prediction in found.items():
             spikes.setdefault(t, []).extend([] if prediction.spikes is None else prediction.spikes.tolist())
         return {t: prediction.decoded for t, prediction in found.items()}
@@ -294,13 +295,36 @@ def test_results_json(results: tuple[Path, list[ResultRow]]) -> None:
     assert content["meta"]["config"]["t"] == "4,2"
     for written in content["rows"]:
         facts = {"fine": ("calibration_images", "calibrated"), "coarse": ("calibration_images",)}
-        assert tuple(written) == (*REQUIRED_KEYS, "per_class", *facts.get(written["stage"], ()))
+        more = ["checkpoint", *(["parent"] if written["stage"] != "ann" or written["finetuned"] else [])]
+        more += ["operations"] if written["neuron"] else []
+        assert tuple(written) == (*REQUIRED_KEYS, "per_class", *facts.get(written["stage"], ()), *more)
     meta, read = read_results(out / "results.json")
     assert meta == content["meta"]
     assert [(row.stage, row.t, row.spikes_per_image) for row in read] == [
         (row.stage, row.t, row.spikes_per_image) for row in rows
     ]
     assert [row.AP for row in read] == [pytest.approx(row.AP, abs=1e-4) for row in rows]
+    names = ("checkpoint", "parent", "operations")
+    assert [[getattr(row, name) for name in names] for row in read] == [
+        [getattr(row, name) for name in names] for row in rows
+    ]
+
+
+def test_operations_of_a_run(results: tuple[Path, list[ResultRow]]) -> None:
+    """Against the simulator's own spikes, one image at a time."""
+    _, rows = results
+    two, four = (row.operations for row in rows if row.stage == "fine")
+    network = load_network(chain()["fine"])
+    dataset = load_dataset(sample_images(), "test")
+    images = [to_input([dataset.read_image(i)], network.meta.image_size) for i in range(4)]
+    predictions = [network(image, [2, 4], count_sops=True) for image in images]
+    for t, counts in ((2, two), (4, four)):
+        spikes, sops = ([float(getattr(p[t], name)) for p in predictions] for name in ("spikes", "sops"))
+        assert counts is not None
+        assert (counts.spikes, counts.sops) == (np.mean(spikes), np.mean(sops))
+        assert (counts.spikes_std, counts.sops_std) == pytest.approx((np.std(spikes, ddof=1), np.std(sops, ddof=1)))
+        assert counts.covariance == pytest.approx(np.cov(sops, spikes)[0, 1])
+    assert two.layers == () and sum(sum(layer.sops) for layer in four.layers) == pytest.approx(four.sops)
 
 
 def test_table_and_image(results: tuple[Path, list[ResultRow]], capsys: pytest.CaptureFixture[str]) -> None:
@@ -351,7 +375,7 @@ def test_the_first_images_are_those_that_count(tmp_path: Path) -> None:
     (row,) = evaluate(config(tmp_path, chain()["ann"], limit=2))
     network = load_network(chain()["ann"])
     first = load_dataset(sample_images(), "test", class_names=network.meta.class_names).subset([0, 1])
-    found = predict_dataset(lambda x: {0: network.predict(x, [0])[0].decoded}, first, network.meta.image_size)
+    found = predict_dataset(lambda x: {0: network(x, [0])[0].decoded}, first, network.meta.image_size)
     assert row.AP == measure(first, found[0]).AP
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import logging
 import subprocess
 import sys
@@ -9,12 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_detector import chain, sample_images
+from tiny_detector import chain, same, sample_images
 
 import spikedet
-from spikedet import ConvertConfig, EvaluateConfig, convert, evaluate
+from spikedet import ConvertConfig, EvaluateConfig, SpikingDetector, convert, energy, evaluate
+from spikedet.checkpoint import load_checkpoint
 from spikedet.commands import COMMANDS, python_function
-from spikedet.common.errors import ConfigError
+from spikedet.common.errors import ConfigError, DataError
+from spikedet.conversion import load_spiking
+from spikedet.data import load_dataset
+from spikedet.inference.network import load_network
 
 
 @pytest.fixture
@@ -49,9 +55,66 @@ def test_names_of_shipped_weights_are_files(tmp_path: Path, given: list[Any]) ->
     assert Path(given[0].checkpoints[0]).name == "tiny-yolo-voc-t8.safetensors"
 
 
+def test_a_dataset_and_networks_stand_for_their_paths(tmp_path: Path) -> None:
+    """The very rows of the files, and no file is written but those of the evaluation."""
+    dataset = load_dataset(sample_images(), "test")
+    files = [chain()["ann"], chain()["qc"], chain()["fine"]]
+    networks = [SpikingDetector.load(files[0]), load_network(files[1]), SpikingDetector(*load_spiking(files[2]))]
+    before = evaluate(files, data=sample_images(), split="test", t=[2, 4], draws=5, out=tmp_path / "a")
+    after = evaluate(networks, data=dataset, t=[2, 4], draws=5, out=tmp_path / "b")
+    known = {(row.stage, row.finetuned, row.t): row for row in before}
+    assert [(row.stage, row.t) for row in after if row.stage == "fine"] == [("fine", 2), ("fine", 4)]
+    for row in after:
+        same = known[row.stage, row.finetuned, row.t]
+        names = ("AP", "AP50", "spikes_per_image", "operations", "data", "split", "images", "parent")
+        assert [getattr(row, name) for name in names] == [getattr(same, name) for name in names]
+    meta = json.loads((tmp_path / "b" / "results.json").read_text("utf-8"))["meta"]
+    assert meta["config"]["data"] == dataset.name and meta["config"]["split"] == "test"
+
+
+def test_energy_of_a_network_in_memory(tmp_path: Path) -> None:
+    dataset = load_dataset(sample_images(), "test")
+    of_file = energy(chain()["fine"], data=dataset, limit=2, out=tmp_path / "a")
+    of_network = energy(SpikingDetector.load(chain()["fine"]), data=dataset, limit=2, out=tmp_path / "b")
+    assert [row.spent for row in of_file.rows] == [row.spent for row in of_network.rows]
+    assert None not in [row.AP for row in of_network.rows]
+    assert [row.macs for row in energy(load_network(chain()["qc"]), out=tmp_path / "c").rows] == [
+        row.macs for row in of_file.rows if row.spent is None and row.network != "clip ANN after Stage I"
+    ]
+
+
+def test_detect_takes_a_network_in_memory(tmp_path: Path) -> None:
+    image = load_dataset(sample_images(), "test").samples[0].image_path
+    found = [
+        spikedet.detect(image, weights=weights, confidence=0.01, out=tmp_path / str(index)).read_text("utf-8")
+        for index, weights in enumerate((chain()["fine"], SpikingDetector.load(chain()["fine"])))
+    ]
+    assert found[0] == found[1] and "score" in found[0]
+
+
+def test_calibration_on_a_dataset_in_memory(tmp_path: Path) -> None:
+    how: dict[str, Any] = {"images": 4, "fine": False}
+    dataset = load_dataset(sample_images(), "train")
+    of_folder, of_dataset = (
+        load_checkpoint(spikedet.calibrate(chain()["copied"], data=data, out=tmp_path / str(index), **how)[0])
+        for index, data in enumerate((sample_images(), dataset))
+    )
+    assert same(of_folder[0], of_dataset[0])
+    assert of_folder[1].notes["calibration"] == of_dataset[1].notes["calibration"]
+
+
+def test_other_classes_than_the_networks_are_said(tmp_path: Path) -> None:
+    dataset = dataclasses.replace(load_dataset(sample_images(), "test"), class_names=("a", "b"))
+    with pytest.raises(DataError, match="class 'a' is unknown; the network knows circle"):
+        evaluate(chain()["ann"], data=dataset, out=tmp_path)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
+        (lambda: convert(SpikingDetector.load(chain()["ann"])), "checkpoint: expected a path or a text, got a Spiking"),
+        (lambda: evaluate(load_spiking(chain()["fine"])[0]), "checkpoints: expected a path or a text, got a Spiking"),
+        (lambda: SpikingDetector(load_spiking(chain()["fine"])[0]), "give its CheckpointMeta too"),
         (lambda: convert("a", Tee=8), "ConvertConfig has no setting 'Tee'; it has "),
         (lambda: convert(T=8), "ConvertConfig needs 'checkpoint'"),
         (lambda: convert("a", T=0), "--T must be between 1 and 32767, got 0"),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,12 +13,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spikedet.common.errors import ConfigError
+from spikedet.common.errors import ConfigError, DataError
+from spikedet.common.typed import typed
 from spikedet.costs.constants import EnergyConstants, MemoryTraffic, load_constants
-from spikedet.costs.meter import EnergyMeter
-from spikedet.costs.moments import Moments
-from spikedet.costs.operations import LayerSynapses, OperationCounter
+from spikedet.costs.counts import OperationCounts, operation_counts
+from spikedet.costs.operations import LayerSynapses
 from spikedet.costs.pricing import Pricing, Totals
+from spikedet.costs.rows import Measured
 
 TRAFFIC = MemoryTraffic(
     source="made up", access_pj=5, per_mac=2, per_output=1, per_sop=3, per_neuron_step=2, per_spike=2
@@ -40,69 +43,53 @@ def test_an_ann_costs_its_macs() -> None:
 
 
 def test_an_snn_costs_its_sops_and_the_macs_on_the_image_once() -> None:
-    sops, spikes = torch.tensor([0.0, 200.0]), torch.tensor([0.0, 40.0])
-    once = Pricing(CONSTANTS).snn_joules(TOTALS, 4, sops, spikes)
-    every = Pricing(CONSTANTS, image_every_step=True).snn_joules(TOTALS, 4, sops, spikes)
-    assert once.tolist() == pytest.approx([460e-12, (460 + 180) * 1e-12])
-    assert every.tolist() == pytest.approx([1840e-12, (1840 + 180) * 1e-12])
+    once, every = (Pricing(CONSTANTS, image_every_step=choice) for choice in (False, True))
+    assert once.snn_joules(TOTALS, 4, 0, 0) == pytest.approx(460e-12)
+    assert once.snn_joules(TOTALS, 4, 200, 40) == pytest.approx((460 + 180) * 1e-12)
+    assert every.snn_joules(TOTALS, 4, 200, 40) == pytest.approx((1840 + 180) * 1e-12)
 
 
 def test_memory_traffic_counts_every_access() -> None:
     pricing = Pricing(CONSTANTS, memory_traffic=True)
     assert pricing.ann_joules(TOTALS) == pytest.approx((1150 * 4.6 + 5 * (2 * 1150 + 35)) * 1e-12)
-    found = pricing.snn_joules(TOTALS, 4, torch.tensor([200.0]), torch.tensor([40.0]))
+    found = pricing.snn_joules(TOTALS, 4, 200, 40)
     accesses = 2 * 100 + 3 * 200 + 2 * 30 * 4 + 2 * 40
-    assert found.item() == pytest.approx((460 + 180 + 5 * accesses) * 1e-12)
+    assert found == pytest.approx((460 + 180 + 5 * accesses) * 1e-12)
     waiting = Totals.of([replace(layer, delay=3) for layer in LAYERS])
-    later = pricing.snn_joules(waiting, 4, torch.tensor([200.0]), torch.tensor([40.0]))
-    assert (later - found).item() == pytest.approx(5 * 2 * 30 * 3 * 1e-12)  # 30 potentials, 3 steps more
+    later = pricing.snn_joules(waiting, 4, 200, 40)
+    assert later - found == pytest.approx(5 * 2 * 30 * 3 * 1e-12)  # 30 potentials, 3 steps more
 
 
 @given(st.integers(1, 10**12), st.integers(0, 10**12), st.integers(1, 500))
 def test_the_image_in_every_step_never_costs_less(macs: int, sops: int, t: int) -> None:
-    totals, counted = Totals(macs, macs, 0, 0), torch.tensor([float(sops)], dtype=torch.float64)
-    once, every = (
-        Pricing(CONSTANTS, image_every_step=x).snn_joules(totals, t, counted, counted) for x in (False, True)
-    )
-    assert every.item() - once.item() == pytest.approx((t - 1) * macs * 4.6e-12, abs=1e-9 * every.item())
+    totals = Totals(macs, macs, 0, 0)
+    once, every = (Pricing(CONSTANTS, image_every_step=x).snn_joules(totals, t, sops, sops) for x in (False, True))
+    assert every - once == pytest.approx((t - 1) * macs * 4.6e-12, abs=1e-9 * every)
 
 
 # --- over images --------------------------------------------------------------------------------------------------
 
 
-@given(st.lists(st.lists(st.floats(0, 1e9), min_size=1, max_size=5), min_size=1, max_size=6))
-def test_moments_of_batches_are_those_of_all_images(batches: list[list[float]]) -> None:
-    moments = Moments()
-    for batch in batches:
-        moments.add(torch.tensor([batch, [0.0] * len(batch)], dtype=torch.float64))
-    values = np.array([value for batch in batches for value in batch])
-    assert moments.count == len(values)
-    assert moments.mean.tolist() == pytest.approx([values.mean(), 0], rel=1e-12)
-    deviation = values.std(ddof=1) if len(values) > 1 else 0.0
+@given(st.lists(st.tuples(st.integers(0, 10**9), st.integers(0, 10**6)), min_size=1, max_size=6), st.booleans())
+def test_joules_are_those_of_every_image(images: list[tuple[int, int]], memory_traffic: bool) -> None:
+    """Mean and deviation from moments, against those of the joules of each image."""
+    pricing = Pricing(CONSTANTS, memory_traffic)
+    batches = [torch.tensor(image, dtype=torch.float64).view(2, 1, 1, 1) for image in images]
+    spent = pricing.spent(TOTALS, 1, operation_counts(batches, [1])[1])
+    joules = np.array([pricing.snn_joules(TOTALS, 1, sops, spikes) for sops, spikes in images])
+    assert spent.joules == pytest.approx(joules.mean(), rel=1e-12)
+    deviation = joules.std(ddof=1) if len(images) > 1 else 0.0
     # Relative to the numbers themselves, not to their spread: that is what float64 can keep.
-    assert moments.std.tolist() == pytest.approx([deviation, 0], rel=1e-9, abs=1e-12 * values.max(initial=1))
+    assert spent.joules_std == pytest.approx(deviation, rel=1e-6, abs=1e-7 * joules.max())
 
 
-def test_one_image_deviates_by_nothing() -> None:
-    moments = Moments()
-    moments.add(torch.tensor([3.0]))
-    assert (moments.mean.item(), moments.std.item()) == (3, 0)
-
-
-class Seen(OperationCounter):
-    """What a counter holds after a batch."""
-
-    def __init__(self, sops: list[list[list[float]]], spikes: list[list[list[float]]]) -> None:
-        self.sops, self.spikes = (torch.tensor(x, dtype=torch.float64) for x in (sops, spikes))
-
-
-def test_a_meter_by_hand() -> None:
+def test_counts_by_hand() -> None:
     """Two steps, three images in two batches; SOPs of the hidden layer and the read-out, spikes of the first two."""
-    meter = EnergyMeter(LAYERS, [1, 2], [Pricing(CONSTANTS), Pricing(CONSTANTS)])  # the same for float and quantized
-    meter.add(Seen([[[0, 0], [0, 0]], [[10, 30], [50, 50]], [[0, 0], [0, 20]]],
-                   [[[1, 3], [5, 5]], [[0, 0], [0, 2]], [[0, 0], [0, 0]]]))  # fmt: skip
-    meter.add(Seen([[[0], [0]], [[20], [0]], [[0], [10]]], [[[2], [0]], [[0], [1]], [[0], [0]]]))
-    first, second = (meter.spent(t, Pricing(CONSTANTS)) for t in (1, 2))
+    first_two = [[[[0, 0], [0, 0]], [[10, 30], [50, 50]], [[0, 0], [0, 20]]],
+                 [[[1, 3], [5, 5]], [[0, 0], [0, 2]], [[0, 0], [0, 0]]]]  # fmt: skip
+    third = [[[[0], [0]], [[20], [0]], [[0], [10]]], [[[2], [0]], [[0], [1]], [[0], [0]]]]
+    counts = operation_counts([torch.tensor(batch, dtype=torch.float64) for batch in (first_two, third)], [1, 2])
+    first, second = (Pricing(CONSTANTS).spent(TOTALS, t, counts[t]) for t in (1, 2))
     assert (first.sops, first.sops_std, first.spikes) == pytest.approx((20, 10, 2))
     assert first.firing_rate == pytest.approx(2 / 30)
     assert first.joules == pytest.approx((460 + 0.9 * 20) * 1e-12)
@@ -110,12 +97,32 @@ def test_a_meter_by_hand() -> None:
     assert first.joules_image_every_step == first.joules_image_once == pytest.approx(first.joules)
     assert second.sops == pytest.approx((60 + 100 + 30) / 3) and second.spikes == pytest.approx((6 + 10 + 3) / 3)
     assert second.joules_image_every_step - second.joules_image_once == pytest.approx(460e-12)
-    stem, hidden, out = meter.layer_costs()
-    assert stem.sops == (0, 0) and stem.spikes == pytest.approx((2, 10 / 3)) and stem.image_macs == 100
-    assert hidden.sops == pytest.approx((20, 100 / 3)) and hidden.macs_inside == 800
+    assert counts[1].layers == ()
+    stem, hidden, out = counts[2].layers
+    assert stem.sops == (0, 0) and stem.spikes == pytest.approx((2, 10 / 3))
+    assert hidden.sops == pytest.approx((20, 100 / 3))
     assert hidden.sops_std == pytest.approx((10, (2500 / 3) ** 0.5))
     assert hidden.spikes_std == pytest.approx((0, 1)) and hidden.total_sops_std == pytest.approx((2800 / 3) ** 0.5)
     assert out.sops == pytest.approx((0, 10)) and out.spikes == (0, 0)
+    costs = Measured({}, 64, LAYERS, counts).layer_costs()
+    assert [(cost.layer, cost.image_macs, cost.macs_inside) for cost in costs] == [
+        ("stem", 100, 90), ("hidden", 0, 800), ("out", 0, 50),
+    ]  # fmt: skip
+    assert costs[1].sops == hidden.sops
+
+
+def test_counts_come_back_from_json() -> None:
+    counts = operation_counts([torch.rand(2, 3, 4, 5, dtype=torch.float64)], [2, 4])
+    for one in counts.values():
+        assert typed(OperationCounts, json.dumps(asdict(one)), "a", DataError) == one
+
+
+@pytest.mark.parametrize("damage", [None, 3, {}, {"sops": "1"}, {"spikes": float("nan")}, {"layers": [{}]}], ids=str)
+def test_counts_that_are_not_whole(damage: Any) -> None:
+    whole = asdict(operation_counts([torch.ones(2, 1, 1, 2, dtype=torch.float64)], [1])[1])
+    content = {**whole, **damage} if isinstance(damage, dict) and damage else damage
+    with pytest.raises(DataError, match=r"^a: "):
+        typed(OperationCounts, json.dumps(content), "a", DataError)
 
 
 # --- tables of constants --------------------------------------------------------------------------------------------

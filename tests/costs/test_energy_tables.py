@@ -10,11 +10,11 @@ import torch
 from PIL import Image
 
 from spikedet.costs.constants import load_constants
-from spikedet.costs.meter import EnergyMeter
-from spikedet.costs.operations import LayerSynapses, OperationCounter
-from spikedet.costs.pricing import Pricing, Totals
-from spikedet.costs.report import EnergyReport, NetworkCost
-from spikedet.costs.row_search import ann_rows, find_row
+from spikedet.costs.counts import operation_counts
+from spikedet.costs.operations import LayerSynapses
+from spikedet.costs.pricing import Pricing
+from spikedet.costs.report import EnergyReport, EnergyRow, NetworkCost
+from spikedet.costs.results import EvaluatedRows
 from spikedet.costs.rows import Measured, energy_rows, told_apart
 from spikedet.costs.sparsity_curve import sparsity_curves
 from spikedet.costs.tables import energy_markdown, energy_table, layer_table, short_table
@@ -27,34 +27,41 @@ LAYERS = [
     LayerSynapses("out", neurons=0, outputs=10, macs=10**8, met=10**8, constant_macs=0),
 ]
 SOURCE = ResultRow(model="tiny", stage="ann", finetuned=False, data="d", split="val", images=9, seed=0, AP=60.0)
-CLIP = replace(SOURCE, finetuned=True, stage1_T=4, AP=59.0)
+SOURCE = replace(SOURCE, checkpoint="a")
+CLIP = replace(SOURCE, finetuned=True, stage1_T=4, AP=59.0, checkpoint="q", parent="a")
 QC = replace(CLIP, stage="qc", T=4, AP=58.0, loss=2.0, loss_ci95=(1.0, 3.0))
 FINE = replace(QC, stage="fine", neuron="if", delay=0, t=4, L=4, AP=57.0, loss=3.0, calibrated="W")
+FINE = replace(FINE, checkpoint="f", parent="q")
 FACTS = {
     **{name: getattr(FINE, name) for name in ("method", "model", "stage", "finetuned", "neuron", "delay", "T", "seed")},
-    **{name: getattr(FINE, name) for name in ("stage1_T", "calibration_images", "calibrated")},
+    **{name: getattr(FINE, name) for name in ("stage1_T", "calibration_images", "calibrated", "checkpoint")},
 }
 
 
-class Seen(OperationCounter):
-    def __init__(self, sops: float, steps: int) -> None:
-        self.sops, self.spikes = torch.zeros(2, steps, 2), torch.zeros(2, steps, 2)
-        self.sops[1], self.spikes[0] = torch.tensor([sops, 3 * sops]), 100
+def seen(sops: float, steps: int) -> torch.Tensor:
+    """A batch of two images, ``[2, layers, steps, 2]``: 100 spikes of the stem and so many SOPs a step."""
+    counted = torch.zeros(2, 2, steps, 2, dtype=torch.float64)
+    counted[0, 1], counted[1, 0] = torch.tensor([sops, 3 * sops]), 100
+    return counted
 
 
-def measured(T: int = 4, t: tuple[int, ...] = (4,), **facts: object) -> Measured:
-    """10 MSOPs a step on average."""
-    meter = EnergyMeter(LAYERS, t, [FLOAT, INT])
-    meter.add(Seen(5e6, max(t)))
-    return Measured({**FACTS, "T": T, **facts}, 64, meter.totals, meter, {step: step for step in t})
+def measured(T: int = 4, t: tuple[int, ...] = (4,), more: tuple[float, ...] = (), **facts: object) -> Measured:
+    """10 MSOPs a step on average, and two images for each of ``more``."""
+    counts = operation_counts([seen(sops, max(t)) for sops in (5e6, *more)], t)
+    return Measured({**FACTS, "T": T, **facts}, 64, LAYERS, counts, {step: step for step in t})
 
 
-def made(networks: list[Measured], evaluated: list[ResultRow], **how: object) -> EnergyReport:
+def rows_of(networks: list[Measured], evaluated: list[ResultRow], second: Pricing = INT) -> list[EnergyRow]:
+    parents = {row.checkpoint: row.parent for row in evaluated if row.checkpoint}
+    return energy_rows(networks, FLOAT, second, EvaluatedRows(tuple(evaluated), "results.json", parents))
+
+
+def made(networks: list[Measured], evaluated: list[ResultRow]) -> EnergyReport:
     return EnergyReport(
-        data="d", split="val", images=2 if any(one.meter for one in networks) else 0, ap_source="results.json",
+        data="d", split="val", images=2 if any(one.counts for one in networks) else 0, ap_source="results.json",
         constants=(FLOAT.constants, INT.constants), memory_traffic=False, image_every_step=False,
-        rows=tuple(energy_rows(networks, FLOAT, INT, evaluated)),
-        networks=tuple(NetworkCost(network=x.name, layers=x.meter.layer_costs()) for x in networks if x.meter),
+        rows=tuple(rows_of(networks, evaluated)),
+        networks=tuple(NetworkCost(network=x.name, layers=x.layer_costs()) for x in networks if x.counts),
     )  # fmt: skip
 
 
@@ -80,7 +87,7 @@ def test_a_name_tells_networks_apart(facts: dict[str, object], name: str) -> Non
 
 
 def test_networks_of_one_name_are_told_apart_by_their_files() -> None:
-    networks = [measured(seed=0), measured(seed=1), measured(8, (8,)), replace(measured(seed=2), meter=None)]
+    networks = [measured(seed=0), measured(seed=1), measured(8, (8,)), replace(measured(seed=2), counts={})]
     files = [Path(f"runs/{name}/fine.safetensors") for name in "abcd"]
     assert [one.name for one in told_apart(dict(zip(files, networks, strict=True)))] == [
         "SNN + coarse + fine, if, a/fine.safetensors",
@@ -93,38 +100,31 @@ def test_networks_of_one_name_are_told_apart_by_their_files() -> None:
 # --- which row belongs to which network -----------------------------------------------------------------------------
 
 
-def test_a_row_is_found_by_what_it_says() -> None:
-    rows = [SOURCE, CLIP, QC, FINE]
-    assert find_row(rows, {**FACTS, "t": 4}) is FINE
-    assert find_row(rows, {**FACTS, "t": 2}) is None
-    assert find_row([], FACTS) is None
-    assert find_row([replace(FINE, calibrated=None)], {**FACTS, "t": 4}) is not None  # the file need not say it
+def test_a_row_is_found_by_checkpoint_and_time_step() -> None:
+    other = replace(FINE, checkpoint="g", AP=10.0)
+    found = EvaluatedRows((SOURCE, CLIP, QC, other, FINE, replace(FINE, t=2, AP=40.0)))
+    assert [getattr(found.row(*key), "AP", None) for key in (("f", 4), ("f", 2), ("g", 4), ("f", 3), ("h", 4))] == [
+        57.0, 40.0, 10.0, None, None,
+    ]  # fmt: skip
+    assert EvaluatedRows().row("f", 4) is None
 
 
-def test_a_row_that_could_be_two_networks_is_none() -> None:
-    other = replace(FINE, stage1_T=None, AP=10.0)
-    assert find_row([FINE, other], {**FACTS, "t": 4}) is None
-    assert find_row([FINE, replace(other, AP=FINE.AP)], {**FACTS, "t": 4}) is FINE
+def test_anns_are_those_that_networks_were_made_from() -> None:
+    """Others of the very same settings are not."""
+    others = [replace(row, checkpoint=f"other {row.checkpoint}", AP=1.0) for row in (SOURCE, CLIP, QC)]
+    parents = {"f": "c", "c": "q", "q": "a"}  # "c" was not evaluated itself
+    found = EvaluatedRows((*others, SOURCE, CLIP, QC, FINE), "", parents)
+    assert found.anns(["f"], "ann") == [SOURCE, CLIP] and found.anns(["f"], "qc") == [QC]
+    assert found.anns(["a"], "ann") == [SOURCE] and found.anns(["a"], "qc") == []
+    assert found.anns(["f", "other q"], "qc") == [QC]  # one line of a table for two that it calls the same
+    assert found.anns(["nothing"], "ann") == []
 
 
-def test_anns_are_the_source_and_those_of_the_stages_measured() -> None:
-    other = replace(CLIP, stage1_T=8)
-    assert ann_rows([SOURCE, CLIP, other, QC], [FACTS], "ann") == [SOURCE, CLIP]
-    assert ann_rows([SOURCE, CLIP, QC], [FACTS], "qc") == [QC]
-    assert ann_rows([SOURCE], [{**FACTS, "model": "nano"}], "ann") == []
-
-
-def test_a_stage_1_of_another_kind_is_another_network() -> None:
-    plain, sparse = (replace(QC, stage1_options=options) for options in ("", "sparsity 30"))
-    leaky, averages = replace(QC, activation="leaky"), replace(QC, max_pool="average")
-    of_plain, of_sparse = ({**FACTS, "stage1_options": options} for options in ("", "sparsity 30"))
-    assert ann_rows([plain, sparse], [of_plain], "qc") == [plain]
-    assert ann_rows([plain, sparse], [of_plain, of_sparse], "qc") == [plain, sparse]
-    assert ann_rows([leaky], [FACTS], "qc") == [] and ann_rows([averages], [FACTS], "qc") == []
-    assert ann_rows([leaky], [{**FACTS, "activation": "leaky"}], "qc") == [leaky]
-    assert ann_rows([SOURCE, plain, averages], [{**FACTS, "max_pool": "average"}], "qc") == [averages]
-    assert ann_rows([SOURCE], [{**FACTS, "max_pool": "average"}], "ann") == [SOURCE]
-    assert [row.network for row in energy_rows([measured(stage1_options="sparsity 30")], FLOAT, INT, [sparse])] == [
+def test_a_stage_1_of_another_kind_has_a_row_of_its_own() -> None:
+    sparse = replace(QC, stage1_options="sparsity 30", checkpoint="s")
+    found = EvaluatedRows((QC, sparse), "", {})
+    assert found.anns(["q", "s"], "qc") == [QC, sparse]
+    assert [row.network for row in rows_of([measured(stage1_options="sparsity 30", checkpoint="s")], [sparse])] == [
         "ANN", "QC-ANN, sparsity 30", *["SNN + coarse + fine, if, sparsity 30"] * 2,
     ]  # fmt: skip
 
@@ -133,7 +133,7 @@ def test_a_stage_1_of_another_kind_is_another_network() -> None:
 
 
 def test_rows_side_by_side() -> None:
-    rows = energy_rows([measured()], FLOAT, INT, [SOURCE, CLIP, QC, FINE])
+    rows = rows_of([measured()], [SOURCE, CLIP, QC, FINE])
     assert [row.network for row in rows] == [
         "ANN", "clip ANN after Stage I", "QC-ANN", "SNN + coarse + fine, if", "SNN + coarse + fine, if",
     ]  # fmt: skip
@@ -148,24 +148,24 @@ def test_rows_side_by_side() -> None:
 
 
 def test_one_table_of_constants_for_both_makes_each_row_once() -> None:
-    rows = energy_rows([measured()], FLOAT, FLOAT, [SOURCE, QC, FINE])
+    rows = rows_of([measured()], [SOURCE, QC, FINE], FLOAT)
     assert [row.network for row in rows] == ["ANN", "QC-ANN", "SNN + coarse + fine, if"]
 
 
 def test_a_firing_delay_makes_no_other_architecture() -> None:
-    late = replace(measured(delay=2), totals=replace(Totals.of(LAYERS), waits=2000))
-    assert [row.network for row in energy_rows([measured(), late], FLOAT, FLOAT, [])] == [
+    late = replace(measured(delay=2), layers=[replace(layer, delay=2) for layer in LAYERS])
+    assert [row.network for row in rows_of([measured(), late], [], FLOAT)] == [
         "ANN", "quantized ANN", "SNN + coarse + fine, if", "SNN + coarse + fine, if, delay 2",
     ]  # fmt: skip
 
 
 def test_without_an_evaluation_the_anns_are_there() -> None:
-    rows = energy_rows([Measured({**FACTS, "stage": "ann"}, 64, Totals.of(LAYERS))], FLOAT, INT, [])
+    rows = rows_of([Measured({**FACTS, "stage": "ann"}, 64, LAYERS)], [])
     assert [(row.network, row.AP, row.spent) for row in rows] == [("ANN", None, None), ("quantized ANN", None, None)]
 
 
 def test_two_input_sizes_are_two_networks() -> None:
-    rows = energy_rows([measured(), replace(measured(), image_size=96)], FLOAT, INT, [])
+    rows = rows_of([measured(), replace(measured(), image_size=96)], [])
     assert [row.image_size for row in rows] == [64] * 4 + [96] * 4
 
 
@@ -173,19 +173,17 @@ def test_two_input_sizes_are_two_networks() -> None:
 
 
 def with_penalty(options: str | None, sops: float, T: int = 4, **facts: object) -> Measured:
-    made = measured(T, (T,), stage="copied", stage1_options=options, **facts)
-    made.meter.add(Seen(sops, T))  # type: ignore[union-attr]
-    return made
+    return measured(T, (T,), (sops,), stage="copied", stage1_options=options, **facts)
 
 
 def test_a_curve_goes_through_networks_that_differ_in_the_penalty_alone() -> None:
     networks = [
         with_penalty("sparsity 4", 0),
-        with_penalty("", 5e6),
+        with_penalty("", 5e6, checkpoint="g"),
         with_penalty("distilled", 5e6),
         with_penalty("", 1, 8),
     ]
-    found = sparsity_curves(energy_rows(networks, FLOAT, INT, []))
+    found = sparsity_curves(rows_of(networks, []))
     assert {name: [row.sparsity for row, _ in line] for name, line in found.items()} == {
         "SNN, weights copied, if, T = 4": ["", "sparsity 4"]
     }
@@ -199,7 +197,7 @@ def test_a_curve_goes_through_networks_that_differ_in_the_penalty_alone() -> Non
 
 
 def test_one_penalty_makes_no_curve() -> None:
-    assert sparsity_curves(energy_rows([with_penalty("sparsity 4", 0)] * 2, FLOAT, INT, [])) == {}
+    assert sparsity_curves(rows_of([with_penalty("sparsity 4", 0)] * 2, [])) == {}
     assert "## Sparsity" not in energy_markdown(made([measured()], [SOURCE, FINE]))
 
 
@@ -250,26 +248,25 @@ def test_what_is_not_counted_is_said() -> None:
 
 
 def test_anns_alone_have_no_spiking_tables() -> None:
-    text = energy_markdown(made([Measured({**FACTS, "stage": "ann"}, 64, Totals.of(LAYERS))], []))
+    text = energy_markdown(made([Measured({**FACTS, "stage": "ann"}, 64, LAYERS)], []))
     assert "by layer" not in text and "metric" not in text and "images" not in text and "| ANN |" in text
 
 
 def test_the_table_by_layer_shows_at_most_eight_steps() -> None:
-    layers = measured(20, (20,)).meter.layer_costs()  # type: ignore[union-attr]
+    layers = measured(20, (20,)).layer_costs()
     head, _, stem, out = layer_table(layers).splitlines()
     assert head.count("MSOP, step") == 8 and "step 1 |" in head and "step 20 |" in head
     assert stem.startswith("| stem | 1,000 | 1.00 | 1.00 | 0.00 ± 0 | 0.000 | 2,000 | 10.0 | 0.00 |")
     assert out.startswith("| out | 0 | 100.00 | 0.00 | 200.00 ± 1.4e+02 | 2.000 | 0 | - | 10.00 |")
-    one = measured(1, (1,)).meter.layer_costs()  # type: ignore[union-attr]
+    one = measured(1, (1,)).layer_costs()
     assert layer_table(one).splitlines()[0].count("MSOP, step") == 1
 
 
 def test_analog_currents_are_macs_of_every_step_and_said_so() -> None:
     """Half of the read-out's operations: 50 million MACs a step beside one million on the image."""
-    meter = EnergyMeter([LAYERS[0], replace(LAYERS[1], analog_macs=5 * 10**7)], (4,), [FLOAT, INT])
-    meter.add(Seen(5e6, 4))
     spiking = measured()
-    analog = Measured({**FACTS, "linear": "analog"}, 64, meter.totals, meter, {4: 4})
+    layers = [LAYERS[0], replace(LAYERS[1], analog_macs=5 * 10**7)]
+    analog = replace(measured(linear="analog"), layers=layers)
     report = made([spiking, analog], [])
     first, second = (row for row in report.rows if row.t == 4 and row.constants == FLOAT.constants.name)
     assert (first.network, first.macs) == ("SNN + coarse + fine, if", 10**6)
@@ -278,8 +275,8 @@ def test_analog_currents_are_macs_of_every_step_and_said_so() -> None:
     assert sum(row.network == "ANN" for row in report.rows) == 1  # one ANN for both
     text = energy_markdown(report)
     assert "send no spikes: their operations" in text
-    assert "MMAC, analog, each step" in layer_table(meter.layer_costs()).splitlines()[0]
-    assert "| out | 0 | 100.00 | 0.00 | 50.00 |" in layer_table(meter.layer_costs())
+    assert "MMAC, analog, each step" in layer_table(analog.layer_costs()).splitlines()[0]
+    assert "| out | 0 | 100.00 | 0.00 | 50.00 |" in layer_table(analog.layer_costs())
     assert "analog" not in energy_markdown(made([spiking], []))
 
 
@@ -307,5 +304,5 @@ def test_plots_are_images(evaluated: list[ResultRow], tmp_path: Path) -> None:
 
 
 def test_anns_alone_have_one_plot(tmp_path: Path) -> None:
-    report = made([Measured({**FACTS, "stage": "ann"}, 64, Totals.of(LAYERS))], [])
+    report = made([Measured({**FACTS, "stage": "ann"}, 64, LAYERS)], [])
     assert [path.name for path in plot_energy(report, tmp_path)] == ["energy.png"]

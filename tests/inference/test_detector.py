@@ -73,7 +73,7 @@ def test_a_network_without_time_answers_under_0(stage: str, t: Any) -> None:
 def test_boxes_are_the_networks_after_suppression(stage: str) -> None:
     network = load_network(chain()[stage])
     steps = network.steps([])
-    decoded = network.predict(to_input([sample_image()], IMAGE_SIZE), steps)[steps[0]].decoded
+    decoded = network(to_input([sample_image()], IMAGE_SIZE), steps)[steps[0]].decoded
     (expected,) = to_detections(decoded, IMAGE_SIZE, [(HEIGHT, WIDTH)], 0.1, 0.5)
     found = SpikingDetector.load(chain()[stage])(sample_image(), confidence=0.1, iou=0.5)[steps[0]]
     assert equal(found, expected)

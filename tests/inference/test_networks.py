@@ -31,7 +31,7 @@ def images(count: int = 2) -> Tensor:
 def test_every_stage_predicts_boxes_and_class_scores(stage: str, kind: type) -> None:
     network = load_network(kind(chain()[stage]))
     assert network.meta.stage == stage
-    found = network.predict(images(), network.steps([]))
+    found = network(images(), network.steps([]))
     assert [prediction.decoded.shape for prediction in found.values()] == [(2, 4 + 4, CELLS)]
     (only,) = found.values()
     assert 0 <= only.decoded[:, 4:].min() < only.decoded[:, 4:].max() <= 1
@@ -40,7 +40,7 @@ def test_every_stage_predicts_boxes_and_class_scores(stage: str, kind: type) -> 
 @torch.no_grad()
 def test_a_source_predicts_what_its_model_does() -> None:
     model, _ = load_ann(chain()["ann"])
-    found = load_network(chain()["ann"]).predict(images(), [ANN_STEP])
+    found = load_network(chain()["ann"])(images(), [ANN_STEP])
     assert torch.equal(found[ANN_STEP].decoded, model(images())[0])
     assert found[ANN_STEP].spikes is None
 
@@ -48,7 +48,7 @@ def test_a_source_predicts_what_its_model_does() -> None:
 @torch.no_grad()
 def test_a_qc_checkpoint_predicts_with_quantization_without_noise() -> None:
     model, _ = load_ann(chain()["qc"])
-    found = load_network(chain()["qc"]).predict(images(), [ANN_STEP])
+    found = load_network(chain()["qc"])(images(), [ANN_STEP])
     assert torch.equal(found[ANN_STEP].decoded, as_qc(model, T).eval()(images())[0])
     assert not torch.equal(found[ANN_STEP].decoded, model(images())[0])
 
@@ -56,7 +56,7 @@ def test_a_qc_checkpoint_predicts_with_quantization_without_noise() -> None:
 @pytest.mark.parametrize("chunk", [1, 3, 8])
 def test_a_spiking_network_predicts_what_it_reads_out(chunk: int) -> None:
     network, _ = load_spiking(chain()["fine"])
-    found = load_network(chain()["fine"], SimulationConfig(chunk=chunk)).predict(images(), [1, 3])
+    found = load_network(chain()["fine"], SimulationConfig(chunk=chunk))(images(), [1, 3])
     assert list(found) == [1, 3]
     for reading in simulate(network, images(), [1, 3], T=T):
         boxes, classes = ([reading.maps[n] for n in names] for names in (network.box_readouts, network.class_readouts))
@@ -72,7 +72,7 @@ def test_early_read_outs_belong_to_the_same_run(tmp_path: Path, delay: int) -> N
     """With a firing delay the window that is simulated matters: it is T, however early the read-out."""
     (copied,) = convert(ConvertConfig(checkpoint=str(chain()["qc"]), delay=delay, out=str(tmp_path)))
     network = load_network(copied)
-    alone, together = network.predict(images(), [2]), network.predict(images(), [2, T])
+    alone, together = network(images(), [2]), network(images(), [2, T])
     assert torch.equal(alone[2].decoded, together[2].decoded)
     assert not torch.equal(together[2].decoded, together[T].decoded)
 
@@ -118,6 +118,24 @@ def test_latency_is_the_networks_and_an_ann_has_none(tmp_path: Path) -> None:
     network = load_network(delayed)
     assert isinstance(network, SnnNetwork)
     assert network.latency(2) == network.network.latency(2) > 2
+
+
+def test_a_call_takes_one_time_step_or_several_and_refuses_those_beyond() -> None:
+    network = load_network(chain()["fine"])
+    assert [list(network(images(), t)) for t in (2, (1, 3), ())] == [[2], [1, 3], [T]]
+    assert list(load_network(chain()["ann"])(images(), 2)) == [ANN_STEP]
+    with pytest.raises(ConfigError, match=r"time steps must lie in 1\.\.T"):
+        network(images(), [2, 8])
+
+
+def test_operations_are_counted_where_they_are_asked_for() -> None:
+    network = load_network(chain()["fine"])
+    assert isinstance(network, SnnNetwork)
+    (plain,), (counted,) = network(images()).values(), network(images(), count_sops=True).values()
+    assert plain.operations is None and plain.sops is None and counted.operations is not None
+    layers = [node.name for node in network.network.nodes if hasattr(node.module, "weight")]
+    assert counted.operations.shape == (2, len(layers), T, 2)
+    assert torch.equal(counted.operations[1].sum((0, 1)), counted.spikes)
 
 
 def test_kinds() -> None:

@@ -73,6 +73,18 @@ def test_only_operations_on_the_image_alone_are_constant() -> None:
     ]
 
 
+@pytest.mark.parametrize("t", [[1, 2], 2, ()], ids=str)
+def test_a_network_is_called_on_images(t: list[int] | int) -> None:
+    network, images = random_network(0, delays=True, signed=False)
+    found = network(images, t)
+    assert list(found) == ([2] if t == 2 else list(t) or [network.T])
+    for reading in simulate(network, images, found, T=network.T):
+        assert found[reading.t].maps.keys() == reading.maps.keys()
+        assert all(torch.equal(found[reading.t].maps[name], logits) for name, logits in reading.maps.items())
+    with pytest.raises(ValueError, match=r"time steps must lie in 1\.\.T"):
+        network(images, t=[network.T + 1])
+
+
 def test_spiking_yields_the_layers_in_order() -> None:
     assert [node.name for node, _ in branching_network().spiking()] == ["stem", "skip", "down", "deep"]
 
