@@ -46,8 +46,8 @@ def annotate_video(
 ) -> Iterator[AnnotatedFrame]:
     """Look at frame after frame and write each with its boxes; yields after each frame. To cancel, stop asking.
 
-    Of a file every frame is looked at. Of a live source the newest one is, and the written video keeps to the clock:
-    a frame stands until the next one was looked at.
+    Of a file every frame is looked at, of a live source the newest one. Every drawn frame stands at its source's time,
+    until the next one.
 
     Args:
         detector: the network.
@@ -65,15 +65,11 @@ def annotate_video(
         ConfigError: a time step beyond the network's T.
         DataError: a frame is too large.
     """
-    fps = output_fps(reader, every)
-    started_s, written = None, 0
+    started_s = None
     for count, frame in enumerate(_source(reader, every), start=1):
         seen = _look(detector, frame, t, confidence, iou, stable_steps, tracker)
-        started_s = frame.time_s if started_s is None else started_s
-        copies = copies_due(frame.time_s - started_s, fps, written) if reader.live else 1
-        for _ in range(copies):
-            writer.write(seen.image_rgb)
-        written += copies
+        started_s = frame.source_time_s if started_s is None else started_s
+        writer.write(seen.image_rgb, frame.source_time_s - started_s)
         yield seen
         if count == frames:
             return
@@ -88,11 +84,6 @@ def expected_frames(reader: FrameReader, every: int = 1, frames: int = 0) -> int
     """How many frames ``annotate_video`` will look at; None if nobody can know."""
     found = None if reader.live or reader.count is None else ceil(reader.count / every)
     return min(frames, found) if frames and found else frames or found
-
-
-def copies_due(elapsed_s: float, fps: float, written: int) -> int:
-    """How often a frame must be written that was taken so long after the first, for a video of the right length."""
-    return max(0, int(elapsed_s * fps + 0.5) + 1 - written)
 
 
 def _source(reader: FrameReader, every: int) -> Iterator[Frame]:
