@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ class Detections:
         boxes_xyxy: float32 ``[N, 4]``, corners in pixels of the original image (continuous edges).
         scores: float32 ``[N]`` in [0, 1].
         labels: int64 ``[N]``, index into the class names.
+        track_ids: of boxes followed through a video, one each; None for one that is not on a track. Empty without.
 
     Raises:
         ValueError: if the shapes disagree or a value is not finite.
@@ -28,12 +30,13 @@ class Detections:
     boxes_xyxy: npt.NDArray[np.float32]
     scores: npt.NDArray[np.float32]
     labels: npt.NDArray[np.int64]
+    track_ids: tuple[int | None, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "boxes_xyxy", np.asarray(self.boxes_xyxy, np.float32).reshape(-1, 4))
         object.__setattr__(self, "scores", np.asarray(self.scores, np.float32).reshape(-1))
         object.__setattr__(self, "labels", np.asarray(self.labels, np.int64).reshape(-1))
-        counts = {len(self.boxes_xyxy), len(self.scores), len(self.labels)}
+        counts = {len(self.boxes_xyxy), len(self.scores), len(self.labels), len(self.track_ids) or len(self.labels)}
         if len(counts) != 1:
             raise ValueError(f"boxes, scores and labels must have one length, got {sorted(counts)}")
         if not (np.isfinite(self.boxes_xyxy).all() and np.isfinite(self.scores).all()):
@@ -50,11 +53,12 @@ class Detections:
     def above(self, score: float) -> Detections:
         """Those with at least this score, as a new object."""
         keep = self.scores >= score
-        return Detections(self.boxes_xyxy[keep], self.scores[keep], self.labels[keep])
+        ids = tuple(itertools.compress(self.track_ids, keep))
+        return Detections(self.boxes_xyxy[keep], self.scores[keep], self.labels[keep], ids)
 
     def scaled(self, ratio: float) -> Detections:
         """The same on an image that many times as large, as a new object."""
-        return Detections(self.boxes_xyxy * np.float32(ratio), self.scores, self.labels)
+        return replace(self, boxes_xyxy=self.boxes_xyxy * np.float32(ratio))
 
     def to_supervision(self) -> Any:
         """The same as a ``supervision.Detections``."""
@@ -65,8 +69,8 @@ class Detections:
         )
 
     def to_records(self, class_names: Sequence[str]) -> list[dict[str, Any]]:
-        """JSON-ready records: ``{"label", "class", "score", "box_xyxy"}`` per detection."""
-        return [
+        """JSON-ready records: ``{"label", "class", "score", "box_xyxy"}`` (and ``"track_id"``) per detection."""
+        records: list[dict[str, Any]] = [
             {
                 "label": int(label),
                 "class": class_names[label],
@@ -75,6 +79,9 @@ class Detections:
             }
             for box, score, label in zip(self.boxes_xyxy, self.scores, self.labels, strict=True)
         ]
+        for record, track_id in zip(records, self.track_ids, strict=False):
+            record["track_id"] = track_id
+        return records
 
 
 def to_arrays(found: Sequence[Detections]) -> Arrays:

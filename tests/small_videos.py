@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import struct
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -73,3 +75,34 @@ class FakeCapture:
 def camera(frames: int, **changes: Any) -> FrameReader:
     """An opened camera with so many frames."""
     return FrameReader(CAMERA, FakeCapture([sample_image(index) for index in range(frames)], **changes))
+
+
+def retimed(path: Path, times_s: Sequence[float], end_s: float) -> Path:
+    """Give the frames of an MP4 that OpenCV wrote other times, from 0 on; returns its path."""
+    content = bytearray(path.read_bytes())
+    index = content.rindex(b"moov")
+    scale = int.from_bytes(content[(header := content.index(b"mdhd", index)) + 16 : header + 20])
+    ticks = [round(time * scale) for time in (*times_s, end_s)]
+    entries = b"".join(struct.pack(">II", 1, after - before) for before, after in itertools.pairwise(ticks))
+    at = content.index(b"stts", index) - 4
+    old = int.from_bytes(content[at : at + 4])
+    new = struct.pack(">I4sII", 16 + len(entries), b"stts", 0, len(times_s)) + entries
+    for kind in (b"moov", b"trak", b"mdia", b"minf", b"stbl"):
+        place = content.index(kind, index) - 4
+        struct.pack_into(">I", content, place, int.from_bytes(content[place : place + 4]) + len(new) - old)
+    struct.pack_into(">I", content, header + 20, ticks[-1])
+    struct.pack_into(">I", content, content.index(b"elst", index) + 12, round(1000 * end_s))
+    content[at : at + old] = new
+    path.write_bytes(content)
+    return path
+
+
+def trimmed(path: Path, start_s: float, length_s: float) -> Path:
+    """Give an MP4 that OpenCV wrote an edit list, as telephones do where a clip is cut; returns its path."""
+    content = bytearray(path.read_bytes())
+    index = content.rindex(b"moov")
+    header = content.index(b"mdhd", index)
+    scale = int.from_bytes(content[header + 16 : header + 20])
+    struct.pack_into(">II", content, content.index(b"elst", index) + 12, round(1000 * length_s), round(scale * start_s))
+    path.write_bytes(content)
+    return path

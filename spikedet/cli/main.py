@@ -13,6 +13,7 @@ from typing import Any
 from spikedet.cli.arguments import parse_config
 from spikedet.cli.messages import print_messages
 from spikedet.cli.preparation import prepared
+from spikedet.cli.signals import Ended, ended_by_signals
 from spikedet.commands import COMMANDS, implementation
 from spikedet.common.errors import ConfigError, SpikedetError
 
@@ -37,7 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     print_messages()
     try:
-        run(name, words[name.count(" ") + 1 :])
+        with ended_by_signals():
+            run(name, words[name.count(" ") + 1 :])
     except SpikedetError as error:
         print(f"spikedet {name}: {error}", file=sys.stderr)
         return 1
@@ -56,9 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         advice = "make room, or choose another --out; --resume goes on"
         print(f"spikedet {name}: {where}{error.strerror}; {advice}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         print(f"\nspikedet {name}: interrupted; what was written is whole", file=sys.stderr)
-        return 130
+        return error.status if isinstance(error, Ended) else 130
     return 0
 
 

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import cv2
 from rich.markup import escape
 from rich.progress import Progress, TaskID
 
-from spikedet.common.errors import DataError
+from spikedet.common.errors import DataError, SpikedetError
 from spikedet.common.progress import make_progress
 from spikedet.config import DetectConfig, parse_time_steps
 from spikedet.data.images import read_image
 from spikedet.inference.detector import SpikingDetector
 from spikedet.inference.inputs import Input, find_inputs
 from spikedet.inference.outputs import DetectionOutputs, refuse_foreign_labels
-from spikedet.inference.video import annotate_video, expected_frames, output_fps
-from spikedet.video import ByteTracker, FrameReader, VideoWriter, import_trackers, open_frames, video_writer
-from spikedet.visualization import beside, draw_detections, save_image
+from spikedet.inference.video import annotate, annotate_video, expected_frames, output_fps
+from spikedet.video import ByteTracker, Frame, FrameReader, VideoWriter, import_trackers, open_frames, video_writer
+from spikedet.visualization import names_beside, save_image
 
 logger = logging.getLogger("spikedet")
 
@@ -27,20 +30,21 @@ logger = logging.getLogger("spikedet")
 def detect(config: DetectConfig) -> Path:
     """Draw the detections of every image and video and write them to ``OUT/detections.json``.
 
-    Several time steps are drawn side by side, earliest left; ``save_json`` and ``save_txt`` write those of the last. A
-    file that cannot be read is named at the end; the others are done all the same. A camera runs until Ctrl-C, which
-    keeps what was recorded.
+    Several time steps are drawn side by side, earliest left; ``save_json`` and ``save_txt`` write those of the last.
+    Whatever fails for one input is named at the end; the others are done all the same. A camera runs until Ctrl-C,
+    which keeps what was recorded.
 
     Returns:
-        The path of ``detections.json``: ``{image: {t: [records]}}``; the frames of a video are ``VIDEO#NUMBER``.
+        The path of ``detections.json``: ``{image: {t: [records]}}``; the frames of a video are ``VIDEO#NUMBER`` and
+        have a ``time_s`` too.
 
     Raises:
-        DataError: nothing to read, no such camera, or (after the others are done) a file that could not be read.
+        DataError: nothing to read, no such camera, or (after the others are done) an input that failed.
         ConfigError: a time step beyond the network's T, the output folder is that of the images or of somebody's
             labels, or ``track`` without its package.
     """
     out = Path(config.out)
-    inputs = find_inputs(config.source, out)
+    inputs, broken = find_inputs(config.source, out)
     if config.save_txt:
         refuse_foreign_labels(out)
     detector = SpikingDetector.load(config.weights, config)
@@ -49,13 +53,18 @@ def detect(config: DetectConfig) -> Path:
     if config.track:
         import_trackers()
     logger.info(detector)
+    if beside := names_beside(detector.class_names):
+        logger.info(beside)
     with make_progress() as progress:
         run = _Run(config, detector, steps, out, DetectionOutputs(detector.class_names), progress)
-        broken = run.all(inputs)
+        count = len(inputs) + len(broken)
+        broken += run.all(inputs, alone=count == 1)
     result = run.outputs.write(out, coco=config.save_json, yolo=config.save_txt)
     logger.info(f"{run.outputs} drawn, boxes in {result}")
+    for sentence in broken[1:]:
+        logger.warning(sentence)
     if broken:
-        raise DataError(_summary(inputs, broken))
+        raise DataError(broken[0] if count == 1 else f"{len(broken)} of {count} inputs failed, the first: {broken[0]}")
     return result
 
 
@@ -70,34 +79,40 @@ class _Run:
     outputs: DetectionOutputs
     progress: Progress
 
-    def all(self, inputs: Sequence[Input]) -> list[str]:
-        """Everything in turn; a sentence about each input that could not be read, or not to its end."""
-        broken = []
+    def all(self, inputs: Sequence[Input], *, alone: bool) -> list[str]:
+        """Everything in turn; a sentence about each input that failed, or could not be read to its end.
+
+        Ctrl-C while a camera is recorded ends that recording and leaves out what comes after it.
+        """
+        broken: list[str] = []
         for item in self.progress.track(inputs, description="detecting"):
             try:
-                if item.video:
-                    broken += self.video(item)
-                else:
+                if not item.video:
                     self.image(item)
-            except DataError as error:
-                if item.source.kind != "file":
+                elif (sentence := self.video(item)) is None:
+                    break
+                elif sentence:
+                    broken.append(sentence)
+            except SpikedetError as error:
+                if alone and item.source.kind != "file":
                     raise
-                broken.append(str(error))
+                broken.append(str(error) if item.source.text in str(error) else f"{item.source}: {error}")
+            except (MemoryError, OSError, cv2.error) as error:
+                broken.append(f"{item.source}: {error or 'not enough memory'}")
         return broken
 
     def image(self, item: Input) -> None:
-        config = self.config
-        image = read_image(Path(item.source.text))
-        outputs = list(
-            self.detector.outputs(
-                image, self.steps, confidence=config.confidence, iou=config.iou, stable_steps=config.stable_steps
-            )
-        )
-        drawn = [draw_detections(image, output.detections, self.detector.class_names) for output in outputs]
-        save_image(self.out / f"{item.name}.png", beside(drawn))
-        self.outputs.add_image(item.key, item.name, (image.shape[0], image.shape[1]), outputs)
+        frame = Frame(1, read_image(Path(item.source.text)), time.monotonic(), 0.0)
+        seen = annotate(self.detector, frame, **self.how)
+        save_image(self.out / f"{item.name}.png", seen.image_rgb)
+        self.outputs.add(item, seen)
 
-    def video(self, item: Input) -> list[str]:
+    @property
+    def how(self) -> dict[str, Any]:
+        names = ("confidence", "iou", "stable_steps")
+        return {"t": self.steps, **{name: getattr(self.config, name) for name in names}}
+
+    def video(self, item: Input) -> str | None:
         config = self.config
         with open_frames(item.source) as reader:
             task = self.progress.add_task(escape(item.name), total=expected_frames(reader, config.every, config.frames))
@@ -108,16 +123,14 @@ class _Run:
             finally:
                 self.progress.remove_task(task)
 
-    def frames(self, item: Input, reader: FrameReader, writer: VideoWriter, task: TaskID) -> list[str]:
+    def frames(self, item: Input, reader: FrameReader, writer: VideoWriter, task: TaskID) -> str | None:
+        """What is wrong with the video, "" for nothing; None where a recording was interrupted."""
         config = self.config
         found = annotate_video(
             self.detector,
             reader,
             writer,
-            t=self.steps,
-            confidence=config.confidence,
-            iou=config.iou,
-            stable_steps=config.stable_steps,
+            **self.how,
             every=config.every,
             frames=config.frames,
             tracker=ByteTracker(output_fps(reader, config.every), config.confidence) if config.track else None,
@@ -127,23 +140,13 @@ class _Run:
         looked = 0
         try:
             for done in found:
-                self.outputs.add_frame(item.key, item.name, done)
+                self.outputs.add(item, done)
                 self.progress.advance(task)
                 looked += 1
         except KeyboardInterrupt:
             if not reader.live:
                 raise
-            return []
-        if not reader.live:
-            return [reader.shortfall] if reader.shortfall else []
-        if looked == config.frames:
-            return []
-        return [f"{reader.source}: no more frames came from it after {looked}; what was recorded is kept"]
-
-
-def _summary(inputs: Sequence[Input], broken: Sequence[str]) -> str:
-    if inputs[0].source.kind != "file":
-        return broken[0]
-    kinds = {item.video for item in inputs}
-    what = "files" if len(kinds) > 1 else "videos" if True in kinds else "images"
-    return f"{len(broken)} of {len(inputs)} {what} could not be read, the first: {broken[0]}"
+            return None
+        if not reader.live or looked == config.frames:
+            return reader.shortfall
+        return f"{reader.source}: no more frames came from it after {looked}; what was recorded is kept"

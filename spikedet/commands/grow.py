@@ -16,7 +16,7 @@ from spikedet.data.images import read_image
 from spikedet.data.transforms import to_input
 from spikedet.inference.comparison import load_family, look, stops
 from spikedet.snn.recording import record_layer
-from spikedet.visualization import save_image
+from spikedet.visualization import names_beside, save_image
 from spikedet.visualization.raster import plot_raster
 from spikedet.visualization.strip import animation, save_animation, strip
 
@@ -58,6 +58,8 @@ def grow(config: GrowConfig) -> Path:
         steps=sorted(printed | set(steps or stops(T))),
     )
     (class_names,) = classes
+    if beside := names_beside(class_names):
+        logger.info(beside)
     rows = [(view.title, view.found) for view in views]
     some = [(title, {t: found[t] for t in found if t in printed or t == max(found)}) for title, found in rows]
     result = save_image(out / "strip.png", strip(image, some, class_names))

@@ -54,6 +54,7 @@ def quickstart(config: QuickstartConfig) -> list[ResultRow]:
     steps = ",".join(str(t) for t in sorted({max(1, config.T // 4), max(1, config.T // 2), config.T}))
     rows = evaluate(EvaluateConfig(checkpoints=(str(out),), split="test", t=steps, batch=16, out=str(out / "results")))
     sample = load_dataset(DATA, "test").samples[0]
-    detect(DetectConfig(source=str(sample.image_path), weights=str(written[-1]), t=steps, out=str(out / "detections")))
+    images = (str(sample.image_path),)
+    detect(DetectConfig(source=images, weights=str(written[-1]), t=steps, out=str(out / "detections")))
     logger.info(f"quickstart: {time.perf_counter() - started:.0f} s, everything is in {out}")
     return rows

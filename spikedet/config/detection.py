@@ -21,7 +21,7 @@ class DetectConfig(SimulationConfig):
     """Boxes on images, videos and cameras.
 
     Attributes:
-        source: an image, a video, a folder of them (subfolders too), a camera's index, or an address (rtsp, http).
+        source: images, videos, folders of them (subfolders too), a camera's index, or an address (rtsp, http).
         weights: any spikedet checkpoint, or the name of one that ships with the package.
         t: time step to read out, or several ("2,4,8"); empty is the network's T.
         confidence: lowest score drawn and written.
@@ -48,7 +48,7 @@ class DetectConfig(SimulationConfig):
         "out",
     )
 
-    source: str
+    source: tuple[str, ...]
     weights: str = DEFAULT_WEIGHTS
     t: str | int = ""
     confidence: Fraction = 0.25
@@ -61,6 +61,11 @@ class DetectConfig(SimulationConfig):
     save_json: bool = False
     save_txt: bool = False
     out: str = "runs/detect"
+
+    def __post_init__(self) -> None:
+        if isinstance(self.source, str):
+            object.__setattr__(self, "source", (self.source,))
+        super().__post_init__()
 
 
 @dataclass(frozen=True, kw_only=True)

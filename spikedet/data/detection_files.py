@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from spikedet.common.files import write_json, write_text
@@ -11,20 +10,8 @@ from spikedet.data.coco.json import category_id, coco_box, coco_categories
 from spikedet.data.yolo.labels import yolo_line
 from spikedet.detections import Detections
 
-
-@dataclass(frozen=True)
-class Detected:
-    """The detections of one image, or of one frame of a video.
-
-    Attributes:
-        name: no other of the same run has it; an image's file name without its suffix, as a rule.
-        image_hw: height and width in pixels.
-        detections: in pixels of the image.
-    """
-
-    name: str
-    image_hw: tuple[int, int]
-    detections: Detections
+Detected = Mapping[str, tuple[tuple[int, int], Detections]]
+"""Height and width in pixels and the detections of images and frames, by a file name without its suffix, as a rule."""
 
 
 def coco_image_ids(names: Sequence[str]) -> list[int]:
@@ -36,7 +23,7 @@ def coco_image_ids(names: Sequence[str]) -> list[int]:
     return list(range(1, len(names) + 1))
 
 
-def write_coco_results(folder: Path, found: Sequence[Detected], class_names: Sequence[str]) -> Path:
+def write_coco_results(folder: Path, found: Detected, class_names: Sequence[str]) -> Path:
     """Write ``results.json`` (``image_id``, ``category_id``, ``bbox``, ``score``) and ``results_images.json``.
 
     The second file says which image and which class each id represents, in the form of a COCO annotation file:
@@ -48,7 +35,7 @@ def write_coco_results(folder: Path, found: Sequence[Detected], class_names: Seq
     Raises:
         SpikedetError: a file cannot be written.
     """
-    ids = coco_image_ids([item.name for item in found])
+    ids = coco_image_ids(list(found))
     results = [
         {
             "image_id": image_id,
@@ -56,27 +43,27 @@ def write_coco_results(folder: Path, found: Sequence[Detected], class_names: Seq
             "bbox": coco_box(edges)["bbox"],
             "score": round(score, 5),
         }
-        for image_id, item in zip(ids, found, strict=True)
-        for edges, label, score in _each(item.detections)
+        for image_id, (_, detections) in zip(ids, found.values(), strict=True)
+        for edges, label, score in _each(detections)
     ]
     images = [
-        {"id": image_id, "file_name": item.name, "width": item.image_hw[1], "height": item.image_hw[0]}
-        for image_id, item in zip(ids, found, strict=True)
+        {"id": image_id, "file_name": name, "width": width, "height": height}
+        for image_id, (name, ((height, width), _)) in zip(ids, found.items(), strict=True)
     ]
     known = {"images": images, "annotations": [], "categories": coco_categories(class_names)}
     write_json(folder / "results_images.json", known)
     return write_json(folder / "results.json", results)
 
 
-def write_yolo_labels(folder: Path, found: Sequence[Detected]) -> None:
+def write_yolo_labels(folder: Path, found: Detected) -> None:
     """Write ``NAME.txt`` for each: a line ``class cx cy w h`` for each box, in fractions; empty without boxes.
 
     Raises:
         SpikedetError: a file cannot be written.
     """
-    for item in found:
-        lines = [yolo_line(label, edges, item.image_hw) for edges, label, _ in _each(item.detections)]
-        write_text(folder / f"{item.name}.txt", "".join(f"{line}\n" for line in lines))
+    for name, (image_hw, detections) in found.items():
+        lines = [yolo_line(label, edges, image_hw) for edges, label, _ in _each(detections)]
+        write_text(folder / f"{name}.txt", "".join(f"{line}\n" for line in lines))
 
 
 def _each(detections: Detections) -> list[tuple[list[float], int, float]]:

@@ -62,11 +62,11 @@ def _refusal(path: Path) -> str:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             opened = Image.open(path, formats=(*FORMATS, "GIF"))  # a GIF gets the words about animations
-    except (OSError, ValueError, SyntaxError, ImportError, Image.DecompressionBombError):
+    except Exception:
         return ""
     with opened:
         width, height = opened.size
-        if getattr(opened, "is_animated", False):
+        if getattr(opened, "is_animated", False) and opened.format != "MPO":  # a stereo photo is one image
             return "an animation, not one image; upload it as a video (MP4, WebM, AVI)"
         if max(width, height) > MAX_SIDE:
             return f"{width} x {height} pixels; a side may have {MAX_SIDE}. Make it smaller"

@@ -213,11 +213,11 @@ class SpikingDetector:
         image_hw = (int(pixels.shape[0]), int(pixels.shape[1]))
         stream = self.network.stream(to_input([pixels], size), steps, chunk=chunk, count_sops=count_sops)
         return (
-            self._output(step, to_detections(prediction.decoded, size, [image_hw], confidence, iou)[0], prediction)
+            self._output(step, prediction, to_detections(prediction.decoded, size, [image_hw], confidence, iou)[0])
             for step, prediction in stream
         )
 
-    def _output(self, t: int, found: Detections, prediction: Prediction) -> StepOutput:
+    def _output(self, t: int, prediction: Prediction, found: Detections) -> StepOutput:
         if prediction.spikes is None or self._neurons is None:
             return StepOutput(t, found)
         spikes = int(prediction.spikes[0])

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+import os
+import unicodedata
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from spikedet.common.errors import ConfigError, DataError
 from spikedet.data.images import IMAGE_SUFFIXES
@@ -13,6 +16,9 @@ from spikedet.video import VIDEO_SUFFIXES, Source, parse_source
 
 SUFFIXES = frozenset((*IMAGE_SUFFIXES, *VIDEO_SUFFIXES))
 """File endings looked for in folders, in lower case."""
+
+MOST_NAME_BYTES = 220
+"""Of a file's name; file systems take 255, and the number of a frame, a suffix and the like are added."""
 
 
 @dataclass(frozen=True)
@@ -35,27 +41,50 @@ class Input:
         return self.source.text if self.source.kind == "file" else self.name
 
 
-def find_inputs(text: str, out: Path) -> list[Input]:
-    """Everything that a source represents; of a folder its images and videos, subfolders too, in order of paths.
+def find_inputs(texts: Sequence[str], out: Path) -> tuple[list[Input], list[str]]:
+    """Everything that the sources represent, each once: of a folder its images and videos, subfolders too.
 
     Hidden files and the output folder are passed over.
 
+    Returns:
+        The inputs in the order of the sources, of a folder in that of paths, and a sentence about each source that is
+        nothing.
+
     Raises:
-        DataError: nothing is there.
+        DataError: no source is anything.
         ConfigError: the output folder is that of the inputs.
     """
+    found: dict[str, tuple[Source, str]] = {}
+    broken: list[str] = []
+    for text in texts:
+        try:
+            for source, name in _of_source(text, out):
+                where = os.path.abspath(source.text) if source.kind == "file" else source.text
+                found.setdefault(where, (source, name))
+        except DataError as error:
+            broken.append(str(error))
+    if not found:
+        raise DataError(broken[0] if broken else "no image, video or folder was named")
+    files = [Path(source.text) for source, _ in found.values() if source.kind == "file"]
+    if out.resolve() in {path.resolve().parent for path in files}:
+        raise ConfigError(f"--out {out} is the folder of the images; choose another one, so that none is overwritten")
+    return _named(list(found.values())), broken
+
+
+def _of_source(text: str, out: Path) -> list[tuple[Source, str]]:
+    """What one source represents, with names: of a file its path below the folder that was named, suffix and all."""
     source = parse_source(text)
     if source.kind != "file":
-        return [Input(source, True, source.name)]
+        return [(source, source.name)]
     root = Path(text)
-    if not root.exists():
+    if not os.path.exists(root):
         raise DataError(f"{root}: no such image, video or folder")
-    paths = sorted(_search(root, out.resolve())) if root.is_dir() else [root]
+    if not root.is_dir():
+        return [(source, root.name)]
+    paths = sorted(_search(root, out.resolve()))
     if not paths:
         raise DataError(f"{root}: no images or videos in this folder; expected {', '.join(sorted(SUFFIXES))}")
-    if out.resolve() in {path.resolve().parent for path in paths}:
-        raise ConfigError(f"--out {out} is the folder of the images; choose another one, so that none is overwritten")
-    return _named(paths, root if root.is_dir() else root.parent)
+    return [(Source(str(path), "file"), path.relative_to(root).as_posix()) for path in paths]
 
 
 def _search(folder: Path, out: Path) -> Iterator[Path]:
@@ -69,16 +98,32 @@ def _search(folder: Path, out: Path) -> Iterator[Path]:
             yield path
 
 
-def _named(paths: list[Path], root: Path) -> list[Input]:
-    """Files that differ in their suffix alone keep it in their names."""
-    stems = Counter((path.with_suffix(""), _is_video(path)) for path in paths)
-    found = []
-    for path in paths:
-        alone = stems[path.with_suffix(""), _is_video(path)] == 1
-        name = (path.with_suffix("") if alone else path).relative_to(root).as_posix()
-        found.append(Input(Source(str(path), "file"), _is_video(path), name))
-    return found
+def _named(found: list[tuple[Source, str]]) -> list[Input]:
+    """Inputs with names of their own. Those that differ in their suffix alone keep it, others are numbered.
+
+    Capitals and small letters are the same, as in the file systems of Windows and macOS.
+    """
+    videos = [source.kind != "file" or Path(name).suffix.lower() in VIDEO_SUFFIXES for source, name in found]
+    stems = [name if source.kind != "file" else str(PurePosixPath(name).with_suffix("")) for source, name in found]
+    counts = Counter((_folded(stem), video) for stem, video in zip(stems, videos, strict=True))
+    taken: set[tuple[str, bool]] = set()
+    inputs = []
+    for (source, whole), stem, video in zip(found, stems, videos, strict=True):
+        base = _shortened(stem if counts[_folded(stem), video] == 1 else whole)
+        names = itertools.chain([base], (f"{base}-{number}" for number in itertools.count(2)))
+        name = next(name for name in names if (_folded(name), video) not in taken)
+        taken.add((_folded(name), video))
+        inputs.append(Input(source, video, name))
+    return inputs
 
 
-def _is_video(path: Path) -> bool:
-    return path.suffix.lower() in VIDEO_SUFFIXES
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def _shortened(name: str) -> str:
+    """A name whose last part leaves room for what is added to it."""
+    folder, slash, last = name.rpartition("/")
+    while len(os.fsencode(last)) > MOST_NAME_BYTES:
+        last = last[: len(last) - 1]
+    return f"{folder}{slash}{last}"

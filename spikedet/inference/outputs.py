@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from spikedet.common.errors import ConfigError
 from spikedet.common.files import write_json
-from spikedet.data.detection_files import Detected, write_coco_results, write_yolo_labels
-from spikedet.inference.detector import StepOutput
+from spikedet.data.detection_files import write_coco_results, write_yolo_labels
+from spikedet.detections import Detections
+from spikedet.inference.inputs import Input
 from spikedet.inference.video import AnnotatedFrame
 
 
@@ -24,48 +26,37 @@ class DetectionOutputs:
 
     def __init__(self, class_names: Sequence[str]) -> None:
         self._class_names = class_names
-        self._records: dict[str, dict[str, list[dict[str, Any]]]] = {}
-        self._detected: list[Detected] = []
-        self._images = 0
-        self._frames: dict[str, int] = {}
+        self._records: dict[str, dict[str, Any]] = {}
+        self._last: dict[str, tuple[tuple[int, int], Detections]] = {}
+        self._counts: Counter[Input] = Counter()
 
-    def add_image(self, key: str, name: str, image_hw: tuple[int, int], outputs: Sequence[StepOutput]) -> None:
-        """Outputs by time step, earliest first; ``key`` in detections.json, ``name`` in the other formats."""
-        self._images += 1
-        self._add(key, name, image_hw, outputs, ())
-
-    def add_frame(self, key: str, name: str, seen: AnnotatedFrame) -> None:
-        """The same of one frame of a video."""
-        self._frames[key] = self._frames.get(key, 0) + 1
-        height, width = seen.frame.image_rgb.shape[:2]
-        number = seen.frame.number
-        self._add(f"{key}#{number}", f"{name}-frame{number:06d}", (height, width), seen.outputs, seen.track_ids)
-
-    def _add(
-        self,
-        key: str,
-        name: str,
-        image_hw: tuple[int, int],
-        outputs: Sequence[StepOutput],
-        track_ids: Sequence[int | None],
-    ) -> None:
-        by_step = {str(output.t): output.detections.to_records(self._class_names) for output in outputs}
-        last = outputs[-1]
-        for record, track_id in zip(by_step[str(last.t)], track_ids, strict=False):
-            record["track_id"] = track_id
-        self._records[key] = by_step
-        self._detected.append(Detected(name, image_hw, last.detections))
+    def add(self, item: Input, seen: AnnotatedFrame) -> None:
+        """Take the outputs on an image, or on the next frame of a video."""
+        self._counts[item] += 1
+        frame, key, name = seen.frame, item.key, item.name
+        record: dict[str, Any] = {}
+        if item.video:
+            key, name = f"{key}#{frame.number}", f"{name}-frame{frame.number:06d}"
+            record["time_s"] = round(frame.source_time_s, 3)
+        record |= {str(output.t): output.detections.to_records(self._class_names) for output in seen.outputs}
+        while name in self._last:  # a.mp4 beside a-frame000001.jpg
+            name += "_"
+        self._records[key] = record
+        height, width = frame.image_rgb.shape[:2]
+        self._last[name] = ((height, width), seen.outputs[-1].detections)
 
     def write(self, out: Path, *, coco: bool, yolo: bool) -> Path:
         """Write ``detections.json`` and, of the last time step, ``results.json`` (COCO) and ``labels/`` (YOLO)."""
         if coco:
-            write_coco_results(out, self._detected, self._class_names)
+            write_coco_results(out, self._last, self._class_names)
         if yolo:
-            write_yolo_labels(out / "labels", self._detected)
+            write_yolo_labels(out / "labels", self._last)
         return write_json(out / "detections.json", self._records)
 
     def __str__(self) -> str:
-        videos = f"{len(self._frames)} videos ({sum(self._frames.values())} frames)"
-        if not self._frames:
-            return f"{self._images} images"
-        return f"{self._images} images and {videos}" if self._images else videos
+        images = sum(not item.video for item in self._counts)
+        frames = [count for item, count in self._counts.items() if item.video]
+        videos = f"{len(frames)} videos ({sum(frames)} frames)"
+        if not frames:
+            return f"{images} images"
+        return f"{images} images and {videos}" if images else videos

@@ -1,4 +1,4 @@
-"""Detections drawn on the frames of a video or camera, for the command line and the web page alike."""
+"""Detections drawn on images and on the frames of a video or camera, for the command line and the web page alike."""
 
 from __future__ import annotations
 
@@ -16,19 +16,37 @@ from spikedet.visualization import beside, draw_detections
 
 @dataclass(frozen=True)
 class AnnotatedFrame:
-    """One frame that was looked at.
+    """One frame, or one image, that was looked at.
 
     Attributes:
         frame: as it was read.
-        outputs: by time step, earliest first.
-        track_ids: of the last output's boxes; None each while unknown, empty without a tracker.
+        outputs: by time step, earliest first; boxes of the last one have track ids if there is a tracker.
         image_rgb: uint8 ``[H, W', 3]``, the outputs side by side.
     """
 
     frame: Frame
     outputs: tuple[StepOutput, ...]
-    track_ids: tuple[int | None, ...]
     image_rgb: npt.NDArray[np.uint8]
+
+
+def annotate(
+    detector: SpikingDetector,
+    frame: Frame,
+    *,
+    t: Sequence[int] = (),
+    confidence: float = 0.25,
+    iou: float = 0.7,
+    stable_steps: int = 0,
+    tracker: Tracker | None = None,
+) -> AnnotatedFrame:
+    """Detect on one image and draw what was found; arguments as those of ``annotate_video``."""
+    least = confidence if tracker is None else min(confidence, tracker.least_score)
+    found = list(detector.outputs(frame.image_rgb, t or None, confidence=least, iou=iou, stable_steps=stable_steps))
+    if tracker is not None:
+        found[-1] = replace(found[-1], detections=tracker.update(found[-1].detections))
+        found = [replace(output, detections=output.detections.above(confidence)) for output in found]
+    drawn = [draw_detections(frame.image_rgb, output.detections, detector.class_names) for output in found]
+    return AnnotatedFrame(frame, tuple(found), beside(drawn))
 
 
 def annotate_video(
@@ -46,8 +64,8 @@ def annotate_video(
 ) -> Iterator[AnnotatedFrame]:
     """Look at frame after frame and write each with its boxes; yields after each frame. To cancel, stop asking.
 
-    Of a file every frame is looked at. Of a live source the newest one is, and the written video keeps to the clock:
-    a frame stands until the next one was looked at.
+    Of a file every frame is looked at, of a live source the newest one. Every drawn frame stands at its source's time,
+    until the next one.
 
     Args:
         detector: the network.
@@ -65,15 +83,13 @@ def annotate_video(
         ConfigError: a time step beyond the network's T.
         DataError: a frame is too large.
     """
-    fps = output_fps(reader, every)
-    started_s, written = None, 0
+    started_s = None
     for count, frame in enumerate(_source(reader, every), start=1):
-        seen = _look(detector, frame, t, confidence, iou, stable_steps, tracker)
-        started_s = frame.time_s if started_s is None else started_s
-        copies = copies_due(frame.time_s - started_s, fps, written) if reader.live else 1
-        for _ in range(copies):
-            writer.write(seen.image_rgb)
-        written += copies
+        seen = annotate(
+            detector, frame, t=t, confidence=confidence, iou=iou, stable_steps=stable_steps, tracker=tracker
+        )
+        started_s = frame.source_time_s if started_s is None else started_s
+        writer.write(seen.image_rgb, frame.source_time_s - started_s)
         yield seen
         if count == frames:
             return
@@ -90,11 +106,6 @@ def expected_frames(reader: FrameReader, every: int = 1, frames: int = 0) -> int
     return min(frames, found) if frames and found else frames or found
 
 
-def copies_due(elapsed_s: float, fps: float, written: int) -> int:
-    """How often a frame must be written that was taken so long after the first, for a video of the right length."""
-    return max(0, int(elapsed_s * fps + 0.5) + 1 - written)
-
-
 def _source(reader: FrameReader, every: int) -> Iterator[Frame]:
     if not reader.live:
         yield from _each(reader, every)
@@ -105,24 +116,3 @@ def _source(reader: FrameReader, every: int) -> Iterator[Frame]:
 
 def _each(frames: Iterable[Frame], every: int) -> Iterator[Frame]:
     return (frame for index, frame in enumerate(frames) if index % every == 0)
-
-
-def _look(
-    detector: SpikingDetector,
-    frame: Frame,
-    t: Sequence[int],
-    confidence: float,
-    iou: float,
-    stable_steps: int,
-    tracker: Tracker | None,
-) -> AnnotatedFrame:
-    least = confidence if tracker is None else min(confidence, tracker.least_score)
-    found = list(detector.outputs(frame.image_rgb, t or None, confidence=least, iou=iou, stable_steps=stable_steps))
-    ids: list[int | None] = []
-    if tracker is not None:
-        last = found[-1].detections
-        ids = [i for i, score in zip(tracker.update(last), last.scores, strict=True) if score >= confidence]
-    shown = [replace(output, detections=output.detections.above(confidence)) for output in found]
-    drawn = [draw_detections(frame.image_rgb, output.detections, detector.class_names) for output in shown[:-1]]
-    drawn.append(draw_detections(frame.image_rgb, shown[-1].detections, detector.class_names, ids))
-    return AnnotatedFrame(frame, tuple(shown), tuple(ids), beside(drawn))

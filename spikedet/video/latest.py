@@ -107,14 +107,15 @@ class LatestFrame:
             self._hand_out(frame)
 
     def _play(self, reader: FrameReader) -> None:
-        due = time.monotonic()
+        started_s = time.monotonic()
         while not self._stopped.is_set() and (frame := reader.read()) is not None:
-            self._hand_out(frame)
-            due += 1 / reader.fps
-            self._stopped.wait(max(0.0, due - time.monotonic()))
+            self._stopped.wait(max(0.0, started_s + frame.source_time_s - time.monotonic()))
             if not self._running.is_set():
+                held_s = time.monotonic()
                 self._running.wait()
-                due = time.monotonic()
+                started_s += time.monotonic() - held_s
+            self._hand_out(frame)
+        self._stopped.wait(1 / reader.fps)
 
     def _hand_out(self, frame: Frame) -> None:
         with self._changed:

@@ -7,6 +7,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -16,8 +17,11 @@ import numpy as np
 import numpy.typing as npt
 
 from spikedet.common.errors import DataError
+from spikedet.common.pointers import lfs_pointer
 from spikedet.data.images import MAX_PIXELS
+from spikedet.video.paths import plain_path
 from spikedet.video.quiet import quiet_opencv
+from spikedet.video.timing import Timing, read_timing
 
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".gif")
 """File endings taken for videos, in lower case."""
@@ -36,6 +40,9 @@ MOST_FPS = 480.0
 
 MISSING_SHARE = 0.02
 """A container's count of frames is often an estimate; as many may be missing without a word."""
+
+MOST_GAP_S = 600.0
+"""Between two frames; a time that is further ahead, or behind, is damaged or begins anew."""
 
 
 @dataclass(frozen=True)
@@ -69,11 +76,13 @@ class Frame:
         number: 1 for the first.
         image_rgb: uint8 ``[H, W, 3]``.
         time_s: when it was read, on the clock of ``time.monotonic``.
+        source_time_s: after the first frame; of a file as the file says, of a live source as it was read.
     """
 
     number: int
     image_rgb: npt.NDArray[np.uint8]
     time_s: float
+    source_time_s: float
 
 
 class Capture(Protocol):
@@ -89,8 +98,11 @@ class Capture(Protocol):
 
 
 def parse_source(text: str) -> Source:
-    """A camera's index, an address (``rtsp://...``) or a file, by how it is written. Raises DataError."""
-    if text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS:
+    """A camera's index, an address (``rtsp://...``) or a file, by how it is written. Raises DataError.
+
+    A number that is the name of a file or folder here is that.
+    """
+    if text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS and not Path(text).exists():
         return Source(text, "camera")
     scheme, found, _ = text.partition("://")
     if found and scheme.lower() in SCHEMES:
@@ -106,13 +118,20 @@ def open_frames(source: Source) -> FrameReader:
     Raises:
         DataError: there is no such file or camera, nothing responds at the address, or nothing in it can be read.
     """
-    if source.kind == "file" and not Path(source.text).is_file():
+    file = Path(source.text) if source.kind == "file" else None
+    if file is not None and not file.is_file():
         raise DataError(f"{source}: no such video; check the path")
-    capture = open_capture(source)
     try:
-        return FrameReader(source, capture)
-    except BaseException:
+        capture = open_capture(source)
+        timing = Timing() if file is None else read_timing(file)
+    except Exception as error:
+        raise DataError(_CANNOT_OPEN[source.kind].format(source)) from error
+    try:
+        return FrameReader(source, capture, timing)
+    except BaseException as error:
         capture.release()
+        if file is not None and isinstance(error, DataError) and (pointer := lfs_pointer(file)):
+            raise DataError(f"{source}: {pointer}") from error
         raise
 
 
@@ -122,10 +141,9 @@ def open_capture(source: Source) -> Capture:
     if source.kind == "camera":
         opened: Capture = cv2.VideoCapture(int(source.text))
         return opened
-    # An absolute path, because FFmpeg takes "name:rest" for a protocol.
-    where = str(Path(source.text).resolve()) if source.kind == "file" else source.text
     limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, OPEN_TIMEOUT_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, READ_TIMEOUT_MS]
-    opened = cv2.VideoCapture(where, cv2.CAP_FFMPEG, limits)
+    with plain_path(Path(source.text)) if source.kind == "file" else nullcontext(source.text) as where:
+        opened = cv2.VideoCapture(where, cv2.CAP_FFMPEG, limits)
     return opened
 
 
@@ -135,9 +153,10 @@ class FrameReader:
     Args:
         source: for error messages.
         capture: opened; released by ``close``.
+        timing: of a file, as far as it is known.
 
     Attributes:
-        fps: frames per second; ``USUAL_FPS`` where the source does not say.
+        fps: frames per second, of a variable rate about the highest; ``USUAL_FPS`` where the source does not say.
         count: frames there should be; None for a source without an end.
         frames_read: so far.
 
@@ -145,15 +164,19 @@ class FrameReader:
         DataError: the capture is not open or has no frame.
     """
 
-    def __init__(self, source: Source, capture: Capture) -> None:
-        self.source, self._capture = source, capture
+    def __init__(self, source: Source, capture: Capture, timing: Timing | None = None) -> None:
+        self.source, self._capture, self._timing = source, capture, timing or Timing()
         self._busy = threading.Lock()  # OpenCV must not be closed by one thread while another one reads
         self.frames_read = 0
         if not capture.isOpened():
             raise DataError(_CANNOT_OPEN[source.kind].format(source))
         fps, count = self._number(cv2.CAP_PROP_FPS), self._number(cv2.CAP_PROP_FRAME_COUNT)
-        self.fps = fps if 0 < fps <= MOST_FPS else USUAL_FPS
-        self.count = int(count) if source.kind != "camera" and count > 0 else None
+        said = fps if 0 < fps <= MOST_FPS else 0.0
+        self.fps = min(self._timing.rate(said), MOST_FPS) or USUAL_FPS
+        shown = count * (1.0 if self._timing.shown is None else self._timing.shown)
+        self.count = round(shown) if source.kind != "camera" and count > 0 else None
+        self._duration_s = shown / said if said else 0.0
+        self._started_s = self._last_s = self._shift_s = 0.0
         self._next = self._decode()
         if self._next is None:
             raise DataError(_NO_FRAME[source.kind].format(source))
@@ -170,20 +193,39 @@ class FrameReader:
             return ""
         if self.count - self.frames_read <= max(2, MISSING_SHARE * self.count):
             return ""
-        return f"{self.source}: truncated or damaged; {self.frames_read} of {self.count} frames could be read"
+        if self._timing.shown == 1 or self._timing.constant:  # else the count is an estimate, from the duration
+            return f"{self.source}: truncated or damaged; {self.frames_read} of {self.count} frames could be read"
+        if self._last_s > (1 - MISSING_SHARE) * self._duration_s - 1:
+            return ""
+        return f"{self.source}: truncated or damaged; it ends after {self._last_s:.1f} of {self._duration_s:.1f} s"
 
     def read(self) -> Frame | None:
         """The next frame; None at the end, or when the source is lost."""
-        image, self._next = self._next, None
-        if image is None and self.live:
-            image = self._decode()
-        if image is None:
+        found, self._next = self._next, None
+        if found is None and self.live:
+            found = self._decode()
+        if found is None:
             return None
+        image, position_s = found
+        now_s = time.monotonic()
+        if self.frames_read == 0:
+            self._started_s = now_s if self.live else position_s
+        else:
+            self._last_s = self._after_first(now_s if self.live else position_s)
         self.frames_read += 1
-        frame = Frame(self.frames_read, image, time.monotonic())
+        frame = Frame(self.frames_read, image, now_s, self._last_s)
         if not self.live:  # a camera's next image is not worth waiting for before this one is shown
             self._next = self._decode()
         return frame
+
+    def _after_first(self, position_s: float) -> float:
+        """The time of a frame; one that is not after that of the frame before is a step after it."""
+        at_s = position_s - self._started_s + self._shift_s
+        if not self._last_s < at_s <= self._last_s + MOST_GAP_S:
+            following_s = self._last_s + 1 / self.fps
+            self._shift_s += following_s - at_s
+            at_s = following_s
+        return at_s
 
     def __iter__(self) -> Iterator[Frame]:
         while (frame := self.read()) is not None:
@@ -200,18 +242,20 @@ class FrameReader:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _decode(self) -> npt.NDArray[np.uint8] | None:
+    def _decode(self) -> tuple[npt.NDArray[np.uint8], float] | None:
+        """The next image, and its time in the file in seconds. Damaged files make OpenCV raise anything."""
         try:
             with self._busy:
                 ok, image_bgr = self._capture.read()
-        except cv2.error:
+                position_s = self._number(cv2.CAP_PROP_POS_MSEC) / 1000
+        except Exception:
             return None
         if not ok or image_bgr is None:
             return None
         height, width = image_bgr.shape[:2]
         if height * width > MAX_PIXELS:
             raise DataError(f"{self.source}: {width} x {height} pixels, more than the {MAX_PIXELS} allowed")
-        return np.ascontiguousarray(image_bgr[..., ::-1])
+        return np.ascontiguousarray(image_bgr[..., ::-1]), position_s
 
     def _number(self, name: int) -> float:
         value = float(self._capture.get(name))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,8 +21,8 @@ class Tracker(Protocol):
     least_score: float
     """Boxes from this score on are of use to it."""
 
-    def update(self, detections: Detections) -> list[int | None]:
-        """Take the boxes of the next frame; the id of each, None for one that is not (yet) on a track."""
+    def update(self, detections: Detections) -> Detections:
+        """Take the boxes of the next frame; the same with ``track_ids``, None for one that is not (yet) on a track."""
 
 
 def import_trackers() -> Any:
@@ -51,7 +52,7 @@ class ByteTracker:
             frame_rate=fps, track_activation_threshold=confidence, high_conf_det_threshold=confidence
         )
 
-    def update(self, detections: Detections) -> list[int | None]:
+    def update(self, detections: Detections) -> Detections:
         """As in ``Tracker``. A box gets its id when it is seen for the second time."""
         found = sv.Detections(
             xyxy=detections.boxes_xyxy.astype(float),
@@ -63,4 +64,4 @@ class ByteTracker:
         tracked = self._tracker.update(found)
         for index, track_id in zip(tracked.data.get("index", ()), tracked.tracker_id, strict=True):
             ids[int(index)] = int(track_id) if track_id >= 0 else None
-        return ids
+        return replace(detections, track_ids=tuple(ids))

@@ -14,8 +14,9 @@ from PIL import Image
 
 from spikedet.common.errors import ConfigError, DataError, SpikedetError
 from spikedet.common.files import atomic_path
+from spikedet.video.paths import plain_path
 from spikedet.video.quiet import quiet_opencv, quiet_stderr
-from spikedet.video.reading import Source, open_frames
+from spikedet.video.reading import MOST_FPS, Source, open_frames
 
 CODECS = {".mp4": ("avc1", "mp4v"), ".webm": ("VP80",)}
 """By file ending, the codecs to try in turn; H.264 is in few builds of OpenCV."""
@@ -24,11 +25,15 @@ VIDEO_FORMATS = (*CODECS, ".gif")
 """File endings that can be written. Browsers play WebM and GIF everywhere, MP4 only where H.264 was there."""
 
 
+LEAST_GIF_CS = 2
+"""Hundredths of a second that an image of a GIF stands; browsers show one with less for a tenth of a second."""
+
+
 class VideoWriter(Protocol):
     """Takes images in order; the first one fixes the size, others are resized to it."""
 
-    def write(self, image_rgb: npt.NDArray[np.uint8]) -> None:
-        """Add an image, uint8 ``[H, W, 3]``."""
+    def write(self, image_rgb: npt.NDArray[np.uint8], time_s: float | None = None) -> None:
+        """Add an image, uint8 ``[H, W, 3]``, which stands from this time after the first on; None is the next step."""
 
 
 @contextmanager
@@ -36,10 +41,11 @@ def video_writer(path: Path, fps: float) -> Iterator[VideoWriter]:
     """A writer whose video takes its place at ``path`` when the block ends; after an exception nothing is left.
 
     Sides that are odd grow by a pixel, because most codecs want even ones. A GIF is held in memory until it is written.
+    An image stands until the next one. One for which there is no time, before the next, is left out.
 
     Args:
         path: its suffix, one of ``VIDEO_FORMATS``, chooses the format.
-        fps: images per second.
+        fps: images per second; of MP4 and WebM at least 1 and at most ``MOST_FPS``, else images are repeated.
 
     Raises:
         ConfigError: an unknown format, or OpenCV has no codec for it here.
@@ -72,7 +78,6 @@ class _Sized:
 
     def _fit(self, image_rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         self._hw = self._hw or (image_rgb.shape[0], image_rgb.shape[1])
-        self.written += 1
         height, width = self._hw
         if image_rgb.shape[:2] != self._hw:
             image_rgb = np.asarray(cv2.resize(image_rgb, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
@@ -80,18 +85,30 @@ class _Sized:
 
 
 class _OpenCv(_Sized):
-    """OpenCV's encoders, writing as the images come."""
+    """OpenCV's encoders, writing as the images come, one for each step of a constant rate."""
 
     def __init__(self, path: Path, fps: float) -> None:
         super().__init__()
-        self._path, self._fps = path, fps
+        # MPEG-4 counts time in at most 65,535 parts of a second, and OpenCV takes as many digits as the rate has.
+        self._path, self._fps = path, round(min(max(fps, 1.0), MOST_FPS), 2)
         self._encoder: Any = None
+        self._last: npt.NDArray[np.uint8] | None = None
 
-    def write(self, image_rgb: npt.NDArray[np.uint8]) -> None:
-        fitted = self._fit(image_rgb)
+    def write(self, image_rgb: npt.NDArray[np.uint8], time_s: float | None = None) -> None:
+        fitted = np.ascontiguousarray(self._fit(image_rgb)[..., ::-1])
         if self._encoder is None:
             self._encoder = _encoder(self._path, self._fps, (fitted.shape[1], fitted.shape[0]))
-        self._encoder.write(np.ascontiguousarray(fitted[..., ::-1]))
+        step = self.written if time_s is None else round(time_s * self._fps)
+        if step < self.written - 1:
+            return
+        for _ in range(step - self.written):
+            self._encode(self._last)
+        self._encode(fitted)
+        self._last = fitted
+
+    def _encode(self, image_bgr: npt.NDArray[np.uint8] | None) -> None:
+        self._encoder.write(image_bgr)
+        self.written += 1
 
     def finish(self, _: Path) -> None:
         self._encoder.release()
@@ -108,30 +125,31 @@ class _Gif(_Sized):
         super().__init__()
         self._fps = fps
         self._images: list[Image.Image] = []
+        self._starts_cs: list[int] = []
 
-    def write(self, image_rgb: npt.NDArray[np.uint8]) -> None:
+    def write(self, image_rgb: npt.NDArray[np.uint8], time_s: float | None = None) -> None:
+        start_cs = round(100 * (self.written / self._fps if time_s is None else time_s))
+        self.written += 1
+        if self._starts_cs and start_cs - self._starts_cs[-1] < LEAST_GIF_CS:
+            return
+        self._starts_cs.append(start_cs)
         self._images.append(Image.fromarray(self._fit(image_rgb)).quantize(256, dither=Image.Dither.NONE))
 
     def finish(self, path: Path) -> None:
         first, *others = self._images
-        durations = gif_durations_ms(len(self._images), self._fps)
-        first.save(path, save_all=True, append_images=others, duration=durations, loop=0)
+        ends_cs = [*self._starts_cs[1:], self._starts_cs[-1] + max(LEAST_GIF_CS, round(100 / self._fps))]
+        durations_ms = [10 * (end - start) for start, end in zip(self._starts_cs, ends_cs, strict=True)]
+        first.save(path, save_all=True, append_images=others, duration=durations_ms, loop=0)
 
     def discard(self) -> None:
         self._images.clear()
 
 
-def gif_durations_ms(count: int, fps: float) -> list[int]:
-    """How long each of ``count`` images stands, in the tens of milliseconds that GIF knows."""
-    ends = [round(100 * (i + 1) / fps) for i in range(count)]
-    return [10 * (end - start) for start, end in zip([0, *ends], ends, strict=False)]
-
-
 def _encoder(path: Path, fps: float, resolution_wh: tuple[int, int]) -> Any:
     quiet_opencv()
     for codec in CODECS[path.suffix.lower()]:
-        with quiet_stderr():
-            encoder = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*codec), fps, resolution_wh)
+        with quiet_stderr(), plain_path(path) as where:
+            encoder = cv2.VideoWriter(where, cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*codec), fps, resolution_wh)
         if encoder.isOpened():
             return encoder
     width, height = resolution_wh

@@ -5,6 +5,7 @@ from spikedet.visualization.curves import plot_ap_by_t
 from spikedet.visualization.data_plot import plot_data
 from spikedet.visualization.draw import beside, draw_detections, draw_lines, fit_side, save_image
 from spikedet.visualization.energy_plots import plot_energy
+from spikedet.visualization.letters import names_beside
 from spikedet.visualization.training import plot_training
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "draw_detections",
     "draw_lines",
     "fit_side",
+    "names_beside",
     "plot_ap_by_class",
     "plot_ap_by_images",
     "plot_ap_by_t",

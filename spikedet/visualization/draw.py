@@ -14,6 +14,7 @@ from PIL import Image
 
 from spikedet.common.files import atomic_path
 from spikedet.detections import Detections
+from spikedet.visualization.letters import drawable, name_to_draw
 
 RGBImage = npt.NDArray[np.uint8]
 
@@ -53,13 +54,11 @@ class DrawingSizes:
         )
 
 
-def draw_detections(
-    image_rgb: RGBImage, detections: Detections, class_names: Sequence[str], track_ids: Sequence[int | None] = ()
-) -> RGBImage:
+def draw_detections(image_rgb: RGBImage, detections: Detections, class_names: Sequence[str]) -> RGBImage:
     """A copy of the image ``[H, W, 3]`` with boxes, class names and scores, sized to the image.
 
-    Labels stay inside the image and make room for each other. ``track_ids``, where given, are shown as ``#12``, one
-    for each box; None is not shown.
+    Labels stay inside the image and make room for each other. A name that OpenCV has no letters for is shown as
+    ``class 3``; ``names_beside`` lists these. Track ids are shown as ``#12``.
     """
     sizes = DrawingSizes.of(_resolution_wh(image_rgb))
     palette, text_palette = (sv.ColorPalette.from_hex(list(colours)) for colours in (OKABE_ITO, TEXT_ON))
@@ -76,14 +75,17 @@ def draw_detections(
         text_padding=sizes.padding_px,
         smart_position=True,
     )
-    canvas = text.annotate(canvas, found, labels=_labels(detections, class_names, track_ids))
+    canvas = text.annotate(canvas, found, labels=_labels(detections, class_names))
     return np.ascontiguousarray(canvas[..., ::-1])
 
 
-def _labels(detections: Detections, class_names: Sequence[str], track_ids: Sequence[int | None]) -> list[str]:
-    ids = track_ids or [None] * len(detections)
+def _labels(detections: Detections, class_names: Sequence[str]) -> list[str]:
+    ids = detections.track_ids or [None] * len(detections)
     rows = zip(detections.labels, detections.scores, ids, strict=True)
-    return [class_names[label] + ("" if i is None else f" #{i}") + f" {score:.2f}" for label, score, i in rows]
+    return [
+        name_to_draw(class_names, int(label)) + ("" if i is None else f" #{i}") + f" {score:.2f}"
+        for label, score, i in rows
+    ]
 
 
 def draw_lines(image_rgb: RGBImage, lines: Sequence[str]) -> RGBImage:
@@ -96,7 +98,7 @@ def draw_lines(image_rgb: RGBImage, lines: Sequence[str]) -> RGBImage:
         middle = sv.Point(x=width // 2, y=top + height // 2)
         canvas = sv.draw_text(
             canvas,
-            line,
+            drawable(line),
             middle,
             sv.Color.WHITE,
             text_scale=sizes.text_scale,
@@ -122,7 +124,7 @@ def broken_line(line: str, width_px: int, sizes: DrawingSizes) -> list[str]:
 
 def text_wh(text: str, sizes: DrawingSizes) -> tuple[int, int]:
     """Width and height in pixels of one line of text with its padding."""
-    (width, height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, sizes.text_scale, sizes.text_px)
+    (width, height), _ = cv2.getTextSize(drawable(text), cv2.FONT_HERSHEY_SIMPLEX, sizes.text_scale, sizes.text_px)
     return int(width) + 2 * sizes.padding_px, int(height) + 2 * sizes.padding_px
 
 

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
+import itertools
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 from tiny_detector import T, chain, fingerprint, sample_images
 
 from spikedet.commands.detect import detect
-from spikedet.common.errors import CheckpointError, ConfigError, DataError
+from spikedet.common.errors import CheckpointError, ConfigError, DataError, SpikedetError
 from spikedet.config import DetectConfig
 from spikedet.data.images import IMAGE_SUFFIXES, read_image
 from spikedet.inference.detector import SpikingDetector
@@ -24,14 +28,14 @@ HEIGHT, WIDTH = 40, 56
 
 
 def write_image(path: Path, seed: int = 0) -> Path:
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(exist_ok=True, parents=True)
     pixels = np.random.default_rng(seed).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
     Image.fromarray(pixels).save(path)
     return path
 
 
 def config(source: Path, out: Path, **changes: Any) -> DetectConfig:
-    return DetectConfig(source=str(source), **{"weights": str(chain()["fine"]), "out": str(out), **changes})
+    return DetectConfig(source=(str(source),), **{"weights": str(chain()["fine"]), "out": str(out), **changes})
 
 
 def content(path: Path) -> dict[str, Any]:
@@ -103,8 +107,8 @@ def test_a_folder_in_order_of_names(tmp_path: Path) -> None:
     (folder / "notes.txt").write_text("no image", encoding="utf-8")
     (folder / "sub").mkdir()
     found = content(detect(config(folder, tmp_path / "out")))
-    assert [Path(name).stem for name in found] == ["3", "4", "5", "6", "7", "8", "9"]
-    assert len(list((tmp_path / "out").glob("*.png"))) == 7
+    assert [Path(name).stem for name in found] == ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"]
+    assert len(list((tmp_path / "out").glob("*.png"))) == 10
 
 
 def test_broken_images_are_named_when_the_others_are_done(tmp_path: Path) -> None:
@@ -114,7 +118,7 @@ def test_broken_images_are_named_when_the_others_are_done(tmp_path: Path) -> Non
     (folder / "b.png").write_bytes(b"no image")
     whole = write_image(tmp_path / "whole.jpg").read_bytes()
     (folder / "d.jpg").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(DataError, match=r"2 of 4 images could not be read, the first: .*b\.png"):
+    with pytest.raises(DataError, match=r"2 of 4 inputs failed, the first: .*b\.png"):
         detect(config(folder, tmp_path / "out"))
     out = tmp_path / "out"
     assert [Path(name).name for name in content(out / "detections.json")] == ["a.png", "c.png"]
@@ -123,14 +127,14 @@ def test_broken_images_are_named_when_the_others_are_done(tmp_path: Path) -> Non
 
 def test_a_single_broken_image(tmp_path: Path) -> None:
     (tmp_path / "b.png").write_bytes(b"")
-    with pytest.raises(DataError, match=r"1 of 1 images could not be read, the first: .*b\.png"):
+    with pytest.raises(DataError, match=r"^[^;]*b\.png: not an image that can be read"):
         detect(config(tmp_path / "b.png", tmp_path / "out"))
     assert content(tmp_path / "out" / "detections.json") == {}
 
 
 def test_nothing_to_read_is_said_before_anything_is_written(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match=r"empty: no images or videos in this folder; expected \.avi, \.bmp"):
+    with pytest.raises(DataError, match=r"empty: no images or videos in this folder; expected \.avi, \.avif"):
         detect(config(tmp_path / "empty", tmp_path / "out"))
     with pytest.raises(DataError, match="none: no such image, video or folder"):
         detect(config(tmp_path / "none", tmp_path / "out"))
@@ -182,3 +186,164 @@ def test_images_that_differ_in_their_suffix_are_all_drawn(tmp_path: Path) -> Non
         write_image(folder / name, index)
     assert len(content(detect(config(folder, tmp_path / "out")))) == 2
     assert len(list((tmp_path / "out").glob("*.png"))) == 2
+
+
+# --- several sources ------------------------------------------------------------------------------------------------
+
+
+def detect_all(sources: list[Path | str], out: Path, **changes: Any) -> Path:
+    return detect(DetectConfig(source=tuple(map(str, sources)), weights=str(chain()["fine"]), out=str(out), **changes))
+
+
+def drawn(out: Path) -> list[str]:
+    return sorted(path.relative_to(out).as_posix() for path in out.rglob("*.png"))
+
+
+def test_several_sources(tmp_path: Path) -> None:
+    sources = [write_image(tmp_path / "x" / "a.jpg"), tmp_path / "folder", write_image(tmp_path / "x" / "b.png")]
+    write_image(tmp_path / "folder" / "c.png")
+    found = content(detect_all([*sources, sources[0]], tmp_path / "out"))  # one of them twice
+    assert list(found) == [str(path) for path in (sources[0], tmp_path / "folder" / "c.png", sources[2])]
+    assert drawn(tmp_path / "out") == ["a.png", "b.png", "c.png"]
+
+
+def test_one_source_as_a_text(tmp_path: Path) -> None:
+    """As it was written before several could be named."""
+    source = str(write_image(tmp_path / "a.png"))
+    assert DetectConfig(source=source).source == (source,)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["x/a.jpg", "y/a.jpg"], ["a.jpg-2.png", "a.jpg.png"]),
+        (["x/a.jpg", "x/a.png"], ["a.jpg.png", "a.png.png"]),
+        (["x/a.jpg", "y/A.jpg"], ["A.jpg-2.png", "a.jpg.png"]),
+        (["x/a.jpg", "y/a.jpg", "z/a.jpg"], ["a.jpg-2.png", "a.jpg-3.png", "a.jpg.png"]),
+        (["x/a.jpg", "x/a.png", "x/a.png.bmp"], ["a.jpg.png", "a.png-2.png", "a.png.png"]),
+        (["x/\u00e9.jpg", "y/e\u0301.jpg"], ["e\u0301.jpg-2.png", "\u00e9.jpg.png"]),
+        (["x/a b.jpg", "y/a  b.jpg"], ["a  b.png", "a b.png"]),
+    ],
+)
+def test_sources_of_one_name_both_keep_their_output(tmp_path: Path, names: list[str], expected: list[str]) -> None:
+    sources = [write_image(tmp_path / name, seed) for seed, name in enumerate(names)]
+    found = content(detect_all(list(sources), tmp_path / "out", save_txt=True, save_json=True))
+    assert list(found) == list(map(str, sources))
+    assert drawn(tmp_path / "out") == sorted(expected)
+    assert len(list((tmp_path / "out" / "labels").iterdir())) == len(names)
+    assert len(json.loads((tmp_path / "out" / "results_images.json").read_text())["images"]) == len(names)
+
+
+def test_two_folders_with_files_of_one_name(tmp_path: Path) -> None:
+    for folder in ("x", "y"):
+        (tmp_path / folder).mkdir()
+        write_image(tmp_path / folder / "sub" / "a.jpg")
+    assert len(content(detect_all([tmp_path / "x", tmp_path / "y"], tmp_path / "out"))) == 2
+    assert drawn(tmp_path / "out") == ["sub/a.jpg-2.png", "sub/a.jpg.png"]
+
+
+@pytest.mark.parametrize("name", ["0", "1", "7", "12", "999"])
+def test_a_folder_whose_name_is_a_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    write_image(tmp_path / name / "a.png")
+    monkeypatch.chdir(tmp_path)
+    assert list(content(detect(config(Path(name), tmp_path / "out")))) == [f"{name}/a.png"]
+
+
+def test_a_source_that_is_nothing_does_not_stop_the_others(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    good, out = write_image(tmp_path / "a.png"), tmp_path / "out"
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match=r"^3 of 4 inputs failed, the first: .*none\.jpg: no such image"):
+        detect_all([tmp_path / "none.jpg", good, "ftp://host/a", tmp_path / "empty"], out)
+    assert list(content(out / "detections.json")) == [str(good)]
+    warned = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert [next(word for word in ("ftp", "empty") if word in text) for text in warned] == ["ftp", "empty"]
+
+
+# --- whatever fails for one image -----------------------------------------------------------------------------------
+
+FAILURES = [
+    MemoryError(),
+    OSError(28, "No space left on device"),
+    PermissionError(13, "Permission denied"),
+    OSError(36, "File name too long"),
+    SpikedetError("b.png: writing failed"),
+    ConfigError("no such codec"),
+    DataError("b.png: odd"),
+    CheckpointError("odd"),
+    cv2.error("insufficient memory"),
+    TimeoutError(),
+]
+
+
+@pytest.mark.parametrize("error", FAILURES, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("where", ["read_image", "annotate", "save_image"])
+def test_whatever_fails_for_one_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, error: Exception
+) -> None:
+    module = importlib.import_module("spikedet.commands.detect")
+    real, calls = getattr(module, where), itertools.count(1)
+
+    def fail_once(*given: Any, **settings: Any) -> Any:
+        if next(calls) == 2:
+            raise error
+        return real(*given, **settings)
+
+    monkeypatch.setattr(module, where, fail_once)
+    for index, name in enumerate("abc"):
+        write_image(tmp_path / "images" / f"{name}.png", index)
+    with pytest.raises(DataError, match=r"^1 of 3 inputs failed, the first: .*b\.png: "):
+        detect(config(tmp_path / "images", tmp_path / "out"))
+    assert drawn(tmp_path / "out") == ["a.png", "c.png"]
+    assert [Path(name).stem for name in content(tmp_path / "out" / "detections.json")] == ["a", "c"]
+
+
+@pytest.mark.parametrize("size_wh", [(1, 1), (1, 3000), (3000, 1), (2, 2), (7, 5), (1, 64), (640, 3), (3, 640)])
+def test_images_of_any_shape(tmp_path: Path, size_wh: tuple[int, int]) -> None:
+    Image.new("RGB", size_wh, (200, 10, 20)).save(tmp_path / "a.png")
+    detect(config(tmp_path / "a.png", tmp_path / "out"))
+    assert read_image(tmp_path / "out" / "a.png").shape == (size_wh[1], size_wh[0], 3)
+
+
+# --- names ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names are bytes on POSIX only")
+@pytest.mark.parametrize(
+    "name", [b"a\xff", b"\x80", b"caf\xe9", b"\xc3\x28", b"\xed\xa0\x80", b"a\nb", b"a\tb", b"[a]", b"a#1", b"%s"]
+)
+def test_names_of_any_bytes(tmp_path: Path, name: bytes) -> None:
+    folder = tmp_path / os.fsdecode(name)
+    source = write_image(folder / os.fsdecode(name + b".png"))
+    assert list(content(detect(config(folder, tmp_path / "out", save_json=True, save_txt=True)))) == [str(source)]
+    assert drawn(tmp_path / "out") == [source.name]
+    assert (tmp_path / "out" / "labels" / f"{source.stem}.txt").is_file()
+
+
+@pytest.mark.parametrize("letter", ["a", "é", "車", "😀"])
+def test_names_as_long_as_they_can_be(tmp_path: Path, letter: str) -> None:
+    stem = letter * (251 // len(letter.encode()))
+    for name in (f"{stem}.png", f"{stem[:-1]}b.png"):
+        write_image(tmp_path / name)
+    found = content(
+        detect_all([tmp_path / f"{stem}.png", tmp_path / f"{stem[:-1]}b.png"], tmp_path / "out", save_txt=True)
+    )
+    assert len(found) == len(drawn(tmp_path / "out")) == 2
+    assert all(stem[:50] in name for name in drawn(tmp_path / "out"))
+
+
+def test_a_pointer_of_git_lfs_is_called_that(tmp_path: Path) -> None:
+    for name in ("a.png", "b.mp4"):
+        (tmp_path / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+        with pytest.raises(
+            DataError, match=rf"^[^;]*{name}: a Git LFS pointer, not the file itself; run git lfs pull$"
+        ):
+            detect(config(tmp_path / name, tmp_path / "out"))
+
+
+def test_class_names_without_letters_are_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "spikedet")
+    monkeypatch.setattr(SpikingDetector, "class_names", ("\u0e23\u0e16", "b", "\u0633\u064a", "d"))
+    detect(config(write_image(tmp_path / "a.png"), tmp_path / "out"))
+    assert "class 0 is \u0e23\u0e16, class 2 is \u0633\u064a" in caplog.text

@@ -17,9 +17,10 @@ NAMES = ("cat", "dog", "cow")
 HW = (40, 60)
 
 
-def detected(name: str = "a") -> Detected:
+def detected(*names: str) -> Detected:
     boxes = np.array([[0, 0, 60, 40], [10.5, 4, 30.25, 8]], np.float32)
-    return Detected(name, HW, Detections(boxes, np.array([0.5, 0.25]), np.array([2, 0])))  # type: ignore[arg-type]
+    found = Detections(boxes, np.array([0.5, 0.25]), np.array([2, 0]))  # type: ignore[arg-type]
+    return {name: (HW, found) for name in names}
 
 
 @pytest.mark.parametrize(
@@ -38,14 +39,14 @@ def test_image_ids(names: list[str], ids: list[int]) -> None:
 
 
 def test_nothing_found(tmp_path: Path) -> None:
-    nothing = Detected("a", HW, Detections.empty())
-    assert json.loads(write_coco_results(tmp_path, [nothing], NAMES).read_text()) == []
-    write_yolo_labels(tmp_path / "labels", [nothing])
+    nothing = {"a": (HW, Detections.empty())}
+    assert json.loads(write_coco_results(tmp_path, nothing, NAMES).read_text()) == []
+    write_yolo_labels(tmp_path / "labels", nothing)
     assert (tmp_path / "labels" / "a.txt").read_text() == ""
 
 
 def test_coco_results(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = write_coco_results(tmp_path, [detected("12"), detected("34")], NAMES)
+    path = write_coco_results(tmp_path, detected("12", "34"), NAMES)
     assert path == tmp_path / "results.json"
     first, second, *_ = json.loads(path.read_text())
     assert first == {"image_id": 12, "category_id": 3, "bbox": [0, 0, 60, 40], "score": 0.5}
@@ -57,9 +58,9 @@ def test_coco_results(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_yolo_labels_are_read_back(tmp_path: Path) -> None:
-    item = detected()
-    write_yolo_labels(tmp_path / "labels", [item])
+    written = detected("a")
+    write_yolo_labels(tmp_path / "labels", written)
     objects = read_labels(tmp_path / "labels" / "a.txt", NAMES)
     assert [found.name for found in objects] == ["cow", "cat"]
     edges = [yolo_edges(found.numbers, HW) for found in objects]
-    assert np.allclose(edges, item.detections.boxes_xyxy, atol=1e-6)  # nine decimals of 60 px
+    assert np.allclose(edges, written["a"][1].boxes_xyxy, atol=1e-6)  # nine decimals of 60 px

@@ -57,6 +57,12 @@ def test_what_is_said(tmp_path: Path, name: str, said: str) -> None:
         uploaded_image(write(tmp_path / name, broken_images()[name]))
 
 
+def test_a_stereo_photo_is_one_image(tmp_path: Path) -> None:
+    image = Image.fromarray(PIXELS)
+    image.save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=[image])
+    assert uploaded_image(tmp_path / "a.jpg").shape == PIXELS.shape
+
+
 def test_a_side_as_long_as_allowed(tmp_path: Path) -> None:
     Image.new("L", (MAX_SIDE, 2)).save(tmp_path / "wide.png")
     assert uploaded_image(tmp_path / "wide.png").shape == (2, MAX_SIDE, 3)

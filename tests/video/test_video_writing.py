@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from small_videos import HEIGHT, WIDTH, RGBImage, sample_image
 
 from spikedet.common.errors import ConfigError, SpikedetError
 from spikedet.video import VIDEO_FORMATS, open_frames, parse_source, video_writer
-from spikedet.video.writing import gif_durations_ms
 
 every_format = pytest.mark.parametrize("suffix", VIDEO_FORMATS)
 
@@ -114,8 +115,108 @@ def test_a_size_that_no_codec_takes(tmp_path: Path) -> None:
         writer.write(np.zeros((2, 20_000, 3), np.uint8))
 
 
+# --- times -----------------------------------------------------------------------------------------------------------
+
+
+def shades(path: Path) -> list[tuple[float, int]]:
+    """Time and grey of the frames of a video that differ from the one before."""
+    found: list[tuple[float, int]] = []
+    with open_frames(parse_source(str(path))) as reader:
+        for frame in reader:
+            grey = round(float(frame.image_rgb.mean()) / 10) * 10
+            if not found or found[-1][1] != grey:
+                found.append((frame.source_time_s, grey))
+    return found
+
+
+@every_format
 @pytest.mark.parametrize(
-    ("count", "fps", "durations"), [(0, 30, []), (1, 25, [40]), (6, 30, [30, 40, 30, 30, 40, 30]), (2, 0.5, [2000] * 2)]
+    "times_s",
+    [
+        [0, 1, 2, 2.04, 2.08, 2.12],
+        [0, 0.04, 0.08, 3],
+        [0, 0.5, 0.6, 0.7, 5],
+        [0, 0.033, 0.067, 0.1, 0.133],
+        [0, 2],
+    ],
 )
-def test_durations_of_a_gif_add_up(count: int, fps: float, durations: list[int]) -> None:
-    assert gif_durations_ms(count, fps) == durations
+def test_every_image_stands_at_its_time(tmp_path: Path, suffix: str, times_s: list[float]) -> None:
+    path = tmp_path / f"a{suffix}"
+    with video_writer(path, 30) as writer:
+        for index, time_s in enumerate(times_s):
+            writer.write(np.full((HEIGHT, WIDTH, 3), 40 + 20 * index, np.uint8), time_s)
+    found = shades(path)
+    assert [grey for _, grey in found] == [40 + 20 * index for index in range(len(times_s))]
+    assert [time_s for time_s, _ in found] == pytest.approx(times_s, abs=0.5 / 30 + 0.002)
+
+
+@every_format
+def test_images_for_which_there_is_no_time_are_left_out(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    with video_writer(path, 10) as writer:
+        for index in range(100):
+            writer.write(sample_image(index), index / 1000)
+        writer.write(np.zeros((HEIGHT, WIDTH, 3), np.uint8), 1.0)
+    assert shades(path)[-1] == (pytest.approx(1.0, abs=0.1), 0)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".webm"])
+@pytest.mark.parametrize(
+    "fps", [239.36170212765958, 119.880119, 59.94005994, 23.976023976, 480.0, 1000.0, 90000.0, 14.985014985, 0.2, 0.001]
+)
+def test_rates_that_codecs_do_not_take(tmp_path: Path, suffix: str, fps: float) -> None:
+    path = tmp_path / f"a{suffix}"
+    with video_writer(path, fps) as writer:
+        for index in range(5):
+            writer.write(sample_image(index), index / max(fps, 1))
+    assert read(path)[0] == pytest.approx(min(max(fps, 1), 480), rel=0.001)
+
+
+@pytest.mark.parametrize("fps", [60.0, 59.94, 100.0, 51.0, 50.0, 240.0])
+def test_a_gif_has_no_delay_that_browsers_play_slower(tmp_path: Path, fps: float) -> None:
+    """Below 20 ms they wait for 100."""
+    path = tmp_path / "a.gif"
+    with video_writer(path, fps) as writer:
+        for index in range(round(fps)):
+            writer.write(sample_image(index), index / fps)
+    with Image.open(path) as image:
+        durations_ms = []
+        for index in range(image.n_frames):  # type: ignore[attr-defined]
+            image.seek(index)
+            durations_ms.append(image.info["duration"])
+    assert min(durations_ms) >= 20
+    assert sum(durations_ms) == pytest.approx(1000, abs=20)
+
+
+ODD_NAMES = [
+    b"a\xff",
+    b"\xc3\x28",
+    b"\xed\xa0\x80",
+    b"\x80",
+    b"caf\xe9",
+    b"\xb1\xe1\xbe\xa9",
+    b"a b",
+    b"a%02d",
+    b"a:b",
+    b"-a",
+]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names are bytes on POSIX only")
+@pytest.mark.parametrize("name", ODD_NAMES)
+@every_format
+def test_names_of_any_bytes(tmp_path: Path, suffix: str, name: bytes) -> None:
+    """Those that are no UTF-8 crash OpenCV."""
+    path = tmp_path / os.fsdecode(name) / os.fsdecode(name + suffix.encode())
+    with video_writer(path, 25) as writer:
+        writer.write(sample_image())
+    assert list(path.parent.iterdir()) == [path]
+    assert len(read(path)[1]) == 1
+
+
+@pytest.mark.parametrize("character", ["a", "é", "車"])
+def test_names_as_long_as_they_can_be(tmp_path: Path, character: str) -> None:
+    stem = character * (251 // len(character.encode()))
+    with video_writer(tmp_path / f"{stem}.mp4", 25) as writer:
+        writer.write(sample_image())
+    assert len(read(tmp_path / f"{stem}.mp4")[1]) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -128,8 +129,8 @@ def test_labels_make_room_for_each_other() -> None:
 def test_track_ids_are_shown_where_there_are_some() -> None:
     two = found([10, 60, 50, 90], [60, 60, 100, 90])
     without = draw_detections(grey(), two, NAMES)
-    assert np.array_equal(draw_detections(grey(), two, NAMES, [None, None]), without)
-    assert not np.array_equal(draw_detections(grey(), two, NAMES, [None, 7]), without)
+    assert np.array_equal(draw_detections(grey(), replace(two, track_ids=(None, None)), NAMES), without)
+    assert not np.array_equal(draw_detections(grey(), replace(two, track_ids=(None, 7)), NAMES), without)
 
 
 def luminance(code: str) -> float:
