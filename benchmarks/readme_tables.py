@@ -59,7 +59,8 @@ def published_table(name: str) -> str:
 def publish(name: str, results: Path, **meta: Any) -> Path:
     """Copy a ``results.json`` to docs/results/NAME.json, without the machine's paths, and tabulate it beside."""
     published = json.loads(results.read_text(encoding="utf-8"))
-    published["meta"].pop("checkpoints", None)
+    for key in ("checkpoints", "data", "data_key"):
+        published["meta"].pop(key, None)
     published["meta"].update(meta)
     path = write_json(ROOT / "docs" / "results" / f"{name}.json", published)
     write_text(
