@@ -64,7 +64,8 @@ def publish(name: str, results: Path, **meta: Any) -> Path:
     published = json.loads(results.read_text(encoding="utf-8"))
     for row in published["rows"]:
         row.get("operations", {}).pop("layers", None)
-    published["meta"].pop("checkpoints", None)
+    for key in ("checkpoints", "data", "data_key"):
+        published["meta"].pop(key, None)
     published["meta"].update(meta)
     path = write_json(ROOT / "docs" / "results" / f"{name}.json", published)
     write_text(

@@ -63,11 +63,10 @@ def data_check(config: DataCheckConfig) -> DataReport:
     remarks = [text for listing in listings.values() for text in listing.remarks()]
     remarks += [text for content in contents.values() for text in repeated_boxes(content.samples, class_names)]
     report = _report(config.data, layout, class_names, contents, remarks, broken)
-    logger.info(report_text(report))
     write_json(out / "report.json", dataclasses.asdict(report))
     counts = {split: found.objects_by_class for split, found in report.splits.items()}
     plot_data(counts, {split: sides_px(content.samples) for split, content in contents.items()}, out / "data.png")
-    logger.info(f"written: {out / 'report.json'}, {out / 'data.png'}")
+    logger.info(f"{report_text(report)}\nwritten: {out / 'report.json'}, {out / 'data.png'}")
     if report.bad:
         raise DataError(f"{config.data}: {_counted(report.bad, 'bad file')}, listed above and in {out / 'report.json'}")
     return report

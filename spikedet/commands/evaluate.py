@@ -24,11 +24,12 @@ from spikedet.common.files import write_text
 from spikedet.common.progress import track
 from spikedet.config import EvaluateConfig, Stage, parse_time_steps
 from spikedet.costs.counts import OperationCounts, operation_counts
-from spikedet.data import DetectionDataset, load_dataset
+from spikedet.data import DetectionDataset, is_synthetic, load_dataset
 from spikedet.detections import Detections
 from spikedet.evaluation import APMeasures, ResultRow, markdown_table, measure, paired_loss, resample, write_results
 from spikedet.evaluation.archive import Predicted, archive_key, load_predicted, save_predicted
 from spikedet.evaluation.bootstrap import Resampled
+from spikedet.evaluation.origins import relative_name
 from spikedet.evaluation.predict import predict_dataset
 from spikedet.inference.network import ANN_STEP, Network, checkpoint_sha256, networks_of
 from spikedet.models import has_leaky_activations, has_max_pools
@@ -82,7 +83,9 @@ def evaluate(config: EvaluateConfig, *, chain: bool = True) -> list[ResultRow]:
         "command": shlex.join(["spikedet", *sys.argv[1:]]),
         "config": dataclasses.asdict(config),
         "seed": config.seed,
-        "checkpoints": {path.name if len(digests) == 1 else str(path): digest for path, digest in digests.items()},
+        "checkpoints": {relative_name(path, out): digest for path, digest in digests.items()},
+        "data": evaluation.data if is_synthetic(evaluation.data) else relative_name(Path(evaluation.data), out),
+        "data_key": archive_key(dataset),
     }
     if config.limit:
         meta["images"] = [sample.image_id for sample in dataset.samples]
@@ -100,12 +103,14 @@ class Evaluation:
     """All networks of an evaluation, evaluated.
 
     Attributes:
+        data: the dataset's path, or ``synthetic`` with its settings.
         dataset: the images.
         digests: of the checkpoints, in the order they were evaluated.
         evaluated: one for each network and time step; in the first process alone under torchrun.
         parents: by the digest of every checkpoint of the chain, that of the one it was made from.
     """
 
+    data: str
     dataset: DetectionDataset
     digests: dict[Path, str]
     evaluated: list[Evaluated]
@@ -114,19 +119,23 @@ class Evaluation:
 
 def evaluate_all(config: EvaluateConfig, *, chain: bool = True) -> Evaluation:
     """Every network that the checkpoints represent, at every time step. Raises as ``evaluate``."""
+    first = read_meta(expand(config.checkpoints)[0])
+    data = first.evaluation_data(config.data, config.split)
+    return evaluate_on(load_images(data, first, config), data, config, chain=chain)
+
+
+def load_images(data: str, meta: CheckpointMeta, config: EvaluateConfig) -> DetectionDataset:
+    """The images that a network is evaluated on. Raises DataError."""
+    how: Any = {"class_names": meta.class_names, "strict": config.strict, "skip_bad": config.skip_bad}
+    dataset = load_dataset(data, config.split, **how)
+    return dataset.subset(range(min(config.limit, len(dataset)))) if config.limit else dataset
+
+
+def evaluate_on(dataset: DetectionDataset, data: str, config: EvaluateConfig, *, chain: bool = True) -> Evaluation:
+    """Every network that the checkpoints represent on these images."""
     asked = expand(config.checkpoints)
     paths = with_parents(asked)
-    first = read_meta(asked[0])
     require_same_classes(paths, asked[0], "evaluate")
-    dataset = load_dataset(
-        first.evaluation_data(config.data, config.split),
-        config.split,
-        class_names=first.class_names,
-        strict=config.strict,
-        skip_bad=config.skip_bad,
-    )
-    if config.limit:
-        dataset = dataset.subset(range(min(config.limit, len(dataset))))
     digests = {path: checkpoint_sha256(path) for path in paths}
     parents = {digest: parent_of(read_meta(path)) for path, digest in digests.items()}
     if not chain:
@@ -141,7 +150,7 @@ def evaluate_all(config: EvaluateConfig, *, chain: bool = True) -> Evaluation:
             for result in found:
                 spikes = f", {result.spikes_per_image:.3g} spikes an image" if result.spikes_per_image else ""
                 logger.info(f"{name}, t = {result.t or '-'}: AP50:95 {result.ap:.1f}{spikes}  ({path})")
-    return Evaluation(dataset, digests, evaluated, parents)
+    return Evaluation(data, dataset, digests, evaluated, parents)
 
 
 def expand(checkpoints: Sequence[str]) -> list[Path]:

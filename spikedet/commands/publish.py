@@ -12,6 +12,7 @@ from spikedet.commands.evaluate import evaluate
 from spikedet.common.digests import file_sha256
 from spikedet.common.environment import versions
 from spikedet.common.files import write_text
+from spikedet.common.markdown import plain_text
 from spikedet.config import CalibrateConfig, EvaluateConfig, FinetuneConfig, JointConfig, PublishConfig, TrainConfig
 from spikedet.costs.synapses import dense_macs, readers
 from spikedet.evaluation import ResultRow, markdown_table, write_results
@@ -105,7 +106,7 @@ def by_class(row: ResultRow) -> str:
     """A table of the row's AP by class, Markdown; empty where it has none."""
     if not row.per_class:
         return ""
-    lines = [f"| {name} | {_cell(ap['AP'])} | {_cell(ap['AP50'])} |" for name, ap in row.per_class.items()]
+    lines = [f"| {plain_text(name)} | {_cell(ap['AP'])} | {_cell(ap['AP50'])} |" for name, ap in row.per_class.items()]
     at = "" if row.t is None else f" at t = {row.t}"
     return "\n".join([f"By class{at}:", "", "| class | AP50:95 | AP50 |", "| --- | ---: | ---: |", *lines])
 
@@ -119,24 +120,26 @@ def card(name: str, meta: CheckpointMeta, table: str, megabytes: float, cost: st
     kind = {"ann": "source ANN with clip activations", "qc": "QC-ANN (Stage I)"}.get(meta.stage)
     kind = kind or f"spiking network ({meta.neuron} neurons, T = {meta.T}), stage {meta.stage}"
     recipe = [f"- {stage}: {settings}" for stage in STAGE_CONFIGS if (settings := changed_settings(meta, stage))]
+    made = f"spikedet at {meta.versions.get('git', '-')}, torch {meta.versions.get('torch', '-')}"
+    size = f"{meta.image_size} px, {megabytes:.1f} MB in float16{f'; {cost}' if cost else ''}"
     return "\n".join(
         [
             f"# {name}",
             "",
-            f"{meta.model}, {kind}; {meta.image_size} px, {megabytes:.1f} MB in float16{f'; {cost}' if cost else ''}.",
+            f"{plain_text(f'{meta.model}, {kind}')}; {size}.",
             "",
-            f"- Classes: {', '.join(meta.class_names)}.",
-            f"- Trained on: {Path(meta.data.get('data', '-')).name} {meta.data.get('split', '-')}.",
-            f"- Made with spikedet at {meta.versions.get('git', '-')}, torch {meta.versions.get('torch', '-')}.",
+            f"- Classes: {plain_text(', '.join(meta.class_names))}.",
+            plain_text(f"- Trained on: {Path(meta.data.get('data', '-')).name} {meta.data.get('split', '-')}."),
+            plain_text(f"- Made with {made}."),
             f"- Licence: {LICENCE}",
-            *(f"- Trained from the weights of {notice}." for notice in meta.credits),
+            *(plain_text(f"- Trained from the weights of {notice}.") for notice in meta.credits),
             f"- Limits: {LIMITS}",
             "",
             "## Recipe",
             "",
             "Settings that differ from their defaults:",
             "",
-            *recipe,
+            *map(plain_text, recipe),
             "",
             "## AP of this file",
             "",

@@ -1,27 +1,34 @@
-"""One HTML file about an evaluation: what was evaluated, how well, on which images best and worst, and at what cost."""
+"""One HTML file about an evaluation: what was found, on which images best and worst, AP by time step, and the rest."""
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import logging
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+from PIL import Image
 
-from spikedet.commands.evaluate import Evaluated, Evaluation, evaluate_all
-from spikedet.common.digests import file_sha256
-from spikedet.common.errors import DataError
+from spikedet.checkpoint import read_meta
+from spikedet.commands.evaluate import Evaluated, Evaluation, evaluate_on, load_images
+from spikedet.common.errors import CheckpointError, DataError
 from spikedet.common.files import write_text
 from spikedet.config import EvaluateConfig, ReportConfig
-from spikedet.data import DetectionDataset
+from spikedet.costs.priced import priced
+from spikedet.data import DetectionDataset, is_synthetic
 from spikedet.evaluation import ResultRow, markdown_table, read_results
+from spikedet.evaluation.archive import archive_key
 from spikedet.evaluation.bootstrap import APResampler
+from spikedet.evaluation.headline import headline, sentences
+from spikedet.evaluation.origins import find_checkpoint, places
 from spikedet.evaluation.results import find_results
-from spikedet.visualization import beside, draw_detections, plot_ap_by_class, plot_ap_by_t
+from spikedet.visualization import draw_detections, plot_ap_by_class, plot_ap_by_t
 from spikedet.visualization.page import (
     Section,
     file_figure,
@@ -35,68 +42,92 @@ logger = logging.getLogger("spikedet")
 
 SHOWN_CONFIDENCE = 0.25
 """Lowest score of the boxes that are drawn."""
-
-
-LEVELS = 4
-"""Folders above the results in which a checkpoint's relative path is looked up."""
+SHOWN_PX = 640
+"""Longer side of an image in the report."""
+WITHOUT = "put it back, or make the report without images: --examples 0"
 
 
 def report(config: ReportConfig) -> Path:
-    """Write ``report.html``; it opens offline.
+    """Write ``report.html``; it opens offline, on a telephone too.
 
-    Detections that the evaluation has kept are used again; what is missing is evaluated anew.
+    Checkpoints and images are found relative to the results, or by their contents, from whatever folder the report is
+    made. Detections that the evaluation has kept are used again; missing ones are computed. Without ``examples`` the
+    results are all that is needed.
 
     Raises:
-        ConfigError, DataError: the run is no evaluation's folder, or its checkpoints or images are gone.
+        ConfigError, DataError, CheckpointError: the run is no evaluation's folder, or its checkpoints or images are
+            gone.
     """
     results = find_results(Path(config.run))
     meta, rows = read_results(results)
-    sections = [Section("Table", markdown_html(markdown_table(rows))), *_plots(rows)]
-    evaluation = evaluate_all(stored_config(results, meta))
-    sections += _images(evaluation, config)
+    main = headline(rows)
+    energy = priced(results.parent / "energy.json", main) if main else None
+    summary = sentences(main, energy) if main else ["Nothing was evaluated."]
+    sections = _images(evaluated_again(results, meta), main, config.examples) if config.examples and main else []
+    sections += _plots(rows)
+    sections.append(Section("All results", markdown_html(markdown_table(rows)), folded=True))
     sections += _written_beside(results.parent)
-    sections.append(Section("Settings", preformatted(json.dumps(meta["config"], indent=1))))
-    facts = {key: meta[key] for key in ("command", "checkpoints", "versions") if key in meta}
-    sections.append(Section("Command, checkpoints, versions", preformatted(json.dumps(facts, indent=1))))
-    title = f"spikedet: {rows[0].model} on {rows[0].data} {rows[0].split}" if rows else "spikedet"
+    facts = {key: meta[key] for key in ("command", "config", "checkpoints", "data", "versions") if key in meta}
+    sections.append(Section("Command, settings, versions", preformatted(json.dumps(facts, indent=1)), folded=True))
+    title = f"spikedet: {main.model} on {main.data} {main.split}" if main else "spikedet"
     page = Path(config.out) if config.out else results.parent / "report.html"
-    write_text(page, page_html(title, sections))
+    write_text(page, page_html(title, summary, sections))
     logger.info(f"{page}: written")
     return page
 
 
+def evaluated_again(results: Path, meta: dict[str, Any]) -> Evaluation:
+    """The evaluation that results are of, with its detections. Raises CheckpointError, DataError."""
+    config = stored_config(results, meta)
+    dataset, data = find_images(results, meta, config)
+    return evaluate_on(dataset, data, config)
+
+
 def stored_config(results: Path, meta: dict[str, Any]) -> EvaluateConfig:
-    """The evaluation's settings, so that its detections are found again. Raises DataError if they are not whole."""
+    """The evaluation's settings, so that its detections are found again.
+
+    Raises:
+        CheckpointError: a checkpoint is gone.
+        DataError: the settings are not whole.
+    """
+    folder = results.parent
     try:
-        settings = dict(meta["config"])
         known = {field.name for field in dataclasses.fields(EvaluateConfig)}
-        settings = {key: value for key, value in settings.items() if key in known}
-        settings["checkpoints"] = found_checkpoints(results, settings["checkpoints"], meta.get("checkpoints", {}))
-        settings["detections"] = settings.get("detections") or str(results.parent / "detections")  # it may have moved
+        settings = {key: value for key, value in dict(meta["config"]).items() if key in known}
+        named, kept = [str(name) for name in settings["checkpoints"]], str(settings.get("detections") or "detections")
+        digests = {str(name): str(digest) for name, digest in meta.get("checkpoints", {}).items()}
+        found = {name: find_checkpoint([name, *named], digest, folder) for name, digest in digests.items()}
+        found |= {name: next(places(name, folder), None) for name in named} if not digests else {}
+        if gone := [name for name, path in found.items() if path is None]:
+            raise CheckpointError(f"{results}: its checkpoint {gone[0]} is not found; {WITHOUT}")
+        settings["checkpoints"] = tuple(map(str, found.values()))
+        settings["detections"] = str(next(places(kept, folder), folder / "detections"))
         return EvaluateConfig(**{**settings, "resume": True})
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise DataError(f"{results}: its settings are damaged ({error}); evaluate again") from error
 
 
-def found_checkpoints(results: Path, named: Sequence[str], digests: Mapping[str, str]) -> tuple[str, ...]:
-    """The evaluated checkpoints, wherever the report is made from.
+def find_images(results: Path, meta: dict[str, Any], config: EvaluateConfig) -> tuple[DetectionDataset, str]:
+    """The images that were evaluated, and where they are: the first place with the very same ones.
 
-    A path is taken as it is stored, or relative to the results or to a folder above them. Where a path leads nowhere,
-    the files around the results are compared with the digests that the evaluation has kept.
-
-    Args:
-        results: the ``results.json``.
-        named: paths of files and folders, as they were given to ``evaluate``.
-        digests: SHA-256 of every evaluated file by its path.
+    Raises:
+        DataError: there is none.
     """
-    bases = [Path(), *results.resolve().parents[:LEVELS]]
-    places = [next((base / name for base in bases if (base / name).exists()), None) for name in named]
-    if None not in places:
-        return tuple(map(str, places))
-    near = {path for base in bases[1:3] for path in base.glob("*.safetensors")}
-    by_digest = {file_sha256(path): path for path in sorted(near)}
-    found = [str(by_digest[digest]) for digest in digests.values() if digest in by_digest]
-    return tuple(found or named)
+    checkpoint = read_meta(Path(config.checkpoints[0]))
+    named = (meta.get("data"), checkpoint.evaluation_data(config.data, config.split))
+    names = [str(name) for name in named if name]
+    problem = "there is no such dataset"
+    there = ([name] if is_synthetic(name) else map(str, places(name, results.parent)) for name in names)
+    for data in itertools.chain(*there):
+        try:
+            dataset = load_images(data, checkpoint, config)
+        except DataError as error:
+            problem = str(error)
+            continue
+        if meta.get("data_key", key := archive_key(dataset)) == key:
+            return dataset, data
+        problem = f"{data} has other images"
+    raise DataError(f"{results}: its images {names[0]} ({config.split}) are not found: {problem}; {WITHOUT}")
 
 
 def _plots(rows: Sequence[ResultRow]) -> list[Section]:
@@ -104,47 +135,50 @@ def _plots(rows: Sequence[ResultRow]) -> list[Section]:
     with tempfile.TemporaryDirectory(prefix="spikedet-report-") as folder:
         plots = [("AP by time step", plot_ap_by_t)]
         plots += [("AP by class", plot_ap_by_class)] if any(row.per_class for row in rows) else []
-        for number, (title, plot) in enumerate(plots):
-            sections.append(Section(title, file_figure(plot(rows, Path(folder) / f"{number}.png"), title)))
+        for title, plot in plots:
+            figure = file_figure(plot(rows, Path(folder) / "plot.png"))
+            sections.append(Section(title, figure, folded=plot is plot_ap_by_class))
     return sections
 
 
-def _images(evaluation: Evaluation, config: ReportConfig) -> list[Section]:
-    """Images on which the last network does best and worst beside its ANN, by AP50:95 of each image alone."""
+def _images(evaluation: Evaluation, main: ResultRow, count: int) -> list[Section]:
+    """Images on which the network does best and worst beside its ANN, by AP50:95 of each image alone."""
     evaluated = evaluation.evaluated
-    spiking = [j for j in evaluated if j.meta.spiking and j.t is not None]
-    if not spiking or not config.examples:
+    same = [one for one in evaluated if (one.network, one.meta.T, one.t) == (main.stage, main.T, main.t)]
+    if not same or not main.spiking:
         return []
-    snn = max(spiking, key=lambda j: (evaluated.index(j) if j.digest == spiking[-1].digest else -1, j.t or 0))
-    ann = max((j for j in evaluated if j.network == "ann"), key=lambda j: j.ap, default=None)
+    snn = same[-1]
+    ann = max((one for one in evaluated if one.network == "ann"), key=lambda one: one.ap, default=None)
     scores = image_scores(evaluation.dataset, snn)
     known = [int(i) for i in np.argsort(-scores, kind="stable") if np.isfinite(scores[i])]
-    count = min(config.examples, len(known) // 2)
+    count = min(count, len(known) // 2)
+    shown = [*([("ANN", ann)] if ann else []), (f"SNN at t = {snn.t}", snn)]
     sections = []
     for title, chosen in (("Best images", known[:count]), ("Worst images", known[len(known) - count :][::-1])):
-        shown = "".join(_image(evaluation.dataset, i, ann, snn, float(scores[i])) for i in chosen)
-        sections.append(Section(title, f'<div class="pairs">{shown}</div>'))
+        figures = "".join(_image(evaluation.dataset, i, shown, float(scores[i])) for i in chosen)
+        sections.append(Section(title, f'<div class="gallery">{figures}</div>'))
     return sections
 
 
-def image_scores(dataset: DetectionDataset, evaluated: Evaluated) -> np.ndarray[Any, np.dtype[np.float64]]:
+def image_scores(dataset: DetectionDataset, evaluated: Evaluated) -> npt.NDArray[np.float64]:
     """AP50:95 of each image alone, percent, ``[images]``; NaN where there is no object to find."""
     return APResampler(dataset, evaluated.detections).ap(np.eye(len(dataset), dtype=np.int64))
 
 
-def _image(dataset: DetectionDataset, index: int, ann: Evaluated | None, snn: Evaluated, score: float) -> str:
+def _image(dataset: DetectionDataset, index: int, shown: Sequence[tuple[str, Evaluated]], score: float) -> str:
     name = dataset.samples[index].image_id
     try:
         image = dataset.read_image(index)
     except DataError as error:
-        return markdown_html(f"{name}: {error}")
-    drawn = [
-        draw_detections(image, j.detections[index].above(SHOWN_CONFIDENCE), dataset.class_names)
-        for j in (ann, snn)
-        if j is not None
-    ]
-    left = "left the ANN, right" if ann is not None else ""
-    return image_figure(beside(drawn), f"{name}: AP50:95 {score:.1f}; {left} the SNN at t = {snn.t}")
+        return preformatted(f"{name}: {error}")
+    ratio = SHOWN_PX / max(image.shape[:2])
+    size_wh = [max(1, round(side * ratio)) for side in image.shape[1::-1]]
+    resized = np.asarray(Image.fromarray(image).resize(size_wh))
+    drawn = []
+    for title, one in shown:
+        found = one.detections[index].above(SHOWN_CONFIDENCE).scaled(ratio)
+        drawn.append((title, draw_detections(resized, found, dataset.class_names)))
+    return image_figure(drawn, f"{name}: AP50:95 {score:.1f}")
 
 
 WRITTEN_BESIDE = {
@@ -163,7 +197,7 @@ WRITTEN_BESIDE = {
             "-2-ranking": "AP50:95 with the residual error of one layer, and with all but it",
             "-3-split": "Mean squares of the terms of the error",
             "-4-residual": "Neurons with residual error, and how far they are off",
-            "-5-cosine": "Similarity to the QC-ANN by steps read out",
+            "-5-cosine": "Similarity to the QC-ANN by time step",
             "-6-theta": "Pre-activations against theta",
         },
     ),
@@ -180,7 +214,7 @@ def _written_beside(folder: Path) -> list[Section]:
             plots = sorted(folder.glob(f"{name}*.png"))
             figures = [file_figure(plot, captions.get(plot.stem.removeprefix(name), "")) for plot in plots]
             text = markdown_html(_within_section(path.read_text(encoding="utf-8")))
-            sections.append(Section(title, text + "".join(figures)))
+            sections.append(Section(title, "".join(figures) + text, folded=True))
     return sections
 
 

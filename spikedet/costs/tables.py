@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from spikedet.common.markdown import plain_text
 from spikedet.costs.report import EnergyReport, EnergyRow, LayerCost
 from spikedet.costs.sparsity_curve import Curve, sparsity_curves
 
@@ -37,24 +38,26 @@ SPARSITY = "Networks that differ in their penalty on firing alone; shares are of
 
 def energy_markdown(report: EnergyReport) -> str:
     """The whole report."""
-    subject = " and ".join(dict.fromkeys(row.subject for row in report.rows))
-    measured = f" on {report.data} {report.split} ({report.images} images)" if report.images else ""
+    subject = plain_text(" and ".join(dict.fromkeys(row.subject for row in report.rows)))
+    measured = f" on {plain_text(f'{report.data} {report.split}')} ({report.images} images)" if report.images else ""
     spread = "; per image, mean ± standard deviation over images" if report.images else ", per image"
-    parts = ["# Energy", f"{subject}{measured}{spread}.{f' AP: {report.ap_source}.' if report.ap_source else ''}"]
+    source = f" AP: {plain_text(report.ap_source)}." if report.ap_source else ""
+    parts = ["# Energy", f"{subject}{measured}{spread}.{source}"]
     parts += [short_table(report.rows)] if report.networks else []
     parts += [energy_table(report), "\n".join(f"- {line}" for line in _notes(report))]
     if curves := sparsity_curves(report.rows):
         parts += ["## Sparsity", SPARSITY, sparsity_table(curves)]
     for network in report.networks:
-        parts += [f"## {network.network}, by layer", layer_table(network.layers)]
+        parts += [f"## {plain_text(network.network)}, by layer", layer_table(network.layers)]
     return "\n\n".join(parts) + "\n"
 
 
 def _notes(report: EnergyReport) -> Iterable[str]:
     for table in report.constants:
-        yield f"{table.name}: {table.mac_pj:g} pJ a MAC, {table.ac_pj:g} pJ a SOP. {table.source}."
+        prices = f"{table.name}: {table.mac_pj:g} pJ a MAC, {table.ac_pj:g} pJ a SOP. {table.source}."
+        yield plain_text(prices)
         if report.memory_traffic and table.memory is not None:
-            yield f"{table.name}: {table.memory.access_pj:g} pJ an access. {table.memory.source}."
+            yield plain_text(f"{table.name}: {table.memory.access_pj:g} pJ an access. {table.memory.source}.")
     if report.networks:
         yield IMAGE_EVERY_STEP if report.image_every_step else IMAGE_ONCE
     if any(layer.analog_macs for network in report.networks for layer in network.layers):
@@ -73,7 +76,7 @@ def short_table(rows: Sequence[EnergyRow]) -> str:
         for name in names:
             ann = next(row for row in rows if row.spent is None and (row.model, row.image_size) == name[1:])
             cells = {row.steps: text(row) for row in spiking if (row.network, row.model, row.image_size) == name}
-            found.append([metric, name[0], text(ann), *(cells.get(column, "-") for column in columns)])
+            found.append([metric, plain_text(name[0]), text(ann), *(cells.get(column, "-") for column in columns)])
     return markdown(found)
 
 
@@ -107,7 +110,8 @@ def energy_table(report: EnergyReport) -> str:
     lines = [head, ["---"] * (2 + several) + ["---:"] * (len(head) - 2 - several)]
     for row in report.rows:
         model = [f"{row.model}, {row.image_size} px"] if several else []
-        lines.append([row.network, *model, row.constants, *_numbers(row, report.image_every_step)])
+        names = map(plain_text, (row.network, *model, row.constants))
+        lines.append([*names, *_numbers(row, report.image_every_step)])
     return markdown(lines)
 
 
@@ -133,7 +137,7 @@ def sparsity_table(curves: Mapping[str, Curve]) -> str:
         most = line[0][1].sops or 1.0
         for row, spent in line:
             shares = [f"{100 * spent.sops / most:.1f}", f"{100 * spent.firing_rate:.1f}", _ratio(row)]
-            lines.append([name, row.sparsity or "none", _operations(row), *shares, _ap(row)])
+            lines.append([plain_text(name), row.sparsity or "none", _operations(row), *shares, _ap(row)])
     return markdown(lines)
 
 
@@ -160,7 +164,7 @@ def layer_table(layers: Sequence[LayerCost]) -> str:
             f"{spikes:,.0f}",
         ]
         numbers += [f"{100 * spikes / (layer.neurons * steps):.1f}" if layer.neurons else "-"]
-        lines.append([layer.layer, *numbers, *(f"{layer.sops[step] / 1e6:.2f}" for step in shown)])
+        lines.append([plain_text(layer.layer), *numbers, *(f"{layer.sops[step] / 1e6:.2f}" for step in shown)])
     return markdown(lines)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from spikedet.common.markdown import plain_text
 from spikedet.diagnosis.records import ApPoint, Explanation, LayerErrors, Ranking
 from spikedet.diagnosis.split import TERMS
 
@@ -41,9 +42,9 @@ def explanation_markdown(found: Explanation) -> str:
     where = f"{found.data} {found.split} ({found.images} images)"
     parts = [
         "# Error by layer",
-        f"{found.model} ({made}) on {where}, against {found.meta.get('reference', 'its source')}.",
+        plain_text(f"{found.model} ({made}) on {where}, against {found.meta.get('reference', 'its source')}."),
     ]
-    parts += ["## What to do", "\n".join(f"- {sentence}." for sentence in found.advice)]
+    parts += ["## What to do", "\n".join(f"- {plain_text(sentence)}." for sentence in found.advice)]
     parts += ["## What it costs", chain_table(found.chain)]
     if found.ranking is not None:
         parts += [f"## Layers by cost, {found.ranking.images} images", RANK, ranking_table(found.ranking)]
@@ -58,7 +59,8 @@ def explanation_markdown(found: Explanation) -> str:
 def table(head: Line, lines: Sequence[Line]) -> str:
     """Markdown; numbers to the right, names to the left."""
     rule = ["---", *["---:"] * (len(head) - 1)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in (head, rule, *lines))
+    named = ([plain_text(line[0]), *line[1:]] for line in lines)
+    return "\n".join(f"| {' | '.join(line)} |" for line in (head, rule, *named))
 
 
 def chain_table(chain: Sequence[ApPoint]) -> str:

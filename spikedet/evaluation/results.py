@@ -15,6 +15,7 @@ from msgspec import Meta
 
 from spikedet.common.errors import ConfigError, DataError
 from spikedet.common.files import write_json
+from spikedet.common.markdown import plain_text
 from spikedet.common.typed import typed
 from spikedet.config import Neuron, Stage
 from spikedet.costs.counts import OperationCounts
@@ -117,6 +118,11 @@ class ResultRow:
         return ", ".join([known, *([self.stage1_options] if self.stage1_options else [])]) if self.finetuned else "no"
 
     @property
+    def spiking(self) -> bool:
+        """True for a converted network."""
+        return self.neuron is not None
+
+    @property
     def read_early(self) -> bool:
         """True where fewer steps are read than the network was converted for."""
         return self.t is not None and self.t != self.T
@@ -198,6 +204,7 @@ def markdown_table(rows: Sequence[ResultRow]) -> str:
     parts = []
     for (method, architecture, data, split, images, seed), members in groups.items():
         subject = f"{architecture} on {data} {split} ({images} images), method {method}, seed {seed}; AP in percent."
+        subject = plain_text(subject)
         full = [row for row in members if not row.read_early]
         early = [row for row in members if row.read_early]
         if full:
@@ -235,7 +242,7 @@ def _cells(row: ResultRow, more: Sequence[str]) -> list[str]:
         loss += f" [{_decimal(row.loss_ci95[0])}, {_decimal(row.loss_ci95[1])}]"
     aps = [_decimal(getattr(row, name)) for name in TABLE_APS.values()]
     words = [row.network, row.stage1, row.neuron or "-", *(str(getattr(row, name) or "-") for name in more)]
-    return [*words, *steps, spikes, *aps, loss]
+    return [*map(plain_text, words), *steps, spikes, *aps, loss]
 
 
 def _decimal(value: float | None) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from spikedet.evaluation.results import ResultRow
 from spikedet.visualization.curves import ann_levels, ap_axes
-from spikedet.visualization.figure import MARKERS, OKABE_ITO
+from spikedet.visualization.figure import MARKERS, colour_of, label_ends
 
 Point = tuple[int, float]
 
@@ -22,12 +22,13 @@ def plot_ap_by_images(rows: Sequence[ResultRow], path: Path) -> Path:
     with ap_axes(path) as axes:
         axes.set_xscale("symlog", base=2, linthresh=1)
         axes.xaxis.set_major_formatter("{x:g}")
-        _levels(axes, rows)
-        markers, colours = cycle(MARKERS), cycle(OKABE_ITO[1:])
-        for label, points in images_lines(rows).items():
+        labelled = _levels(axes, rows)
+        for (label, points), marker in zip(images_lines(rows).items(), cycle(MARKERS)):
             counts, aps = zip(*points, strict=True)
-            axes.plot(counts, aps, marker=next(markers), markersize=4, color=next(colours), label=label)
+            how = {"marker": marker, "markersize": 5, "color": colour_of(label)}
+            labelled += [(label.replace(", T", "\nT"), axes.plot(counts, aps, **how)[0])]
         axes.set_xlabel("calibration images (a fifth of them held out)")
+        label_ends(axes, labelled)
     return path
 
 
@@ -37,7 +38,7 @@ def images_lines(rows: Sequence[ResultRow]) -> dict[str, list[Point]]:
     lines: dict[str, set[Point]] = {}
     for row in rows:
         if row.calibration_images is not None and row.AP is not None and not row.read_early:
-            line = lines.setdefault(f"T = {row.T}, {row.neuron}, {row.stage}", set())
+            line = lines.setdefault(f"{row.network}, T = {row.T}, {row.neuron}", set())
             line.add((row.calibration_images, row.AP))
             if (start := copied.get(_made_for(row))) is not None:
                 line.add((0, start))
@@ -47,20 +48,23 @@ def images_lines(rows: Sequence[ResultRow]) -> dict[str, list[Point]]:
 def plot_parts(rows: Sequence[ResultRow], path: Path) -> Path:
     """AP50:95 (percent) after each part of the calibration, a group of bars for each T; a PNG."""
     groups: dict[int, dict[str, float]] = {}
+    colours: dict[str, str] = {}
     for row in rows:
         if row.stage not in ("ann", "qc") and row.AP is not None and row.T and not row.read_early:
             groups.setdefault(row.T, {})[part_name(row)] = row.AP
-    names = list(dict.fromkeys(name for group in groups.values() for name in group))
+            colours[part_name(row)] = colour_of(row.network)
     with ap_axes(path) as axes:
-        _levels(axes, rows)
-        width = 0.8 / max(len(names), 1)
-        for index, (name, colour) in enumerate(zip(names, cycle(OKABE_ITO[1:]))):
-            places = [place + (index - (len(names) - 1) / 2) * width for place in range(len(groups))]
-            bars = axes.bar(
-                places, [group.get(name, 0.0) for group in groups.values()], width, label=name, color=colour
-            )
+        labelled = _levels(axes, rows)
+        width = 0.8 / max(len(colours), 1)
+        for index, (name, colour) in enumerate(colours.items()):
+            places = [place + (index - (len(colours) - 1) / 2) * width for place in range(len(groups))]
+            heights = [group.get(name, 0.0) for group in groups.values()]
+            earlier = list(colours.values())[:index].count(colour)  # parts of one stage are shades of its colour
+            bars = axes.bar(places, heights, width, label=name, color=colour, alpha=1 - 0.3 * earlier)
             axes.bar_label(bars, fmt="%.1f", fontsize="x-small")
         axes.set_xticks(range(len(groups)), [f"T = {T}" for T in groups])
+        axes.set_ylim(top=1.35 * axes.get_ylim()[1])  # room for the legend
+        label_ends(axes, labelled)
     return path
 
 
@@ -78,9 +82,10 @@ def plot_ap_by_class(rows: Sequence[ResultRow], path: Path) -> Path:
     shown = class_aps(rows)
     first = next(iter(shown.values()), {})
     order = sorted(first, key=lambda name: -(first[name] or 0.0))
-    with ap_axes(path, width=10) as axes:
-        for (label, aps), marker, colour in zip(shown.items(), cycle(MARKERS), cycle(OKABE_ITO)):
-            axes.plot(range(len(order)), [aps[name] for name in order], marker, color=colour, label=label, alpha=0.8)
+    with ap_axes(path, width=max(6, 0.5 * len(order))) as axes:
+        for (label, aps), marker in zip(shown.items(), cycle(MARKERS)):
+            how = {"color": colour_of(label), "label": label, "alpha": 0.8}
+            axes.plot(range(len(order)), [aps[name] for name in order], marker, **how)
         axes.set_xticks(range(len(order)), order, rotation=45, ha="right")
     return path
 
@@ -100,6 +105,9 @@ def _made_for(row: ResultRow) -> tuple[Any, ...]:
     return (row.T, row.neuron, row.delay, row.finetuned, row.seed)
 
 
-def _levels(axes: Any, rows: Sequence[ResultRow]) -> None:
-    for (label, level), style in zip(dict(ann_levels(rows)).items(), cycle(("--", ":"))):
-        axes.axhline(level, linestyle=style, linewidth=1.2, color=OKABE_ITO[0], label=label)
+def _levels(axes: Any, rows: Sequence[ResultRow]) -> list[tuple[str, Any]]:
+    """ANNs as dashed horizontals, and their labels."""
+    return [
+        (label, axes.axhline(level, linestyle="--", linewidth=1.2, color=colour_of(label)))
+        for label, level in ann_levels(rows).items()
+    ]

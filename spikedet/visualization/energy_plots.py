@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from itertools import cycle
@@ -12,7 +13,7 @@ import numpy as np
 
 from spikedet.costs.report import EnergyReport, EnergyRow, LayerCost
 from spikedet.costs.sparsity_curve import sparsity_curves
-from spikedet.visualization.figure import MARKERS, OKABE_ITO, draw_wanted, name_layers, new_figure
+from spikedet.visualization.figure import MARKERS, OKABE_ITO, colour_of, draw_wanted, name_layers, new_figure
 
 SHADES = 8
 """Most groups of time steps that a bar is divided into."""
@@ -38,18 +39,21 @@ def plot_by_step(report: EnergyReport, path: Path) -> Path:
 
     drawn = lines(report.rows)
     with new_figure(path, 2, width=13, height=5 + 0.2 * len(drawn), legend="") as (left, right):
-        for index, (label, rows) in enumerate(drawn.items()):
-            colour = OKABE_ITO[index % len(OKABE_ITO)]
-            marker = MARKERS[(index + index // len(OKABE_ITO)) % len(MARKERS)]  # no colour has one marker twice
+        styles = Counter[tuple[str, str]]()
+        for label, rows in drawn.items():
+            colour, constants = colour_of(label), rows[0].constants
+            marker = MARKERS[styles[colour, constants] % len(MARKERS)]
+            styles[colour, constants] += 1
+            dashed = ":" if constants != report.rows[0].constants else "-"
             joules = [row.joules * 1e3 for row in rows]
             if rows[0].t is None:
                 left.axhline(joules[0], linestyle="--", linewidth=1.2, color=colour)
             else:
                 deviations = [row.spent.joules_std * 1e3 for row in rows if row.spent]
-                left.errorbar([row.t for row in rows], joules, deviations, marker=marker, markersize=4, color=colour)
+                left.errorbar([row.t for row in rows], joules, deviations, marker=marker, ls=dashed, color=colour)
             known = [row for row in rows if row.AP is not None]
-            _plot_ap(right, known, {"marker": marker, "markersize": 5, "color": colour, "label": label})
-        left.set(xlabel="t, steps read out", ylabel="energy for an image, mJ", yscale="log")
+            _plot_ap(right, known, {"marker": marker, "ls": dashed, "color": colour, "label": label})
+        left.set(xlabel="t, time steps", ylabel="energy for an image, mJ", yscale="log")
         right.set(xlabel="energy for an image, mJ", ylabel="AP50:95 (%)", xscale="log")
         for axis in (left.yaxis, right.xaxis):
             axis.set_minor_locator(LogLocator(subs=(2, 5)))
@@ -121,6 +125,6 @@ def _plot_layers(axes: Any, layers: Sequence[LayerCost]) -> None:
         first, last = group[0] + 1, group[-1] + 1
         label = f"SOPs, step {first}" if first == last else f"SOPs, steps {first} to {last}"
         height = sops[group].sum(0)
-        axes.bar(places + 0.2, height, 0.38, below, color=OKABE_ITO[1], alpha=shade, label=label)
+        axes.bar(places + 0.2, height, 0.38, below, color=colour_of("SNN"), alpha=shade, label=label)
         below = below + height
     name_layers(axes, [layer.layer for layer in layers])

@@ -11,7 +11,15 @@ import numpy as np
 
 from spikedet.diagnosis.records import SNN, Explanation
 from spikedet.diagnosis.sums import PER_THETA
-from spikedet.visualization.figure import MARKERS, OKABE_ITO, draw_wanted, name_layers, new_figure
+from spikedet.visualization.figure import (
+    MARKERS,
+    OKABE_ITO,
+    colour_of,
+    draw_wanted,
+    label_ends,
+    name_layers,
+    new_figure,
+)
 
 Plot = Callable[[Explanation, Path], Path]
 
@@ -146,10 +154,10 @@ def plot_chain(found: Explanation, path: Path) -> Path:
     steps = [(p.t, p.AP) for p in found.chain if p.t is not None and p.network == SNN and p.AP is not None]
     levels = [p for p in found.chain if p.network != SNN and p.AP is not None]
     with new_figure(path) as axes:
-        for point, style, colour in zip(levels, cycle(("--", ":", "-.")), cycle(OKABE_ITO)):
-            axes.axhline(point.AP, linestyle=style, color=colour, label=point.network)
+        drawn = [(p.network, axes.axhline(p.AP, linestyle="--", color=colour_of(p.network))) for p in levels]
         if steps:
-            axes.plot(*zip(*steps, strict=True), marker="o", color=OKABE_ITO[1], label="SNN")
-        axes.set(xlabel="t, steps read out", ylabel="AP50:95 (%)", title="What the chain costs")
+            drawn += [(SNN, axes.plot(*zip(*steps, strict=True), marker="o", color=colour_of(SNN))[0])]
+        axes.set(xlabel="t, time steps", ylabel="AP50:95 (%)", title="What the chain costs")
         axes.grid(alpha=0.3)
+        label_ends(axes, drawn)
     return path

@@ -290,8 +290,11 @@ def test_results_json(results: tuple[Path, list[ResultRow]]) -> None:
     out, rows = results
     content = json.loads((out / "results.json").read_text(encoding="utf-8"))
     assert set(content) == {"meta", "rows"}
-    assert set(content["meta"]) == {"versions", "command", "config", "seed", "checkpoints"}
-    assert content["meta"]["checkpoints"] == {str(chain()[s]): file_sha256(chain()[s]) for s in STAGES}
+    assert set(content["meta"]) == {"versions", "command", "config", "seed", "checkpoints", "data", "data_key"}
+    found = {(out / name).resolve(): digest for name, digest in content["meta"]["checkpoints"].items()}
+    assert found == {chain()[s].resolve(): file_sha256(chain()[s]) for s in STAGES}
+    assert not any(Path(name).is_absolute() for name in content["meta"]["checkpoints"])
+    assert (out / content["meta"]["data"]).resolve() == sample_images().resolve()
     assert content["meta"]["config"]["t"] == "4,2"
     for written in content["rows"]:
         facts = {"fine": ("calibration_images", "calibrated"), "coarse": ("calibration_images",)}

@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 from tiny_detector import chain, sample_images
 
-from spikedet.commands.evaluate import evaluate, evaluate_all
-from spikedet.commands.report import found_checkpoints, image_scores, report, stored_config
-from spikedet.common.digests import file_sha256
+from spikedet.commands.evaluate import evaluate
+from spikedet.commands.report import evaluated_again, image_scores, report
 from spikedet.common.errors import CheckpointError, ConfigError, DataError
 from spikedet.config import EvaluateConfig, ReportConfig
 
@@ -39,16 +38,21 @@ def text(run: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_it_opens_offline(text: str) -> None:
     assert text.startswith("<!doctype html>")
     sources = re.findall(r'(?:src|href)="([^"]*)"', text)
-    assert sources and all(source.startswith(("data:image/", "#section-")) for source in sources)
+    assert sources and all(source.startswith("data:image/") for source in sources)
     assert "@import" not in text and "url(" not in text
 
 
-def test_it_has_every_section(text: str) -> None:
+def test_it_begins_with_what_was_asked_and_folds_what_was_not(text: str) -> None:
     titles = re.findall(r"<h2>(.*?)</h2>", text)
-    expected = ["Table", "AP by time step", "AP by class", "Best images", "Worst images"]
-    assert titles == [*expected, "Settings", "Command, checkpoints, versions"]
-    assert "SNN + coarse + fine" in text and "<table>" in text
-    assert "left the ANN, right the SNN at t = 4" in text
+    shown = ["Best images", "Worst images", "AP by time step"]
+    assert titles == [*shown, "AP by class", "All results", "Command, settings, versions"]
+    assert re.findall(r"<summary><h2>(.*?)</h2>", text) == titles[len(shown) :]
+    first = re.findall(r"<p>(.*?)</p>", text)[0]
+    assert re.fullmatch(
+        r"SNN \+ coarse \+ fine (loses|gains) [\d.]+ points of AP50:95 at T = 4, with [\d,]+ spikes .*", first
+    )
+    assert text.index(first) < text.index("Best images</h2>")
+    assert "SNN at t = 4<img" in text and "ANN<img" in text
     assert "torch" in text and "&quot;draws&quot;: 20" in text
 
 
@@ -70,22 +74,75 @@ def test_a_run_that_was_moved_keeps_its_detections(run: Path, tmp_path: Path, ca
     assert [path.name for path in tmp_path.iterdir()] == ["moved"]
 
 
-def test_checkpoints_are_found_from_any_folder(tmp_path: Path) -> None:
-    """By the stored path, relative to a folder above the results, or by digest beside them."""
-    run = tmp_path / "runs" / "mine"
-    (run / "results").mkdir(parents=True)
-    (run / "joint.safetensors").write_bytes(b"weights")
-    results, digest = run / "results" / "results.json", {"x": file_sha256(run / "joint.safetensors")}
-    whole, here = str(run / "joint.safetensors"), run.resolve() / "joint.safetensors"
-    assert found_checkpoints(results, [whole], {}) == (whole,)
-    assert found_checkpoints(results, ["runs/mine/joint.safetensors"], {}) == (str(here),)
-    assert found_checkpoints(results, ["elsewhere/joint.safetensors"], digest) == (str(here),)
-    assert found_checkpoints(results, ["elsewhere/joint.safetensors"], {}) == ("elsewhere/joint.safetensors",)
+def test_a_run_is_reported_from_any_folder_after_any_move(tmp_path: Path, capsys: pytest.CaptureFixture[str],
+                                                          monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    """Checkpoints and images, named relative to where the evaluation was made, were moved along with the results."""
+    for name, source in (("run", chain().folder), ("images", sample_images())):
+        shutil.copytree(source, tmp_path / "first" / name)
+    monkeypatch.chdir(tmp_path / "first")
+    evaluate(EvaluateConfig(checkpoints=("run/fine.safetensors",), data="images", split="test", t="4", draws=20,
+                            out="run/results"))  # fmt: skip
+    meta = json.loads(Path("run/results/results.json").read_text("utf-8"))["meta"]
+    assert meta["data"] == "../../images"
+    assert "../fine.safetensors" in meta["checkpoints"]
+    (tmp_path / "first").rename(tmp_path / "second")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    (tmp_path / "second" / "run" / "fine.safetensors").rename(tmp_path / "second" / "run" / "best.safetensors")
+    capsys.readouterr()
+    page = report(ReportConfig(run="../second/run"))
+    assert "Best images" in page.read_text("utf-8")
+    assert "MiB" not in capsys.readouterr().out  # the detections are those of the evaluation
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_other_images_are_not_taken_for_those_that_were_evaluated(run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    images = tmp_path / "images"
+    shutil.copytree(sample_images(), images)
+    next(iter((images / "JPEGImages").glob("test*"))).write_bytes(
+        next(iter(images.glob("JPEGImages/train*"))).read_bytes()
+    )
+    damaged(run, folder, data=str(images))
+    stored(folder, folder, data=str(images))
+    with pytest.raises(DataError, match=r"has other images; put it back, or make the report without images"):
+        report(ReportConfig(run=str(folder)))
+
+
+def test_without_images_the_results_are_enough(run: Path, tmp_path: Path) -> None:
+    stored(run, tmp_path, data="gone", checkpoints={"gone.safetensors": "0" * 64})
+    with pytest.raises(CheckpointError, match=r"gone.safetensors is not found; .*--examples 0"):
+        report(ReportConfig(run=str(tmp_path)))
+    page = report(ReportConfig(run=str(tmp_path), examples=0)).read_text("utf-8")
+    assert "points of AP50:95 at T = 4" in page and "Best images" not in page
+
+
+def test_results_of_before_are_found_by_the_paths_of_their_settings(run: Path, tmp_path: Path) -> None:
+    content = json.loads((run / "results.json").read_text("utf-8"))
+    for key in ("data", "data_key", "checkpoints"):
+        del content["meta"][key]
+    (tmp_path / "results.json").write_text(json.dumps(content), "utf-8")
+    assert "Best images" in report(ReportConfig(run=str(tmp_path))).read_text("utf-8")
+
+
+def test_names_in_results_are_text(run: Path, tmp_path: Path) -> None:
+    content = json.loads((run / "results.json").read_text("utf-8"))
+    names = {
+        "model": "![x](http://example.org/x.png)",
+        "data": "<img src=//example.org>",
+        "split": "[a](//example.org)",
+    }
+    content["rows"] = [{**row, **names} for row in content["rows"]]
+    (tmp_path / "results.json").write_text(json.dumps(content), "utf-8")
+    page = report(ReportConfig(run=str(tmp_path), examples=0)).read_text("utf-8")
+    assert re.findall(r"<(?:a|img src=[^\"d]|img alt=\"[^\"]*\" src=\"[^d])", page) == []
+    assert "![x](http://example.org/x.png)" in page
 
 
 def test_scores_are_percent(run: Path) -> None:
-    config = stored_config(run / "results.json", json.loads((run / "results.json").read_text("utf-8"))["meta"])
-    evaluation = evaluate_all(config)
+    results = run / "results.json"
+    evaluation = evaluated_again(results, json.loads(results.read_text("utf-8"))["meta"])
     ann = next(evaluated for evaluated in evaluation.evaluated if evaluated.network == "ann")
     scores = image_scores(evaluation.dataset, ann)
     assert scores.shape == (len(evaluation.dataset),)
@@ -94,7 +151,7 @@ def test_scores_are_percent(run: Path) -> None:
 
 def test_best_images_score_higher_than_worst(text: str) -> None:
     best, worst = (
-        [float(score) for score in re.findall(r"AP50:95 ([\d.]+);", part)]
+        [float(score) for score in re.findall(r"<figcaption>[^<]*AP50:95 ([\d.]+)<", part)]
         for part in text.split("Best images</h2>")[1].split("Worst images</h2>")
     )
     assert best == sorted(best, reverse=True) and worst == sorted(worst)
@@ -106,7 +163,7 @@ def test_what_other_commands_wrote_is_in_it(run: Path, tmp_path: Path) -> None:
     shutil.copytree(run, folder)
     (folder / "energy.md").write_text("| layer | <b>pJ</b> |\n| --- | --- |\n| a | 1 |\n", "utf-8")
     page = report(ReportConfig(run=str(folder), examples=0)).read_text("utf-8")
-    assert "<h2>Energy</h2>" in page and "&lt;b&gt;pJ&lt;/b&gt;" in page
+    assert "<summary><h2>Energy</h2></summary>" in page and "&lt;b&gt;pJ&lt;/b&gt;" in page
     assert "Best images" not in page
 
 
@@ -122,15 +179,21 @@ def damaged(run: Path, folder: Path, **changes: object) -> Path:
     return folder
 
 
-@pytest.mark.parametrize(
-    ("changes", "error", "said"),
-    [
-        ({"batch": "many"}, DataError, "its settings are damaged"),
-        ({"checkpoints": 3}, DataError, "its settings are damaged"),
-        ({"checkpoints": ["gone.safetensors"]}, CheckpointError, "gone.safetensors"),
-    ],
-)
-def test_settings_that_are_damaged(run: Path, tmp_path: Path, changes: dict[str, object], error: type[Exception],
-                                   said: str) -> None:  # fmt: skip
-    with pytest.raises(error, match=said):
+def stored(run: Path, folder: Path, **meta: object) -> None:
+    """The results with other facts about the run."""
+    content = json.loads((run / "results.json").read_text("utf-8"))
+    content["meta"] |= meta
+    (folder / "results.json").write_text(json.dumps(content), "utf-8")
+
+
+@pytest.mark.parametrize("changes", [{"batch": "many"}, {"checkpoints": 3}, {"detections": 3, "draws": "0"}])
+def test_settings_that_are_damaged(run: Path, tmp_path: Path, changes: dict[str, object]) -> None:
+    with pytest.raises(DataError, match="its settings are damaged"):
         report(ReportConfig(run=str(damaged(run, tmp_path, **changes))))
+
+
+@pytest.mark.parametrize("digests", [3, ["a"], {"fine.safetensors": 3}])
+def test_digests_that_are_damaged(run: Path, tmp_path: Path, digests: object) -> None:
+    stored(run, tmp_path, checkpoints=digests)
+    with pytest.raises((DataError, CheckpointError), match=r"damaged|is not found"):
+        report(ReportConfig(run=str(tmp_path)))

@@ -22,10 +22,10 @@ EARLY = replace(FINE, t=2, AP=3.0)
 
 def test_lines_begin_at_the_copied_weights():
     assert images_lines([ANN, COPIED, MORE, COARSE, FINE, EARLY]) == {
-        "T = 8, if, coarse": [(0, 40.0), (16, 45.0)],
-        "T = 8, if, fine": [(0, 40.0), (16, 55.0), (128, 58.0)],
+        "SNN + coarse, T = 8, if": [(0, 40.0), (16, 45.0)],
+        "SNN + coarse + fine, T = 8, if": [(0, 40.0), (16, 55.0), (128, 58.0)],
     }
-    assert images_lines([ANN, FINE]) == {"T = 8, if, fine": [(16, 55.0)]}
+    assert images_lines([ANN, FINE]) == {"SNN + coarse + fine, T = 8, if": [(16, 55.0)]}
 
 
 def test_parts_have_names():

@@ -29,7 +29,7 @@ def test_the_image_is_a_png_and_nothing_else_is_left(
         counts, {split: np.array(values) for split, values in sides.items()}, tmp_path / "new" / "data.png"
     )
     with Image.open(path) as image:
-        assert (image.format, image.size) == ("PNG", (1650, 675))
+        assert (image.format, image.size) == ("PNG", (2200, 900))
     assert [file.name for file in path.parent.iterdir()] == ["data.png"]
 
 
@@ -37,7 +37,7 @@ def test_many_classes_make_it_higher(tmp_path: Path) -> None:
     counts = {"train": {f"class {index}": index for index in range(80)}}
     path = plot_data(counts, {"train": np.array([1.0])}, tmp_path / "data.png")
     with Image.open(path) as image:
-        assert image.size == (1650, 3150)
+        assert image.size == (2200, 4200)
 
 
 def test_pyplot_stays_unused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,5 +45,5 @@ def test_the_image_is_a_png_and_nothing_else_is_left(log: Path, tmp_path: Path) 
     path = plot_training(log, tmp_path / "new" / "training.png")
     with Image.open(path) as image:
         assert image.format == "PNG"
-        assert image.size == (1500, 600)
+        assert image.size == (2000, 800)
     assert [file.name for file in path.parent.iterdir()] == ["training.png"]
