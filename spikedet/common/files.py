@@ -22,7 +22,9 @@ from safetensors import SafetensorError
 from spikedet.common.errors import DataError, SpikedetError
 
 MAX_TEXT_BYTES = 10_000_000
-"""Most bytes of a text file that a person or a labelling tool writes: an annotation, a list of images, a YAML."""
+"""Most bytes of a text about one image or of a YAML file."""
+MAX_LIST_BYTES = 4_000_000_000
+"""Most bytes of a text about all images of a dataset."""
 
 _SHOWN_NAME = 32
 """Characters of a file's name in that of its temporary file: names have at most 255 bytes."""
@@ -187,13 +189,18 @@ def is_private(folder: Path) -> bool:
     )
 
 
-def read_bytes(path: Path, most: int = MAX_TEXT_BYTES) -> bytes:
+def read_bytes(path: Path, most: int | None = None) -> bytes:
     """The content of a regular file.
 
+    Args:
+        path: the file.
+        most: bytes that it may have; None is ``MAX_TEXT_BYTES``.
+
     Raises:
-        DataError: it is something else, such as a pipe or a device, or has more bytes than ``most``.
+        DataError: it is something else, such as a pipe or a device, or has more bytes.
         OSError: it cannot be read.
     """
+    most = MAX_TEXT_BYTES if most is None else most
     with open(path, "rb", opener=_without_waiting) as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise DataError(f"{path}: a pipe or a device; expected a file")
