@@ -97,6 +97,27 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Hold a folder, which is made, for this process alone; where it is new and stays empty, it is removed again.
+
+    Raises:
+        SpikedetError: another process holds it, or it cannot be written.
+    """
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _cannot_write(folder, error) from error
+    try:
+        with locked(folder / ".lock", folder):
+            yield
+    finally:
+        with contextlib.suppress(OSError):
+            for path in new:
+                path.rmdir()
+
+
+@contextmanager
 def locked(lock: Path, what: Path) -> Iterator[None]:
     """Hold a file as a lock: no other process can hold it at the same time, and it is free when this process ends.
 

@@ -9,6 +9,9 @@ from pathlib import Path
 
 from spikedet.common.files import private_folder
 
+TORCHRUN = ("WORLD_SIZE", "RANK", "LOCAL_RANK")
+"""Variables by which torchrun says how many processes there are and which one this is."""
+
 
 def quiet_ultralytics() -> None:
     """Keep ultralytics and albumentations off the network and out of the home folder. Idempotent.
@@ -24,6 +27,9 @@ def quiet_ultralytics() -> None:
             os.environ["YOLO_CONFIG_DIR"] = str(private_folder())
         if not _has_home():
             os.environ["HOME"] = str(private_folder())
+    for name in TORCHRUN:  # ultralytics reads numbers from them, whatever they hold
+        if os.environ.get(name) == "":
+            del os.environ[name]
     logging.getLogger("ultralytics").setLevel(logging.WARNING)
 
 
