@@ -69,8 +69,9 @@ endef
 $(STAMP): requirements.lock pyproject.toml | $(BIN)/python
 	@echo "Installing requirements.lock into $(VENV): a few minutes and 7 GB the first time; log: $(LOG)"
 	@: > $(LOG)
-	$(call INSTALL,-r requirements.lock)
-	$(call INSTALL,--no-deps --force-reinstall "$$(grep '^$(OPENCV)==' requirements.lock)")
+	$(call INSTALL,--require-hashes -r requirements.lock)
+	@sed -n '/^$(OPENCV)==/,/[^\\]$$/p' requirements.lock > $(VENV)/opencv.txt
+	$(call INSTALL,--require-hashes --no-deps --force-reinstall -r $(VENV)/opencv.txt)
 	@$(BIN)/python -c 'import cv2' || { \
 	    echo "cv2 does not load; where a system library is missing, either install it (Debian: libgl1 libglib2.0-0)" \
 	         "or do without windows: make OPENCV=opencv-python-headless ..." >&2; exit 1; }
@@ -78,12 +79,16 @@ $(STAMP): requirements.lock pyproject.toml | $(BIN)/python
 	@touch $@
 
 # To move a version: .venv/bin/pip install --upgrade NAME, make test, make lock.
-# `pip list`, unlike `pip freeze`, never prints where a package came from. What torch itself brings for CUDA is left
-# out: it is only there on Linux, and torch's own requirements name the versions.
+# The versions are those of .venv; uv adds what other systems need besides, by markers, and the SHA-256 of every file
+# that the index has of each version. The index is asked about these packages and no others.
 lock: | $(BIN)/python
-	@{ echo "# The tested versions of everything that spikedet[dev] needs. Written by \`make lock\`."; \
-	   $(PIP) list --format=freeze --exclude-editable --exclude pip --exclude spikedet \
-	   | sed -e 's/+[^=]*$$//' | grep -Ev '^(cuda-|triton|nvidia-(cu|nccl|nv))'; } > requirements.lock.new
+	@$(PIP) list --format=freeze --exclude-editable --exclude pip --exclude spikedet | sed -e 's/+[^=]*$$//' \
+	    > $(VENV)/versions.txt
+	@{ echo "# The tested versions of everything that spikedet[dev] needs, with hashes. Written by \`make lock\`."; \
+	   $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url \
+	   --extra dev --constraint $(VENV)/versions.txt --python-version \
+	   "$$($(BIN)/python -c 'import platform; print(platform.python_version())')" pyproject.toml; \
+	} > requirements.lock.new
 	@mv requirements.lock.new requirements.lock
 
 # Neither runs/ (hours of training) nor .venv (minutes of installing) goes.

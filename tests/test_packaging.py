@@ -1,6 +1,7 @@
 """What installing promises: versions, licence, lock, make targets, and no trace of the machine it was made on."""
 
 import importlib.metadata
+import itertools
 import re
 import subprocess
 import sys
@@ -20,9 +21,17 @@ EXTRAS: list[str] = [name for extra in PROJECT["optional-dependencies"].values()
 REQUIREMENTS = [Requirement(line) for line in RUNTIME + EXTRAS if not line.startswith(PROJECT["name"])]
 
 
+PIN = re.compile(r"(?P<name>[A-Za-z0-9._-]+)==(?P<version>[A-Za-z0-9.]+)(?: ; (?P<marker>[^\\@/]+?))? \\")
+HASH = re.compile(r"    --hash=sha256:[0-9a-f]{64}(?: \\)?")
+
+
 def lock_lines() -> list[str]:
     lines = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
     return [line for line in lines if line and not line.startswith("#")]
+
+
+def pins() -> list[re.Match[str]]:
+    return [found for line in lock_lines() if (found := PIN.fullmatch(line))]
 
 
 def project_files() -> list[Path]:
@@ -38,22 +47,37 @@ def project_files() -> list[Path]:
     return [ROOT / name for name in names if name and (ROOT / name).is_file()]
 
 
-def test_lock_holds_versions_and_no_address() -> None:
-    pin = re.compile(r"[A-Za-z0-9._-]+==[A-Za-z0-9.]+")  # no "+local" version, "@ address", option or range
-    assert [line for line in lock_lines() if not pin.fullmatch(line)] == []
+def test_lock_holds_versions_and_hashes_and_no_address() -> None:
+    """No "+local" version, "@ address", option or range; pip refuses a file whose hash is not there."""
+    lines = lock_lines()
+    assert [line for line in lines if not (PIN.fullmatch(line) or HASH.fullmatch(line))] == []
+    assert [line for line, after in itertools.pairwise(lines) if PIN.match(line) and PIN.match(after)] == []
+    assert HASH.fullmatch(lines[-1])
 
 
 def test_lock_names_each_package_once() -> None:
-    names = [canonicalize_name(line.split("==")[0]) for line in lock_lines()]
-    assert sorted(names) == sorted(set(names))
+    names = [canonicalize_name(pin["name"]) for pin in pins()]
+    assert len(names) > 100 and sorted(names) == sorted(set(names))
+
+
+def test_lock_holds_what_torch_brings_on_linux_and_only_there() -> None:
+    brought = {pin["name"]: pin["marker"] for pin in pins() if re.match("nvidia-c|cuda-|triton", pin["name"])}
+    assert {"nvidia-cublas", "nvidia-cudnn-cu13", "triton"} <= brought.keys()
+    assert [name for name, marker in brought.items() if "sys_platform == 'linux'" not in (marker or "")] == []
+
+
+def test_hashes_are_checked_at_every_installation() -> None:
+    text = (ROOT / "Makefile").read_text(encoding="utf-8")
+    installed = re.findall(r"call INSTALL,(.*)\)$", text, re.MULTILINE)
+    assert [line for line in installed if "--require-hashes" not in line and not line.endswith("--editable .")] == []
 
 
 @pytest.mark.parametrize("requirement", REQUIREMENTS, ids=str)
 def test_declared_dependency_is_pinned_within_its_range(requirement: Requirement) -> None:
-    pins = {canonicalize_name(name): version for name, version in (line.split("==") for line in lock_lines())}
+    versions = {canonicalize_name(pin["name"]): pin["version"] for pin in pins()}
     name = canonicalize_name(requirement.name)
-    assert name in pins, f"{requirement} is not in requirements.lock: install it and run `make lock`"
-    assert requirement.specifier.contains(pins[name]), f"{requirement} excludes the locked {pins[name]}"
+    assert name in versions, f"{requirement} is not in requirements.lock: install it and run `make lock`"
+    assert requirement.specifier.contains(versions[name]), f"{requirement} excludes the locked {versions[name]}"
 
 
 def test_version_has_one_home() -> None:

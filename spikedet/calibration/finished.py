@@ -100,7 +100,8 @@ class FinishedLayers:
                 if header["key"] != self.key:
                     raise CheckpointError(OTHER_STATE.format(path))
                 reports = {name: LayerReport(**report) for name, report in header["reports"].items()}
-                self._tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+                # Copies: Windows does not replace a file whose content is still mapped.
+                self._tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 (not a mapping)
                 self._reports = reports
         except (*UNREADABLE, KeyError, TypeError, AttributeError, RecursionError):
             return  # no file, or none of ours: from the beginning

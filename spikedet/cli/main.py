@@ -11,20 +11,26 @@ from collections.abc import Sequence
 from typing import Any
 
 from spikedet.cli.arguments import parse_config
-from spikedet.cli.messages import print_messages
+from spikedet.cli.messages import prepare_streams, print_error, print_messages
 from spikedet.cli.preparation import prepared
 from spikedet.cli.signals import Ended, ended_by_signals
-from spikedet.commands import COMMANDS, implementation
+from spikedet.commands import COMMANDS, perform
 from spikedet.common.errors import ConfigError, SpikedetError
 
-NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM})
-"""What libraries may meet while they write logs of their own."""
+_ROOM = "make room, or choose another --out; --resume goes on"
+_RIGHTS = "it or a folder above it may not be used by you; check their permissions"
+REFUSALS = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EROFS), _ROOM),
+    **dict.fromkeys((errno.EACCES, errno.EPERM), _RIGHTS),
+}
+"""What to do about what libraries may meet while they read, and write logs of their own."""
 NO_MEMORY = ("DefaultCPUAllocator: can't allocate memory", "DefaultCPUAllocator: not enough memory", "out of memory")
 """What torch's RuntimeErrors say where Python's own is a MemoryError: of Linux, of Windows, of a GPU."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a verb; returns the exit status. An error of ours is one sentence, never a stack trace."""
+    prepare_streams()
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0] in ("-h", "--help"):
         print(usage())
@@ -41,22 +47,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with ended_by_signals():
             run(name, words[name.count(" ") + 1 :])
     except SpikedetError as error:
-        print(f"spikedet {name}: {error}", file=sys.stderr)
+        print_error(f"spikedet {name}: {error}")
         return 1
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and not any(text in str(error) for text in NO_MEMORY):
             raise
-        print(f"spikedet {name}: not enough memory; try a smaller --batch or fewer images", file=sys.stderr)
+        print_error(f"spikedet {name}: not enough memory; try a smaller --batch or fewer images")
         return 1
     except BrokenPipeError:  # whoever read our output has gone, as head does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except OSError as error:
-        if error.errno not in NO_ROOM:
+        if error.errno not in REFUSALS:
             raise
         where = f"{error.filename}: " if error.filename else ""
-        advice = "make room, or choose another --out; --resume goes on"
-        print(f"spikedet {name}: {where}{error.strerror}; {advice}", file=sys.stderr)
+        print_error(f"spikedet {name}: {where}{error.strerror}; {REFUSALS[error.errno]}")
         return 1
     except KeyboardInterrupt as error:
         print(f"\nspikedet {name}: interrupted; what was written is whole", file=sys.stderr)
@@ -74,7 +79,7 @@ def run(name: str, arguments: list[str]) -> Any:
         shared = ", ".join(known for known, other in COMMANDS.items() if other.shared)
         raise ConfigError(f"this command is one process; under torchrun run one of {shared}")
     with processes.joined():
-        return implementation(name)(parsed)
+        return perform(name, parsed)
 
 
 def usage() -> str:

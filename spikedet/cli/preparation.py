@@ -1,8 +1,10 @@
-"""What a command line gets right before anything is computed: shipped weights by name, an output to write to."""
+"""What is settled before anything is computed: paths, shipped weights by name, folders that can be written to."""
 
 from __future__ import annotations
 
 import dataclasses
+import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,12 +21,14 @@ FILE_SUFFIXES = (".safetensors", ".html")
 
 
 def prepared(config: Config) -> Config:
-    """The configuration with shipped weights by their paths.
+    """The configuration with shipped weights by their paths and home folders (``~``) written out.
 
     Raises:
-        ConfigError: the output would lie beside a shipped checkpoint.
+        ConfigError: the output would lie beside a shipped checkpoint, or no temporary folder can be written to.
         SpikedetError: the output cannot be written.
     """
+    _require_temporary()
+    config = _with_homes(config)
     changes = dict[str, Any]()
     for name in CHECKPOINT_FIELDS:
         value = getattr(config, name, None)
@@ -38,6 +42,36 @@ def prepared(config: Config) -> Config:
         for folder in _folders(config):
             require_writable(folder)
     return dataclasses.replace(config, **changes) if changes else config  # type: ignore[type-var]
+
+
+def _require_temporary() -> None:
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError as error:
+        raise ConfigError(
+            "no folder for temporary files can be written to; make room, or name one in the variable TMPDIR"
+        ) from error
+
+
+def _with_homes(config: Config) -> Config:
+    """``~`` and ``~user`` at the beginning of a path written out, wherever the path comes from."""
+    changes: dict[str, Any] = {}
+    for item in dataclasses.fields(config):  # type: ignore[arg-type]
+        value = getattr(config, item.name)
+        if isinstance(value, str):
+            changes[item.name] = ",".join(map(os.path.expanduser, value.split(",")))  # grow takes several weights
+        elif isinstance(value, tuple):
+            changes[item.name] = tuple(os.path.expanduser(part) if isinstance(part, str) else part for part in value)
+    changed = {name: value for name, value in changes.items() if value != getattr(config, name)}
+    return dataclasses.replace(config, **changed) if changed else config  # type: ignore[type-var]
+
+
+def output_folder(config: object) -> Path | None:
+    """The folder that a command writes several files to; None where it writes one or none."""
+    out, checkpoint = (getattr(config, name, "") for name in ("out", "checkpoint"))
+    if getattr(config, "dry_run", False) or Path(out).suffix in FILE_SUFFIXES:
+        return None
+    return Path(out) if out else Path(checkpoint).parent if checkpoint else None
 
 
 def _folders(config: object) -> Iterator[Path]:

@@ -14,13 +14,15 @@ import dataclasses
 import functools
 import importlib
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from numbers import Number
 from os import PathLike
 from typing import Any
 
-from spikedet.cli.preparation import prepared
+from spikedet.cli.preparation import output_folder, prepared
 from spikedet.common.errors import ConfigError
+from spikedet.common.files import held
 from spikedet.common.objects import known_by_name
 
 
@@ -29,12 +31,14 @@ class Command:
     """A command: the configuration it takes, and its argument without a flag.
 
     Its function is ``spikedet.commands.NAME.NAME``. One that is ``shared`` may run in several processes under torchrun.
+    One that is ``alone`` writes files that belong together, so that no other run may write to its output folder.
     """
 
     config: str
     summary: str
     positional: str | None = None
     shared: bool = False
+    alone: bool = True
 
 
 COMMANDS = {
@@ -49,12 +53,12 @@ COMMANDS = {
     "grow": Command("GrowConfig", "a strip and an animation of boxes growing with t", "source"),
     "explain": Command("ExplainConfig", "the error of a converted network by layer", "checkpoint"),
     "report": Command("ReportConfig", "one HTML file about an evaluation", "run"),
-    "demo": Command("DemoConfig", "a web page: images, video and webcam, growing with t; or a window"),
+    "demo": Command("DemoConfig", "a web page: images, video and webcam, growing with t; or a window", alone=False),
     "publish": Command("PublishConfig", "float16 weights and a model card, to give away", "checkpoint"),
     "data check": Command("DataCheckConfig", "find broken files, count objects", "data"),
-    "data convert": Command("DataConvertConfig", "write a dataset in VOC, YOLO or COCO layout", "data"),
+    "data convert": Command("DataConvertConfig", "write a dataset in VOC, YOLO or COCO layout", "data", alone=False),
     "data download": Command("DownloadConfig", "fetch PASCAL VOC", "name"),
-    "synthesize": Command("SynthesizeConfig", "write the synthetic set"),
+    "synthesize": Command("SynthesizeConfig", "write the synthetic set", alone=False),
     "quickstart": Command("QuickstartConfig", "every stage on the synthetic set"),
 }
 
@@ -64,6 +68,18 @@ def implementation(name: str) -> Callable[[Any], Any]:
     function = name.replace(" ", "_")
     found: Callable[[Any], Any] = getattr(importlib.import_module(f"spikedet.commands.{function}"), function)
     return found
+
+
+def perform(name: str, config: Any) -> Any:
+    """Run a command with a configuration that is prepared, alone in its output folder.
+
+    Raises:
+        SpikedetError: another run writes to the folder.
+    """
+    processes = importlib.import_module("spikedet.common.distributed")  # torch is slow to import: not for --help
+    folder = output_folder(config) if COMMANDS[name].alone and processes.is_first() else None
+    with held(folder) if folder else nullcontext():
+        return implementation(name)(config)
 
 
 def python_function(name: str) -> Callable[..., Any]:
@@ -88,7 +104,7 @@ def python_function(name: str) -> Callable[..., Any]:
             settings = {command.positional: given, **settings}
         named, objects = _named(name, settings)
         with known_by_name(objects):
-            return implementation(name)(prepared(_config(kind, config, named)))
+            return perform(name, prepared(_config(kind, config, named)))
 
     return call
 

@@ -67,7 +67,7 @@ def _child(
     return meta.child(
         source,
         stage=stage,
-        config={**meta.config, "calibrate": dataclasses.asdict(config)},
+        config={**meta.config, "calibrate": config.recorded()},
         notes={"layers": [dataclasses.asdict(r) for r in reports], "calibration": key},
         seed=config.seed,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from pathlib import Path
 from typing import Any
@@ -107,7 +106,7 @@ def _copied(config: ConvertConfig, source: Path, path: Path) -> Path:
         delay=config.delay,
         max_pool=config.max_pool,
         linear=config.linear,
-        config={**meta.config, "convert": dataclasses.asdict(config)},
+        config={**meta.config, "convert": config.recorded()},
         notes={},
         seed=config.seed,
     )

@@ -21,6 +21,9 @@ from spikedet.visualization import plot_data
 
 logger = logging.getLogger("spikedet")
 
+MAX_ROWS = 200
+"""Classes that the printed table has a row for."""
+
 
 @dataclasses.dataclass(frozen=True)
 class DataReport:
@@ -66,7 +69,8 @@ def data_check(config: DataCheckConfig) -> DataReport:
     write_json(out / "report.json", dataclasses.asdict(report))
     counts = {split: found.objects_by_class for split, found in report.splits.items()}
     plot_data(counts, {split: sides_px(content.samples) for split, content in contents.items()}, out / "data.png")
-    logger.info(f"{report_text(report)}\nwritten: {out / 'report.json'}, {out / 'data.png'}")
+    logger.info(report_text(report))
+    logger.info(f"written: {out / 'report.json'}, {out / 'data.png'}")
     if report.bad:
         raise DataError(f"{config.data}: {_counted(report.bad, 'bad file')}, listed above and in {out / 'report.json'}")
     return report
@@ -131,11 +135,14 @@ def _report(
 
 def _rows(report: DataReport) -> list[list[Any]]:
     """Name and one value for each split."""
-    found = report.splits
+    found, names = report.splits, report.class_names
     rows: list[list[Any]] = [["", *found], ["images", *(s.images for s in found.values())]]
     rows.append(["without objects", *(s.without_objects for s in found.values())])
     rows.append(["objects", *(sum(s.objects_by_class.values()) for s in found.values())])
-    rows += [[f"  {name}", *(s.objects_by_class[name] for s in found.values())] for name in report.class_names]
+    rows += [[f"  {name}", *(s.objects_by_class[name] for s in found.values())] for name in names[:MAX_ROWS]]
+    if more := names[MAX_ROWS:]:
+        others = [sum(s.objects_by_class[name] for name in more) for s in found.values()]
+        rows.append([f"  {len(more)} more classes, all in report.json", *others])
     for name in ("difficult", "small", "medium", "large"):
         rows.append([name, *(getattr(s, name) for s in found.values())])
     rows.append(["median side, px", *(s.median_side_px for s in found.values())])

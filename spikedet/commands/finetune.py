@@ -42,7 +42,7 @@ def finetune(config: FinetuneConfig) -> Path:
         finetuned=True,
         T=config.T,
         data=training_images(meta, data, split, config),
-        config={**meta.config, **earlier_settings(meta, "finetune"), "finetune": dataclasses.asdict(config)},
+        config={**meta.config, **earlier_settings(meta, "finetune"), "finetune": config.recorded()},
         seed=config.seed,
     )
     qc = as_qc(model, config.T, config.noise)

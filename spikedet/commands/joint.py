@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import operator
 import time
@@ -63,7 +62,7 @@ def joint(config: JointConfig) -> Path:
         made = meta.child(
             source,
             stage="joint",
-            config={**meta.config, "joint": dataclasses.asdict(config)},
+            config={**meta.config, "joint": config.recorded()},
             notes={"held_out_losses": run.progress.losses, "calibration": key},
             seed=config.seed,
         )

@@ -52,7 +52,7 @@ def train(config: TrainConfig) -> Path:
         class_names=dataset.class_names,
         image_size=config.image_size,
         data=training_images(before, absolute(config.data), config.split, config),
-        config={**earlier_settings(before, "train"), "train": dataclasses.asdict(config)},
+        config={**earlier_settings(before, "train"), "train": config.recorded()},
         credits=notices,
         seed=config.seed,
     )

@@ -20,6 +20,7 @@ from safetensors.numpy import load, save
 from torch import Tensor, distributed
 
 from spikedet.common.errors import ConfigError
+from spikedet.common.offline import TORCHRUN
 
 Item = TypeVar("Item")
 Arrays = dict[str, npt.NDArray[Any]]
@@ -40,7 +41,7 @@ def size() -> int:
 
 def local_rank() -> int:
     """Number of this process on its machine: the number of its CUDA device."""
-    return int(os.environ.get("LOCAL_RANK", "0")) if _joined() else 0
+    return _variable("LOCAL_RANK", 0) if _joined() else 0
 
 
 def is_first() -> bool:
@@ -53,8 +54,19 @@ def _joined() -> bool:
 
 
 def started_by_torchrun() -> bool:
-    """Whether there are further processes to join."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+    """Whether there are further processes to join. Raises ConfigError where the environment says it in no number."""
+    several = _variable("WORLD_SIZE", 1) > 1
+    return several and all(_variable(name, 0) >= 0 for name in TORCHRUN)
+
+
+def _variable(name: str, otherwise: int) -> int:
+    """A whole number that torchrun sets in the environment; one that is empty is not set."""
+    text = os.environ.get(name, "")
+    if not text:
+        return otherwise
+    if not text.isdecimal():
+        raise ConfigError(f"the variable {name} is {text!r}; expected a whole number as torchrun sets it, or unset it")
+    return int(text)
 
 
 @contextlib.contextmanager

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-import tempfile
+from contextlib import suppress
 from pathlib import Path
+
+from spikedet.common.files import private_folder
+
+TORCHRUN = ("WORLD_SIZE", "RANK", "LOCAL_RANK")
+"""Variables by which torchrun says how many processes there are and which one this is."""
 
 
 def quiet_ultralytics() -> None:
@@ -17,9 +22,20 @@ def quiet_ultralytics() -> None:
     os.environ["YOLO_AUTOINSTALL"] = "false"
     os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
     os.environ.setdefault("YOLO_VERBOSE", "false")
-    if "YOLO_CONFIG_DIR" not in os.environ:
-        user = os.getuid() if hasattr(os, "getuid") else os.environ.get("USERNAME", "user")
-        folder = Path(tempfile.gettempdir()) / f"spikedet-{user}"
-        folder.mkdir(parents=True, exist_ok=True)
-        os.environ["YOLO_CONFIG_DIR"] = str(folder)
+    with suppress(OSError):  # no temporary folder: the command line says so, and --help needs none
+        if "YOLO_CONFIG_DIR" not in os.environ:
+            os.environ["YOLO_CONFIG_DIR"] = str(private_folder())
+        if not _has_home():
+            os.environ["HOME"] = str(private_folder())
+    for name in TORCHRUN:  # ultralytics reads numbers from them, whatever they hold
+        if os.environ.get(name) == "":
+            del os.environ[name]
     logging.getLogger("ultralytics").setLevel(logging.WARNING)
+
+
+def _has_home() -> bool:
+    """False for a user without a name and without HOME, as in a container; libraries ask for it when they load."""
+    try:
+        return bool(Path.home())
+    except RuntimeError:
+        return False

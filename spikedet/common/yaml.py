@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from spikedet.common.errors import ConfigError, DataError
+from spikedet.common.files import read_bytes
 
 
 class _Loader(yaml.SafeLoader):
@@ -21,10 +22,12 @@ class _Loader(yaml.SafeLoader):
 
 def read_mapping(path: Path, expected: str) -> dict[str, Any]:
     """A YAML file's top-level mapping. Raises DataError where it is missing, ConfigError where it is something else."""
-    if not path.is_file():
-        raise DataError(f"{path}: no such file; expected a YAML file with {expected}")
     try:
-        content: Any = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        if not path.is_file():
+            raise DataError(f"{path}: no such file; expected a YAML file with {expected}")
+        content: Any = yaml.load(read_bytes(path).decode("utf-8"), _Loader)
+    except DataError:
+        raise
     except (OSError, yaml.YAMLError, ValueError, RecursionError, LookupError, AttributeError, TypeError) as error:
         raise ConfigError(f"{path}: not readable as YAML ({' '.join(str(error).split())})") from error
     if not isinstance(content, dict):

@@ -98,6 +98,11 @@ class Checked:
                 if not getattr(self, switch) and getattr(self, name) != defaults[name]:
                     raise ConfigError(f"{flag_name(name)} has no effect without {flag_name(switch)}")
 
+    def recorded(self) -> dict[str, Any]:
+        """The settings as a checkpoint keeps them: a run that was resumed has the same as one that was not."""
+        resumed = {"resume": False} if hasattr(self, "resume") else {}
+        return {item.name: getattr(self, item.name) for item in fields(self)} | resumed  # type: ignore[arg-type]
+
 
 @functools.cache
 def _allowed(config: type) -> dict[str, Range | tuple[str, ...]]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from spikedet.common.digests import file_sha256, json_sha256
 from spikedet.data.images import read_image
 
 
@@ -33,6 +35,11 @@ class Sample:
     labels: npt.NDArray[np.int64]
     difficult: npt.NDArray[np.bool_]
     crowd: npt.NDArray[np.bool_]
+
+    def objects_sha256(self) -> str:
+        """Digest of boxes, labels and flags, 64 hex digits."""
+        arrays = (self.boxes_xyxy, self.labels, self.difficult, self.crowd)
+        return json_sha256([array.tolist() for array in arrays])
 
 
 @dataclass(frozen=True)
@@ -61,9 +68,11 @@ class DetectionDataset:
         """RGB ``[H, W, 3]`` uint8, EXIF rotation applied. Raises DataError for a broken image."""
         return read_image(self.samples[index].image_path)
 
-    def image_facts(self) -> list[list[str | int]]:
-        """Id, height, width and bytes of every image: what changes when the images are others."""
-        return [[s.image_id, *s.image_hw, s.image_path.stat().st_size] for s in self.samples]
+    def image_facts(self) -> list[list[str]]:
+        """Digests of every image's file and objects: what changes with images and boxes, wherever they lie."""
+        with ThreadPoolExecutor() as pool:
+            files = list(pool.map(file_sha256, (sample.image_path for sample in self.samples)))
+        return [[file, sample.objects_sha256()] for file, sample in zip(files, self.samples, strict=True)]
 
     def subset(self, indices: Sequence[int], split: str | None = None) -> DetectionDataset:
         """The samples at these indices, in this order."""

@@ -16,6 +16,8 @@ from spikedet.config import LayoutName
 
 Box = tuple[float, float, float, float]
 USUAL_SPLITS = ("train", "val", "trainval", "test")
+MAX_CLASSES, MAX_NAME = 20_000, 200
+"""Most classes of a dataset, and characters of a class's name."""
 _PIXELS = re.compile(r"\s*0*[1-9]\d{0,8}(\.0*)?\s*", re.ASCII)
 
 
@@ -163,19 +165,28 @@ def checked_class_names(where: str, names: Iterable[object]) -> tuple[str, ...]:
     """Class names without surrounding blanks.
 
     Raises:
-        DataError: there is none, one is not printable text, or one is there twice.
+        DataError: there is none or there are more than ``MAX_CLASSES``, one is not a class name, or one is there twice.
     """
-    checked = []
-    for name in names:
-        if not isinstance(name, str) or not name.strip() or not name.strip().isprintable():
-            raise DataError(f"{where}: expected a class name, got {shown(name)}; quote names such as 'no' or '1'")
-        checked.append(name.strip())
-    twice = next((name for index, name in enumerate(checked) if name in checked[:index]), None)
-    if twice is not None:
-        raise DataError(f"{where}: the class name {shown(twice)} is there twice; give each class one name")
+    checked: dict[str, None] = {}
+    for given in names:
+        if not isinstance(given, str) or not is_class_name(name := given.strip()):
+            raise DataError(
+                f"{where}: expected a class name, got {shown(given)}; quote names such as 'no' or '1', and use at most "
+                f"{MAX_NAME} printable characters"
+            )
+        if name in checked:
+            raise DataError(f"{where}: the class name {shown(name)} is there twice; give each class one name")
+        checked[name] = None
     if not checked:
         raise DataError(f"{where}: no class names; give at least one")
+    if len(checked) > MAX_CLASSES:
+        raise DataError(f"{where}: {len(checked)} class names; at most {MAX_CLASSES} are supported")
     return tuple(checked)
+
+
+def is_class_name(name: str) -> bool:
+    """Whether a text without surrounding blanks can be the name of a class."""
+    return 0 < len(name) <= MAX_NAME and name.isprintable()
 
 
 def check_same_names(root: Path, first: str, names: Sequence[str], other: str, others: Sequence[str]) -> None:
@@ -214,6 +225,7 @@ def plain_number(value: float) -> int | float:
 def shown(value: object) -> str:
     """A value from a file as an error may show it: short, printable, and of a nested one only its type."""
     if isinstance(value, str | int | float | None):
+        value = value[:80] if isinstance(value, str) else value
         text = repr(value) if not isinstance(value, int) or abs(value) < 10**18 else "a huge number"
         return text if len(text) <= 80 else f"{text[:77]}..."
     return f"a {type(value).__name__}"

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -27,6 +28,8 @@ from spikedet.data.layout import (
 )
 
 MAX_EXAMPLES = 5
+MAX_NAMED = 100
+"""Classes that an error names."""
 
 Value = TypeVar("Value")
 _Read = tuple[Entry, AnnotatedImage | DataError]
@@ -220,7 +223,7 @@ def _sample(
 def _labels(entry: Entry, objects: Sequence[WrittenObject], label_of: Mapping[str, int]) -> list[int]:
     for item in objects:
         if item.name not in label_of:
-            known = ", ".join(label_of)
+            known = ", ".join([*islice(label_of, MAX_NAMED), *["..."] * (len(label_of) > MAX_NAMED)])
             raise DataError(
                 f"{entry.annotation}: {item.place} has the unknown class {item.name[:80]!r}; known: {known}"
             )

@@ -11,6 +11,7 @@ process has the same weights after every step. Batch normalization sees each pro
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -38,6 +39,7 @@ from spikedet.models import ClipDetector
 from spikedet.models.start import AUTO, NONE
 from spikedet.training.dataset import AugmentedDataset
 from spikedet.training.resuming import forget_epochs, load_progress, log_path, state_path
+from spikedet.training.workers import require_shared_memory, start_worker, worker_errors
 
 logger = logging.getLogger("spikedet")
 
@@ -60,7 +62,7 @@ class TrainingLoop(DetectionTrainer):
     Args:
         model: the network to train, in place.
         train: images to train on.
-        held_out: training images kept for validation; may be empty, then the last network is kept.
+        held_out: training images kept for validation; where they have no object, the last network is kept.
         config: the stage's configuration.
         image_size: side of the square input.
         save: receives the best network.
@@ -89,6 +91,7 @@ class TrainingLoop(DetectionTrainer):
         self.from_weights = getattr(config, "weights", NONE) not in (NONE, AUTO) or hasattr(config, "checkpoint")
         self.out, self.name, self.state, self.evaluated = Path(config.out), name, state_path(config, name), False
         self.lowest_loss: float | None = None
+        self.selects = any((~sample.difficult).any() for sample in held_out.samples)  # else the last network is kept
         device = pick_device(config.device)
         threads = torch.get_num_threads()
         super().__init__(overrides=_overrides(config, image_size, device), _callbacks=defaultdict(list))
@@ -113,6 +116,7 @@ class TrainingLoop(DetectionTrainer):
         self.metrics = {}
         # One step of the optimizer for each batch, also where there are fewer images than a batch takes.
         self.batch_size = self.args.batch = self.args.nbs = _batch(config, len(train))
+        require_shared_memory(config.workers, self.batch_size, image_size)
         seed_everything(config.seed)
         self.writer = SummaryWriter(str(self.out / "tensorboard" / name)) if is_first() else None
         self.started = time.monotonic()
@@ -138,6 +142,7 @@ class TrainingLoop(DetectionTrainer):
         """
         self.world_size = size()
         super()._build_train_pipeline()
+        self.train_loader.worker_init_fn = start_worker
         if size() > 1:
             devices = [self.device] if self.device.type == "cuda" else None
             self.model = DistributedDataParallel(
@@ -167,13 +172,15 @@ class TrainingLoop(DetectionTrainer):
         return SimpleNamespace(metrics=SimpleNamespace(keys=list(HELD_OUT)))
 
     def validate(self) -> tuple[dict[str, float], float]:
-        """Percent AP of the averaged network on the held-out training images; fitness is AP50:95."""
+        """Percent AP of the averaged network on the held-out training images; fitness is AP50:95.
+
+        AP is NaN until it has been measured, and where there is no object to find.
+        """
         due = (self.epoch + 1) % self.config.validate_every == 0 or self.epoch + 1 >= self.epochs
-        held_out = self.sources["val"]
-        self.evaluated = due or not len(held_out)
-        if not due or not len(held_out):
-            last = {name: value for name, value in self.metrics.items() if name.startswith("held_out/")}
-            return last, float(self.epoch) if not len(held_out) else (self.fitness or 0.0)
+        self.evaluated = due or not self.selects
+        if not due or not self.selects:
+            last = {name: self.metrics[name] for name in HELD_OUT}
+            return last, float(self.epoch) if not self.selects else (self.fitness or 0.0)
         values = {f"held_out/{name}": value for name, value in self._held_out_measures().items()}
         return values, values["held_out/AP"]
 
@@ -190,10 +197,10 @@ class TrainingLoop(DetectionTrainer):
 
         Scores from 0.05 only: before training every cell may have a small one.
         """
-        if self.start_epoch or not self.from_weights or not len(self.sources["val"]):
+        if self.start_epoch or not self.from_weights or not self.selects:
             return
         measures = self._held_out_measures(confidence=0.05)
-        shown = "  ".join(f"{name} {measures[name]:.1f}" for name in METRICS)
+        shown = _shown(measures)
         logger.info(f"epoch 0/{self.epochs}  before training, held out: {shown}")
 
     # --- logs, checkpoints, resume ------------------------------------------------------------------------------------
@@ -203,9 +210,10 @@ class TrainingLoop(DetectionTrainer):
         super().save_metrics(metrics)
         if self.writer is not None:
             for name, value in metrics.items():
-                self.writer.add_scalar(name, float(value), self.epoch + 1)
+                if math.isfinite(value):
+                    self.writer.add_scalar(name, float(value), self.epoch + 1)
         loss = sum(float(v) for k, v in metrics.items() if k.startswith("train/"))
-        shown = "  ".join(f"{name} {metrics.get(f'held_out/{name}', 0.0):.1f}" for name in METRICS)
+        shown = _shown({name: metrics[f"held_out/{name}"] for name in METRICS})
         elapsed = time.monotonic() - self.started
         left = elapsed / (self.epoch + 1 - self.start_epoch) * (self.epochs - self.epoch - 1)
         logger.info(
@@ -216,9 +224,10 @@ class TrainingLoop(DetectionTrainer):
     def save_model(self) -> bool:
         """Keep the best averaged network, then the state to resume from."""
         averaged = self.ema.ema
+        measured = {name: self.metrics[name] for name in HELD_OUT if math.isfinite(self.metrics[name])}
         if self.evaluated and (self.best_fitness is None or self.fitness >= self.best_fitness):
             self.best_fitness = self.fitness
-            self.save_best(averaged, {k.split("/")[1]: v for k, v in self.metrics.items() if k.startswith("held_out/")})
+            self.save_best(averaged, {name.split("/")[1]: value for name, value in measured.items()})
         facts = {
             "epoch": self.epoch,
             "best_fitness": self.best_fitness,
@@ -226,7 +235,7 @@ class TrainingLoop(DetectionTrainer):
             "stopper": [self.stopper.best_fitness, self.stopper.best_epoch],
             "stopped_at_patience": self.config.patience if self.stop and self.epoch + 1 < self.epochs else 0,
             "made_for": self.made_for,
-            "held_out": {k: v for k, v in self.metrics.items() if k.startswith("held_out/")},
+            "held_out": measured,
             "lowest_loss": self.lowest_loss,
         }
         modules = {"model": unwrap_model(self.model).state_dict(), "ema": averaged.state_dict()}
@@ -235,6 +244,7 @@ class TrainingLoop(DetectionTrainer):
 
     def resume_training(self, ckpt: Any) -> None:
         """Go on after the last finished epoch, if asked to and if there is one."""
+        self.metrics |= dict.fromkeys(HELD_OUT, math.nan)
         if not self.config.resume:
             return
         if not self.state.exists():
@@ -288,7 +298,7 @@ class TrainingLoop(DetectionTrainer):
 
     def run(self) -> None:
         """Train until the last epoch, early stopping or an error."""
-        with self.progress, _flushed_denormals():
+        with self.progress, _flushed_denormals(), worker_errors("--resume goes on after the last finished epoch."):
             self.train()
         if not finite(self.ema.ema.state_dict()):
             raise TrainingError(f"{self.out}: the averaged network is no longer finite; try a lower --lr")
@@ -315,6 +325,11 @@ def seed_epoch(loader: Any, seed: int, epoch: int) -> None:
     if loader.num_workers == 0:
         loader.dataset.forget()
         loader.reset()  # the sampler may be in the middle of a permutation
+
+
+def _shown(measures: dict[str, float]) -> str:
+    """AP by name; "-" where it is not known."""
+    return "  ".join(f"{name} {value:.1f}" if math.isfinite(value) else f"{name} -" for name, value in measures.items())
 
 
 def _batch(config: LoopConfig, images: int) -> int:

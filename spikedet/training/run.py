@@ -62,7 +62,7 @@ def made_for(config: LoopConfig, meta: CheckpointMeta, dataset: DetectionDataset
     files = {name: getattr(config, name, "") for name in ("checkpoint", "teacher", "weights")}
     named = {name: Path(path) for name, path in files.items() if path not in ("", NONE)}
     digests = {f"sha256 of the {name}": file_sha256(path) for name, path in named.items()}
-    contents = {"layers of the model": meta.architecture, "list of images": dataset.image_facts()}
+    contents = {"layers of the model": meta.architecture, "images and boxes": dataset.image_facts()}
     digests |= {f"sha256 of the {name}": json_sha256(content) for name, content in contents.items()}
     return {**settings, "classes": list(meta.class_names), **digests}
 

@@ -13,6 +13,8 @@ from spikedet.data.statistics import LARGE_SIDE_PX, SMALL_SIDE_PX
 from spikedet.visualization.figure import OKABE_ITO, new_figure
 
 SIDE_BINS = 40
+MOST_CLASSES = 100
+"""Classes that have a bar: those with the most objects, if there are more."""
 
 
 def plot_data(
@@ -21,7 +23,8 @@ def plot_data(
     """Draw class counts (left) and a histogram of box sides (right) and write a PNG in one step.
 
     Args:
-        counts: by split, objects by class name; every split has the same classes.
+        counts: by split, objects by class name; every split has the same classes. Of more than ``MOST_CLASSES`` those
+            with the most objects are drawn.
         sides_px: by split, ``[objects]`` square roots of the box areas, pixels.
         path: the image.
 
@@ -31,21 +34,30 @@ def plot_data(
     Raises:
         SpikedetError: if it cannot be written.
     """
-    classes = max((len(by_class) for by_class in counts.values()), default=0)
+    every = list(next(iter(counts.values()), {}))
+    names = sorted(every, key=lambda name: -sum(by_class[name] for by_class in counts.values()))[:MOST_CLASSES]
+    drawn = set(names)
+    names = [name for name in every if name in drawn]
     colours = [OKABE_ITO[index % len(OKABE_ITO)] for index in range(len(counts))]
-    with new_figure(path, 2, width=11, height=max(4.5, 1 + 0.25 * classes), legend="small") as (count_axes, side_axes):
-        _draw_counts(count_axes, counts, colours)
+    with new_figure(path, 2, width=11, height=max(4.5, 1 + 0.25 * len(names)), legend="small") as (
+        count_axes,
+        side_axes,
+    ):
+        _draw_counts(count_axes, counts, names, colours)
+        if len(names) < len(every):
+            count_axes.set_title(f"{len(names)} of {len(every)} classes, those with the most objects")
         _draw_sides(side_axes, sides_px, colours)
     return Path(path)
 
 
-def _draw_counts(axes: Any, counts: Mapping[str, Mapping[str, int]], colours: Sequence[str]) -> None:
+def _draw_counts(
+    axes: Any, counts: Mapping[str, Mapping[str, int]], names: Sequence[str], colours: Sequence[str]
+) -> None:
     """One group of horizontal bars for each class, the first class on top."""
     height = 0.8 / max(len(counts), 1)
-    names = list(next(iter(counts.values()), {}))
     for index, (split, by_class) in enumerate(counts.items()):
         rows = np.arange(len(names)) - 0.4 + height * (index + 0.5)
-        axes.barh(rows, list(by_class.values()), height, color=colours[index], label=split)
+        axes.barh(rows, [by_class[name] for name in names], height, color=colours[index], label=split)
     axes.set_yticks(range(len(names)), names, fontsize="small")
     axes.set(xlabel="objects", ylim=(len(names) - 0.5, -0.5) if names else (0, 1))
     axes.grid(axis="x", alpha=0.3)

@@ -48,6 +48,14 @@ def test_a_layer_comes_back(tmp_path: Path) -> None:
     assert not path.exists()
 
 
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="only Linux says what is mapped")
+def test_the_file_is_not_kept_open(tmp_path: Path) -> None:
+    """Windows replaces no file that is mapped, and the next layer is written to this one."""
+    finished = FinishedLayers(kept(tmp_path), "a key", resume=True)
+    assert str(tmp_path) not in Path("/proc/self/maps").read_text()
+    finished.add(layer(1), "model.1", REPORT)
+
+
 def test_nothing_is_taken_without_resume_or_from_another_calibration(tmp_path: Path) -> None:
     path = kept(tmp_path)
     assert len(FinishedLayers(path, "a key")) == 0

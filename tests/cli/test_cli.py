@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import logging
+import os
 import runpy
 import subprocess
 import sys
@@ -15,8 +17,11 @@ import torch
 
 from spikedet.cli import main as cli
 from spikedet.cli.main import main
+from spikedet.cli.preparation import output_folder
 from spikedet.commands import COMMANDS
 from spikedet.common.errors import CheckpointError, SpikedetError
+from spikedet.common.offline import quiet_ultralytics
+from spikedet.config import CalibrateConfig, ConvertConfig, ReportConfig, TrainConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = {
@@ -69,7 +74,11 @@ def no_memory() -> RuntimeError:
             1,
             "/full/log.csv: No space left on device; make room",
         ),
-        (PermissionError(13, "Permission denied"), 1, "Permission denied; make room, or choose another --out"),
+        (
+            PermissionError(13, "Permission denied", "/data/a.yaml"),
+            1,
+            "/data/a.yaml: Permission denied; it or a folder above it may not be used by you; check their permissions",
+        ),
         (MemoryError(), 1, "not enough memory; try a smaller --batch"),
         (no_memory(), 1, "not enough memory; try a smaller --batch"),
         (
@@ -280,3 +289,97 @@ def test_the_list_of_verbs_needs_no_ultralytics() -> None:
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.stdout.splitlines()[-1] == "False", done.stderr
     assert cli.usage() in done.stdout
+
+
+# --- other people's terminals and environments ------------------------------------------------------------------------
+
+
+def in_a_shell(command: str, **environment: str) -> subprocess.CompletedProcess[bytes]:
+    """Run ``python -m spikedet`` where ``spikedet`` stands."""
+    command = command.replace("spikedet", f"exec {sys.executable} -m spikedet", 1)
+    return subprocess.run(
+        ["bash", "-c", command], cwd=ROOT, capture_output=True, timeout=300, env={**os.environ, **environment}
+    )
+
+
+def test_closed_streams() -> None:
+    """Without them a file that is opened gets their number, and what libraries print."""
+    done = in_a_shell("spikedet convert nowhere.safetensors --T 4 2>&-")
+    assert (done.returncode, done.stdout, done.stderr) == (1, b"", b"")
+    done = in_a_shell("spikedet fly <&- >&-")
+    assert done.returncode == 2 and done.stderr.startswith(b"spikedet: unknown command 'fly'")
+
+
+def test_opened_streams_have_their_numbers(tmp_path: Path) -> None:
+    code = "import os, sys; from spikedet.cli.messages import prepare_streams; prepare_streams()\n"
+    code += f"open({str(tmp_path / 'numbers')!r}, 'w').write(f'{{sys.stdin.fileno()}} {{sys.stderr.fileno()}}')"
+    subprocess.run(["bash", "-c", f'{sys.executable} -c "{code}" <&- 2>&-'], cwd=ROOT, timeout=300, check=True)
+    assert (tmp_path / "numbers").read_text() == "0 2"
+
+
+def test_an_output_that_cannot_show_a_character() -> None:
+    done = in_a_shell("spikedet fly-\u03b8", PYTHONIOENCODING="ascii", PYTHONUTF8="0")
+    assert done.returncode == 2 and b"'fly-?'" in done.stderr.splitlines()[0]
+
+
+@pytest.mark.parametrize("name", ["WORLD_SIZE", "RANK", "LOCAL_RANK"])
+def test_an_environment_of_a_launcher(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("spikedet.commands.train.train", lambda _: None)
+    monkeypatch.setenv(name, "")
+    assert main(["train"]) == 0
+    quiet_ultralytics()
+    assert name not in os.environ  # ultralytics would read a number
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv(name, "two")
+    assert main(["train"]) == 1
+    assert f"the variable {name} is 'two'; expected a whole number" in capsys.readouterr().err
+
+
+def test_text_from_files_steers_no_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file's name may hold what clears a terminal, sets its title or writes from right to left."""
+    name = "\x1b]0;mine\x07\x1b[2J\r\x9b\u202egpj.\u2028\udce9.jpg"
+    escaped = r"\x1b]0;mine\x07\x1b[2J\r\x9b\u202egpj.\u2028\udce9.jpg"
+
+    def fail(_: Any) -> None:
+        logging.getLogger("spikedet").info("first\tcolumn\n%s", name)
+        logging.getLogger("spikedet").warning(name)
+        raise SpikedetError(f"{name}\nspikedet train: done")
+
+    monkeypatch.setattr("spikedet.commands.train.train", fail)
+    assert main(["train"]) == 1
+    printed = capsys.readouterr()
+    assert printed.out == f"first\tcolumn\n{escaped}\n"
+    assert printed.err == f"{escaped}\nspikedet train: {escaped}\\nspikedet train: done\n"
+
+
+# --- one run in one folder --------------------------------------------------------------------------------------------
+
+
+def test_two_runs_into_one_folder(tmp_path: Path) -> None:
+    """The second is refused, in the first's words of its folder; the first goes on."""
+    code = "import sys, spikedet.commands.train as t; from spikedet.cli.main import main\n"
+    code += "def wait(_): print('begun', flush=True); sys.stdin.read()\n"
+    code += "t.train = wait; sys.exit(main(['train', '--out', sys.argv[1]]))"
+    out = tmp_path / "a" / "b"
+    command = [sys.executable, "-c", code, str(out)]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as first:
+        assert first.stdout is not None and first.stdout.readline() == "begun\n"
+        second = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, input="", timeout=300)
+        assert second.returncode == 1
+        assert second.stderr == (
+            f"spikedet train: {out}: another run is writing to it; wait for its end, or choose another --out\n"
+        )
+        assert first.communicate("")[0] == "" and first.returncode == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_which_folder_a_command_holds() -> None:
+    assert output_folder(TrainConfig(out="a/b")) == Path("a/b")
+    assert output_folder(CalibrateConfig(checkpoint="a/b.safetensors")) == Path("a")
+    assert output_folder(ConvertConfig(checkpoint="a/b.safetensors", dry_run=True)) is None
+    assert output_folder(ReportConfig(run="a", out="a/page.html")) is None
+    assert {name for name, command in COMMANDS.items() if not command.alone} == {"demo", "data convert", "synthesize"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from spikedet.config import (
     ConvertConfig,
     EvaluateConfig,
     ExplainConfig,
+    GrowConfig,
     JointConfig,
     PublishConfig,
     ReportConfig,
@@ -82,3 +84,32 @@ def test_looking_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.Monke
     prepared(ReportConfig(run=".", out=str(tmp_path / "page.html")))
     assert asked == [tmp_path / "a" / "b", tmp_path]
     assert not list(tmp_path.iterdir())
+
+
+def test_home_folders_are_written_out_wherever_they_come_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    config = prepared(EvaluateConfig(checkpoints=("~/a", "b~"), data="~/data", out="~/out"))
+    assert config.checkpoints == (f"{tmp_path}/a", "b~")
+    assert (config.data, config.out) == (f"{tmp_path}/data", f"{tmp_path}/out")
+    assert prepared(GrowConfig(source="~/a.jpg", weights="a,~/b", out="out")).weights == f"a,{tmp_path}/b"
+    assert prepared(TrainConfig(data="~nobody-of-this-name/data")).data == "~nobody-of-this-name/data"
+    (tmp_path / "a.yaml").write_text("data: ~/nowhere\nout: ~/out\n", encoding="utf-8")
+    assert main(["train", "--config", "~/a.yaml", "--model", "tiny-yolo-nano"]) == 1
+    assert f"{tmp_path}/nowhere: no such dataset" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["a.yaml"]
+
+
+def test_no_temporary_folder_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def none() -> str:
+        raise FileNotFoundError(2, "No usable temporary directory found in ['/tmp']")
+
+    monkeypatch.setattr(tempfile, "gettempdir", none)
+    assert main(["train"]) == 1
+    assert capsys.readouterr().err == (
+        "spikedet train: no folder for temporary files can be written to; make room, or name one in the variable "
+        "TMPDIR\n"
+    )

@@ -140,3 +140,24 @@ def test_nothing_is_written_into_the_data(tmp_path: Path) -> None:
         run(sample_images(), sample_images() / "out")
     with pytest.raises(DataError, match="no such dataset"):
         run(tmp_path / "none", tmp_path / "out")
+
+
+def test_many_classes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = write_yolo(tmp_path / "yolo", {"a": "0 0.5 0.5 0.2 0.2\n2999 0.5 0.5 0.2 0.2\n"})
+    names = "".join(f"  {number}: thing {number}\n" for number in range(3000))
+    file.write_text(f"train: images/train\nnames:\n{names}")
+    run(file, tmp_path / "out")
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) < 250
+    assert ["2800", "more", "classes,", "all", "in", "report.json", "1"] in [line.split() for line in lines]
+    assert len(json.loads((tmp_path / "out/report.json").read_text())["splits"]["train"]["objects_by_class"]) == 3000
+
+
+def test_the_report_is_written_before_anything_is_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_reader(*_: object) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr("spikedet.commands.data_check.logger.info", no_reader)
+    with pytest.raises(BrokenPipeError):
+        run(sample_images(), tmp_path / "out")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["data.png", "report.json"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -96,3 +97,25 @@ def test_read_image_reads_the_sample_at_the_index(tmp_path: Path) -> None:
     assert image[0, 0].tolist() == [1, 2, 3]
     with pytest.raises(DataError, match=r"0\.png: image not found"):
         dataset.read_image(0)
+
+
+def drawn(folder: Path, colour: str = "red", box: tuple[float, ...] = (0, 0, 2, 2)) -> DetectionDataset:
+    """A dataset of one image, uncompressed: the file has as many bytes whatever it shows."""
+    folder.mkdir(exist_ok=True)
+    Image.new("RGB", (4, 3), colour).save(folder / "0.png", "BMP")
+    (sample,) = make_dataset(1, folder).samples
+    boxed = replace(sample, boxes_xyxy=np.array([box], np.float32), labels=np.zeros(1, np.int64))
+    return DetectionDataset("d", "train", ("thing", "other"), (boxed,))
+
+
+def test_what_makes_images_and_boxes_the_same(tmp_path: Path) -> None:
+    """What ``--resume`` compares."""
+    facts = drawn(tmp_path / "a").image_facts()
+    assert drawn(tmp_path / "b").image_facts() == facts  # another folder, and a path of another form
+    assert drawn(tmp_path / "b" / ".." / "c").image_facts() == facts
+    assert drawn(tmp_path / "a", colour="white").image_facts() != facts
+    assert drawn(tmp_path / "a", box=(0, 0, 2, 1)).image_facts() != facts
+    relabelled = drawn(tmp_path / "a")
+    other = replace(relabelled.samples[0], labels=np.ones(1, np.int64))
+    assert replace(relabelled, samples=(other,)).image_facts() != facts
+    assert make_dataset(0).image_facts() == []

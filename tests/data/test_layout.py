@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -116,3 +117,20 @@ def test_splits_must_have_the_same_classes() -> None:
 )
 def test_values_in_errors_are_short(value: object, text: str) -> None:
     assert shown(value) == text
+
+
+@pytest.mark.parametrize("name", ["x" * 201, "a\x1b[2Jb", "a\u202eb", "", "x" * 5_000_000])
+def test_bounds_on_a_class_name(name: str) -> None:
+    with pytest.raises(DataError, match=r"expected a class name, got .* at most 200 printable characters") as error:
+        checked_class_names("a.yaml", ["cat", name])
+    assert len(str(error.value)) < 250 and str(error.value).isprintable()
+
+
+def test_many_class_names_are_checked_in_linear_time() -> None:
+    """A quadratic search takes minutes."""
+    names = [f"a thing of the number {number}" for number in range(20_000)]
+    started = time.process_time()
+    assert checked_class_names("a.yaml", names) == tuple(names)
+    assert time.process_time() - started < 2
+    with pytest.raises(DataError, match=r"a\.yaml: 20001 class names; at most 20000 are supported"):
+        checked_class_names("a.yaml", [*names, "one more"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -15,10 +16,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from voc_writer import annotation_xml, fingerprint, object_xml, write_year
 
+from spikedet.common import files
 from spikedet.common.errors import DataError
 from spikedet.data import DetectionDataset
 from spikedet.data.dataset import BoxIssues
-from spikedet.data.voc import annotation as voc_annotation
 from spikedet.data.voc.layout import discover_class_names, load_voc
 from spikedet.data.voc.splits import VOC_CLASS_NAMES
 
@@ -378,7 +379,7 @@ def test_declarations_are_refused(one_image: OneImage, encoding: str) -> None:
 
 
 def test_huge_annotation_is_refused_unread(one_image: OneImage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(voc_annotation, "MAX_ANNOTATION_BYTES", len(CAT) - 1)
+    monkeypatch.setattr(files, "MAX_TEXT_BYTES", len(CAT) - 1)
     with pytest.raises(DataError, match=r"a\.xml: larger than \d+ bytes"):
         load_voc(one_image(CAT), "train")
 
@@ -467,3 +468,32 @@ def test_bccd_copy_is_strict_about_its_boxes_of_no_size(real_data: Path, tmp_pat
     assert load_voc(root, "train").issues.dropped == 2
     with pytest.raises(DataError, match=r"BloodImage_00338\.xml: object 13 \(RBC\) has no area: 504, 337, 504, 337"):
         load_voc(root, "train", strict=True)
+
+
+@pytest.mark.parametrize("name", ["Annotations/a.xml", "ImageSets/Main/train.txt"])
+def test_pipes_are_refused_and_not_waited_for(one_image: OneImage, name: str) -> None:
+    path = one_image(CAT) / name
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(DataError, match=rf"{path.name}: a pipe or a device; expected a file"):
+        load_voc(path.parents[len(Path(name).parts) - 1], "train")
+
+
+@pytest.mark.parametrize("name", ["x" * 201, "a&#10;b", "\u202etac"])
+def test_names_that_are_no_classes(one_image: OneImage, name: str) -> None:
+    with pytest.raises(DataError, match=r"a\.xml: object 1 has the name .* expected at most 200 printable characters"):
+        load_voc(one_image(annotation_xml(object_xml(name, (1, 1, 10, 20)))), "train")
+
+
+def test_a_folder_that_may_not_be_read_is_no_year(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``lost+found`` of a disk's own; root may read everything, so that the refusal is made here."""
+    root, stat = devkit(tmp_path), os.stat
+    (root / "lost+found").mkdir()
+
+    def refusing(path: str | Path, **more: bool) -> os.stat_result:
+        if "lost+found/" in str(path):
+            raise PermissionError(13, "Permission denied", str(path))
+        return stat(path, **more)
+
+    monkeypatch.setattr(os, "stat", refusing)
+    assert len(load_voc(root, "train")) == 2

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from spikedet.common import files
 from spikedet.common.errors import DataError
 from spikedet.data.layout import WrittenObject
-from spikedet.data.yolo import labels as yolo_labels
 from spikedet.data.yolo.labels import read_labels, yolo_edges
 
 NAMES = ("cat", "dog")
@@ -78,7 +79,7 @@ def test_files_that_are_no_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     (tmp_path / "folder.txt").mkdir()
     with pytest.raises(DataError, match=r"folder\.txt: the labels cannot be read"):
         read_labels(tmp_path / "folder.txt", NAMES)
-    monkeypatch.setattr(yolo_labels, "MAX_LABEL_BYTES", 3)
+    monkeypatch.setattr(files, "MAX_TEXT_BYTES", 3)
     with pytest.raises(DataError, match=r"a\.txt: larger than 3 bytes"):
         read(tmp_path, "0 .5 .5 .1 .1")
 
@@ -98,3 +99,9 @@ def test_any_bytes_are_objects_or_a_data_error(tmp_path: Path, content: bytes) -
     for item in objects:
         assert item.name in NAMES
         assert all(math.isfinite(number) and -0.01 <= number <= 1.01 for number in item.numbers)
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.txt")
+    with pytest.raises(DataError, match=r"a\.txt: a pipe or a device; expected a file"):
+        read_labels(tmp_path / "a.txt", NAMES)

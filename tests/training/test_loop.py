@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -141,10 +143,30 @@ def test_the_same_seed_gives_the_same_network(tmp_path: Path, trained: Path) -> 
     assert not same(again, other)
 
 
-def test_without_images_held_out_the_last_network_is_kept(tmp_path: Path) -> None:
-    path = train(config(tmp_path, held_out=0.0))
-    last = load_state(tmp_path / "out" / "ann-state.safetensors")[0]["ema"]
-    assert same(load_checkpoint(path)[0], last)
+@pytest.mark.parametrize("held_out", ["no images", "no objects"])
+def test_where_nothing_is_held_out_the_last_network_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], held_out: str
+) -> None:
+    """An AP of 0 would say that nothing was found; there is nothing to find."""
+    hold_out = DetectionDataset.hold_out
+
+    def without_objects(self: DetectionDataset, *drawn: Any) -> tuple[DetectionDataset, DetectionDataset]:
+        rest, held = hold_out(self, *drawn)
+        samples = tuple(replace(sample, difficult=np.ones_like(sample.difficult)) for sample in held.samples)
+        return rest, replace(held, samples=samples)
+
+    monkeypatch.setattr(DetectionDataset, "hold_out", without_objects)
+    path = train(config(tmp_path, held_out=0.0 if held_out == "no images" else 0.25))
+    last = load_state(tmp_path / "out" / "ann-state.safetensors")
+    assert same(load_checkpoint(path)[0], last[0]["ema"])
+    assert capsys.readouterr().out.count("held out: AP -  AP50 -  AP75 -") == 2
+    assert last[2]["held_out"] == read_meta(path).notes["held_out"] == {}
+
+
+def test_before_the_first_validation_nothing_is_known(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train(config(tmp_path, validate_every=2))
+    first, second = [line for line in capsys.readouterr().out.splitlines() if "held out: " in line]
+    assert "AP -  AP50 -" in first and "AP -" not in second
 
 
 @pytest.mark.parametrize("precision", ["auto", "bf16", "fp32"])
@@ -279,13 +301,14 @@ def test_resuming_keeps_the_log(tmp_path: Path) -> None:
 @pytest.mark.parametrize("cut", [1, 2])
 def test_an_interrupted_run_ends_as_if_nothing_had_happened(tmp_path: Path, cut: int) -> None:
     """Bit by bit, with mosaic, albumentations and its closing; the state is that of a run stopped after ``cut``."""
-    whole = train(config(tmp_path, epochs=3, out=str(tmp_path / "whole")))
+    train(config(tmp_path, epochs=3))
+    whole = (tmp_path / "out").rename(tmp_path / "whole") / "ann.safetensors"
     with pytest.MonkeyPatch.context() as patch:
         poison(patch, cut)
         with pytest.raises(TrainingError):
             train(config(tmp_path, epochs=3))
     resumed = train(config(tmp_path, epochs=3, resume=True))
-    assert same(load_checkpoint(resumed)[0], load_checkpoint(whole)[0])
+    assert resumed.read_bytes() == whole.read_bytes()  # its metadata too
     states = [load_state(path.with_name("ann-state.safetensors")) for path in (resumed, whole)]
     assert same(states[0][0]["model"], states[1][0]["model"])
 
@@ -359,7 +382,7 @@ def test_a_state_made_for_something_else_is_refused(tmp_path: Path) -> None:
     train(config(tmp_path, epochs=1))
     with pytest.raises(CheckpointError, match=r"the state of another training \(mosaic: 1\.0 then, 0\.5 now\)"):
         train(config(tmp_path, epochs=2, mosaic=0.5, resume=True))
-    with pytest.raises(CheckpointError, match=r"another training \(sha256 of the list of images: "):
+    with pytest.raises(CheckpointError, match=r"another training \(sha256 of the images and boxes: "):
         train(config(tmp_path, epochs=2, split="train+val", resume=True))
 
 

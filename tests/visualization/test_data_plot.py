@@ -40,6 +40,14 @@ def test_many_classes_make_it_higher(tmp_path: Path) -> None:
         assert image.size == (2200, 4200)
 
 
+def test_of_too_many_those_with_the_most_objects_are_drawn(tmp_path: Path) -> None:
+    """A bar for each of 20,000 classes takes all memory."""
+    counts = {"train": {f"class {index}": index % 300 for index in range(20_000)}}
+    path = plot_data(counts, {"train": np.array([1.0])}, tmp_path / "data.png")
+    with Image.open(path) as image:
+        assert image.size == (1650, 3900)
+
+
 def test_pyplot_stays_unused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "matplotlib.pyplot", raising=False)
     plot_data({"train": {"a": 1}}, {"train": np.array([5.0])}, tmp_path / "data.png")

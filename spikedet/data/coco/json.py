@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from spikedet.common.errors import DataError
+from spikedet.common.files import MAX_LIST_BYTES, read_bytes
 from spikedet.data.layout import Box, WrittenObject, checked_class_names, plain_number, shown, written_hw
 
 DIFFICULT = "difficult"
@@ -99,9 +100,11 @@ def coco_categories(class_names: Sequence[str]) -> list[dict[str, Any]]:
 
 def _read_json(path: Path) -> dict[str, list[Any]]:
     try:
-        content: Any = json.loads(path.read_bytes())
+        content: Any = json.loads(read_bytes(path, MAX_LIST_BYTES))
     except OSError as error:
         raise DataError(f"{path}: the annotations cannot be read ({error.strerror})") from error
+    except DataError:
+        raise
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: not valid JSON ({error}); write the file again") from error
     lists = content if isinstance(content, dict) else {}

@@ -7,9 +7,16 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 from spikedet.common.errors import DataError
-from spikedet.data.layout import AnnotatedImage, WrittenObject, finite_number, written_hw
-
-MAX_ANNOTATION_BYTES = 10_000_000
+from spikedet.common.files import read_bytes
+from spikedet.data.layout import (
+    MAX_NAME,
+    AnnotatedImage,
+    WrittenObject,
+    finite_number,
+    is_class_name,
+    shown,
+    written_hw,
+)
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _DIFFICULT = {"": False, "0": False, "false": False, "unspecified": False, "1": True, "true": True}
@@ -40,9 +47,7 @@ def read_annotation(path: Path) -> AnnotatedImage:
 def _safe_xml_text(path: Path) -> str:
     """The document as text, so that what is searched for declarations is what is parsed."""
     try:
-        if path.stat().st_size > MAX_ANNOTATION_BYTES:
-            raise DataError(f"{path}: larger than {MAX_ANNOTATION_BYTES} bytes; not a VOC annotation")
-        data = path.read_bytes()
+        data = read_bytes(path)
     except OSError as error:
         raise DataError(f"{path}: the annotation cannot be read ({error.strerror})") from error
     declared = _XML_ENCODING.match(data)
@@ -66,6 +71,10 @@ def _read_object(path: Path, number: int, element: ET.Element) -> WrittenObject:
     name = (element.findtext("name") or "").strip()
     if not name:
         raise DataError(f"{path}: object {number} has no <name>; add its class")
+    if not is_class_name(name):
+        raise DataError(
+            f"{path}: object {number} has the name {shown(name)}; expected at most {MAX_NAME} printable characters"
+        )
     where = f"{path}: object {number} ({name})"
     box = element.find("bndbox")
     if box is None:

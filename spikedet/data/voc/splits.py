@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 from spikedet.common.errors import DataError
+from spikedet.common.files import MAX_LIST_BYTES, read_bytes
 from spikedet.data.images import IMAGE_SUFFIXES
 from spikedet.data.layout import Entry, broken_entry, folder_name, split_parts, unique_entries
 from spikedet.data.voc.annotation import read_annotation
@@ -108,13 +110,13 @@ def is_voc(root: Path) -> bool:
 
 
 def is_year_folder(folder: Path) -> bool:
-    return all((folder / part).is_dir() for part in _YEAR_PARTS)
+    return all(os.path.isdir(folder / part) for part in _YEAR_PARTS)  # False where it may not be read: lost+found
 
 
 def _read_ids(split_file: Path, images: dict[str, Path]) -> Iterator[str]:
     """Every line, without the flag of per-class lists (``000005  1``) unless the whole line is an image's name."""
     try:
-        lines = split_file.read_text(encoding="utf-8-sig").splitlines()
+        lines = read_bytes(split_file, MAX_LIST_BYTES).decode("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{split_file}: the split file cannot be read ({error}); expected one id per line") from error
     names = [line.strip() for line in lines if line.strip()]

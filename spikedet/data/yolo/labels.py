@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from spikedet.common.errors import DataError
+from spikedet.common.files import read_bytes
 from spikedet.data.layout import Box, WrittenObject, finite_number, shown
 
-MAX_LABEL_BYTES = 10_000_000
 EXCESS = 0.01
 """Fractions this far outside 0 to 1 are taken for rounding and clipped; beyond it they are not fractions."""
 
@@ -22,9 +22,7 @@ def read_labels(path: Path, class_names: Sequence[str]) -> list[WrittenObject]:
         DataError: the file cannot be read, or a line is not a box of a known class.
     """
     try:
-        if path.stat().st_size > MAX_LABEL_BYTES:
-            raise DataError(f"{path}: larger than {MAX_LABEL_BYTES} bytes; not a label file")
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = read_bytes(path).decode("utf-8-sig").splitlines()
     except FileNotFoundError:
         return []
     except OSError as error:

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from spikedet.common.errors import DataError
+from spikedet.common.files import MAX_LIST_BYTES, read_bytes
 from spikedet.config import LayoutName
 from spikedet.data.images import IMAGE_SUFFIXES
 from spikedet.data.layout import (
@@ -114,7 +115,7 @@ def _images_under(folder: Path) -> Iterator[Path]:
 
 def _list_lines(path: Path) -> Iterator[tuple[int, str]]:
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = read_bytes(path, MAX_LIST_BYTES).decode("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: the list cannot be read ({error}); expected one image per line") from error
     found = [(number, line.strip()) for number, line in enumerate(lines, start=1) if line.strip()]

@@ -5,6 +5,7 @@ Its keys path, names, nc, train, val, test and splits are read; no other (downlo
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,7 +105,7 @@ def _root(file: Path, written: object) -> Path:
 def _parts(file: Path, key: str, value: object) -> tuple[str, ...]:
     """A split's folders and lists."""
     values: list[object] = value if isinstance(value, list) else [value]
-    texts = [item for item in values if isinstance(item, str) and item.strip()]
+    texts = [os.path.expanduser(item) for item in values if isinstance(item, str) and item.strip()]
     if len(texts) != len(values):
         raise ConfigError(f"{file}: {key!r} must be a folder, a .txt file or a list of those, got {shown(value)}")
     return tuple(texts)
