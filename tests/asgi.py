@@ -84,6 +84,10 @@ async def request(
     return Reply(**got)
 
 
+LOOP = asyncio.new_event_loop()
+"""One for all, as a server has: what waits in an application belongs to a loop."""
+
+
 def ask(app: Any, target: str, method: str = "GET", **rest: Any) -> Reply:
-    """``request`` in an event loop of its own."""
-    return asyncio.run(request(app, target, method, **rest))
+    """``request``, waited for."""
+    return LOOP.run_until_complete(request(app, target, method, **rest))
