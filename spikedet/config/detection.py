@@ -107,6 +107,8 @@ class DemoConfig(SimulationConfig):
         iou: overlap above which non-maximum suppression drops the weaker box.
         host: address to listen on; 0.0.0.0 lets others in.
         port: of the web page.
+        auth: file whose first line is the password of the page; else the environment variable SPIKEDET_PASSWORD.
+        public_url: address at which a proxy shows the page, with its sub-path.
     """
 
     basic: ClassVar[tuple[str, ...]] = ("weights", "window", "source", "host", "port", "mode")
@@ -120,6 +122,8 @@ class DemoConfig(SimulationConfig):
     iou: Fraction = 0.7
     host: str = "127.0.0.1"
     port: Annotated[int, Range(1, 65535)] = 7860
+    auth: str = ""
+    public_url: str = ""
 
     @property
     def live(self) -> str:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from spikedet.evaluation import ResultRow, markdown_table, read_results
+from spikedet.evaluation.results import STAGES
+from spikedet.visualization import plot_ap_by_t
+from spikedet.visualization.page import markdown_html
+
+NEURONS = {"if": "plain IF", "signed": "signed IF", "asymmetric": "asymmetric IF"}
 
 
 def find_results(weights: Path) -> Path | None:
@@ -18,15 +24,65 @@ def find_results(weights: Path) -> Path | None:
     return next((path for path in beside if path.is_file()), None)
 
 
-def table_markdown(weights: Sequence[Path]) -> tuple[str, list[ResultRow]]:
-    """One table of all the weights, and its rows; a sentence and none where nothing was measured.
+def table_html(weights: Sequence[Path]) -> tuple[str, list[ResultRow]]:
+    """A short table of all the weights with the whole one folded below, and the rows.
+
+    Where nothing was measured there is a sentence instead, which does not name the server's folders.
 
     Raises:
         DataError: the results are damaged.
     """
     found = dict.fromkeys(results for path in weights if (results := find_results(path)))
     rows = [row for results in found for row in read_results(results)[1]]
-    if rows:
-        return markdown_table(rows), rows
-    command = f"spikedet evaluate {weights[-1]} --out {weights[-1].parent / 'results'}"
-    return f"Nobody has measured these weights yet. `{command}` makes the table.", []
+    if not rows:
+        command = f"spikedet evaluate {weights[-1].name} --out results"
+        return markdown_html(f"Nobody has measured these weights yet. `{command}` makes the table."), []
+    whole = f'<div class="wide">{markdown_html(markdown_table(rows))}</div>'
+    return f"{markdown_html(short_table(rows))}<details><summary>All rows</summary>{whole}</details>", rows
+
+
+def short_table(rows: Sequence[ResultRow]) -> str:
+    """Markdown in README's five columns: networks read at their own T, the last stage of each."""
+    chosen: dict[tuple[object, ...], ResultRow] = {}
+    for row in rows:
+        alike = (row.method, row.architecture, row.neuron, row.delay, row.max_pool, row.linear, row.T, *_subject(row))
+        known = chosen.get(alike)
+        shown = not row.read_early and row.stage != "qc" and not (row.stage == "ann" and row.finetuned)
+        if shown and (known is None or STAGES.index(known.stage) <= STAGES.index(row.stage)):
+            chosen[alike] = row
+    several = len({(row.architecture, *_subject(row)) for row in chosen.values()}) > 1
+    lines = ["| network | T | AP50:95 | AP50 | loss |", "| --- | ---: | ---: | ---: | ---: |"]
+    for row in chosen.values():
+        name = "ANN" if row.neuron is None else NEURONS[row.neuron] + (f", delay {row.delay}" if row.delay else "")
+        name += f", {row.architecture} on {row.data} {row.split}, {row.images} images" if several else ""
+        cells = [name, str(row.T or "-"), *(_decimal(value) for value in (row.AP, row.AP50, _loss(row, rows)))]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _subject(row: ResultRow) -> tuple[object, ...]:
+    """What networks have in common that can be compared."""
+    return row.data, row.split, row.images
+
+
+def _loss(row: ResultRow, rows: Sequence[ResultRow]) -> float | None:
+    """Points of AP50:95 below the better ANN; of weights that were evaluated alone, below the best one shown."""
+    if row.loss is not None or row.neuron is None or row.AP is None:
+        return row.loss
+    own = (row.architecture, *_subject(row))
+    anns = [r.AP for r in rows if r.stage == "ann" and r.AP is not None and (r.architecture, *_subject(r)) == own]
+    return max(anns) - row.AP if anns else None
+
+
+def _decimal(value: float | None) -> str:
+    return "-" if value is None else f"{round(value, 1) + 0.0:.1f}"
+
+
+def ap_plot(rows: Sequence[ResultRow], folder: Path) -> Callable[[], bytes]:
+    """A function that draws AP by time step as PNG, in the folder, when it is first called; no bytes without rows."""
+
+    @functools.cache
+    def draw() -> bytes:
+        return plot_ap_by_t(rows, folder / "ap_by_t.png").read_bytes() if rows else b""
+
+    return draw

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-from spikedet.demo.uploads import MAX_VIDEO_SECONDS, uploaded_video
+from spikedet.common.errors import DataError
+from spikedet.demo.uploads import MAX_FRAME_PIXELS, MAX_VIDEO_FRAMES, MAX_VIDEO_PIXELS, uploaded_video
 from spikedet.demo.webcam import in_words
 from spikedet.inference.comparison import Member
 from spikedet.inference.video import annotate_video, expected_frames, output_fps
@@ -39,20 +40,19 @@ class VideoProgress:
 
 
 def annotated(
-    member: Member, upload: str | Path | None, result: Path, *, t: int, confidence: float, stable_steps: int
-) -> Iterator[VideoProgress]:
-    """Write ``result`` with boxes on the first minute of an uploaded video; yields after each frame.
+    member: Member, upload: str | Path, result: Path, *, t: int, confidence: float, stable_steps: int
+) -> Generator[VideoProgress, None, None]:
+    """Write ``result`` with boxes on the first frames of an uploaded video; yields after each frame.
 
     To cancel, stop asking: nothing is left then. The network is held for one frame at a time.
 
     Raises:
-        DataError: nothing was uploaded, or it is no video.
+        DataError: it is no video, or its frames are too large.
     """
     started = time.monotonic()
     with uploaded_video(upload) as reader:
-        most = max(1, int(MAX_VIDEO_SECONDS * reader.fps))
-        total = expected_frames(reader, frames=most)
-        count = 0
+        total = expected_frames(reader, frames=MAX_VIDEO_FRAMES)
+        count = pixels = 0
         with video_writer(result, output_fps(reader)) as writer:
             steps = [t] if member.detector.meta.spiking else []
             frames = annotate_video(
@@ -62,20 +62,22 @@ def annotated(
                 t=list(range(1, t + 1)) if stable_steps and steps else steps,
                 confidence=confidence,
                 stable_steps=stable_steps if steps else 0,
-                frames=most,
             )
-            while True:
+            while count < MAX_VIDEO_FRAMES and pixels < MAX_VIDEO_PIXELS:
                 with member.lock:
                     seen = next(frames, None)
                 if seen is None:
                     break
-                count += 1
+                height, width = seen.frame.image_rgb.shape[:2]
+                if height * width > MAX_FRAME_PIXELS:
+                    raise DataError(f"{Path(upload).name}: frames of {width} x {height} pixels; make them smaller")
+                count, pixels = count + 1, pixels + height * width
                 fps = count / (time.monotonic() - started)
                 shown = f"frame {count} of {total}" if total else f"frame {count}"
                 yield VideoProgress(count, total, f"{shown}, {fps:.1f} a second; {in_words(seen.outputs[-1])}")
         said = f"{count} frames in {time.monotonic() - started:.1f} s"
-        if count == most:
-            said += f"; only the first {MAX_VIDEO_SECONDS:.0f} s are worked on here, spikedet detect takes it whole"
+        if seen is not None and count != expected_frames(reader):
+            said += f"; only the first {count} frames are looked at here, spikedet detect takes all"
         elif reader.shortfall:
             said += f"; {reader.shortfall.replace(str(reader.source), Path(str(reader.source)).name)}"
         yield VideoProgress(count, total, said, finished=True)

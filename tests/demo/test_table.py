@@ -11,7 +11,7 @@ from tiny_detector import chain, sample_images
 from spikedet.commands.evaluate import evaluate
 from spikedet.common.errors import DataError
 from spikedet.config import EvaluateConfig
-from spikedet.demo.table import find_results, table_markdown
+from spikedet.demo.table import find_results, table_html
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def test_results_beside_the_weights(tmp_path: Path, results: Path, place: str) -
     shutil.copy(results, tmp_path / place)
     weights = tmp_path / "net.safetensors"
     assert find_results(weights) == tmp_path / place
-    text, rows = table_markdown([weights])
+    text, rows = table_html([weights])
     assert "AP50:95" in text and [row.stage for row in rows][-1] == "fine"
 
 
@@ -39,16 +39,16 @@ def test_several_weights_have_one_table(tmp_path: Path, results: Path) -> None:
         (tmp_path / name).parent.mkdir(exist_ok=True)
     for place in ("a/results.json", "b/net.json"):
         shutil.copy(results, tmp_path / place)
-    once = table_markdown([tmp_path / "b" / "net.safetensors"])[1]
-    assert table_markdown([tmp_path / f"{name}.safetensors" for name in names])[1] == once + once
+    once = table_html([tmp_path / "b" / "net.safetensors"])[1]
+    assert table_html([tmp_path / f"{name}.safetensors" for name in names])[1] == once + once
 
 
 def test_without_results_the_page_says_how_to_make_them(tmp_path: Path) -> None:
-    text, rows = table_markdown([tmp_path / "net.safetensors"])
+    text, rows = table_html([tmp_path / "net.safetensors"])
     assert rows == [] and "spikedet evaluate" in text and "net.safetensors" in text
 
 
 def test_damaged_results_are_named(tmp_path: Path) -> None:
     (tmp_path / "net.json").write_text("{", "utf-8")
     with pytest.raises(DataError, match=r"net\.json: not JSON"):
-        table_markdown([tmp_path / "net.safetensors"])
+        table_html([tmp_path / "net.safetensors"])

@@ -10,7 +10,6 @@ from tiny_detector import T, chain
 
 from spikedet.common.errors import DataError
 from spikedet.config import SimulationConfig
-from spikedet.demo import uploads
 from spikedet.demo import video as demo_video
 from spikedet.demo.video import VideoProgress, annotated
 from spikedet.inference.comparison import Member, load_family
@@ -62,13 +61,24 @@ def test_cancelled_in_the_middle_leaves_nothing(members: list[Member], upload: P
     assert not members[-1].lock.locked()
 
 
-def test_only_the_first_minute(
+@pytest.mark.parametrize(("limit", "value"), [("MAX_VIDEO_FRAMES", 2), ("MAX_VIDEO_PIXELS", 120 * 160 + 1)])
+def test_only_so_much_work(
+    members: list[Member], upload: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, value: int
+) -> None:
+    """The limit is on frames and their pixels: a minute of 480 frames a second is as much work as twenty of 24."""
+    monkeypatch.setattr(demo_video, limit, value)
+    seen = run(members[-1], upload, tmp_path / "boxes.webm", t=1)
+    assert seen[-1].finished and seen[-1].done == 2
+    assert "only the first 2 frames" in seen[-1].words
+
+
+def test_frames_may_not_be_huge(
     members: list[Member], upload: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(demo_video, "MAX_VIDEO_SECONDS", 0.2)
-    seen = run(members[-1], upload, tmp_path / "boxes.webm", t=1)
-    assert seen[-1].done == seen[-1].total == 2
-    assert "only the first" in seen[-1].words
+    monkeypatch.setattr(demo_video, "MAX_FRAME_PIXELS", 100)
+    with pytest.raises(DataError, match=r"^a\.mp4: frames of 160 x 120 pixels"):
+        run(members[-1], upload, tmp_path / "boxes.webm", t=1)
+    assert not (tmp_path / "boxes.webm").exists()
 
 
 @pytest.mark.parametrize("name", ["cut.mp4", "empty.mp4", "text.mp4", "noise.webm"])
@@ -80,9 +90,12 @@ def test_what_is_no_video(members: list[Member], tmp_path: Path, name: str) -> N
     assert not (tmp_path / "boxes.webm").exists()
 
 
-def test_nothing_was_uploaded() -> None:
-    with pytest.raises(DataError, match="no video yet: upload one"):
-        uploads.uploaded_video(None)
+@pytest.mark.parametrize("text", ["#EXTM3U\n#EXTINF:1,\n{}\n", "ffconcat version 1.0\nfile {}\n"])
+def test_a_list_of_files_opens_none_of_them(members: list[Member], upload: Path, tmp_path: Path, text: str) -> None:
+    listed = tmp_path / "list.mp4"
+    listed.write_text(text.format(upload), "utf-8")
+    with pytest.raises(DataError, match=r"^list\.mp4: not a video that can be read, but a text"):
+        run(members[-1], listed, tmp_path / "boxes.webm")
 
 
 def test_words_are_escaped_and_the_bar_goes() -> None:

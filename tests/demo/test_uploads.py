@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,8 @@ from broken_uploads import broken_images
 from PIL import Image
 
 from spikedet.common.errors import DataError
-from spikedet.demo.uploads import MAX_SIDE, uploaded_image
+from spikedet.demo import uploads
+from spikedet.demo.uploads import MAX_SIDE, stored_name, uploaded_image
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)
 
@@ -27,11 +30,6 @@ def jpeg(path: Path) -> Path:
 
 def test_an_image_comes_through(tmp_path: Path) -> None:
     assert np.array_equal(uploaded_image(jpeg(tmp_path / "a.png")), PIXELS)
-
-
-def test_nothing_was_uploaded() -> None:
-    with pytest.raises(DataError, match="no image yet: upload one"):
-        uploaded_image(None)
 
 
 @pytest.mark.parametrize("name", broken_images())
@@ -58,9 +56,60 @@ def test_what_is_said(tmp_path: Path, name: str, said: str) -> None:
 
 
 def test_a_stereo_photo_is_one_image(tmp_path: Path) -> None:
-    image = Image.fromarray(PIXELS)
-    image.save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=[image])
-    assert uploaded_image(tmp_path / "a.jpg").shape == PIXELS.shape
+    """An MPO, as phones and stereo cameras write it under the name of a JPEG, holds a second view."""
+    other = Image.fromarray(255 - PIXELS)
+    Image.fromarray(PIXELS).save(tmp_path / "stereo.jpg", "MPO", save_all=True, append_images=[other], quality=95)
+    shown = uploaded_image(tmp_path / "stereo.jpg")
+    Image.fromarray(PIXELS).save(tmp_path / "first.jpg", quality=95)
+    assert np.array_equal(shown, uploaded_image(tmp_path / "first.jpg"))
+
+
+def test_the_first_page_of_a_scan_is_the_image(tmp_path: Path) -> None:
+    Image.fromarray(PIXELS).save(tmp_path / "a.tif", save_all=True, append_images=[Image.fromarray(255 - PIXELS)])
+    assert np.array_equal(uploaded_image(tmp_path / "a.tif"), PIXELS)
+
+
+def test_large_images_are_kept_smaller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uploads, "MAX_KEPT_PIXELS", 300)
+    assert uploaded_image(jpeg(tmp_path / "a.png")).shape == (15, 20, 3)
+
+
+def test_one_image_is_decoded_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that visitors cannot fill the memory together with images that each one is allowed."""
+    at_once: list[bool] = []
+
+    def read(path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+        at_once.append(uploads._decoding.locked())
+        time.sleep(0.02)
+        at_once.append(uploads._decoding.locked())
+        return PIXELS
+
+    monkeypatch.setattr(uploads, "read_image", read)
+    path = jpeg(tmp_path / "a.png")
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(uploaded_image, [path] * 4))
+    assert at_once == [True] * 8 and not uploads._decoding.locked()
+
+
+@pytest.mark.parametrize(
+    ("name", "stored"),
+    [
+        ("a b.jpg", "a b.jpg"),
+        ("C:\\fakepath\\a.jpg", "a.jpg"),
+        ("../../etc/passwd", "passwd"),
+        ("/", "upload"),
+        ("", "upload"),
+        ("..", "upload"),
+        (".jpg", "jpg"),
+        ("a\n\x1b[31m.jpg", "a__[31m.jpg"),
+        ("%05d.jpg", "_05d.jpg"),
+        ("ü" * 300 + ".jpeg", "ü" * 40 + ".jpeg"),
+        ("a." + "x" * 300, "a.xxxxxxxx"),
+        ("写真.png", "写真.png"),
+    ],
+)
+def test_names_of_stored_files(name: str, stored: str) -> None:
+    assert stored_name(name) == stored
 
 
 def test_a_side_as_long_as_allowed(tmp_path: Path) -> None:

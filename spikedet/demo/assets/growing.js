@@ -1,5 +1,5 @@
 // The slider over t: shows of every network the latest output that is not after t. No round trip to the server.
-element.addEventListener("input", (event) => {
+document.getElementById("growing").addEventListener("input", (event) => {
   const slider = event.target;
   if (!slider.matches(".clock input")) return;
   const growing = slider.closest(".growing");

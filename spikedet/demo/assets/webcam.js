@@ -1,4 +1,7 @@
 // The browser's camera through the network: one frame at a time, always the newest, so that lag cannot grow.
+import { setting, wait } from "./requests.js";
+
+const element = document.getElementById("webcam");
 const video = element.querySelector("video");
 const canvas = element.querySelector("canvas");
 const status = element.querySelector(".status");
@@ -12,8 +15,19 @@ let recent = [];
 function say(text) { status.textContent = text; }
 
 function settings() {
-  const of = (id) => Number(document.querySelector(`#${id} input[type=number], #${id} input`).value);
-  return { t: of("webcam-t"), confidence: of("webcam-confidence"), stable_steps: of("webcam-stable") };
+  return {
+    t: Number(setting("webcam-t")),
+    confidence: Number(setting("webcam-confidence")),
+    stable_steps: Number(setting("webcam-stable")),
+  };
+}
+
+async function detect(frame) {
+  const response = await fetch("look", { method: "POST", body: JSON.stringify({ frame, ...settings() }) }).catch(() => null);
+  if (!response) throw new Error("The server cannot be reached.");
+  const output = await response.json();
+  if (output.error) throw new Error(`${output.error}.`);
+  return output;
 }
 
 function draw(output) {
@@ -45,8 +59,7 @@ async function look() {
   work.width = Math.max(1, Math.round(video.videoWidth * ratio));
   work.height = Math.max(1, Math.round(video.videoHeight * ratio));
   work.getContext("2d").drawImage(video, 0, 0, work.width, work.height);
-  const output = await server.look({ frame: work.toDataURL("image/jpeg", 0.85).split(",")[1], ...settings() });
-  if (output.error) throw new Error(output.error);
+  const output = await detect(work.toDataURL("image/jpeg", 0.85).split(",")[1]);
   draw(output);
   const now = performance.now();
   recent = [...recent.filter((time) => now - time < 2000), now];
@@ -72,7 +85,7 @@ async function start() {
       await look();
     } catch (error) {
       say(`${error.message} Trying again.`);
-      await new Promise((resume) => setTimeout(resume, 1000));
+      await wait(1000);
     }
     await new Promise(requestAnimationFrame);
   }
