@@ -1,4 +1,4 @@
-# make quickstart | test | lint | docs | format | lock | clean
+# make quickstart | test | sanitize | lint | docs | format | lock | clean
 # One set-up for all: a virtual environment in .venv holding exactly requirements.lock and this checkout, editable.
 
 SHELL := bash
@@ -11,6 +11,7 @@ PYTHON ?= python3
 OPENCV ?= opencv-python
 # Processes that share the tests, one thread each.
 TEST_PROCESSES ?= 2
+SANITIZE_SECONDS ?= 60
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
@@ -18,11 +19,12 @@ LOG := $(VENV)/install.log
 STAMP := $(VENV)/.installed
 PYTHON_FLOOR := $(shell sed -n 's/^requires-python = ">=\(.*\)"/\1/p' pyproject.toml)
 
-.PHONY: help setup quickstart test test-fast lint docs format lock clean
+.PHONY: help setup quickstart test test-fast sanitize lint docs format lock clean
 
 help:
 	@echo "make quickstart   install, then train, convert, calibrate and evaluate a small detector into runs/quickstart"
 	@echo "make test         install, then run the tests;  make test-fast leaves out the slow ones"
+	@echo "make sanitize     install, then run all that calls the C++ kernels under AddressSanitizer and UBSan (GCC)"
 	@echo "make lint         install, then ruff, mypy and make docs;  make format lets ruff rewrite"
 	@echo "make docs         build the documentation into build/site; it works offline"
 	@echo "make lock         write requirements.lock from .venv;  make clean removes caches and builds, never runs/"
@@ -38,6 +40,12 @@ test: setup
 
 test-fast: setup
 	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist worksteal -m "not slow"
+
+# Random calls for SANITIZE_SECONDS, then every test of what calls kernels; the first error ends it.
+sanitize: setup
+	$(BIN)/python tests/kernels/sanitized.py tests/kernels/kernel_fuzz.py --seconds $(SANITIZE_SECONDS)
+	$(BIN)/python tests/kernels/sanitized.py -m pytest tests/snn tests/quantization/test_compiled.py \
+	    tests/calibration/test_compiled_calibration.py
 
 lint: setup
 	$(BIN)/ruff check .

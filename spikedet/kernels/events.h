@@ -94,19 +94,18 @@ struct Window {
     template <class Total> inline void run(int64_t map, int64_t ky, int64_t from, int64_t to, Total& sum) const {
         const int64_t iy = y0 + ky * c.dilation_h;
         if (iy < 0 || iy >= c.height) return;
-        const int64_t row = map * c.height + iy;
-        const uint32_t *start = events.place_start + row * (c.width + 1), *list = events.list + events.row_start[row];
+        const uint32_t* start = events.place_start + (map * c.height + iy) * (c.width + 1);
         const char* base = rows + ky * c.kernel_w * cin * row_bytes;
         if (c.dilation_w == 1) {  // neighbours: one run
             const int64_t first = std::max<int64_t>(x0 + from, 0), last = std::min(x0 + to, c.width);
             if (last > first)
-                sum.add(base - x0 * cin * row_bytes, list + start[first], int64_t(start[last]) - start[first]);
+                sum.add(base - x0 * cin * row_bytes, events.list + start[first], int64_t(start[last]) - start[first]);
             return;
         }
         for (int64_t kx = from; kx < to; kx++) {
             const int64_t ix = x0 + kx * c.dilation_w;
             if (ix < 0 || ix >= c.width) continue;
-            sum.add(base + (kx - ix) * cin * row_bytes, list + start[ix], int64_t(start[ix + 1]) - start[ix]);
+            sum.add(base + (kx - ix) * cin * row_bytes, events.list + start[ix], int64_t(start[ix + 1]) - start[ix]);
         }
     }
 };

@@ -29,7 +29,7 @@ struct Convolution {
 
 namespace {
 
-// What `call` returns, or -1 where there is not enough memory for it: no exception leaves the library.
+// What `call` returns, or -1 where memory or its lists do not suffice: no exception leaves the library.
 template <class Call> int64_t guarded(Call call) {
     try {
         return call();

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <stdexcept>
 
 #include "layout.h"
 #include "vectors.h"
@@ -15,6 +16,9 @@ template <class T> class Scratch {
 
    public:
     T* get(int64_t wanted) {
+#ifdef __SANITIZE_ADDRESS__
+        size = 0;  // no more than is wanted: what is written beyond is found
+#endif
         if (wanted > size) {
             size = 0;  // stays so if there is not enough memory
             memory.reset();
@@ -27,8 +31,8 @@ template <class T> class Scratch {
 thread_local Scratch<uint32_t> event_list, place_starts;
 thread_local Scratch<int64_t> row_starts;
 
-// Indices of the spikes of every input row, times the bytes of a weight row. A list has more than 2^32 spikes if the maps
-// are large: where a row begins is 64 bits, where a place begins is counted from its row.
+// Indices of the spikes of every input row, times the bytes of a weight row, and where each place's begin. Spikes are
+// counted in 64 bits, and a list of 2^32 of them is refused: calls are cut into parts long before.
 struct Events {
     const int64_t rows, places;
     int64_t* const row_start;
@@ -53,14 +57,15 @@ struct Events {
     int64_t total() const { return row_start[rows]; }
 
     void fill(const Convolution& c, uint32_t row_bytes) {
+        if (total() > UINT32_MAX) throw std::length_error("too many spikes");
         place_start = place_starts.get(rows * (places + 1));
         list = event_list.get(total());
 #pragma omp parallel for schedule(static)
         for (int64_t r = 0; r < rows; r++) {
-            uint32_t *const first_of_row = list + row_start[r], *out = first_of_row;
+            uint32_t* out = list + row_start[r];
             uint32_t* start = place_start + r * (places + 1);
             for (int64_t x = 0; x < places; x++) {
-                start[x] = uint32_t(out - first_of_row);
+                start[x] = uint32_t(out - list);
                 const uint8_t* bits = c.bits + (r * places + x) * c.bytes;
                 for (int64_t i = 0; i < c.bytes; i += 2) {
                     const uint32_t first = uint32_t((x * c.bytes + i) * 8) * row_bytes;
@@ -78,7 +83,7 @@ struct Events {
 #endif
                 }
             }
-            start[places] = uint32_t(out - first_of_row);
+            start[places] = uint32_t(out - list);
         }
     }
 };

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from spikedet.common.errors import SpikedetError
 from spikedet.config import Neuron
 from spikedet.quantization import leaky_clip, qc_quantize
 from spikedet.snn.layers import Readout, SpikingConv
@@ -111,15 +112,24 @@ class SpikingNetwork(nn.Module):
         return readers
 
     def shapes(self, image_hw: tuple[int, int]) -> dict[str, tuple[int, int, int]]:
-        """``[C, H, W]`` that every node sends for images of this height and width; nothing is computed."""
+        """``[C, H, W]`` that every node sends for images of this height and width; nothing is computed.
+
+        Raises:
+            SpikedetError: maps are too small or too large for a node, or do not fit each other.
+        """
         found: dict[str, tuple[int, int, int]] = {IMAGE: (3, *image_hw)}
         for node in self.nodes:
-            if isinstance(node.module, (SpikingConv, Readout)):
-                _, height, width = found[node.inputs[0]]
-                found[node.name] = node.module.output_shape(1, height, width)[1:]
-            else:
-                made = node.module([torch.empty(1, 0, *found[name]) for name in node.inputs])  # no images, no work
-                found[node.name] = (made.shape[2], made.shape[3], made.shape[4])
+            try:
+                if isinstance(node.module, (SpikingConv, Readout)):
+                    _, height, width = found[node.inputs[0]]
+                    found[node.name] = node.module.output_shape(1, height, width)[1:]
+                else:
+                    made = node.module([torch.empty(1, 0, *found[name]) for name in node.inputs])  # no images, no work
+                    found[node.name] = (made.shape[2], made.shape[3], made.shape[4])
+            except (RuntimeError, TypeError, ValueError) as error:
+                raise _misfit(node.name, found, node.inputs, image_hw) from error
+            if min(found[node.name]) < 1:
+                raise _misfit(node.name, found, node.inputs, image_hw)
         return found
 
     def neuron_count(self, image_hw: tuple[int, int]) -> int:
@@ -142,6 +152,15 @@ class SpikingNetwork(nn.Module):
             if (stored := tensors.get(f"{node.name}.u0")) is not None and stored.ndim == 3:
                 layer.u0 = nn.Parameter(torch.empty_like(stored))
         self.load_state_dict({known.get(name, name): value for name, value in tensors.items()})
+
+
+def _misfit(
+    node: str, shapes: Mapping[str, tuple[int, ...]], inputs: tuple[str, ...], image_hw: tuple[int, int]
+) -> SpikedetError:
+    given = " and ".join("x".join(map(str, shapes[name])) for name in inputs)
+    return SpikedetError(
+        f"{node}: cannot use inputs of {given} (images of {image_hw[0]} x {image_hw[1]}); use another size"
+    )
 
 
 NodeActivation = Callable[[Node, Tensor], Tensor]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -427,6 +428,36 @@ def test_a_full_window_of_largest_weights_does_not_overflow(sign: int, way: int)
     u = 2.0**16 + v.sum(0) - 2.0**17 * expected.sum(0)
     assert torch.equal(potentials[..., :40].permute(0, 3, 1, 2), u)
     assert expected.any() == (sign > 0)
+
+
+@pytest.mark.parametrize("neuron", ["if", "signed", "asymmetric"])
+@pytest.mark.parametrize("delay", [0, 2, 9])
+@pytest.mark.parametrize("at_once", [1, 2, 3, 7, 20])
+def test_a_call_in_parts_changes_no_bit(at_once: int, delay: int, neuron: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """5 steps of 3 images, of which so many maps are listed at once; numbers whose sums are rounded."""
+    torch.manual_seed(0)
+    train, theta = input_train(5, (3, 20, 6, 7), True)
+    slope = 0.5 if neuron == "asymmetric" else 0.0
+    how: dict[str, Any] = {"stride": (2, 1), "padding": (1, 2), "neuron": neuron, "slope": slope, "delay": delay}
+    layer = conv((20, 30), (3, 3), theta, exact_in_8_bits=False, **how)
+    for mode, way in (("exact", 0), ("fast", BY_EVENTS), ("fast", DENSE)):
+        whole_call = packed_run(layer, train, theta, mode, signed=True, way=way, cut=1)  # type: ignore[arg-type]
+        with monkeypatch.context() as patched:
+            patched.setattr(native_layers, "LISTED", at_once * 6 * 7 * 64)
+            parts = packed_run(layer, train, theta, mode, signed=True, way=way, cut=1)  # type: ignore[arg-type]
+        assert all(torch.equal(one, other) for one, other in zip(parts, whole_call, strict=True))
+        assert whole_call[0].any()
+
+
+def test_a_kernel_without_memory_raises_and_the_next_call_works() -> None:
+    convolution = native_layers._Convolution(height=2**40, width=1, bytes=2, at_once=2**62)
+    call = native_layers._Steps(steps=1, images=1)
+    with pytest.raises(MemoryError, match="not enough memory for spikedet_convolve_float"):
+        library().spikedet_convolve_float(ctypes.byref(call), ctypes.byref(convolution))
+    torch.manual_seed(0)
+    train, theta = input_train(2, (1, 4, 5, 5), False)
+    layer = conv((4, 4), (3, 3), theta, stride=(1, 1), padding=(1, 1))
+    assert torch.equal(packed_run(layer, train, theta, "exact")[0], loop(layer, train))
 
 
 def test_however_wide_a_block_of_rows_the_spikes_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from snn_reference import branching_network, dyadic, random_network, reference, 
 from torch import Tensor
 from torch.nn import functional as F
 
+from spikedet.common.errors import SpikedetError
 from spikedet.quantization import qc_quantize
 from spikedet.snn import IMAGE, Node, SpikingNetwork, qc_forward, simulate
 from spikedet.snn.operations import AvgPool, Concat, Upsample
@@ -173,3 +174,21 @@ def test_first_layer_fires_at_the_quantized_rate() -> None:
         assert torch.equal(stem.sum(0) / T, qc_forward(network, images, T)["stem"])
         readings = list(simulate(network, images, [T]))
         assert readings[0].spikes.shape == (1,)
+
+
+@pytest.mark.parametrize(
+    ("image_hw", "factor", "node", "given"),
+    [
+        ((7, 6), 2, "concat", "4x7x6 and 4x8x6"),
+        ((0, 6), 2, "stem", "3x0x6"),
+        ((8, 6), 10**20, "up", "4x4x3"),
+        ((8, 6), 2**62, "up", "4x4x3"),
+    ],
+)
+def test_images_that_do_not_fit_are_refused(image_hw: tuple[int, int], factor: int, node: str, given: str) -> None:
+    network = branching_network()
+    network.nodes[4].module.factor = factor  # type: ignore[assignment]
+    expected = f"{node}: cannot use inputs of {given} (images of {image_hw[0]} x {image_hw[1]}); use another size"
+    with pytest.raises(SpikedetError) as caught:
+        network.shapes(image_hw)
+    assert str(caught.value) == expected

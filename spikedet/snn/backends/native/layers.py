@@ -18,8 +18,8 @@ from spikedet.snn.packing import Channels, layer_channels, padded
 ROW_BUDGET = 1280 * 2**10
 """Bytes of one block's weight rows that stay in a core's second-level cache beside the spikes."""
 LISTED = 2**26
-"""Input neurons of one part of a call. Larger calls are cut into parts, so that lists of spikes stay within 256 MiB, or
-within four bytes a neuron where one map alone is larger."""
+"""Input neurons of one part of a call. Larger calls are cut into parts: their lists of spikes, 4 bytes a spike, take at
+most 256 MiB, or what one map takes that is larger."""
 LEVELS = 127
 """Largest 8-bit weight; the kernels' 16-bit sums hold 256 of them."""
 
@@ -119,13 +119,14 @@ class PackedConv:
         """Before the first step.
 
         Raises:
-            ConfigError: the input map is so wide that the weight rows of one of its rows need more than 32-bit offsets.
+            ConfigError: the input map is larger than lists of spikes can say in 32 bits: 2^32 neurons, or as many bytes
+                of weight rows for one of its rows.
         """
         if self.inputs is not None and self._rows is not None:
-            channels = 8 * self.inputs.bytes
-            if input_hw[1] * channels * self._block * self._rows.element_size() >= 2**32:
+            (height, width), channels = input_hw, 8 * self.inputs.bytes
+            if max(height, self._block * self._rows.element_size()) * width * channels >= 2**32:
                 raise ConfigError(
-                    f"an input map {input_hw[1]} wide with {channels} channels is too wide for the native backend; "
+                    f"an input map of {height} x {width} with {channels} channels is too large for the native backend; "
                     "use smaller images or --backend torch"
                 )
         _, count, height, width = self.layer.output_shape(batch, *input_hw, padding=self._padding)
