@@ -31,7 +31,7 @@ FLAGS = (
     "--use-fake-ui-for-media-stream",
     "--use-fake-device-for-media-stream",
 )
-START_S = 60
+START_S = 120
 
 
 @contextmanager
@@ -44,10 +44,11 @@ def served(arguments: Sequence[str], temporary: Path) -> Iterator[tuple[str, sub
     command = [sys.executable, "-m", "spikedet", "demo", *arguments, "--port", str(port)]
     server = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     url = f"http://127.0.0.1:{port}"
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # whatever proxies the environment names
     try:
         for _ in range(10 * START_S):
             with contextlib.suppress(OSError):
-                urllib.request.urlopen(url, timeout=1).close()
+                direct.open(url, timeout=1).close()
                 break
             if server.poll() is not None:
                 raise RuntimeError(f"the page has not started: {server.communicate()[0]}")

@@ -324,6 +324,7 @@ async def _gone(request: Request, error: Exception) -> Response:
 
 
 async def _failed(request: Request, error: Exception) -> Response:
+    logger.error(f"{request.url.path} failed", exc_info=error)
     return refused(500, FAILED)
 
 

@@ -38,7 +38,7 @@ def bound_socket(host: str, port: int) -> Iterator[socket.socket]:
         opened = socket.socket(family, kind, protocol)
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         opened.bind(where)
-    except (OSError, OverflowError) as error:
+    except (OSError, UnicodeError) as error:
         if opened:
             opened.close()
         reason = getattr(error, "strerror", None) or error
@@ -54,7 +54,7 @@ def run(app: ASGIApp, listening: socket.socket) -> None:
         http=_bounded_connections(),
         ws="none",
         lifespan="off",
-        log_level="error",
+        log_level="critical",  # the page writes its errors itself
         access_log=False,
         server_header=False,
         proxy_headers=False,

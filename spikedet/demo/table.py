@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -37,8 +38,13 @@ def table_html(weights: Sequence[Path]) -> tuple[str, list[ResultRow]]:
     if not rows:
         command = f"spikedet evaluate {weights[-1].name} --out results"
         return markdown_html(f"Nobody has measured these weights yet. `{command}` makes the table."), []
-    whole = f'<div class="wide">{markdown_html(markdown_table(rows))}</div>'
-    return f"{markdown_html(short_table(rows))}<details><summary>All rows</summary>{whole}</details>", rows
+    whole = f'<div class="wide">{_html(markdown_table(rows))}</div>'
+    return f"{_html(short_table(rows))}<details><summary>All rows</summary>{whole}</details>", rows
+
+
+def _html(markdown: str) -> str:
+    """Tables whose alignment is the style sheet's, since the page allows no style within it."""
+    return re.sub(r' style="text-align:\w+"', "", markdown_html(markdown))
 
 
 def short_table(rows: Sequence[ResultRow]) -> str:

@@ -25,6 +25,9 @@ MAX_STORED_BYTES = 1_000_000_000
 MAX_SIDE = 12_000
 """Pixels; a longer image is shown too small to be of use."""
 
+MAX_DECODED_PIXELS = 50_000_000
+"""Of one image; decoding it takes some 17 bytes a pixel, 850 MB."""
+
 MAX_KEPT_PIXELS = 25_000_000
 """Of one image while the networks look at it; a larger one is made smaller first."""
 
@@ -109,4 +112,7 @@ def _refusal(path: Path) -> str:
             return "an animation, not one image; upload it as a video (MP4, WebM, AVI)"
         if max(width, height) > MAX_SIDE:
             return f"{width} x {height} pixels; a side may have {MAX_SIDE}. Make it smaller"
+        if width * height > MAX_DECODED_PIXELS:
+            most = MAX_DECODED_PIXELS // 1_000_000
+            return f"{width} x {height} pixels; an image may have {most} million. Make it smaller"
     return ""

@@ -69,6 +69,13 @@ def test_the_first_page_of_a_scan_is_the_image(tmp_path: Path) -> None:
     assert np.array_equal(uploaded_image(tmp_path / "a.tif"), PIXELS)
 
 
+def test_large_images_are_refused_before_they_are_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.new("1", (10_000, 5_001)).save(tmp_path / "large.png")
+    monkeypatch.setattr(uploads, "read_image", None)
+    with pytest.raises(DataError, match=r"^large\.png: 10000 x 5001 pixels; an image may have 50 million"):
+        uploaded_image(tmp_path / "large.png")
+
+
 def test_large_images_are_kept_smaller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(uploads, "MAX_KEPT_PIXELS", 300)
     assert uploaded_image(jpeg(tmp_path / "a.png")).shape == (15, 20, 3)
