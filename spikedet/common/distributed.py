@@ -13,7 +13,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
 
-import numpy as np
 import numpy.typing as npt
 import torch
 from safetensors.numpy import load, save
@@ -165,11 +164,6 @@ def gather_arrays(arrays: Arrays) -> list[Arrays]:
     padded[: len(message)] = message
     received = _all_gather(padded)
     return [load(part[:length].numpy().tobytes()) for part, length in zip(received, lengths, strict=True)]
-
-
-def gather_numbers(values: Sequence[float]) -> npt.NDArray[np.float64]:
-    """Every process's numbers, ``[processes, len(values)]``."""
-    return np.stack([part.numpy() for part in _all_gather(torch.tensor(values, dtype=torch.float64))])
 
 
 def _all_gather(value: Tensor) -> list[Tensor]:

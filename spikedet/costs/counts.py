@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from spikedet.common.distributed import gather_arrays
+from spikedet.common.distributed import gather_arrays, interleave
 
 Counts = npt.NDArray[np.float64]
 
@@ -60,7 +60,10 @@ def operation_counts(batches: Sequence[Tensor], steps: Sequence[int]) -> dict[in
         steps: time steps that are read out, T the last of them.
     """
     here = torch.cat(list(batches), -1).numpy() if batches else np.zeros((0, 0, 0, 0))
-    counted = np.concatenate([part["counts"] for part in gather_arrays({"counts": here}) if part["counts"].size], -1)
+    parts = gather_arrays({"counts": here, "images": np.array([batch.shape[-1] for batch in batches], np.int64)})
+    # In the order of the images, so that every number of processes gives the same bits.
+    shares = [np.split(part["counts"], np.cumsum(part["images"]), -1)[: len(part["images"])] for part in parts]
+    counted = np.concatenate(interleave(shares), -1)
     return {t: _at(counted[:, :, :t], layers=t == max(steps)) for t in steps}
 
 

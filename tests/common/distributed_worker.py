@@ -18,6 +18,11 @@ from spikedet.training.loop import TrainingLoop
 loops: list[TrainingLoop] = []
 
 
+def numbers_of_all(values: list[Any]) -> Any:
+    """Every process's numbers, ``[processes, len(values)]``."""
+    return np.stack([part["numbers"] for part in distributed.gather_arrays({"numbers": np.array(values)})])
+
+
 def primitives() -> dict[str, Any]:
     """One output of every function, with something different in each process."""
     rank = distributed.rank()
@@ -29,8 +34,8 @@ def primitives() -> dict[str, Any]:
     distributed.copy_from_first_([copied])
     gathered = distributed.gather_arrays({"own": np.arange(rank + 1, dtype=np.int64)})
     return {
-        "own": [int(n) for n in distributed.gather_numbers(distributed.own(range(4)))[:, 1]],
-        "held_here": [int(n) for n in distributed.gather_numbers(distributed.held_here([0, 3, 5, 2]))[:, 0]],
+        "own": [int(n) for n in numbers_of_all(distributed.own(range(4)))[:, 1]],
+        "held_here": [int(n) for n in numbers_of_all(distributed.held_here([0, 3, 5, 2]))[:, 0]],
         "sum": int(distributed.sum_(torch.tensor([rank + 1]))),
         "first_says": [distributed.first_says(rank == 0), distributed.first_says(rank == 1)],
         "any_says": [distributed.any_says(rank == 1), distributed.any_says(False)],
@@ -60,7 +65,7 @@ def run(out: Path) -> None:
     TrainingLoop.final_eval = remember  # type: ignore[method-assign]
     for command in (out / "commands.txt").read_text("utf-8").splitlines():
         assert main(command.split()) == 0, command
-    seen["weights"] = [distributed.gather_numbers([digest(loop)])[:, 0].tolist() for loop in loops]
+    seen["weights"] = [numbers_of_all([digest(loop)])[:, 0].tolist() for loop in loops]
     if distributed.is_first():
         (out / "seen.json").write_text(json.dumps(seen), "utf-8")
 

@@ -111,6 +111,22 @@ def test_counts_by_hand() -> None:
     assert costs[1].sops == hidden.sops
 
 
+@pytest.mark.parametrize("processes", [2, 4])
+def test_any_number_of_processes_counts_the_same(processes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same bits, also where one process has no batch."""
+    batches = list(torch.rand(11, 2, 3, 4, dtype=torch.float64).movedim(0, -1).split(4, -1))
+    alone = operation_counts(batches, [2, 4])
+    sent: list[Any] = []
+    monkeypatch.setattr("spikedet.costs.counts.gather_arrays", lambda arrays: [sent.append(arrays) or arrays])
+    monkeypatch.setattr("spikedet.costs.counts.interleave", lambda shares: batches)
+    for rank in range(processes):
+        operation_counts(batches[rank::processes], [4])
+    monkeypatch.undo()
+    monkeypatch.setattr("spikedet.costs.counts.gather_arrays", lambda arrays: sent)
+    found = operation_counts(batches[::processes], [2, 4])
+    assert found == alone
+
+
 def test_counts_come_back_from_json() -> None:
     counts = operation_counts([torch.rand(2, 3, 4, 5, dtype=torch.float64)], [2, 4])
     for one in counts.values():
