@@ -6,12 +6,14 @@ import functools
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import get_args
 
+from spikedet.config import Stage
 from spikedet.evaluation import ResultRow, markdown_table, read_results
-from spikedet.evaluation.results import STAGES
 from spikedet.visualization import plot_ap_by_t
 from spikedet.visualization.page import markdown_html
 
+STAGES = get_args(Stage)
 NEURONS = {"if": "plain IF", "signed": "signed IF", "asymmetric": "asymmetric IF"}
 
 
