@@ -77,9 +77,10 @@ def explain(config: ExplainConfig) -> Path:
     out = Path(config.out)
     write_json(out / "explain.json", dataclasses.asdict(found))
     plot_explanation(found, out)
+    written = write_text(out / "explain.md", explanation_markdown(found))
     for sentence in found.advice:
         logger.info(f"- {sentence}")
-    return write_text(out / "explain.md", explanation_markdown(found))
+    return written
 
 
 @dataclass(frozen=True)
