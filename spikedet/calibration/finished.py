@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 from pathlib import Path
 
 from safetensors.torch import save_file
@@ -22,6 +23,8 @@ from spikedet.common.errors import CheckpointError
 from spikedet.common.files import atomic_path
 from spikedet.config import CalibrateConfig, JointConfig
 from spikedet.data import DetectionDataset
+
+logger = logging.getLogger("spikedet")
 
 OTHER_STATE = (
     "{}: the state of a calibration of another network, with other settings or on other images; go without "
@@ -40,11 +43,14 @@ def calibration_key(network_sha256: str, config: CalibrateConfig | JointConfig, 
 
 
 def is_result(path: Path, key: str) -> bool:
-    """Whether a whole checkpoint is there that this very calibration has made."""
+    """Whether a whole checkpoint is there that this very calibration has made; says so where another one has."""
     try:
-        return load_checkpoint(path)[1].notes.get("calibration") == key
+        made_by = load_checkpoint(path)[1].notes.get("calibration")
     except CheckpointError:
         return False
+    if made_by != key:
+        logger.info(f"{path}: made from another network, with other settings or on other images; it is made again")
+    return bool(made_by == key)
 
 
 class FinishedLayers:

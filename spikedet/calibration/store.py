@@ -15,6 +15,8 @@ from typing import IO
 import numpy as np
 import numpy.typing as npt
 
+from spikedet.common.errors import SpikedetError
+
 Bytes = npt.NDArray[np.uint8]
 
 
@@ -33,14 +35,10 @@ class ByteStore:
         """A new writable array, images first; on disk if memory would exceed the budget.
 
         Raises:
-            OSError: the disk has no room for it.
+            SpikedetError: the disk has no room for it.
         """
-        if self.memory_bytes + int(np.prod(shape)) <= self._budget:
-            array: Bytes = np.zeros(shape, np.uint8)
-        else:
-            with tempfile.TemporaryFile() as file:
-                _reserve(file, int(np.prod(shape)))
-                array = np.memmap(file, np.uint8, "r+", shape=tuple(shape))  # keeps the file, not its handle
+        size = int(np.prod(shape))
+        array = np.zeros(shape, np.uint8) if self.memory_bytes + size <= self._budget else _on_disk(shape, size)
         self._arrays[name] = array
         return array
 
@@ -64,6 +62,18 @@ class ByteStore:
     def disk_bytes(self) -> int:
         """Bytes held on disk."""
         return sum(a.nbytes for a in self._arrays.values() if isinstance(a, np.memmap))
+
+
+def _on_disk(shape: Sequence[int], size: int) -> Bytes:
+    try:
+        with tempfile.TemporaryFile() as file:
+            _reserve(file, size)
+            return np.memmap(file, np.uint8, "r+", shape=tuple(shape))  # keeps the file, not its handle
+    except OSError as error:
+        raise SpikedetError(
+            f"{tempfile.gettempdir()}: no room for {size / 2**20:.0f} MiB of spikes ({error.strerror}); name a larger "
+            "folder in the variable TMPDIR, or raise --memory-budget-gb"
+        ) from error
 
 
 def _reserve(file: IO[bytes], size: int) -> None:

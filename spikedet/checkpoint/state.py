@@ -42,7 +42,8 @@ def load_state(path: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]
     try:
         with open_tensors(path) as file:
             header = json.loads((file.metadata() or {})[_KEY])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+            # Copies: Windows does not replace a file whose content is still mapped, and optimizers keep what they get.
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 (not a mapping)
         return _parse_state(header, tensors)
     except (*UNREADABLE, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{path}: no training state to resume from ({error}); train without --resume") from error

@@ -78,7 +78,8 @@ def joined() -> Iterator[None]:
     if not started_by_torchrun() or _joined():
         yield
         return
-    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    nccl = torch.cuda.is_available() and distributed.is_nccl_available()  # Windows has none
+    backend = "cpu:gloo,cuda:nccl" if nccl else "gloo"
     try:
         distributed.init_process_group(backend, timeout=PATIENCE)
     except (RuntimeError, ValueError) as error:
@@ -88,7 +89,8 @@ def joined() -> Iterator[None]:
     try:
         with contextlib.ExitStack() as quiet:
             if not is_first():
-                quiet.enter_context(contextlib.redirect_stdout(quiet.enter_context(open(os.devnull, "w"))))
+                nowhere = open(os.devnull, "w", encoding="utf-8", errors="replace")  # noqa: SIM115 (it is entered)
+                quiet.enter_context(contextlib.redirect_stdout(quiet.enter_context(nowhere)))
             yield
             distributed.barrier()  # the first one has written what the command promises
     finally:

@@ -11,11 +11,12 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from tiny_detector import same
+from tiny_detector import same, write_ann
 from torch import Tensor, nn
 
-from spikedet.calibration.finished import FinishedLayers
+from spikedet.calibration.finished import FinishedLayers, is_result
 from spikedet.calibration.report import LayerReport
+from spikedet.checkpoint import load_checkpoint, save_checkpoint
 from spikedet.common.errors import CheckpointError
 
 REPORT = LayerReport("model.0", 0.5, 0.25, 0.125, 3)
@@ -46,6 +47,17 @@ def test_a_layer_comes_back(tmp_path: Path) -> None:
     assert finished.take(other, "model.1") is None
     finished.remove()
     assert not path.exists()
+
+
+def test_a_result_of_another_calibration_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is made again, which takes minutes."""
+    path = write_ann(tmp_path / "fine.safetensors")
+    tensors, meta = load_checkpoint(path)
+    save_checkpoint(path, tensors, dataclasses.replace(meta, notes={"calibration": "a key"}))
+    assert is_result(path, "a key") and not is_result(tmp_path / "none.safetensors", "a key")
+    assert capsys.readouterr().out == ""
+    assert not is_result(path, "another key")
+    assert capsys.readouterr().out.startswith(f"{path}: made from another network")
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="only Linux says what is mapped")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from spikedet.calibration.store import ByteStore
+from spikedet.common.errors import SpikedetError
 
 
 def test_beyond_the_budget_arrays_lie_on_disk() -> None:
@@ -45,6 +46,17 @@ def test_a_kill_leaves_no_file_behind(tmp_path: Path, monkeypatch: pytest.Monkey
     store.create("spikes model.0", (10,))[:] = 1
     assert store.disk_bytes == 10 and store["spikes model.0"].tolist() == [1] * 10
     assert list(tmp_path.iterdir()) == []  # not even now
+
+
+def test_a_full_temporary_folder_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr("spikedet.calibration.store._reserve", full)
+    message = rf"^{tmp_path}: no room for 2 MiB of spikes \(No space left on device\); name .* TMPDIR, or raise --mem"
+    with pytest.raises(SpikedetError, match=message):
+        ByteStore(0).create("spikes", (2, 2**20))
 
 
 @pytest.mark.parametrize("budget", [0, 10**9])

@@ -194,3 +194,12 @@ def test_finite() -> None:
     assert finite({"w": torch.ones(2), "n": torch.tensor(3)})
     assert not finite({"w": torch.ones(2), "b": torch.tensor([1.0, float("nan")])})
     assert not finite({"b": torch.tensor(float("inf"))})
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="only Linux says what is mapped")
+def test_the_file_is_not_kept_open(tmp_path: Path) -> None:
+    """Windows replaces no file that is mapped, and the next epoch's state is written to this one."""
+    model = small_network()
+    save_state(tmp_path / "last.safetensors", {"model": model.state_dict()}, adamw(model).state_dict(), {})
+    kept = load_state(tmp_path / "last.safetensors")
+    assert kept[0]["model"] and str(tmp_path) not in Path("/proc/self/maps").read_text()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from spikedet.common.errors import DataError
 from spikedet.data.dataset import DetectionDataset, Sample
 from spikedet.training import dataset as module
 from spikedet.training.dataset import AugmentedDataset
+from spikedet.training.workers import start_worker
 
 SIZES_HW = [(20, 40), (64, 64), (33, 17), (80, 50), (10, 70)]
 
@@ -144,3 +146,15 @@ def test_a_broken_image_is_a_data_error_with_ultralytics_loaded_too(source: Dete
 def test_loading_processes_find_the_images_read(source: DetectionDataset, workers: int, read: int) -> None:
     made = wrapped(source, augment=True, workers=workers)
     assert sum(image is not None for image in made.ims) == read
+
+
+def test_loading_processes_that_are_spawned_get_all_of_it(source: DetectionDataset) -> None:
+    """Windows and macOS start them anew, and send them the dataset."""
+    dataset = wrapped(source, augment=True)
+    received = pickle.loads(pickle.dumps(dataset))
+    made = []
+    for one in (dataset, received):
+        seed_everything(0)
+        made.append(one[0]["img"])
+    assert torch.equal(*made)
+    assert pickle.loads(pickle.dumps(start_worker)) is start_worker
