@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -48,6 +49,14 @@ def test_a_link_out_of_docs_becomes_a_path_and_another_stays(hooks: ModuleType) 
     text = "[tiny-yolo.yaml](../configs/models/tiny-yolo.yaml) [a log](../CHANGELOG.md) [table](zoo.md#maxima)"
     shown = hooks.on_page_markdown(text, page=page("layers.md"))
     assert shown == "`configs/models/tiny-yolo.yaml` a log (`CHANGELOG.md`) [table](zoo.md#maxima)"
+
+
+def test_the_notebook_is_a_page(hooks: ModuleType) -> None:
+    text = hooks.on_page_markdown("# Title\n\n<!-- notebook -->", page=page("notebook.md"))
+    assert text.count("# Title") == 1 and "# From data to boxes" not in text
+    cells = json.loads((ROOT / "docs" / "notebook.ipynb").read_text("utf-8"))["cells"]
+    assert text.count("```python\n") == sum(cell["cell_type"] == "code" for cell in cells)
+    assert "## Detect\n" in text and "SpikingDetector.load(written[-1])" in text
 
 
 @pytest.mark.parametrize(

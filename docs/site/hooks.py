@@ -1,10 +1,12 @@
 """Build hooks of the documentation: generated sections, links that leave docs/, and a check for remote resources.
 
-A page marks where a section goes: ``<!-- commands -->``, ``<!-- python -->`` or ``<!-- changelog -->``.
+A page marks where a section goes: ``<!-- commands -->``, ``<!-- python -->``, ``<!-- notebook -->`` or
+``<!-- changelog -->``.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import MISSING, Field, fields
 from pathlib import Path
@@ -33,6 +35,7 @@ def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
     markdown = markdown.replace("<!-- commands -->", "\n\n".join(map(command, COMMANDS)))
     names = [name for name in spikedet.__all__ if not name.endswith("Config")]  # their settings: the commands' page
     markdown = markdown.replace("<!-- python -->", "\n\n".join(f"::: spikedet.{n}" for n in names))
+    markdown = markdown.replace("<!-- notebook -->", notebook(DOCS / "notebook.ipynb"))
     changelog = (DOCS.parent / "CHANGELOG.md").read_text(encoding="utf-8").partition("\n")[2]
     folder = (DOCS / page.file.src_path).parent
 
@@ -44,6 +47,13 @@ def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
         return f"`{name}`" if text.endswith(path.name) else f"{text} (`{name}`)"
 
     return LINK.sub(local, markdown).replace("<!-- changelog -->", changelog)
+
+
+def notebook(path: Path) -> str:
+    """The cells of a notebook after its title."""
+    cells = [(cell["cell_type"], "".join(cell["source"])) for cell in json.loads(path.read_text("utf-8"))["cells"]]
+    shown = "\n\n".join(f"```python\n{text}\n```" if kind == "code" else text for kind, text in cells)
+    return shown.partition("\n")[2].lstrip()
 
 
 def command(name: str) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 
 from spikedet.costs.report import EnergyReport, EnergyRow, LayerCost
 from spikedet.costs.sparsity_curve import sparsity_curves
-from spikedet.visualization.figure import MARKERS, OKABE_ITO, colour_of, draw_wanted, name_layers, new_figure
+from spikedet.visualization.figure import MARKERS, colour_of, draw_wanted, name_layers, new_figure
 
 SHADES = 8
 """Most groups of time steps that a bar is divided into."""
@@ -91,10 +91,10 @@ def _plot_ap(axes: Any, rows: Sequence[EnergyRow], how: dict[str, Any]) -> None:
 def plot_sparsity(report: EnergyReport, path: Path) -> Path:
     """AP50:95 against SOPs (billions an image), a line through networks that differ in their penalty on firing."""
     with new_figure(path) as axes:
-        for (name, line), marker, colour in zip(sparsity_curves(report.rows).items(), cycle(MARKERS), cycle(OKABE_ITO)):
+        for (name, line), marker in zip(sparsity_curves(report.rows).items(), cycle(MARKERS)):
             known = [(row, spent.sops / 1e9) for row, spent in line if row.AP is not None]
             sops, aps = [x for _, x in known], [row.AP for row, _ in known]
-            axes.plot(sops, aps, marker=marker, color=colour, label=name)
+            axes.plot(sops, aps, marker=marker, color=colour_of(name), label=name)
             for row, x in known:
                 said = row.sparsity or "no penalty"
                 axes.annotate(said, (x, row.AP), fontsize="x-small", xytext=(3, 3), textcoords="offset points")
