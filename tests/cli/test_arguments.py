@@ -108,7 +108,7 @@ def test_defaults_are_the_dataclass_s(name: str, kind: Any, positional: str | No
         (ConvertConfig, "checkpoint", ["--T", "4", "a"], "checkpoint", "a"),
         (DetectConfig, "source", ["a", "--weights", "b", "--t", "4"], "t", "4"),
         (DetectConfig, "source", ["a", "--weights", "b", "--t", "2,4"], "t", "2,4"),
-        (DetectConfig, "source", ["7", "--weights", "b"], "source", "7"),
+        (DetectConfig, "source", ["7", "a.jpg", "--weights", "b"], "source", ("7", "a.jpg")),
         (EvaluateConfig, "checkpoints", ["a"], "checkpoints", ("a",)),
         (EvaluateConfig, "checkpoints", ["a", "b", "--limit", "3"], "checkpoints", ("a", "b")),
         (EvaluateConfig, "checkpoints", ["--limit", "3", "a", "b"], "limit", 3),

@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 from tiny_detector import T, chain, fingerprint, sample_images
 
+from spikedet.cli.main import main
 from spikedet.commands.detect import detect
 from spikedet.common.errors import CheckpointError, ConfigError, DataError, SpikedetError
 from spikedet.config import DetectConfig
@@ -211,6 +212,15 @@ def test_one_source_as_a_text(tmp_path: Path) -> None:
     """As it was written before several could be named."""
     source = str(write_image(tmp_path / "a.png"))
     assert DetectConfig(source=source).source == (source,)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("written", ["source: [a.png]", "source: [a.png, a.png]"])
+def test_sources_in_a_file_of_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: str) -> None:
+    write_image(tmp_path / "a.png")
+    (tmp_path / "settings.yaml").write_text(written)
+    monkeypatch.chdir(tmp_path)
+    assert main(["detect", "--config", "settings.yaml", "--weights", str(chain()["fine"]), "--out", "out"]) == 0
+    assert list(content(tmp_path / "out" / "detections.json")) == ["a.png"]
 
 
 @pytest.mark.parametrize(

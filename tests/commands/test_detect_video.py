@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import importlib
+import itertools
 import json
+import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 from PIL import Image
 from pycocotools.coco import COCO
-from small_videos import CAMERA, FPS, HEIGHT, WIDTH, FakeCapture, sample_image, write_video
+from small_videos import CAMERA, FPS, HEIGHT, WIDTH, FakeCapture, retimed, sample_image, trimmed, write_video
 from tiny_detector import T, chain
 
+from spikedet.cli.main import main
 from spikedet.commands.detect import detect
-from spikedet.common.errors import ConfigError, DataError
+from spikedet.common.errors import ConfigError, DataError, SpikedetError
 from spikedet.config import DetectConfig
 from spikedet.inference.detector import SpikingDetector
 from spikedet.inference.video import annotate_video
@@ -214,3 +221,137 @@ def test_a_camera_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"^camera 99: no such camera"):
         detect(config("99", tmp_path / "out"))
     assert not (tmp_path / "out").exists()
+
+
+# --- time -----------------------------------------------------------------------------------------------------------
+
+
+def at(path: Path, time_s: float) -> Any:
+    """The frame of a video that stands at a time."""
+    with open_frames(parse_source(str(path))) as reader:
+        return [frame.image_rgb for frame in reader if frame.source_time_s <= time_s + 1e-3][-1]
+
+
+@pytest.mark.parametrize("video_format", ["mp4", "webm", "gif"])
+def test_an_event_is_at_its_time(tmp_path: Path, video_format: str) -> None:
+    """Still for five seconds, then 30 frames a second: at a constant rate it would come after one second."""
+    times_s = [0.0, 1.0, 2.0, 3.0, 4.0, *(5 + i / 30 for i in range(20))]
+    with video_writer(tmp_path / "a.mp4", 30) as writer:
+        for index in range(len(times_s)):
+            writer.write(np.full((HEIGHT, WIDTH, 3), 20 if index < 5 else 220, np.uint8))
+    source, out = retimed(tmp_path / "a.mp4", times_s, 5.7), tmp_path / "out"
+    found = content(detect(config(source, out, confidence=1.0, video_format=video_format)))
+    assert [by_step["time_s"] for by_step in found.values()] == pytest.approx(times_s, abs=0.001)
+    drawn = out / f"a.{video_format}"
+    assert at(drawn, 4.9).mean() < 100 < at(drawn, 5.05).mean()
+
+
+def test_every_third_frame_is_at_its_time(tmp_path: Path) -> None:
+    source = write_video(tmp_path / "a.mp4", frames=10)
+    found = content(detect(config(source, tmp_path / "out", every=3)))
+    assert [by_step["time_s"] for by_step in found.values()] == [0, 0.3, 0.6, 0.9]
+
+
+@pytest.mark.parametrize(("start_s", "length_s"), [(0, 1), (1, 1), (0.5, 0.3)])
+def test_a_trimmed_clip_is_whole(tmp_path: Path, start_s: float, length_s: float) -> None:
+    source = trimmed(write_video(tmp_path / "a.mp4", frames=30), start_s, length_s)
+    assert len(content(detect(config(source, tmp_path / "out")))) == round(10 * length_s)
+
+
+# --- whatever fails for one video -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fps", [239.36170212765958, 119.88, 59.94005994, 14.985014985])
+def test_rates_that_codecs_do_not_take(tmp_path: Path, fps: float) -> None:
+    source = retimed(write_video(tmp_path / "a.mp4", frames=4), [i / fps for i in range(4)], 4 / fps)
+    assert len(content(detect(config(source, tmp_path / "out")))) == 4
+    assert frames(tmp_path / "out" / "a.mp4") == (pytest.approx(fps, rel=0.001), 4)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        SpikedetError("writing failed"),
+        ConfigError("no such codec"),
+        OSError(28, "No space left on device"),
+        cv2.error("codec"),
+        MemoryError(),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+@pytest.mark.parametrize("where", ["open_frames", "video_writer", "annotate_video"])
+def test_whatever_fails_for_one_video(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, error: Exception
+) -> None:
+    module = importlib.import_module("spikedet.commands.detect")
+    real, calls = getattr(module, where), itertools.count(1)
+
+    def fail_once(*given: Any, **settings: Any) -> Any:
+        if next(calls) == 1:
+            raise error
+        return real(*given, **settings)
+
+    monkeypatch.setattr(module, where, fail_once)
+    for name in ("a.mp4", "b.mp4"):
+        write_video(tmp_path / "videos" / name, frames=2)
+    with pytest.raises(DataError, match=r"^1 of 2 inputs failed, the first: .*a\.mp4: "):
+        detect(config(tmp_path / "videos", tmp_path / "out"))
+    assert below(tmp_path / "out") == ["b.mp4", "detections.json"]
+
+
+def test_a_size_that_no_codec_takes_stops_nothing_else(tmp_path: Path) -> None:
+    Image.new("RGB", (20_000, 2)).save(tmp_path / "frame.png")
+    wide = [Image.new("RGB", (20_000, 2), (20 * index, 0, 0)) for index in range(3)]
+    (tmp_path / "in").mkdir()
+    wide[0].save(tmp_path / "in" / "a.gif", save_all=True, append_images=wide[1:])
+    write_video(tmp_path / "in" / "b.mp4", frames=2)
+    with pytest.raises(DataError, match=r"1 of 2 inputs failed, the first: .*a\.gif: OpenCV cannot write \.webm"):
+        detect(config(tmp_path / "in", tmp_path / "out", video_format="webm"))
+    assert below(tmp_path / "out") == ["b.webm", "detections.json"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names are bytes on POSIX only")
+@pytest.mark.parametrize("name", [b"a\xff", b"caf\xe9", b"\xed\xa0\x80", b"a\nb", b"%d"])
+def test_names_of_any_bytes(tmp_path: Path, name: bytes) -> None:
+    made = write_video(tmp_path / "made.mp4", frames=2)
+    source = tmp_path / os.fsdecode(name) / os.fsdecode(name + b".mp4")
+    source.parent.mkdir()
+    made.rename(source)
+    assert len(content(detect(config(source.parent, tmp_path / "out", save_txt=True)))) == 2
+    assert frames(tmp_path / "out" / source.name) == (FPS, 2)
+
+
+# --- signals --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_recording_keeps_its_frames_whatever_ends_it(
+    tmp_path: Path, plugged: FakeCapture, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def annotate(*given: Any, **settings: Any) -> Iterator[Any]:
+        for seen in annotate_video(*given, **settings):
+            yield seen
+            os.kill(os.getpid(), number)
+
+    monkeypatch.setattr("spikedet.commands.detect.annotate_video", annotate)
+    out = tmp_path / "out"
+    later = tmp_path / "later.png"
+    Image.fromarray(sample_image()).save(later)
+    assert main(["detect", "0", str(later), "--weights", str(chain()["fine"]), "--out", str(out)]) == 0
+    assert below(out) == ["camera-0.mp4", "detections.json"]  # what comes after the recording is left out
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_file_leaves_nothing_half_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    def annotate(*given: Any, **settings: Any) -> Iterator[Any]:
+        for seen in annotate_video(*given, **settings):
+            yield seen
+            os.kill(os.getpid(), number)
+
+    monkeypatch.setattr("spikedet.commands.detect.annotate_video", annotate)
+    source, out = write_video(tmp_path / "a.mp4"), tmp_path / "out"
+    words = ["detect", str(source), "--weights", str(chain()["fine"]), "--out", str(out)]
+    assert main(words) == 128 + number
+    assert below(out) == []
