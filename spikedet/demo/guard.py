@@ -188,9 +188,9 @@ class Guard:
                 for name, value in HEADERS.items():
                     written[name] = value
                 if new:
-                    path = self._addresses.sub_path or "/"
+                    path, public = self._addresses.sub_path or "/", self._addresses.public
                     cookie = f"{self._visitors.cookie}={self._visitors.new()}; Path={path}; HttpOnly; SameSite=Strict"
-                    written.append("Set-Cookie", cookie)
+                    written.append("Set-Cookie", cookie + ("; Secure" if public.scheme == "https" else ""))
             await send(message)
 
         await (refusal or self._app)(scope, receive, respond)

@@ -214,7 +214,10 @@ class VideoJob:
     async def _respond(
         self, send: Send, gone: asyncio.Task[None], member: Member, path: Path, written: Path, settings: Settings
     ) -> None:
-        kind = [(b"content-type", b"application/octet-stream")]
+        kind = [
+            (b"content-type", b"application/octet-stream"),
+            (b"x-accel-buffering", b"no"),
+        ]  # a proxy passes lines on
         await send({"type": "http.response.start", "status": 200, "headers": kind})
 
         async def line(value: dict[str, Any]) -> None:

@@ -23,6 +23,8 @@ CONNECTIONS_OF_ONE = 400
 """Of these, from one address."""
 SILENCE_S = 20.0
 """How long a connection may take to send the head of a request."""
+READING_S = 60.0
+"""How long a visitor may take to read what is waiting to be sent; some megabytes at most."""
 GRACE_S = 3
 """How long requests may take to end when the server ends."""
 
@@ -86,12 +88,13 @@ class _Server(uvicorn.Server):
 
 
 def _bounded_connections() -> type[asyncio.Protocol]:
-    """A protocol class that counts its connections by address, and closes those above the bounds or without a word."""
+    """A protocol class that counts its connections by address, and closes those above the bounds or without an end."""
     open_from: Counter[str] = Counter()
 
     class Connection(H11Protocol):
         counted = ""
         waiting: asyncio.TimerHandle | None = None
+        unread: asyncio.TimerHandle | None = None
 
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
@@ -109,22 +112,36 @@ def _bounded_connections() -> type[asyncio.Protocol]:
 
         def connection_lost(self, exc: Exception | None) -> None:
             super().connection_lost(exc)
-            self._stop_waiting()
+            self._silent_no_more()
+            self._unread_no_more()
             if self.counted:
                 open_from[self.counted] -= 1
                 if not open_from[self.counted]:
                     del open_from[self.counted]
+
+        def pause_writing(self) -> None:
+            super().pause_writing()
+            self.unread = self.loop.call_later(READING_S, self.transport.abort)
+
+        def resume_writing(self) -> None:
+            super().resume_writing()
+            self._unread_no_more()
+
+        def _unread_no_more(self) -> None:
+            if self.unread:
+                self.unread.cancel()
+            self.unread = None
 
         def _between_requests(self) -> bool:
             return self.cycle is None or self.cycle.response_complete
 
         def _expect_head(self) -> None:
             if not self._between_requests():
-                self._stop_waiting()
+                self._silent_no_more()
             elif self.waiting is None:
                 self.waiting = self.loop.call_later(SILENCE_S, self._close_if_silent)
 
-        def _stop_waiting(self) -> None:
+        def _silent_no_more(self) -> None:
             if self.waiting:
                 self.waiting.cancel()
             self.waiting = None

@@ -46,7 +46,7 @@ def table_html(weights: Sequence[Path]) -> tuple[str, list[ResultRow]]:
 
 def _html(markdown: str) -> str:
     """Tables whose alignment is the style sheet's, since the page allows no style within it."""
-    return re.sub(r' style="text-align:\w+"', "", markdown_html(markdown))
+    return re.sub(r' style="text-align:(\w+)"', r' class="\1"', markdown_html(markdown))
 
 
 def short_table(rows: Sequence[ResultRow]) -> str:

@@ -104,15 +104,16 @@ def _refusal(path: Path) -> str:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             opened = Image.open(path, formats=(*FORMATS, "GIF"))  # a GIF gets the words about animations
-    except Exception:
+        with opened:
+            (width, height), animated = opened.size, getattr(opened, "is_animated", False)
+    except Exception:  # of any decoder, which may raise whatever it likes
         return ""
-    with opened:
-        width, height = opened.size
-        if opened.format in ANIMATED and getattr(opened, "is_animated", False):
-            return "an animation, not one image; upload it as a video (MP4, WebM, AVI)"
-        if max(width, height) > MAX_SIDE:
-            return f"{width} x {height} pixels; a side may have {MAX_SIDE}. Make it smaller"
-        if width * height > MAX_DECODED_PIXELS:
-            most = MAX_DECODED_PIXELS // 1_000_000
-            return f"{width} x {height} pixels; an image may have {most} million. Make it smaller"
+    if animated and opened.format in ANIMATED:
+        return "an animation, not one image; upload it as a video (MP4, WebM, AVI)"
+    if max(width, height) > MAX_SIDE:
+        return f"{width} x {height} pixels; a side may have {MAX_SIDE}. Make it smaller"
+    if width * height > MAX_DECODED_PIXELS:
+        return (
+            f"{width} x {height} pixels; an image may have {MAX_DECODED_PIXELS // 1_000_000} million. Make it smaller"
+        )
     return ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import html
 import io
 import json
@@ -57,20 +56,25 @@ def parse_request(request: Any, T: int) -> tuple[npt.NDArray[np.uint8], int, flo
         numbers = [float(request[name]) for name in ("t", "confidence", "stable_steps")]
         if len(encoded) > MAX_FRAME_BYTES or not all(map(math.isfinite, numbers)):
             raise ValueError
-        with Image.open(io.BytesIO(base64.b64decode(encoded, validate=True)), formats=("JPEG", "PNG")) as image:
+        content = base64.b64decode(encoded, validate=True)
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise DataError("not a frame: expected a JPEG image with t, confidence and stable_steps") from error
+    t, confidence, stable_steps = numbers
+    return _decoded(content), min(max(int(t), 1), T), confidence, max(int(stable_steps), 0)
+
+
+def _decoded(content: bytes) -> npt.NDArray[np.uint8]:
+    try:
+        with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as image:
             if max(image.size) > MAX_FRAME_SIDE:
                 raise DataError(f"the frame is larger than {MAX_FRAME_SIDE} pixels")
-            frame = np.asarray(image.convert("RGB"))
+            return np.asarray(image.convert("RGB"))
     except DataError:
         raise
     except (UnidentifiedImageError, ImportError) as error:  # ultralytics makes PIL look for plug-ins
         raise DataError("not a frame: expected a JPEG image") from error
-    except (KeyError, TypeError, ValueError, binascii.Error) as error:
-        raise DataError("not a frame: expected a JPEG image with t, confidence and stable_steps") from error
-    except (OSError, SyntaxError) as error:
+    except Exception as error:  # of a decoder, which may raise whatever it likes
         raise DataError("the frame is damaged") from error
-    t, confidence, stable_steps = numbers
-    return frame, min(max(int(t), 1), T), confidence, max(int(stable_steps), 0)
 
 
 def detect_frame(

@@ -82,6 +82,15 @@ def test_what_is_no_frame_gets_a_sentence(member: Member, broken: Any) -> None:
     assert list(make_look(member)(broken)) == ["error"]
 
 
+@pytest.mark.parametrize("error", [OSError, SyntaxError, IndexError, MemoryError, RuntimeError("codec")])
+def test_whatever_a_decoder_raises_is_a_sentence(member: Member, monkeypatch: pytest.MonkeyPatch, error: Any) -> None:
+    def fail(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr("PIL.Image.Image.convert", fail)
+    assert make_look(member)(request()) == {"error": "the frame is damaged"}
+
+
 def test_a_small_file_of_a_huge_image_is_not_decoded() -> None:
     huge = base64.b64encode(cv2.imencode(".png", np.zeros((8, MAX_FRAME_SIDE + 1), np.uint8))[1].tobytes()).decode()
     with pytest.raises(DataError, match="larger than 4096 pixels"):

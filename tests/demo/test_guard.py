@@ -106,7 +106,8 @@ def test_a_sub_path_behind_a_proxy() -> None:
     assert ask(page, "/look", origin="https://evil.example").status == 403
     redirect = ask(page, "/spiking", host="example.org")
     assert redirect.status == 307 and redirect.headers["location"] == "/spiking/"
-    assert "Path=/spiking;" in ask(page, "/spiking/", host="example.org").headers["set-cookie"]
+    cookie = ask(page, "/spiking/", host="example.org").headers["set-cookie"]
+    assert "Path=/spiking;" in cookie and cookie.endswith("; Secure")
 
 
 @pytest.mark.parametrize("address", ["example.org", "ftp://example.org/", "https://", "https://example.org/?a=1"])

@@ -69,6 +69,18 @@ def test_the_first_page_of_a_scan_is_the_image(tmp_path: Path) -> None:
     assert np.array_equal(uploaded_image(tmp_path / "a.tif"), PIXELS)
 
 
+def test_a_decoder_that_fails_at_the_head_leaves_the_word_to_the_reader(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise IndexError
+
+    path = jpeg(tmp_path / "a.png")
+    monkeypatch.setattr(uploads.Image, "open", fail)
+    monkeypatch.setattr(uploads, "read_image", lambda path: PIXELS)
+    assert np.array_equal(uploaded_image(path), PIXELS)
+
+
 def test_large_images_are_refused_before_they_are_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Image.new("1", (10_000, 5_001)).save(tmp_path / "large.png")
     monkeypatch.setattr(uploads, "read_image", None)

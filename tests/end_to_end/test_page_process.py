@@ -36,9 +36,19 @@ SERVER = """
 import sys
 from spikedet.demo.folder import private_folder
 from spikedet.demo.guard import Addresses, Guard
+from spikedet.demo import server
 from spikedet.demo.server import bound_socket, run
 
+server.READING_S = 0.5
+
 async def app(scope, receive, send):
+    if scope["path"] == "/large":
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": bytes(30_000_000), "more_body": True})
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        print("the visitor has gone", flush=True)
+        return
     (folder / "upload").write_bytes(b"begun")
     while (await receive())["type"] != "http.disconnect":
         pass
@@ -97,6 +107,15 @@ def test_a_visitor_who_goes_is_noticed(small: tuple[Any, int, Path]) -> None:
     with half_sent(port):
         assert until(lambda: any(folder.iterdir()))
     assert until(lambda: not any(folder.iterdir()))
+
+
+def test_a_visitor_who_reads_nothing_is_let_go(small: tuple[Any, int, Path]) -> None:
+    """So that what waits to be sent does not stay in memory, nor a video's turn taken."""
+    process, port, _ = small
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.sendall(f"GET /large HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode())
+        assert process.stdout.readline() == "the visitor has gone\n"
 
 
 def test_silent_connections_do_not_keep_others_out(small: tuple[Any, int, Path]) -> None:
