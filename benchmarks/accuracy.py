@@ -181,9 +181,12 @@ def evaluate_network(
     results = Path(config.out) / "results.json"
     digests = set(map(file_sha256, checkpoints))
     if results.exists():
-        meta = read_results(results)[0]
+        meta, rows = read_results(results)
         asked = {key: getattr(config, key) for key in ("split", "t", "limit")}
-        if digests <= set(meta["checkpoints"].values()) and asked.items() <= meta["config"].items():
+        known = digests <= set(meta["checkpoints"].values()) and asked.items() <= meta["config"].items()
+        if known and all(
+            row.checkpoint for row in rows
+        ):  # earlier versions did not name them: evaluated from detections
             return results, False
     evaluate(config)
     return results, True

@@ -7,7 +7,7 @@ from spikedet.common.offline import quiet_ultralytics
 quiet_ultralytics()
 
 if TYPE_CHECKING:
-    from spikedet.calibration import calibrate_network
+    from spikedet.calibration import calibrate_jointly, calibrate_network
     from spikedet.commands.calibrate import calibrate
     from spikedet.commands.convert import convert
     from spikedet.commands.detect import detect
@@ -48,6 +48,7 @@ __all__ = [
     "SpikingDetector",
     "TrainConfig",
     "calibrate",
+    "calibrate_jointly",
     "calibrate_network",
     "convert",
     "detect",
@@ -62,6 +63,7 @@ __all__ = [
 _HOMES = {
     "Detections": "spikedet.detections",
     "SpikingDetector": "spikedet.inference.detector",
+    "calibrate_jointly": "spikedet.calibration",
     "calibrate_network": "spikedet.calibration",
 }
 

@@ -1,6 +1,7 @@
 """Stage II: layer-wise calibration of initial potential and weights against the QC-ANN; joint calibration."""
 
+from spikedet.calibration.joint import calibrate_jointly
 from spikedet.calibration.layerwise import calibrate_network
 from spikedet.calibration.report import LayerReport
 
-__all__ = ["LayerReport", "calibrate_network"]
+__all__ = ["LayerReport", "calibrate_jointly", "calibrate_network"]

@@ -14,9 +14,11 @@ potentials; theta stays. The target is the ANN's output at every cell (``distill
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -31,6 +33,8 @@ from spikedet.common.errors import TrainingError
 from spikedet.common.precision import autocast, takes_bfloat16
 from spikedet.common.progress import track
 from spikedet.config import JointConfig, Mode, Precision
+from spikedet.data import DetectionDataset
+from spikedet.models import ClipDetector
 from spikedet.quantization import leaky_clip
 from spikedet.snn import Readout, SpikingConv, SpikingNetwork, layer_rates
 from spikedet.snn.backends.dense import float32
@@ -38,7 +42,7 @@ from spikedet.snn.layers import broadcast
 from spikedet.snn.network import Node, mean_forward
 from spikedet.snn.operations import LinearConv
 from spikedet.snn.rates import waiting_activation, waits
-from spikedet.training.distillation import distillation_loss, teacher_weight
+from spikedet.training.distillation import distillation_loss, teacher_outputs, teacher_weight
 from spikedet.training.sparsity import firing_penalty, operation_shares
 
 WARM_UP = 20
@@ -197,6 +201,11 @@ class JointCalibration:
             self.progress.best = self._tensors()
         return total / self.steps_per_epoch
 
+    def run(self, after_epoch: Callable[[float], None] = lambda loss: None) -> None:
+        """Train every epoch that is left; ``after_epoch`` gets the loss of each. Raises TrainingError as ``epoch``."""
+        while self.progress.epoch < self.config.epochs:
+            after_epoch(self.epoch())
+
     def _step(self, batch: Sequence[Recipe]) -> float:
         """One step; every process adds the gradients of the inputs that it holds."""
         self.optimizer.zero_grad()
@@ -244,6 +253,36 @@ class JointCalibration:
 
     def _tensors(self) -> dict[str, Tensor]:
         return {name: value.detach().clone() for name, value in self.network.state_dict().items()}
+
+
+def calibrate_jointly(
+    network: SpikingNetwork, ann: ClipDetector, images: DetectionDataset, image_size: int, config: JointConfig
+) -> tuple[SpikingNetwork, list[float]]:
+    """A jointly calibrated copy of ``network`` and its held-out losses, in memory.
+
+    Args:
+        network: converted network, calibrated or not; left as it is.
+        ann: the target, in evaluation mode and on the network's device.
+        images: to train on; ``config.held_out`` of them choose the best epoch. Labels are not used.
+        image_size: side of the square input.
+        config: see ``JointConfig``; paths in it are not looked at.
+
+    Returns:
+        The network of the best epoch, and the held-out loss before the first epoch and after each.
+
+    Raises:
+        TrainingError: the loss is no longer finite.
+    """
+    made = copy.deepcopy(network)
+    device = next(made.parameters()).device
+    training, held_out = (
+        TrainingImages(part, image_size, device) for part in images.hold_out(config.held_out, config.seed)
+    )
+    calibration = JointCalibration(made, partial(teacher_outputs, ann), training, held_out, config)
+    calibration.begin()
+    calibration.run()
+    made.load_state_dict(calibration.progress.best)
+    return made, calibration.progress.losses
 
 
 def schedule(step: int, steps: int) -> float:

@@ -83,12 +83,8 @@ def _train(run: JointCalibration, state: Path, key: str) -> None:
         run.begin()
         logger.info(f"held-out loss {run.progress.losses[0]:.4f} as it is")
     started, first = time.monotonic(), run.progress.epoch
-    while run.progress.epoch < epochs:
-        try:
-            loss = run.epoch()
-        except TrainingError as error:
-            good = state if run.progress.epoch else run.config.checkpoint
-            raise TrainingError(f"{error}; the last good network is in {good}") from error
+
+    def keep(loss: float) -> None:
         progress = run.progress
         left = (time.monotonic() - started) / (progress.epoch - first) * (epochs - progress.epoch)
         said = f"loss {loss:.4f}  held out {progress.losses[-1]:.4f}  about {left:.0f} s left"
@@ -97,6 +93,12 @@ def _train(run: JointCalibration, state: Path, key: str) -> None:
             modules = {"network": run.network.state_dict(), "best": progress.best}
             facts = {"epoch": progress.epoch, "losses": progress.losses, "key": key}
             save_state(state, modules, progress.optimizer, facts)
+
+    try:
+        run.run(keep)
+    except TrainingError as error:
+        good = state if run.progress.epoch else run.config.checkpoint
+        raise TrainingError(f"{error}; the last good network is in {good}") from error
 
 
 def find_teacher(config: JointConfig) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import sys
 from collections import Counter
 from pathlib import Path
@@ -25,7 +26,7 @@ from spikedet.config import (
     JointConfig,
     TrainConfig,
 )
-from spikedet.evaluation import read_results
+from spikedet.evaluation import read_results, write_results
 
 pytestmark = pytest.mark.slow
 
@@ -213,6 +214,19 @@ def test_the_published_protocol_runs_to_its_table(
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.safetensors")}
     accuracy.main()  # nothing is left to do but the table
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.safetensors")} == before
+
+
+def test_rows_of_earlier_versions_get_their_checkpoints_from_the_detections_kept(tmp_path: Path) -> None:
+    settings = NetworkSettings(stage1="source", T=2, calibrated=False)
+    experiment = Experiment(name="e", split="test", train={}, finetune={}, calibrate={}, networks=(settings,))
+    read_rows = functools.partial(accuracy.run, experiment, str(sample_images()), tmp_path, chain()["ann"])
+    _, first = read_results(read_rows())
+    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "results" / "detections").iterdir()}
+    for results in (tmp_path / "results").glob("*/results.json"):
+        meta, rows = read_results(results)
+        write_results(results, meta, [dataclasses.replace(row, checkpoint=None, operations=None) for row in rows])
+    assert read_results(read_rows())[1] == first and all(row.checkpoint for row in first)
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
 
 
 def test_a_source_that_is_there_is_not_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from torch import nn
 
 from spikedet.calibration.fine import parameter_groups
 from spikedet.calibration.images import TrainingImages
-from spikedet.calibration.joint import WARM_UP, JointCalibration, outputs_with_rates, schedule
+from spikedet.calibration.joint import WARM_UP, JointCalibration, calibrate_jointly, outputs_with_rates, schedule
 from spikedet.checkpoint import load_checkpoint, read_meta, save_checkpoint
 from spikedet.checkpoint.state import load_state, save_state
 from spikedet.commands.joint import joint, teacher
@@ -24,6 +24,7 @@ from spikedet.common.errors import CheckpointError, ConfigError, TrainingError
 from spikedet.config import JointConfig, MaxPoolRule, Precision
 from spikedet.conversion import load_spiking
 from spikedet.data import load_dataset
+from spikedet.models import load_ann
 from spikedet.models.postprocess import decode_maps
 from spikedet.snn import IMAGE, Node, SpikingNetwork, simulate
 from spikedet.snn.operations import MaxPool
@@ -44,6 +45,18 @@ def calibration(**changes: Any) -> JointCalibration:
     config = JointConfig(checkpoint="x", **{**SHORT, **changes})
     inputs, selection_images = (TrainingImages(part, IMAGE_SIZE, torch.device("cpu")) for part in (rest, held_out))
     return JointCalibration(network, ann, inputs, selection_images, config)
+
+
+def test_in_memory_it_gives_the_network_of_the_command(tmp_path: Path) -> None:
+    network, meta = load_spiking(chain()["fine"])
+    before = {name: value.clone() for name, value in network.tensors().items()}
+    ann, _ = load_ann(chain()["ann"])
+    images = load_dataset(*meta.training_data("", ""))
+    made, losses = calibrate_jointly(network, ann, images, meta.image_size, JointConfig(checkpoint="", **SHORT))
+    tensors, written = load_checkpoint(run(tmp_path))
+    assert same(made.tensors(), tensors) and not same(made.tensors(), before)
+    assert losses == written.notes["held_out_losses"]
+    assert same(network.tensors(), before)
 
 
 # --- the forward pass and its gradients -----------------------------------------------------------------------------
