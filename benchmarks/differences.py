@@ -1,11 +1,22 @@
-"""How many spikes a backend decides otherwise than the dense float32 loop, each layer fed the loop's own input."""
+#!/usr/bin/env python3
+"""How many spikes the native backend decides otherwise than the dense float32 loop.
+
+    python benchmarks/differences.py --checkpoint FILE --data DIR [--images 16] [--mode exact]
+
+Layer by layer, each fed the loop's own input; then image by image in whole runs, where a moved spike moves others.
+"""
 
 from __future__ import annotations
 
+import argparse
+import functools
+import operator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from subjects import network as load_network
+from subjects import sample_images
 from torch import Tensor
 
 from spikedet.config import Mode
@@ -100,3 +111,36 @@ def differences(network: SpikingNetwork, images: Tensor, T: int, mode: Mode) -> 
             near = (recorder.before[node.name] - broadcast(theta)).abs() <= NEAR * broadcast(theta)
             found.append(Difference(node.name, wrong.numel(), int(wrong.sum()), int((first & ~near).sum())))
     return found
+
+
+@torch.no_grad()
+def whole_run(network: SpikingNetwork, image: Tensor, T: int, mode: Mode) -> tuple[int, int, float]:
+    """Spikes of one image in the dense loop, how many more the native backend counts, largest difference of a logit."""
+    (loop,) = simulate(network, image, [T], chunk=1, backend=TorchBackend(network))
+    (made,) = simulate(network, image, [T], backend=NativeBackend(network, mode))
+    logits = max(float((made.maps[name] - values).abs().max()) for name, values in loop.maps.items())
+    return int(loop.spikes), int(made.spikes - loop.spikes), logits
+
+
+def main() -> None:
+    """One line for the layers, one for each image."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--checkpoint", required=True)
+    parser.add_argument("--data", default="synthetic")
+    parser.add_argument("--images", type=int, default=16)
+    parser.add_argument("--image-size", type=int, default=320)
+    parser.add_argument("--mode", default="exact")
+    arguments = parser.parse_args()
+    images = sample_images(arguments.data, arguments.images, arguments.image_size)
+    network, what = load_network(arguments.checkpoint, "", images)
+    print(f"{what}, T = {network.T}, {torch.get_num_threads()} threads")
+    for image in images.split(1):
+        layers = differences(network, image, network.T, arguments.mode)
+        whole = functools.reduce(operator.add, layers)
+        spikes, more, logits = whole_run(network, image, network.T, arguments.mode)
+        line = f"layers alone: {whole.differing} of {whole.decisions} decisions, {whole.far} not near the threshold; "
+        print(f"{line}whole run: {spikes} spikes, {more:+d}, logits within {logits:.2g}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -15,7 +15,8 @@ class SimulationConfig(Checked):
 
     Attributes:
         backend: "native" (compiled, event-driven, CPU), "torch" (dense, any device), or "auto", the faster that works.
-        mode: "exact" (float32, the spikes of the definition) or "fast" (8-bit or 16-bit weights).
+        mode: "exact" (float32; backends may differ by a few spikes whose potentials rounding moves across the
+            threshold) or "fast" (8-bit or 16-bit weights).
         chunk: time steps simulated together; memory grows with this, not with T. 0 leaves it to the backend.
         device: "auto", "cpu" or "cuda:0".
     """

@@ -3,7 +3,8 @@
 All layers run through a chunk of global steps before the next chunk begins, so memory grows with the chunk and not with
 T. One clock rules: a layer with firing delay k starts to fire k steps after its input window begins, branches that meet
 are aligned by buffering the earlier one, and inputs past their own window are zero. A chunk of one step is the
-step-by-step mode; any chunking gives the same spikes.
+step-by-step mode; any chunking gives the same spikes, unless sums that torch rounds in another order move a potential
+across its threshold.
 
 The constant image is convolved once. A read-out is linear, so it runs once per requested time step, on mean spikes.
 """

@@ -17,7 +17,7 @@ def make_backend(network: SpikingNetwork, name: BackendName = "auto", mode: Mode
     Args:
         network: converted network; its weights are read now.
         name: ``auto`` takes the native backend where it works.
-        mode: ``exact`` or ``fast``.
+        mode: ``exact`` (float32; two backends may differ by rounding, which can move a spike) or ``fast``.
 
     Raises:
         ConfigError: the native backend was asked for and cannot work here; the message says why.

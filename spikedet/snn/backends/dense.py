@@ -1,8 +1,9 @@
 """The torch backend: dense convolutions with the steps of a chunk folded into the batch, on any device.
 
-Exact mode computes in float32 and is what every other backend is held against. Fast mode convolves in float16 on a GPU
-and in bfloat16 on a CPU that multiplies it: weights, spikes times theta, and the convolution's output are rounded;
-potentials stay float32. On other CPUs fast mode is exact mode: bfloat16 would be slower.
+Exact mode computes in float32, sums in the order of torch's convolutions. Step by step (a chunk of 1) it is what every
+other backend is held against. Fast mode convolves in float16 on a GPU and in bfloat16 on a CPU that multiplies it:
+weights, spikes times theta, and the convolution's output are rounded; potentials stay float32. On other CPUs fast mode
+is exact mode: bfloat16 would be slower.
 """
 
 from __future__ import annotations

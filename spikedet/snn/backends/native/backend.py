@@ -1,4 +1,8 @@
-"""The native backend: spikes as bits, event-driven and fused with the neurons; on the CPU."""
+"""The native backend: spikes as bits, event-driven and fused with the neurons; on the CPU.
+
+Layers that read spikes give the same bits whatever the chunk, the batch and the number of threads. Dense convolutions
+add up in another order: a neuron within rounding of its threshold may fire a step earlier or later.
+"""
 
 from __future__ import annotations
 
