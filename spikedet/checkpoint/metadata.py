@@ -45,7 +45,8 @@ class CheckpointMeta:
         max_pool: rule for maxima over spikes.
         linear: what convolutions without activation became, ``spiking`` or ``analog``.
         data: ``{"data", "split", "held_out", "seed"}`` of the training images: where they are, the fraction of them
-            that no training so far has seen, and the seed that drew it.
+            that no training so far has seen, and the seed that drew it. ``"layout"`` where the user chose one, and
+            ``"parts"`` where images without splits were divided: digests of the image ids of val and of test.
         config: the settings of every stage so far, by stage.
         parent: ``{"file", "sha256", "stage"}`` of the checkpoint this one came from.
         credits: notices of other projects' weights that this network was trained from.
@@ -271,6 +272,13 @@ def _problem(meta: CheckpointMeta) -> str | None:
         return "every stage's settings must be a mapping"
     if any(not isinstance(meta.data.get(name, ""), str) for name in ("data", "split")):
         return "data and split must be texts"
+    parts = meta.data.get("parts", {})
+    if not isinstance(meta.data.get("layout", ""), str) or not isinstance(parts, dict):
+        return "layout must be a text and parts a mapping"
+    if not all(name in ("val", "test") and isinstance(parts[name], list) for name in parts) or not all(
+        isinstance(value, str) for values in parts.values() for value in values
+    ):
+        return "parts must be lists of texts for val and test"
     for known in (meta.data, meta.config.get("train", {})):
         fraction, seed = known.get("held_out", 0.0), known.get("seed", 0)
         if not (type(fraction) in (int, float) and 0 <= fraction <= 1 and type(seed) is int and seed >= 0):

@@ -136,6 +136,8 @@ def evaluate_all(config: EvaluateConfig) -> Evaluation:
         class_names=first.class_names,
         strict=config.strict,
         skip_bad=config.skip_bad,
+        layout=config.layout,
+        trained=first.data,
     )
     if config.limit:
         dataset = dataset.subset(range(min(config.limit, len(dataset))))

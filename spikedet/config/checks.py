@@ -23,6 +23,7 @@ Linear = Literal["spiking", "analog"]
 Pool = Literal["max", "average"]
 DownloadName = Literal["voc"]
 LayoutName = Literal["voc", "yolo", "coco"]
+SourceLayout = Literal["voc", "yolo", "coco", "labelme", "csv"]
 VideoFormat = Literal["mp4", "webm", "gif"]
 
 
@@ -113,6 +114,7 @@ _CHOICES: dict[str, Any] = {
     "pool": Pool,
     "name": DownloadName,
     "to": LayoutName,
+    "layout": Literal["", SourceLayout],
     "mode": Mode,
     "backend": BackendName,
     "video_format": VideoFormat,

@@ -46,14 +46,18 @@ class DataCheckConfig(Checked):
     """Every annotation read and every image decoded; what is wrong, and what there is.
 
     Attributes:
-        data: a folder in VOC, YOLO or COCO layout, a data YAML, or a COCO JSON file.
+        data: a folder of images and annotations, recognized by what is there, a data YAML, or a COCO JSON file.
         split: the split to check; empty checks every split found.
+        layout: how the folder is read, where it may be read in several ways: "voc", "yolo", "coco", "labelme" or "csv".
+        fractions: of train, val and test, for a dataset without splits.
         strict: boxes that have no size or leave their image count as errors.
         out: folder for report.json and data.png.
     """
 
     data: str
     split: str = ""
+    layout: str = ""
+    fractions: str = "0.8,0.1,0.1"
     strict: bool = False
     out: str = "runs/data-check"
 
@@ -63,10 +67,12 @@ class DataConvertConfig(Checked):
     """A dataset written anew in another layout, all splits.
 
     Attributes:
-        data: a folder in VOC, YOLO or COCO layout, a data YAML, or a COCO JSON file.
+        data: a folder of images and annotations, recognized by what is there, a data YAML, or a COCO JSON file.
         to: the layout to write.
         out: the folder to write; it must not exist or be empty.
         skip_bad: leave out broken images and annotations, as in training, and splits that are not there.
+        layout: how the folder is read, where it may be read in several ways: "voc", "yolo", "coco", "labelme" or "csv".
+        fractions: of train, val and test, for a dataset without splits.
         link: hard-link the images instead of copying them; a change to one is then a change to both.
     """
 
@@ -74,4 +80,6 @@ class DataConvertConfig(Checked):
     to: LayoutName
     out: str
     skip_bad: bool = False
+    layout: str = ""
+    fractions: str = "0.8,0.1,0.1"
     link: bool = False

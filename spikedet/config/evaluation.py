@@ -34,6 +34,7 @@ class EvaluateConfig(SimulationConfig):
         checkpoints: files or folders; a folder represents every checkpoint directly in it.
         data: empty takes the first checkpoint's data.
         split: the split that is evaluated.
+        layout: how the folder is read, as in training; empty takes that of the training on the same data.
         t: time steps to read out, for example "4,8,20"; empty reads each network at its own T.
         limit: evaluate only the first images of the split; 0 is all.
         batch: images simulated together.
@@ -51,6 +52,7 @@ class EvaluateConfig(SimulationConfig):
     checkpoints: tuple[str, ...]
     data: str = ""
     split: str = "val"
+    layout: str = ""
     t: str | int = ""
     limit: int = 0
     batch: int = 4

@@ -18,7 +18,7 @@ from spikedet.common.errors import DataError
 MAX_PIXELS = 100_000_000
 """Images above this many pixels are refused: a guard against decompression bombs."""
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".jfif")
 """File endings taken for images where a folder is searched, in lower case; the earlier wins."""
 
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF")

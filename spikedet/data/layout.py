@@ -8,11 +8,12 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NoReturn, Protocol
 
 from spikedet.common.errors import ConfigError, DataError
-from spikedet.config import LayoutName
+from spikedet.config import SourceLayout
 
 Box = tuple[float, float, float, float]
 USUAL_SPLITS = ("train", "val", "trainval", "test")
@@ -79,6 +80,9 @@ class Listing:
         edges: an object's numbers and its image's height and width to pixel edges x0, y0, x1, y1, which may leave
             the image; x1 <= x0 or y1 <= y0 where the box has no area.
         remarks: gives what is odd about the split's files though nothing is lost by it, a sentence each.
+        notes: the same of what has been seen already, a sentence for each kind; said whenever the split is loaded.
+        about: how images without splits were divided, in words, or "".
+        total: images of all parts, where they were divided.
     """
 
     split: str
@@ -86,14 +90,21 @@ class Listing:
     choose_names: Callable[[set[str]], tuple[str, ...]]
     edges: Callable[[Box, tuple[int, int]], Box]
     remarks: Callable[[], Sequence[str]] = tuple
+    notes: Sequence[str] = ()
+    about: str = ""
+    total: int = 0
 
 
 class Layout(Protocol):
     """A dataset on disk in one of the layouts."""
 
     @property
-    def kind(self) -> LayoutName:
+    def kind(self) -> SourceLayout:
         """Which layout it is."""
+
+    @property
+    def seen(self) -> str:
+        """What was recognized, in words, for example ``"VOC XML beside images"``."""
 
     @property
     def root(self) -> Path:
@@ -110,13 +121,20 @@ class Layout(Protocol):
         """The images of a split (``+``-joined parts). Raises DataError where it or a file of it is not there."""
 
 
+def pixel_edges(numbers: Box, image_hw: tuple[int, int]) -> Box:
+    """Numbers that are pixel edges x0, y0, x1, y1 already."""
+    return numbers
+
+
 def broken_entry(image_id: str, image: Path | None, annotation: Path, reason: str) -> Entry:
     """An entry that cannot be used: whoever reads it gets a DataError with this reason."""
 
-    def refuse() -> NoReturn:
-        raise DataError(reason)
+    return Entry(image_id, image, annotation, partial(refuse, reason))
 
-    return Entry(image_id, image, annotation, refuse)
+
+def refuse(reason: str) -> NoReturn:
+    """Raise DataError with this reason, in the place of reading."""
+    raise DataError(reason)
 
 
 def unique_entries(entries: Iterable[Entry]) -> tuple[Entry, ...]:
@@ -176,6 +194,11 @@ def checked_class_names(where: str, names: Iterable[object]) -> tuple[str, ...]:
     if not checked:
         raise DataError(f"{where}: no class names; give at least one")
     return tuple(checked)
+
+
+def plain_name(name: str) -> str:
+    """A class name without upper case and with single spaces: what is alike in this is one class, as a rule."""
+    return " ".join(name.casefold().split())
 
 
 def check_same_names(root: Path, first: str, names: Sequence[str], other: str, others: Sequence[str]) -> None:

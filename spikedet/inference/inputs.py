@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from spikedet.common.errors import ConfigError, DataError
 from spikedet.data.images import IMAGE_SUFFIXES
+from spikedet.data.walk import say_skipped, walk
 from spikedet.video import VIDEO_SUFFIXES, Source, parse_source
 
 SUFFIXES = frozenset((*IMAGE_SUFFIXES, *VIDEO_SUFFIXES))
@@ -38,7 +38,8 @@ class Input:
 def find_inputs(text: str, out: Path) -> list[Input]:
     """Everything that a source represents; of a folder its images and videos, subfolders too, in order of paths.
 
-    Hidden files and the output folder are passed over.
+    Hidden files, files of the system and the output folder are skipped, and so are images of other formats; one line
+    says how many.
 
     Raises:
         DataError: nothing is there.
@@ -50,7 +51,7 @@ def find_inputs(text: str, out: Path) -> list[Input]:
     root = Path(text)
     if not root.exists():
         raise DataError(f"{root}: no such image, video or folder")
-    paths = sorted(_search(root, out.resolve())) if root.is_dir() else [root]
+    paths = _search(root, out.resolve()) if root.is_dir() else [root]
     if not paths:
         raise DataError(f"{root}: no images or videos in this folder; expected {', '.join(sorted(SUFFIXES))}")
     if out.resolve() in {path.resolve().parent for path in paths}:
@@ -58,15 +59,10 @@ def find_inputs(text: str, out: Path) -> list[Input]:
     return _named(paths, root if root.is_dir() else root.parent)
 
 
-def _search(folder: Path, out: Path) -> Iterator[Path]:
-    for path in folder.iterdir():
-        if path.name.startswith("."):
-            continue
-        if path.is_dir() and not path.is_symlink():
-            if path.resolve() != out:
-                yield from _search(path, out)
-        elif path.suffix.lower() in SUFFIXES and path.is_file():
-            yield path
+def _search(folder: Path, out: Path) -> list[Path]:
+    tree = walk(folder, without=out)
+    say_skipped(tree, SUFFIXES)
+    return sorted(path for path in (folder / name for name in tree.files(SUFFIXES)) if path.is_file())
 
 
 def _named(paths: list[Path], root: Path) -> list[Input]:

@@ -7,7 +7,9 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 from spikedet.common.errors import DataError
+from spikedet.data.boxes import refuse_fractions
 from spikedet.data.layout import AnnotatedImage, WrittenObject, finite_number, written_hw
+from spikedet.data.text import read_bounded
 
 MAX_ANNOTATION_BYTES = 10_000_000
 
@@ -39,12 +41,7 @@ def read_annotation(path: Path) -> AnnotatedImage:
 
 def _safe_xml_text(path: Path) -> str:
     """The document as text, so that what is searched for declarations is what is parsed."""
-    try:
-        if path.stat().st_size > MAX_ANNOTATION_BYTES:
-            raise DataError(f"{path}: larger than {MAX_ANNOTATION_BYTES} bytes; not a VOC annotation")
-        data = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: the annotation cannot be read ({error.strerror})") from error
+    data = read_bounded(path, "annotation", MAX_ANNOTATION_BYTES)
     declared = _XML_ENCODING.match(data)
     encoding = declared.group(1).decode().lower() if declared else "utf-8"
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
@@ -74,6 +71,7 @@ def _read_object(path: Path, number: int, element: ET.Element) -> WrittenObject:
     if difficult not in _DIFFICULT:
         raise DataError(f"{where} has <difficult>{difficult[:40]}</difficult>; expected 0 or 1")
     xmin, ymin, xmax, ymax = (_read_number(where, box, field) for field in _CORNERS)
+    refuse_fractions(where, (xmin, ymin, xmax, ymax))
     return WrittenObject(f"object {number}", name, (xmin, ymin, xmax, ymax), _DIFFICULT[difficult])
 
 

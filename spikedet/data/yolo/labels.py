@@ -7,6 +7,7 @@ from pathlib import Path
 
 from spikedet.common.errors import DataError
 from spikedet.data.layout import Box, WrittenObject, finite_number, shown
+from spikedet.data.text import read_lines
 
 MAX_LABEL_BYTES = 10_000_000
 EXCESS = 0.01
@@ -22,15 +23,11 @@ def read_labels(path: Path, class_names: Sequence[str]) -> list[WrittenObject]:
         DataError: the file cannot be read, or a line is not a box of a known class.
     """
     try:
-        if path.stat().st_size > MAX_LABEL_BYTES:
-            raise DataError(f"{path}: larger than {MAX_LABEL_BYTES} bytes; not a label file")
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise DataError(f"{path}: the labels cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 text ({error}); {_EXPECTED} in each line") from error
+        lines = read_lines(path, "labels", MAX_LABEL_BYTES)
+    except DataError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            return []
+        raise
     numbered = enumerate(lines, start=1)
     return [
         _read_line(f"{path}: line {number}", number, line, class_names) for number, line in numbered if line.strip()
