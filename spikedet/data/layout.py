@@ -209,14 +209,14 @@ def check_same_names(root: Path, first: str, names: Sequence[str], other: str, o
         raise DataError(f"{root}: splits {first!r} and {other!r} have different classes ({what}); make them alike")
 
 
-def finite_number(text: str, complaint: str) -> float:
-    """The number that a text is. Raises DataError with this complaint where it is none, or not finite."""
+def finite_number(text: str, complaint: Callable[[], str]) -> float:
+    """The number that a text is. Raises DataError with this complaint, made then, where it is none or not finite."""
     try:
         value = float(text)
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise DataError(complaint)
+        raise DataError(complaint())
     return value
 
 

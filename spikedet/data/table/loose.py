@@ -127,14 +127,16 @@ def _add(image: _Image, where: str, row: Sequence[str], column: Mapping[str, int
     try:
         if not texts[0]:
             raise DataError(f"{where} has no class; add it")
-        x0, y0, x1, y1 = (
-            finite_number(text, f"{where} has the corner {text[:40]!r}; expected a finite number") for text in texts[1:]
-        )
+        x0, y0, x1, y1 = (finite_number(text, partial(_no_corner, where, text)) for text in texts[1:])
         refuse_fractions(where, (x0, y0, x1, y1))
     except DataError as error:
         image.problem = image.problem or str(error)
         return
     image.objects.append(WrittenObject(where.rpartition(": ")[2], texts[0], (x0, y0, x1, y1)))
+
+
+def _no_corner(where: str, text: str) -> str:
+    return f"{where} has the corner {text[:40]!r}; expected a finite number"
 
 
 def _header(start: bytes) -> list[str]:

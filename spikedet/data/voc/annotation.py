@@ -79,4 +79,4 @@ def _read_number(where: str, box: ET.Element, field: str) -> float:
     text = box.findtext(field)
     if text is None:
         raise DataError(f"{where} has no <{field}> in its <bndbox>; add it")
-    return finite_number(text, f"{where} has <{field}>{text.strip()[:40]}</{field}>; expected a finite number")
+    return finite_number(text, lambda: f"{where} has <{field}>{text.strip()[:40]}</{field}>; expected a finite number")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from spikedet.common.errors import DataError
@@ -49,12 +50,16 @@ def yolo_line(label: int, edges: Sequence[float], image_hw: tuple[int, int]) -> 
     return f"{label} {' '.join(f'{value:.9f}' for value in fractions)}"
 
 
+def _no_number(where: str, word: str) -> str:
+    return f"{where} has {shown(word)}; expected a finite number"
+
+
 def _read_line(where: str, number: int, line: str, class_names: Sequence[str]) -> WrittenObject:
     words = line.split()
     if len(words) != 5:
         kind = ", perhaps a segmentation polygon" if len(words) > 6 else ""
         raise DataError(f"{where} has {len(words)} values{kind}; {_EXPECTED}")
-    label, *fractions = (finite_number(word, f"{where} has {shown(word)}; expected a finite number") for word in words)
+    label, *fractions = (finite_number(word, partial(_no_number, where, word)) for word in words)
     if label not in range(len(class_names)):
         last = len(class_names) - 1
         raise DataError(f"{where} has class {words[0]}; expected a whole number from 0 to {last}, as 'names' has them")

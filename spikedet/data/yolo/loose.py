@@ -43,8 +43,9 @@ def find_yolo(tree: Tree, images: Sequence[str]) -> Found | str:
         if names != lists[first]:
             raise DataError(f"{tree.root}: the class names of {first} and {path} differ; keep the right one of the two")
     read = partial(_read, class_names=lists[first])
-    lone = [path for path in texts if path in set(labels) or _is_label(tree, path)]
-    items, notes, place = paired(tree, images, lone, read, what="a label file", background=True)
+    own = set(labels)
+    texts = [path for path in texts if path in own or _is_label(tree, path)]
+    items, notes, place = paired(tree, images, texts, read, what="a label file", background=True)
     return Found("yolo", f"YOLO labels {place}, class names in {first}", items, yolo_edges, lists[first], notes)
 
 
