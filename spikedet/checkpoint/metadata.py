@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any, Literal, TypedDict
 
 import torch
 from msgspec import Meta
@@ -55,6 +55,8 @@ class TrainingImages(TypedDict, total=False):
     split: str
     held_out: Annotated[float, Meta(ge=0, le=1)]
     seed: Annotated[int, Meta(ge=0)]
+    layout: str
+    parts: dict[Literal["val", "test"], list[str]]
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,8 @@ class CheckpointMeta:
         max_pool: rule for maxima over spikes.
         linear: what convolutions without activation became, ``spiking`` or ``analog``.
         data: ``{"data", "split", "held_out", "seed"}`` of the training images: where they are, the fraction of them
-            that no training so far has seen, and the seed that drew it.
+            that no training so far has seen, and the seed that drew it. ``"layout"`` where the user chose one, and
+            ``"parts"`` where images without splits were divided: digests of the image ids of val and of test.
         config: the settings of every stage so far, by stage.
         parent: ``{"file", "sha256", "stage"}`` of the checkpoint this one came from.
         graph: layers of a converted network and how they are connected, see ``conversion.stored_graph``; None for

@@ -14,7 +14,7 @@ from spikedet.common.files import write_json
 from spikedet.config import DataCheckConfig
 from spikedet.data.boxes import repeated_boxes
 from spikedet.data.layout import Layout, Listing
-from spikedet.data.reading import MAX_EXAMPLES, Rules, SplitContent, list_splits, read_splits
+from spikedet.data.reading import MAX_EXAMPLES, Rules, SplitContent, list_splits, read_splits, say_seen
 from spikedet.data.sources import find_layout
 from spikedet.data.statistics import SplitStatistics, sides_px, split_statistics
 from spikedet.visualization import plot_data
@@ -31,10 +31,10 @@ class DataReport:
 
     Attributes:
         data: as the user named it.
-        layout: ``voc``, ``yolo`` or ``coco``.
+        layout: ``voc``, ``yolo``, ``coco``, ``labelme`` or ``csv``.
         class_names: in label order.
         splits: numbers of every split that could be read.
-        dropped, clipped: by split, boxes without area and boxes that leave their image.
+        dropped, clipped, swapped: by split, boxes without area, that leave their image, and with sorted corners.
         issues: those boxes, each once.
         remarks: what is odd but harmless: objects and ids that are there twice, labels without an image.
         bad: what cannot be used or has boxes for an image of another size, a sentence for each file, each once.
@@ -46,6 +46,7 @@ class DataReport:
     splits: dict[str, SplitStatistics]
     dropped: dict[str, int]
     clipped: dict[str, int]
+    swapped: dict[str, int]
     issues: tuple[str, ...]
     remarks: tuple[str, ...]
     bad: tuple[str, ...]
@@ -57,13 +58,15 @@ def data_check(config: DataCheckConfig) -> DataReport:
     Raises:
         DataError: something is broken; raised at the end, when everything is printed and written.
     """
-    layout, known = find_layout(config.data)
+    layout, known = find_layout(config.data, layout=config.layout, fractions=config.fractions)
     out = Path(config.out)
     refuse_within(out, layout.root)
     listings, unlisted = list_splits(layout, [config.split] if config.split else layout.splits(), skip_bad=True)
     broken = [str(error) for error in unlisted.values()]
     class_names, contents = _read(layout.root, listings, known, config.strict, broken)
-    remarks = [text for listing in listings.values() for text in listing.remarks()]
+    if listings:
+        say_seen(layout, listings, class_names)
+    remarks = [text for listing in listings.values() for text in (*listing.notes, *listing.remarks())]
     remarks += [text for content in contents.values() for text in repeated_boxes(content.samples, class_names)]
     report = _report(config.data, layout, class_names, contents, remarks, broken)
     write_json(out / "report.json", dataclasses.asdict(report))
@@ -105,8 +108,10 @@ def _read(
     try:
         return read_splits(root, listings, known, rules)
     except DataError as error:
+        every = dict.fromkeys(name for listing in listings.values() for name in listing.choose_names(set()))
+        if not every:
+            raise
         broken.append(str(error))
-    every = dict.fromkeys(name for listing in listings.values() for name in listing.choose_names(set()))
     return read_splits(root, listings, tuple(every), rules)
 
 
@@ -127,6 +132,7 @@ def _report(
         splits={split: split_statistics(content.samples, class_names) for split, content in contents.items()},
         dropped={split: content.issues.dropped for split, content in contents.items()},
         clipped={split: content.issues.clipped for split, content in contents.items()},
+        swapped={split: content.issues.swapped for split, content in contents.items()},
         issues=tuple(dict.fromkeys(issues)),
         remarks=tuple(dict.fromkeys(remarks)),
         bad=tuple(dict.fromkeys(bad)),
@@ -148,6 +154,7 @@ def _rows(report: DataReport) -> list[list[Any]]:
     rows.append(["median side, px", *(s.median_side_px for s in found.values())])
     rows.append(["boxes dropped", *report.dropped.values()])
     rows.append(["boxes clipped", *report.clipped.values()])
+    rows.append(["corners sorted", *report.swapped.values()])
     return rows
 
 

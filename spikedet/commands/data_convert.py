@@ -15,7 +15,7 @@ from spikedet.common.progress import track
 from spikedet.config import DataConvertConfig
 from spikedet.data.dataset import Sample
 from spikedet.data.images import IMAGE_SUFFIXES
-from spikedet.data.reading import Rules, list_splits, log_content, read_splits
+from spikedet.data.reading import Rules, list_splits, log_content, read_splits, say_notes, say_seen
 from spikedet.data.sources import find_layout
 from spikedet.data.writing import IMAGE_FOLDERS, NamedSample, write_layout
 
@@ -31,7 +31,7 @@ def data_convert(config: DataConvertConfig) -> Path:
         DataError: the data are broken (without ``skip_bad``), or cannot be written in this layout.
         SpikedetError: the new folder is there already with something in it, or cannot be written.
     """
-    layout, known = find_layout(config.data)
+    layout, known = find_layout(config.data, layout=config.layout, fractions=config.fractions)
     out = Path(config.out)
     refuse_within(out, layout.root)
     listings, unlisted = list_splits(layout, layout.splits(), config.skip_bad)
@@ -39,11 +39,15 @@ def data_convert(config: DataConvertConfig) -> Path:
         logging.getLogger("spikedet").warning("%s, split %s: left out; %s", layout.root, split, error)
     if not listings:
         raise DataError(f"{layout.root}: no split can be used; first: {next(iter(unlisted.values()))}")
-    class_names, contents = read_splits(layout.root, listings, known, Rules(skip_bad=config.skip_bad))
+    class_names, contents = read_splits(
+        layout.root, listings, known, Rules(skip_bad=config.skip_bad, same_hw=config.skip_bad)
+    )
     if not class_names:
         raise DataError(
             f"{layout.root}: no object to learn the classes from; name them in a YAML file with data and names"
         )
+    say_seen(layout, listings, class_names)
+    say_notes(layout.root, listings.values())
     for split, content in contents.items():
         log_content(layout.root, split, content)
     splits = name_images({split: content.samples for split, content in contents.items()})

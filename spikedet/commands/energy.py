@@ -131,6 +131,7 @@ def images(config: EnergyConfig, paths: Sequence[Path]) -> DetectionDataset | No
         class_names=metas[0].class_names,
         strict=config.strict,
         skip_bad=config.skip_bad,
+        trained=metas[0].data,
     )
     return dataset.subset(range(min(config.limit, len(dataset)))) if config.limit else dataset
 

@@ -127,7 +127,7 @@ def evaluate_all(config: EvaluateConfig, *, chain: bool = True) -> Evaluation:
 def load_images(data: str, meta: CheckpointMeta, config: EvaluateConfig) -> DetectionDataset:
     """The images that a network is evaluated on. Raises DataError."""
     how: Any = {"class_names": meta.class_names, "strict": config.strict, "skip_bad": config.skip_bad}
-    dataset = load_dataset(data, config.split, **how)
+    dataset = load_dataset(data, config.split, **how, layout=config.layout, trained=meta.data)
     return dataset.subset(range(min(config.limit, len(dataset)))) if config.limit else dataset
 
 

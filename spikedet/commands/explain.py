@@ -168,7 +168,9 @@ class _Run:
             self.anns = {ANN: load_graph(chosen.ann, self.meta).to(device), **self.anns}
         self.backend: Backend = make_backend(self.snn, config.backend, config.mode)
         data, split = self.meta.training_data(config.data, config.split)
-        dataset = load_dataset(data, split, class_names=self.meta.class_names, skip_bad=config.skip_bad)
+        dataset = load_dataset(
+            data, split, class_names=self.meta.class_names, skip_bad=config.skip_bad, trained=self.meta.data
+        )
         self.dataset = dataset.draw(config.images, config.seed)
         self._ann_seconds = 0.0
 

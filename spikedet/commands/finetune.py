@@ -33,7 +33,16 @@ def finetune(config: FinetuneConfig) -> Path:
     if config.pool == "average":
         model, meta = _average_pools(model, meta)
     data, split = meta.training_data(absolute(config.data), config.split)
-    dataset = load_dataset(data, split, class_names=meta.class_names, strict=config.strict, skip_bad=config.skip_bad)
+    dataset = load_dataset(
+        data,
+        split,
+        class_names=meta.class_names,
+        strict=config.strict,
+        skip_bad=config.skip_bad,
+        layout=config.layout,
+        fractions=config.fractions,
+        trained=meta.data,
+    )
     if config.theta_images and not _goes_on(config, model):
         set_mean_square_best_thetas_(model, dataset.draw(config.theta_images, config.seed), meta.image_size, config.T)
     meta = meta.child(
@@ -41,7 +50,7 @@ def finetune(config: FinetuneConfig) -> Path:
         stage="qc",
         finetuned=True,
         T=config.T,
-        data=training_images(meta, data, split, config),
+        data=training_images(meta, data, split, config, dataset),
         config={**meta.config, **earlier_settings(meta, "finetune"), "finetune": config.recorded()},
         seed=config.seed,
     )

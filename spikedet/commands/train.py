@@ -21,7 +21,7 @@ from spikedet.models import (
     starting_weights,
 )
 from spikedet.models.imported import SUFFIX
-from spikedet.models.start import NONE
+from spikedet.models.start import AUTO, NONE
 from spikedet.training.run import absolute, distillation, earlier_settings, run_training, training_images
 
 logger = logging.getLogger("spikedet")
@@ -33,7 +33,16 @@ FITTING_IMAGES = 64
 def train(config: TrainConfig) -> Path:
     """Train a source ANN with clip activations; returns ``OUT/ann.safetensors``."""
     seed_everything(config.seed)
-    dataset = load_dataset(config.data, config.split, strict=config.strict, skip_bad=config.skip_bad)
+    given = None if config.weights in (AUTO, NONE) else _start(config.weights)
+    dataset = load_dataset(
+        config.data,
+        config.split,
+        strict=config.strict,
+        skip_bad=config.skip_bad,
+        layout=config.layout,
+        fractions=config.fractions,
+        trained=given.data if given else None,
+    )
     architecture = load_model_yaml(config.model, config.activation)
     start = starting_weights(config.weights, architecture)
     config = dataclasses.replace(config, weights=start or NONE)
@@ -51,7 +60,7 @@ def train(config: TrainConfig) -> Path:
         architecture=architecture,
         class_names=dataset.class_names,
         image_size=config.image_size,
-        data=training_images(before, absolute(config.data), config.split, config),
+        data=training_images(before, absolute(config.data), config.split, config, dataset),
         config={**earlier_settings(before, "train"), "train": config.recorded()},
         credits=notices,
         seed=config.seed,

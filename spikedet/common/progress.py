@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
+from contextlib import ExitStack
 from typing import TypeVar
 
 from rich.console import Console
@@ -19,6 +21,8 @@ from rich.progress import (
 from spikedet.common.distributed import is_first
 
 Item = TypeVar("Item")
+DELAY_S = 2.0
+"""What is done sooner has no bar."""
 
 
 def make_progress() -> Progress:
@@ -39,7 +43,15 @@ def _progress(amount: ProgressColumn) -> Progress:
 
 
 def track(items: Iterable[Item], label: str) -> Iterable[Item]:
-    """The items, with a bar while they are worked through."""
+    """The items, with a bar while they are worked through, if that takes longer than ``DELAY_S``."""
     listed = list(items)
-    with make_progress() as progress:
-        yield from progress.track(listed, description=label)
+    begun = time.monotonic()
+    with ExitStack() as stack:
+        progress = task = None
+        for done, item in enumerate(listed):
+            yield item
+            if progress is not None and task is not None:
+                progress.advance(task)
+            elif time.monotonic() - begun > DELAY_S:
+                progress = stack.enter_context(make_progress())
+                task = progress.add_task(label, total=len(listed), completed=done + 1)

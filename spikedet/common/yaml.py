@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,12 @@ import yaml
 
 from spikedet.common.errors import ConfigError, DataError
 from spikedet.common.files import read_bytes
+
+_PLAIN = re.compile(r"0|-?[1-9][0-9]*", re.ASCII)
+
+
+class UnusualInt(int):
+    """A whole number that YAML 1.1 reads in another way than a person: 010 is 8, 1_000 is 1000, 1:30 is 90."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -18,6 +25,14 @@ class _Loader(yaml.SafeLoader):
         if any(key.tag == "tag:yaml.org,2002:merge" for key, _ in node.value):
             raise yaml.YAMLError("a mapping takes over another with '<<'; write its keys out")
         super().flatten_mapping(node)
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        """Mark numbers that are not written in the plain way."""
+        value: int = super().construct_yaml_int(node)
+        return value if _PLAIN.fullmatch(node.value) else UnusualInt(value)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
 
 
 def read_mapping(path: Path, expected: str) -> dict[str, Any]:

@@ -25,6 +25,8 @@ Linear = Literal["spiking", "analog"]
 Pool = Literal["max", "average"]
 DownloadName = Literal["voc"]
 LayoutName = Literal["voc", "yolo", "coco"]
+SourceLayout = Literal["voc", "yolo", "coco", "labelme", "csv"]
+ChosenLayout = Literal["", SourceLayout]
 VideoFormat = Literal["mp4", "webm", "gif"]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from spikedet.config.checks import Checked, Count, DownloadName, LayoutName, Range, Seed
+from spikedet.config.checks import Checked, ChosenLayout, Count, DownloadName, LayoutName, Range, Seed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,14 +47,18 @@ class DataCheckConfig(Checked):
     """Every annotation read and every image decoded; what is wrong, and what there is.
 
     Attributes:
-        data: a folder in VOC, YOLO or COCO layout, a data YAML, or a COCO JSON file.
+        data: a folder of images and annotations, recognized by what is there, a data YAML, or a COCO JSON file.
         split: the split to check; empty checks every split found.
+        layout: how the folder is read, where it may be read in several ways: "voc", "yolo", "coco", "labelme" or "csv".
+        fractions: of train, val and test, for a dataset without splits.
         strict: boxes that have no size or leave their image count as errors.
         out: folder for report.json and data.png.
     """
 
     data: str
     split: str = ""
+    layout: ChosenLayout = ""
+    fractions: str = "0.8,0.1,0.1"
     strict: bool = False
     out: str = "runs/data-check"
 
@@ -64,10 +68,12 @@ class DataConvertConfig(Checked):
     """A dataset written anew in another layout, all splits.
 
     Attributes:
-        data: a folder in VOC, YOLO or COCO layout, a data YAML, or a COCO JSON file.
+        data: a folder of images and annotations, recognized by what is there, a data YAML, or a COCO JSON file.
         to: the layout to write.
         out: the folder to write; it must not exist or be empty.
         skip_bad: leave out broken images and annotations, as in training, and splits that are not there.
+        layout: how the folder is read, where it may be read in several ways: "voc", "yolo", "coco", "labelme" or "csv".
+        fractions: of train, val and test, for a dataset without splits.
         link: hard-link the images instead of copying them; a change to one is then a change to both.
     """
 
@@ -75,4 +81,6 @@ class DataConvertConfig(Checked):
     to: LayoutName
     out: str
     skip_bad: bool = False
+    layout: ChosenLayout = ""
+    fractions: str = "0.8,0.1,0.1"
     link: bool = False

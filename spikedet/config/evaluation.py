@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from spikedet.common.errors import ConfigError
-from spikedet.config.checks import BackendName, Checked, Count, Mode, Seed, Whole
+from spikedet.config.checks import BackendName, Checked, ChosenLayout, Count, Mode, Seed, Whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +35,7 @@ class EvaluateConfig(SimulationConfig):
         checkpoints: files or folders; a folder represents every checkpoint directly in it.
         data: empty takes the first checkpoint's data.
         split: the split that is evaluated.
+        layout: how the folder is read, as in training; empty takes that of the training on the same data.
         t: time steps to read out, for example "4,8,20"; empty reads each network at its own T.
         limit: evaluate only the first images of the split; 0 is all.
         batch: images simulated together.
@@ -52,6 +53,7 @@ class EvaluateConfig(SimulationConfig):
     checkpoints: tuple[str, ...]
     data: str = ""
     split: str = "val"
+    layout: ChosenLayout = ""
     t: str | int = ""
     limit: Whole = 0
     batch: Count = 4

@@ -8,6 +8,7 @@ from typing import ClassVar
 from spikedet.config.checks import (
     Activation,
     Checked,
+    ChosenLayout,
     Count,
     Fraction,
     ImageSize,
@@ -27,8 +28,11 @@ class LoopConfig(Checked):
     """What source training and Stage I share.
 
     Attributes:
-        data: a folder in VOC, YOLO or COCO layout, a data YAML, a COCO JSON file, or "synthetic" (the built-in set).
+        data: a folder of images and annotations, recognized by what is there, a data YAML, a COCO JSON file, or
+            "synthetic" (the built-in set).
         split: training split, for example "train" or "VOC2007/train+VOC2012/train".
+        layout: how the folder is read, where it may be read in several ways: "voc", "yolo", "coco", "labelme" or "csv".
+        fractions: of train, val and test, for a dataset without splits.
         strict: refuse boxes that have no size or leave their image, instead of dropping or clipping them.
         skip_bad: leave out broken images and annotations instead of stopping; every image is decoded to find them.
         epochs: passes over the training images.
@@ -58,6 +62,8 @@ class LoopConfig(Checked):
 
     data: str = "synthetic"
     split: str = "train"
+    layout: ChosenLayout = ""
+    fractions: str = "0.8,0.1,0.1"
     strict: bool = False
     skip_bad: bool = False
     epochs: Count = 100
@@ -105,6 +111,7 @@ class TrainConfig(LoopConfig):
     basic: ClassVar[tuple[str, ...]] = (
         "data",
         "split",
+        "fractions",
         "model",
         "weights",
         "epochs",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +12,9 @@ import numpy.typing as npt
 
 from spikedet.common.digests import file_sha256, json_sha256
 from spikedet.data.images import read_image
+
+Division = Mapping[str, tuple[str, ...]]
+"""The image ids of each part that images without splits were divided into."""
 
 
 @dataclass(frozen=True)
@@ -44,22 +47,34 @@ class Sample:
 
 @dataclass(frozen=True)
 class BoxIssues:
-    """What was wrong with annotated boxes: dropped (no area left) and clipped (partly outside), with examples."""
+    """What was wrong with annotated boxes, with examples.
+
+    Attributes:
+        dropped: boxes without area.
+        clipped: boxes partly outside their image.
+        examples: a sentence for each.
+        swapped: boxes whose corners were sorted.
+    """
 
     dropped: int = 0
     clipped: int = 0
     examples: tuple[str, ...] = ()
+    swapped: int = 0
 
 
 @dataclass(frozen=True)
 class DetectionDataset:
-    """A named split: class names and samples. Images are read when asked for; nothing is ever written to it."""
+    """A named split: class names and samples. Images are read when asked for; nothing is ever written to it.
+
+    ``division`` is what images without splits were divided into, None where the dataset has splits of its own.
+    """
 
     name: str
     split: str
     class_names: tuple[str, ...]
     samples: tuple[Sample, ...]
     issues: BoxIssues = BoxIssues()
+    division: Division | None = None
 
     def __len__(self) -> int:
         return len(self.samples)

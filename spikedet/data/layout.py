@@ -8,11 +8,12 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NoReturn, Protocol
 
 from spikedet.common.errors import ConfigError, DataError
-from spikedet.config import LayoutName
+from spikedet.config import SourceLayout
 
 Box = tuple[float, float, float, float]
 USUAL_SPLITS = ("train", "val", "trainval", "test")
@@ -81,6 +82,9 @@ class Listing:
         edges: an object's numbers and its image's height and width to pixel edges x0, y0, x1, y1, which may leave
             the image; x1 <= x0 or y1 <= y0 where the box has no area.
         remarks: gives what is odd about the split's files though nothing is lost by it, a sentence each.
+        notes: the same of what has been seen already, a sentence for each kind; said whenever the split is loaded.
+        about: how images without splits were divided, in words, or "".
+        total: images of all parts, where they were divided.
     """
 
     split: str
@@ -88,14 +92,21 @@ class Listing:
     choose_names: Callable[[set[str]], tuple[str, ...]]
     edges: Callable[[Box, tuple[int, int]], Box]
     remarks: Callable[[], Sequence[str]] = tuple
+    notes: Sequence[str] = ()
+    about: str = ""
+    total: int = 0
 
 
 class Layout(Protocol):
     """A dataset on disk in one of the layouts."""
 
     @property
-    def kind(self) -> LayoutName:
+    def kind(self) -> SourceLayout:
         """Which layout it is."""
+
+    @property
+    def seen(self) -> str:
+        """What was recognized, in words, for example ``"VOC XML beside images"``."""
 
     @property
     def root(self) -> Path:
@@ -112,13 +123,20 @@ class Layout(Protocol):
         """The images of a split (``+``-joined parts). Raises DataError where it or a file of it is not there."""
 
 
+def pixel_edges(numbers: Box, image_hw: tuple[int, int]) -> Box:
+    """Numbers that are pixel edges x0, y0, x1, y1 already."""
+    return numbers
+
+
 def broken_entry(image_id: str, image: Path | None, annotation: Path, reason: str) -> Entry:
     """An entry that cannot be used: whoever reads it gets a DataError with this reason."""
 
-    def refuse() -> NoReturn:
-        raise DataError(reason)
+    return Entry(image_id, image, annotation, partial(refuse, reason))
 
-    return Entry(image_id, image, annotation, refuse)
+
+def refuse(reason: str) -> NoReturn:
+    """Raise DataError with this reason, in the place of reading."""
+    raise DataError(reason)
 
 
 def unique_entries(entries: Iterable[Entry]) -> tuple[Entry, ...]:
@@ -189,6 +207,11 @@ def is_class_name(name: str) -> bool:
     return 0 < len(name) <= MAX_NAME and name.isprintable()
 
 
+def plain_name(name: str) -> str:
+    """A class name without upper case and with single spaces: what is alike in this is one class, as a rule."""
+    return " ".join(name.casefold().split())
+
+
 def check_same_names(root: Path, first: str, names: Sequence[str], other: str, others: Sequence[str]) -> None:
     """Raise DataError unless two splits have the same classes in the same order."""
     if tuple(names) != tuple(others):
@@ -197,14 +220,14 @@ def check_same_names(root: Path, first: str, names: Sequence[str], other: str, o
         raise DataError(f"{root}: splits {first!r} and {other!r} have different classes ({what}); make them alike")
 
 
-def finite_number(text: str, complaint: str) -> float:
-    """The number that a text is. Raises DataError with this complaint where it is none, or not finite."""
+def finite_number(text: str, complaint: Callable[[], str]) -> float:
+    """The number that a text is. Raises DataError with this complaint, made then, where it is none or not finite."""
     try:
         value = float(text)
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise DataError(complaint)
+        raise DataError(complaint())
     return value
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from spikedet.common.errors import DataError
 from spikedet.common.progress import track
-from spikedet.data.boxes import IssueTally, fit_box
+from spikedet.data.boxes import IssueTally, fit_box, is_swapped
 from spikedet.data.dataset import BoxIssues, DetectionDataset, Sample
 from spikedet.data.images import image_hw, read_image
 from spikedet.data.layout import (
@@ -25,9 +25,13 @@ from spikedet.data.layout import (
     WrittenObject,
     check_same_names,
     checked_class_names,
+    plain_name,
+    refuse,
+    split_parts,
 )
+from spikedet.data.split_names import known_split
 
-MAX_EXAMPLES = 5
+MAX_EXAMPLES, MAX_NAMES = 5, 10
 MAX_NAMED = 100
 """Classes that an error names."""
 
@@ -45,7 +49,7 @@ class Rules:
         skip_bad: broken images and annotations are left out; else the first one raises.
         skip_unknown: an annotation with an unknown class is a broken one; else it raises, as it is rather the given
             names that are wrong.
-        same_hw: an image of another size than its annotation says is broken; else that size has no effect.
+        same_hw: an image of another size than its annotation says is broken; else it is used and counted.
     """
 
     strict: bool = False
@@ -63,16 +67,23 @@ class SplitContent:
         issues: boxes dropped and clipped, every one among the examples.
         bad: why images were left out, a reason for every broken file.
         left_out: how many entries of the split are not among the samples.
+        other_hw: samples whose annotation was written for another size, a sentence each.
     """
 
     samples: tuple[Sample, ...]
     issues: BoxIssues
     bad: tuple[str, ...]
     left_out: int
+    other_hw: tuple[str, ...] = ()
 
 
 def load_split(
-    layout: Layout, split: str, class_names: Sequence[str] | None = None, strict: bool = False, skip_bad: bool = False
+    layout: Layout,
+    split: str,
+    class_names: Sequence[str] | None = None,
+    strict: bool = False,
+    skip_bad: bool = False,
+    say: bool = False,
 ) -> DetectionDataset:
     """One split of a layout as a dataset; boxes that were repaired and images left out are a logged line each.
 
@@ -83,20 +94,59 @@ def load_split(
         strict: raise at the first box without area or partly outside its image, instead of repairing and counting.
         skip_bad: leave out images that cannot be read or whose annotation is broken (with ``strict``: or has such a
             box). Every image is decoded once to find them; otherwise only headers are read.
+        say: log in one line what was recognized.
 
     Raises:
         DataError: a split or its files are missing or invalid, a class is unknown, or (without ``skip_bad``) an image
             or annotation is broken.
     """
     known = None if class_names is None else checked_class_names(f"{layout.root}: class names", class_names)
-    listing = layout.listing(split)
-    names, contents = read_splits(layout.root, {split: listing}, known, Rules(strict, skip_bad))
+    listing = find_split(layout, split)
+    rules = Rules(strict, skip_bad, same_hw=strict or skip_bad)
+    names, contents = read_splits(layout.root, {split: listing}, known, rules)
     content = contents[split]
     if not names:
         raise DataError(f"{layout.root}: split {split!r} has no object to learn the classes from; give the class names")
+    if say:
+        say_seen(layout, {split: listing}, names)
+    say_notes(layout.root, [listing])
     log_content(layout.root, listing.split, content)
     issues = replace(content.issues, examples=content.issues.examples[:MAX_EXAMPLES])
-    return DetectionDataset(layout.name, listing.split, names, content.samples, issues)
+    division = getattr(layout, "division", None)
+    return DetectionDataset(layout.name, listing.split, names, content.samples, issues, division)
+
+
+def find_split(layout: Layout, split: str) -> Listing:
+    """The listing of a split, also where the dataset calls it otherwise: ``valid`` is ``val``. Raises DataError."""
+    try:
+        return layout.listing(split)
+    except DataError as error:
+        try:
+            names = layout.splits()
+        except DataError:
+            raise error from None
+        parts = split_parts(split)
+        known = [known_split(part, names) for part in parts]
+        if known == parts:
+            raise
+    return replace(layout.listing("+".join(known)), split=split)
+
+
+def say_seen(layout: Layout, listings: Mapping[str, Listing], names: Sequence[str]) -> None:
+    """Log in one line what was recognized."""
+    about = next((listing.about for listing in listings.values()), "")
+    counts = ", ".join(f"{len(listing.entries)} {split}" for split, listing in listings.items())
+    counts = f"{next(iter(listings.values())).total}" if about else counts
+    shown = ", ".join(names[:MAX_NAMES]) + (", ..." if len(names) > MAX_NAMES else "")
+    classes = f"{len(names)} class{'es' if len(names) != 1 else ''} ({shown})"
+    text = f"{layout.root}: {layout.seen}: {counts} images, {classes}" + (f"; {about}" if about else "")
+    logging.getLogger("spikedet").info(text)
+
+
+def say_notes(root: Path, listings: Iterable[Listing]) -> None:
+    """Log what is odd about the files of splits, a line for each kind."""
+    for note in dict.fromkeys(note for listing in listings for note in listing.notes):
+        logging.getLogger("spikedet").warning("%s: %s", root, note)
 
 
 def log_content(root: Path, split: str, content: SplitContent) -> None:
@@ -112,21 +162,26 @@ def log_content(root: Path, split: str, content: SplitContent) -> None:
         total = content.left_out + len(content.samples)
         log.warning("%s, split %s: %d of %d left out; first: %s", root, split, content.left_out, total, content.bad[0])
     if issues.examples:
+        swapped = f", {issues.swapped} boxes with swapped corners sorted" if issues.swapped else ""
         log.warning(
-            "%s, split %s: %d boxes without area dropped, %d boxes clipped to their image; first: %s",
+            "%s, split %s: %d boxes without area dropped, %d boxes clipped to their image%s; first: %s",
             root,
             split,
             issues.dropped,
             issues.clipped,
+            swapped,
             issues.examples[0],
         )
+    if content.other_hw:
+        text = "%s, split %s: the boxes of %d of %d images were written for another size and may be wrong; first: %s"
+        log.warning(text, root, split, len(content.other_hw), len(content.samples), content.other_hw[0])
 
 
 def list_splits(
     layout: Layout, splits: Iterable[str], skip_bad: bool
 ) -> tuple[dict[str, Listing], dict[str, DataError]]:
     """The splits that can be listed, and why the others cannot; unless bad ones are skipped, the first raises."""
-    found = {split: _attempt(partial(layout.listing, split), skip_bad) for split in splits}
+    found = {split: _attempt(partial(find_split, layout, split), skip_bad) for split in splits}
     listings = {split: listing for split, listing in found.items() if isinstance(listing, Listing)}
     return listings, {split: error for split, error in found.items() if isinstance(error, DataError)}
 
@@ -149,7 +204,9 @@ def read_splits(
         DataError: as ``load_split``, or the splits have different classes.
     """
     written = {
-        split: [(entry, _attempt(entry.read, rules.skip_bad)) for entry in listing.entries]
+        split: [
+            (entry, _attempt(entry.read, rules.skip_bad)) for entry in track(listing.entries, "reading annotations")
+        ]
         for split, listing in listings.items()
     }
     names = tuple(class_names) if class_names is not None else _common_names(root, listings, written)
@@ -160,14 +217,18 @@ def read_splits(
 def _content(
     listing: Listing, written: Sequence[_Read], sizes: _Sizes, names: Sequence[str], rules: Rules
 ) -> SplitContent:
-    tally, samples, bad = IssueTally(rules.strict), [], []
-    label_of = {name: label for label, name in enumerate(names)}
+    tally, samples, bad, other_hw = IssueTally(rules.strict), [], [], []
+    label_of = _Labels(names)
     for entry, found in written:
         size = sizes[entry.image] if entry.image is not None else None
         labels = None
         if not isinstance(found, DataError):
-            if rules.same_hw and isinstance(size, tuple):
-                size = _attempt(partial(_same_hw, entry, found.image_hw, size), rules.skip_bad)
+            if found.image_hw is not None and isinstance(size, tuple) and found.image_hw != size:
+                reason = _other_hw(entry, found.image_hw, size)
+                if rules.same_hw:
+                    size = _attempt(partial(refuse, reason), rules.skip_bad)
+                else:
+                    other_hw.append(reason)
             labels = _attempt(partial(_labels, entry, found.objects, label_of), rules.skip_unknown)
             if not isinstance(labels, DataError) and isinstance(size, tuple):
                 made = _attempt(partial(_sample, entry, found.objects, labels, size, listing, tally), rules.skip_bad)
@@ -177,17 +238,17 @@ def _content(
                 labels = made
         bad += [str(reason) for reason in (found, labels, size) if isinstance(reason, DataError)]
     left_out = len(written) - len(samples)
-    return SplitContent(tuple(samples), tally.issues(), tuple(dict.fromkeys(bad)), left_out)
+    return SplitContent(
+        tuple(samples), tally.issues(), tuple(dict.fromkeys(bad)), left_out, tuple(dict.fromkeys(other_hw))
+    )
 
 
-def _same_hw(entry: Entry, annotated_hw: tuple[int, int] | None, image_hw: tuple[int, int]) -> tuple[int, int]:
-    """The image's height and width as it is read. Raises DataError where another size was annotated."""
-    if annotated_hw in (None, image_hw):
-        return image_hw
-    assert entry.image is not None and annotated_hw is not None
+def _other_hw(entry: Entry, annotated_hw: tuple[int, int], image_hw: tuple[int, int]) -> str:
+    """Why the boxes of an annotation that was written for another size cannot be trusted."""
+    assert entry.image is not None
     (height, width), (read_height, read_width) = annotated_hw, image_hw
     rotated = " (rotated)" if annotated_hw == image_hw[::-1] else ""
-    raise DataError(
+    return (
         f"{entry.annotation}: written for {width} x {height} pixels, but {entry.image.name} is read as "
         f"{read_width} x {read_height}{rotated}; correct the size and the boxes, or put the annotated image back"
     )
@@ -204,9 +265,11 @@ def _sample(
     assert entry.image is not None
     kept = []
     for item, label in zip(objects, labels, strict=True):
-        box, problem = fit_box(listing.edges(item.numbers, size_hw), size_hw, item.numbers)
+        edges = listing.edges(item.numbers, size_hw)
+        box, problem = fit_box(edges, size_hw, item.numbers)
         if problem:
-            tally.add(f"{entry.annotation}: {item.place} ({item.name}) {problem}", dropped=box is None)
+            text = f"{entry.annotation}: {item.place} ({item.name}) {problem}"
+            tally.add(text, dropped=box is None, swapped=is_swapped(edges))
         if box is not None:
             kept.append((box, label, item.difficult, item.crowd))
     return Sample(
@@ -220,14 +283,33 @@ def _sample(
     )
 
 
-def _labels(entry: Entry, objects: Sequence[WrittenObject], label_of: Mapping[str, int]) -> list[int]:
+class _Labels:
+    """Labels by class name: as it is written or, where no class has this very name, but for case and spaces."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = names
+        self._exact = {name: label for label, name in enumerate(names)}
+        times = Counter(map(plain_name, names))
+        self._plain = {plain: i for i, name in enumerate(names) if times[plain := plain_name(name)] == 1}
+
+    def of(self, name: str) -> int | None:
+        """The label of a class name; None for an unknown one."""
+        label = self._exact.get(name)
+        return self._plain.get(plain_name(name)) if label is None else label
+
+
+def _labels(entry: Entry, objects: Sequence[WrittenObject], label_of: _Labels) -> list[int]:
+    labels = []
     for item in objects:
-        if item.name not in label_of:
-            known = ", ".join([*islice(label_of, MAX_NAMED), *["..."] * (len(label_of) > MAX_NAMED)])
+        label = label_of.of(item.name)
+        if label is None:
+            names = label_of.names
+            known = ", ".join([*names[:MAX_NAMED], *["..."] * (len(names) > MAX_NAMED)])
             raise DataError(
                 f"{entry.annotation}: {item.place} has the unknown class {item.name[:80]!r}; known: {known}"
             )
-    return [label_of[item.name] for item in objects]
+        labels.append(label)
+    return labels
 
 
 def _attempt(action: Callable[[], Value], skip_bad: bool) -> Value | DataError:
@@ -244,7 +326,7 @@ def _image_sizes(images: Iterable[Path | None], skip_bad: bool) -> _Sizes:
     """Height and width of every image, from its header; where bad ones are skipped, it is decoded."""
     unique = [image for image in dict.fromkeys(images) if image is not None]
     if not skip_bad:
-        return {image: image_hw(image) for image in unique}
+        return {image: image_hw(image) for image in track(unique, "reading sizes")}
     return {image: _attempt(partial(_decoded_hw, image), True) for image in track(unique, "decoding images")}
 
 
@@ -259,7 +341,21 @@ def _common_names(
     images = [found for pairs in written.values() for _, found in pairs if not isinstance(found, DataError)]
     used = {item.name for image in images for item in image.objects}
     chosen = {split: listing.choose_names(used) for split, listing in listings.items()}
+    for names in chosen.values():
+        _refuse_alike(root, names)
     first, *others = chosen
     for split in others:
         check_same_names(root, first, chosen[first], split, chosen[split])
     return chosen[first]
+
+
+def _refuse_alike(root: Path, names: Sequence[str]) -> None:
+    """Raise DataError where two class names differ in case or spaces only; it says how to merge them."""
+    first: dict[str, str] = {}
+    for name in names:
+        if (other := first.setdefault(plain_name(name), name)) != name:
+            merged = ", ".join(dict.fromkeys(map(plain_name, names)))
+            raise DataError(
+                f"{root}: the classes {other!r} and {name!r} differ in case or spaces only; to merge them, write a "
+                f"YAML file with 'data: {root}' and 'names: [{merged}]', and give that file as --data"
+            )

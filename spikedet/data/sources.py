@@ -4,33 +4,36 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
 from spikedet.common.errors import ConfigError, DataError
 from spikedet.common.objects import given
 from spikedet.common.yaml import read_mapping
-from spikedet.data.coco.files import annotation_files
-from spikedet.data.coco.layout import coco_file, coco_folder
+from spikedet.config import SourceLayout
+from spikedet.data.coco.layout import coco_file
 from spikedet.data.dataset import DetectionDataset
+from spikedet.data.divided import DividedLayout
+from spikedet.data.division import FRACTIONS, parse_fractions
+from spikedet.data.images import IMAGE_SUFFIXES
 from spikedet.data.layout import Layout, as_config_error, checked_class_names, shown
+from spikedet.data.loose import LooseLayout
 from spikedet.data.reading import load_split
+from spikedet.data.recognition import YAML_HELP, recognize
+from spikedet.data.split_names import usual_split
 from spikedet.data.synthetic.dataset import SyntheticConfig, write_synthetic
 from spikedet.data.synthetic.scenes import SYNTHETIC_CLASS_NAMES
 from spikedet.data.voc.layout import VocLayout
-from spikedet.data.voc.splits import LAYOUT_HELP, is_voc
+from spikedet.data.walk import say_skipped, walk
 from spikedet.data.yolo.layout import YoloLayout
-from spikedet.data.yolo.yaml import YAML_NAMES, is_yolo, parse_yolo
+from spikedet.data.yolo.yaml import is_yolo, parse_yolo
 
 CACHE_ROOT = Path("runs/data")
-ALL_LAYOUTS_HELP = (
-    f"{LAYOUT_HELP} (VOC), one with data.yaml (YOLO), or one with annotations/instances_train.json and the like (COCO)"
-)
-_YAML_KEYS = ("data", "names")
-_YAML_HELP = "the key 'data' and optionally 'names', or a YOLO dataset's with 'train', 'val' and 'names'"
+ALL_LAYOUTS_HELP = "expected a folder of images with VOC, YOLO, COCO, LabelMe or CSV annotations"
+_YAML_KEYS = ("data", "names", "layout", "fractions")
 
 
 def load_dataset(
@@ -40,6 +43,9 @@ def load_dataset(
     strict: bool = False,
     skip_bad: bool = False,
     cache_root: Path = CACHE_ROOT,
+    layout: str = "",
+    fractions: str = FRACTIONS,
+    trained: Mapping[str, Any] | None = None,
 ) -> DetectionDataset:
     """Load a split of a dataset; the dataset's own folder is never written to.
 
@@ -53,6 +59,7 @@ def load_dataset(
         skip_bad: leave out images that cannot be read or whose annotation is broken, instead of raising at the first;
             every image is decoded once to find them.
         cache_root: where synthetic data is written once and reused.
+        layout, fractions, trained: as ``find_layout`` takes them.
 
     Raises:
         ConfigError: a setting or YAML key is unknown or invalid.
@@ -61,8 +68,9 @@ def load_dataset(
     """
     if (dataset := given(data)) is not None:
         return _of_classes(dataset, class_names)
-    layout, names = find_layout(data, cache_root)
-    return load_split(layout, split, names if class_names is None else class_names, strict, skip_bad)
+    found, names = find_layout(data, cache_root, layout, fractions, trained)
+    known = names if class_names is None else class_names
+    return load_split(found, split, known, strict, skip_bad, say=not is_synthetic(data))
 
 
 def _of_classes(dataset: DetectionDataset, class_names: Sequence[str] | None) -> DetectionDataset:
@@ -80,32 +88,58 @@ def is_synthetic(data: str | Path) -> bool:
     return str(data).partition(":")[0] == "synthetic"
 
 
-def find_layout(data: str | Path, cache_root: Path = CACHE_ROOT) -> tuple[Layout, Sequence[str] | None]:
+def find_layout(
+    data: str | Path,
+    cache_root: Path = CACHE_ROOT,
+    layout: str = "",
+    fractions: str = FRACTIONS,
+    trained: Mapping[str, Any] | None = None,
+) -> tuple[Layout, Sequence[str] | None]:
     """The dataset that the user names and, where they set them, its class names in label order.
 
     Args:
-        data: ``"synthetic"``, optionally with settings (``"synthetic:train=64,val=16,seed=3"``; keys train, val,
-            test, size in pixels, seed); a folder in VOC, YOLO or COCO layout (the first that fits, in this order); the
-            ``data.yaml`` of a YOLO dataset; a COCO ``.json`` file; or a ``.yaml`` file with the keys ``data`` (folder,
-            relative to the file) and optionally ``names``.
-        cache_root: as ``load_dataset`` takes it.
+        data: ``synthetic`` (also ``synthetic:train=64,val=16,test=16,size=160,seed=0``), a folder whose layout is
+            recognized by what is there (see ``recognize``), a YOLO ``data.yaml``, a COCO ``.json`` file, or a ``.yaml``
+            file with ``data`` (a folder, relative to the file) and optionally ``names`` (class names in label order),
+            ``layout`` and ``fractions``.
+        cache_root: where synthetic data is written once and reused.
+        layout: the only layout that is tried; "" tries all.
+        fractions: of train, val and test, where there are no splits.
+        trained: ``CheckpointMeta.data`` of a network: where it has divided these images, that division is kept.
 
     Raises:
         ConfigError: a setting or YAML key is unknown or invalid.
-        DataError: there is nothing, or nothing of a layout we know.
+        DataError: there is no such path, or the folder is of no layout we know.
     """
     if is_synthetic(data):
         settings = str(data).partition(":")[2]
         return VocLayout(_write_cached(parse_synthetic(settings), Path(cache_root))), SYNTHETIC_CLASS_NAMES
+    known: Mapping[str, Any] = trained or {}
+    same = bool(known.get("data")) and Path(data).resolve().name == Path(known["data"]).name
+    wanted = _Wanted(layout or (same and known.get("layout")) or "", fractions, known.get("parts"), same)
     path = _expanded(str(data))
     if path.is_dir():
-        return _folder_layout(path), None
+        return _folder_layout(path, wanted), None
     if path.suffix.lower() == ".json":
         return coco_file(path), None
     if path.suffix.lower() in (".yaml", ".yml"):
-        content = read_mapping(path, _YAML_HELP)
-        return (YoloLayout(parse_yolo(path, content)), None) if is_yolo(content) else _short_form(path, content)
+        content = read_mapping(path, YAML_HELP)
+        if not is_yolo(content):
+            return _short_form(path, content, wanted)
+        yolo = YoloLayout(parse_yolo(path, content))
+        say_skipped(walk(yolo.root), IMAGE_SUFFIXES)
+        return yolo, None
     raise DataError(_nothing_at(path))
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """How a folder is read: see ``find_layout``; ``same`` is whether the earlier training names this dataset."""
+
+    layout: str
+    fractions: str
+    parts: Mapping[str, Sequence[str]] | None
+    same: bool
 
 
 def parse_synthetic(settings: str) -> SyntheticConfig:
@@ -136,18 +170,16 @@ def _write_cached(config: SyntheticConfig, cache_root: Path) -> Path:
     )
 
 
-def _folder_layout(folder: Path) -> Layout:
-    if is_voc(folder):
-        return VocLayout(folder)
-    for file in (folder / name for name in YAML_NAMES):
-        if file.is_file() and is_yolo(content := read_mapping(file, _YAML_HELP)):
-            return YoloLayout(parse_yolo(file, content))
-    if annotation_files(folder):
-        return coco_folder(folder)
-    raise DataError(f"{folder}: not a dataset of a layout we know; {ALL_LAYOUTS_HELP}")
+def _folder_layout(folder: Path, wanted: _Wanted) -> Layout:
+    """The layout of a folder; where it has no splits, or one of its own name, it is divided."""
+    found = recognize(folder, wanted.layout)
+    splits = [""] if isinstance(found, LooseLayout) and not found.splits() else found.splits()
+    if len(splits) > 1 or usual_split(splits[0]):
+        return found
+    return DividedLayout(found, splits[0], parse_fractions(wanted.fractions), wanted.parts, wanted.same)
 
 
-def _short_form(path: Path, content: Mapping[str, Any]) -> tuple[Layout, Sequence[str] | None]:
+def _short_form(path: Path, content: Mapping[str, Any], wanted: _Wanted) -> tuple[Layout, Sequence[str] | None]:
     """The folder and the class names that a YAML of our own short form gives."""
     unknown = [str(key) for key in content if key not in _YAML_KEYS]
     if unknown:
@@ -159,7 +191,11 @@ def _short_form(path: Path, content: Mapping[str, Any]) -> tuple[Layout, Sequenc
     names = _checked_names(path, content.get("names"))
     if not folder.is_dir():
         raise DataError(_nothing_at(folder))
-    return _folder_layout(folder), names
+    layout, fractions = content.get("layout", wanted.layout), content.get("fractions", wanted.fractions)
+    if layout not in ("", *get_args(SourceLayout)):
+        raise ConfigError(f"{path}: 'layout' must be one of {', '.join(get_args(SourceLayout))}, got {shown(layout)}")
+    wanted = replace(wanted, layout=str(layout), fractions=str(fractions).strip("[]"))
+    return _folder_layout(folder, wanted), names
 
 
 def _nothing_at(path: Path) -> str:

@@ -6,12 +6,13 @@ import itertools
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from spikedet.common.errors import ConfigError, DataError
 from spikedet.data.images import IMAGE_SUFFIXES
+from spikedet.data.walk import say_skipped, walk
 from spikedet.video import VIDEO_SUFFIXES, Source, parse_source
 
 SUFFIXES = frozenset((*IMAGE_SUFFIXES, *VIDEO_SUFFIXES))
@@ -44,7 +45,8 @@ class Input:
 def find_inputs(texts: Sequence[str], out: Path) -> tuple[list[Input], list[str]]:
     """Everything that the sources represent, each once: of a folder its images and videos, subfolders too.
 
-    Hidden files and the output folder are passed over.
+    Hidden files, files of the system and the output folder are skipped, and so are images of other formats; one line
+    says how many.
 
     Returns:
         The inputs in the order of the sources, of a folder in that of paths, and a sentence about each source that is
@@ -81,21 +83,16 @@ def _of_source(text: str, out: Path) -> list[tuple[Source, str]]:
         raise DataError(f"{root}: no such image, video or folder")
     if not root.is_dir():
         return [(source, root.name)]
-    paths = sorted(_search(root, out.resolve()))
+    paths = _search(root, out.resolve())
     if not paths:
         raise DataError(f"{root}: no images or videos in this folder; expected {', '.join(sorted(SUFFIXES))}")
     return [(Source(str(path), "file"), path.relative_to(root).as_posix()) for path in paths]
 
 
-def _search(folder: Path, out: Path) -> Iterator[Path]:
-    for path in folder.iterdir():
-        if path.name.startswith("."):
-            continue
-        if path.is_dir() and not path.is_symlink():
-            if path.resolve() != out:
-                yield from _search(path, out)
-        elif path.suffix.lower() in SUFFIXES and path.is_file():
-            yield path
+def _search(folder: Path, out: Path) -> list[Path]:
+    tree = walk(folder, without=out)
+    say_skipped(tree, SUFFIXES)
+    return sorted(path for path in (folder / name for name in tree.files(SUFFIXES)) if path.is_file())
 
 
 def _named(found: list[tuple[Source, str]]) -> list[Input]:

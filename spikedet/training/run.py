@@ -11,9 +11,13 @@ from spikedet.checkpoint import CheckpointMeta, TrainingImages, save_checkpoint
 from spikedet.common.digests import file_sha256, json_sha256
 from spikedet.common.distributed import barrier, first_says, is_first
 from spikedet.common.errors import ConfigError
+from spikedet.common.files import write_json
 from spikedet.config import LoopConfig
 from spikedet.data import DetectionDataset
+from spikedet.data.division import digest
+from spikedet.data.layout import split_parts
 from spikedet.data.sources import is_synthetic
+from spikedet.data.split_names import usual_split
 from spikedet.models import (
     ClipDetector,
     ExtraLoss,
@@ -29,7 +33,21 @@ from spikedet.visualization import plot_training
 logger = logging.getLogger("spikedet")
 
 _MAY_CHANGE = frozenset(
-    {"checkpoint", "teacher", "weights", "data", "split", "strict", "skip_bad", "device", "workers", "resume", "out"}
+    {
+        "checkpoint",
+        "teacher",
+        "weights",
+        "data",
+        "split",
+        "layout",
+        "fractions",
+        "strict",
+        "skip_bad",
+        "device",
+        "workers",
+        "resume",
+        "out",
+    }
     | {"model", "activation", "epochs", "close_mosaic", "patience", "validate_every"}
 )
 """Settings that a training which goes on may change; files and images count by what is in them."""
@@ -43,6 +61,8 @@ def run_training(model: ClipDetector, dataset: DetectionDataset, config: LoopCon
     if is_first() and (done := interrupted_after(config, meta.stage)):
         logger.info(f"{path}: the training interrupted after epoch {done} begins anew; --resume would go on")
     rest, held_out = dataset.hold_out(config.held_out, meta.data["seed"])
+    if dataset.division is not None and is_first():
+        write_json(Path(config.out) / "split.json", dataset.division)
     logger.info(f"{meta.model}: {len(rest)} images to train on, {len(held_out)} held out, output {path}")
 
     def save(network: ClipDetector, measures: dict[str, float]) -> None:
@@ -77,10 +97,26 @@ def distillation(config: LoopConfig, model: ClipDetector, start: Path | str) -> 
     return {"distill_loss": Distillation(teacher, config.distill)}
 
 
-def training_images(before: CheckpointMeta | None, data: str, split: str, config: LoopConfig) -> TrainingImages:
-    """``CheckpointMeta.data``: what is held out is, where possible, what the training ``before`` held out too."""
+def training_images(
+    before: CheckpointMeta | None, data: str, split: str, config: LoopConfig, dataset: DetectionDataset
+) -> TrainingImages:
+    """``CheckpointMeta.data``: what is held out is, where possible, what the training ``before`` held out too.
+
+    Raises:
+        ConfigError: the images are of a part that a division keeps for evaluation.
+    """
     unseen, seed = (before and before.held_out(data, split)) or (1.0, config.seed)
-    return {"data": data, "split": split, "held_out": min(unseen, config.held_out), "seed": seed}
+    facts: TrainingImages = {"data": data, "split": split, "held_out": min(unseen, config.held_out), "seed": seed}
+    same = before is not None and Path(before.data.get("data", "")).name == Path(data).name
+    if layout := config.layout or (before.data.get("layout", "") if before and same else ""):
+        facts["layout"] = layout
+    if dataset.division is not None:
+        if any(usual_split(part) == "test" for part in split_parts(split)):
+            raise ConfigError(
+                f"--split {split}: the test part of {data} is for evaluation; train on train, or train+val"
+            )
+        facts["parts"] = {part: [digest(name) for name in dataset.division[part]] for part in ("val", "test")}
+    return facts
 
 
 def earlier_settings(before: CheckpointMeta | None, stage: str) -> dict[str, Any]:

@@ -114,7 +114,7 @@ def test_remarks_are_listed_and_harmless(tmp_path: Path, capsys: pytest.CaptureF
         f"{file}: 2 annotations have the id 5; give each its own",
         f"{image}: 2 objects have the same class and box, cat at 1, 1, 6, 6; keep one",
     ]
-    shown = capsys.readouterr().out.splitlines()
+    shown = capsys.readouterr().out.splitlines()[1:]
     assert shown[:2] == [f"remark: {text}" for text in remarks]
     assert shown[2].endswith("coco layout, 2 classes, 0 bad files, 2 remarks")
     assert json.loads((tmp_path / "out/report.json").read_text())["remarks"] == remarks
@@ -122,7 +122,7 @@ def test_remarks_are_listed_and_harmless(tmp_path: Path, capsys: pytest.CaptureF
     for number in range(7):
         (tmp_path / f"yolo/labels/train/lone{number}.txt").write_text("")
     run(yolo, tmp_path / "out")
-    shown = capsys.readouterr().out.splitlines()
+    shown = capsys.readouterr().out.splitlines()[1:]
     assert "lone0.txt: no image lone0 in" in shown[0]
     assert shown[5] == "remark: 2 more remarks, all in report.json"
 
@@ -131,8 +131,11 @@ def test_a_folder_without_splits(tmp_path: Path, capsys: pytest.CaptureFixture[s
     folder = write_year(tmp_path / "mine", {"a": annotation_xml(CAT)}, {"cat_train": "a 1"})
     arguments = ["data", "check", str(folder), "--out", str(tmp_path / "out")]
     for end in ([], ["--split", "train"]):
-        assert main(arguments + end) == 1
-    assert f"{folder}: no split; expected ImageSets/Main/train.txt or the like" in capsys.readouterr().err
+        assert main(arguments + end) == 0
+        seen = "VOC XML in Annotations: 1 images, 1 class (cat); no split files: 1 train, 0 val, 0 test, seed 0"
+        assert capsys.readouterr().out.startswith(f"{folder}: {seen}\n")
+    assert main([*arguments, "--split", "val"]) == 1
+    assert "too few images for a part 'val'" in capsys.readouterr().out
 
 
 def test_nothing_is_written_into_the_data(tmp_path: Path) -> None:

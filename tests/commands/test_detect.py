@@ -108,8 +108,24 @@ def test_a_folder_in_order_of_names(tmp_path: Path) -> None:
     (folder / "notes.txt").write_text("no image", encoding="utf-8")
     (folder / "sub").mkdir()
     found = content(detect(config(folder, tmp_path / "out")))
-    assert [Path(name).stem for name in found] == ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"]
-    assert len(list((tmp_path / "out").glob("*.png"))) == 10
+    assert [Path(name).stem for name in found] == [str(9 - index) for index in reversed(range(len(IMAGE_SUFFIXES)))]
+    assert len(list((tmp_path / "out").glob("*.png"))) == len(IMAGE_SUFFIXES)
+
+
+def test_what_a_folder_holds_besides(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Links to folders are followed, also in a circle; what is skipped is said."""
+    folder = tmp_path / "images"
+    write_image(folder / "a.png")
+    write_image(folder / ".ipynb_checkpoints" / "a-checkpoint.png")
+    write_image(folder / "@eaDir" / "a.png")
+    write_image(tmp_path / "more" / "b.jpg").rename(tmp_path / "more" / "b.jfif")
+    (folder / "c.avif").write_bytes(b"")
+    (folder / "more").symlink_to(tmp_path / "more")
+    (folder / "again").symlink_to(tmp_path)
+    found = content(detect(config(folder, tmp_path / "out")))
+    assert [Path(name).name for name in found] == ["a.png", "b.jfif"]
+    said = "skipped 1 hidden files or folders (.ipynb_checkpoints), 1 files or folders of the system (@eaDir), "
+    assert f"{folder}: {said}1 images of a format that is not read (.avif)" in capsys.readouterr().err
 
 
 def test_broken_images_are_named_when_the_others_are_done(tmp_path: Path) -> None:

@@ -25,7 +25,9 @@ WRITTEN = (1.0, 2.0, 3.0, 4.5)
         ((-1.5, 0, 40, 30), (0, 0, 40, 30), "reaches outside the 40 x 30 image: 1, 2, 3, 4.5"),
         ((5, 5, float("inf"), 9), (5, 5, 40, 9), "reaches outside"),
         ((5, 5, 5, 9), None, "has no area: 1, 2, 3, 4.5"),
-        ((5, 9, 6, 5), None, "has no area"),
+        ((5, 9, 6, 5), (5, 5, 6, 9), "has swapped corners: 1, 2, 3, 4.5"),
+        ((50, 9, 6, 5), (6, 5, 40, 9), "has swapped corners: 1, 2, 3, 4.5 and reaches outside"),
+        ((6, 5, 5, 5), None, "has no area"),
         ((40, 0, 50, 9), None, "has no area within the 40 x 30 image: 1, 2, 3, 4.5"),
         ((7, 7, 7 + 1e-12, 8), None, "has no area within"),  # none is left in float32
     ],

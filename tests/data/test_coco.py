@@ -54,7 +54,7 @@ def test_literal_sample(tmp_path: Path) -> None:
         ([-2, 0, 12, 30], [0, 0, 10, 30], "reaches outside the 40 x 30 image: -2, 0, 12, 30"),
         ([1e308, 0, 1e308, 30], None, "has no area within the 40 x 30 image"),
         ([5, 5, 0, 3], None, "has no area: 5, 5, 0, 3"),
-        ([5, 5, 3, -1], None, "has no area: 5, 5, 3, -1"),
+        ([5, 5, 3, -1], [5, 4, 8, 5], "has swapped corners: 5, 5, 3, -1"),
     ],
 )
 def test_boxes_are_fitted(tmp_path: Path, bbox: list[float], box: list[float] | None, problem: str) -> None:

@@ -79,7 +79,9 @@ def test_strict_is_passed_on(tmp_path: Path) -> None:
 
 
 def test_missing_path_says_what_is_accepted(tmp_path: Path) -> None:
-    message = "none: no such dataset; expected a folder with Annotations/.* a .yaml file that names one, or 'synthetic'"
+    message = (
+        "none: no such dataset; expected a folder of images with VOC, .* a .yaml file that names one, or 'synthetic'"
+    )
     with pytest.raises(DataError, match=message):
         load_dataset(tmp_path / "none", "train")
 
@@ -115,7 +117,7 @@ def test_yaml_without_names_takes_those_of_the_annotations(tmp_path: Path) -> No
         ("- data", "expected a mapping with the key 'data'"),
         ("data: [", "not readable as YAML"),
         ("data: !!python/object/apply:os.getcwd []", "not readable as YAML"),
-        ("data: x\npath: y\nnc: 3", "unknown key 'path'; known: data, names"),
+        ("data: x\npath: y\nnc: 3", "unknown key 'path'; known: data, names, layout, fractions"),
         ("names: [a]", "'data' must be the path of a dataset's folder, got None"),
         ("data: 7", "'data' must be the path of a dataset's folder, got 7"),
         ("data: x\nnames: {0: a}", "'names' must be a list of class names"),
@@ -141,21 +143,31 @@ def test_missing_yaml_and_missing_folder_in_it(tmp_path: Path) -> None:
 # --- which layout it is ---------------------------------------------------------------------------------------------
 
 
-def test_the_first_layout_that_fits(tmp_path: Path) -> None:
-    """VOC, then YOLO, then COCO; naming the file itself chooses another."""
-    coco = write_coco(tmp_path, coco_content())
-    assert find_layout(tmp_path)[0].kind == "coco"
-    yolo = write_yolo(tmp_path, {"a": ""})
-    assert find_layout(tmp_path)[0].kind == "yolo"
-    write_year(tmp_path / "VOC2007", {"a": CAT})
-    assert find_layout(tmp_path)[0].kind == "voc"
+def test_several_layouts_in_one_folder(tmp_path: Path) -> None:
+    """An error names them; the flag, a YAML file or naming a file itself chooses."""
+    coco = write_coco(tmp_path / "mine", coco_content())
+    assert find_layout(tmp_path / "mine")[0].kind == "coco"
+    yolo = write_yolo(tmp_path / "mine", {"a": ""})
+    write_year(tmp_path / "mine" / "VOC2007", {"a": CAT})
+    message = r"mine: may be read as voc \(VOC.*\) or yolo \(YOLO.*\) or coco \(COCO.*\); choose with --layout voc or "
+    with pytest.raises(DataError, match=message):
+        find_layout(tmp_path / "mine")
+    for kind in ("voc", "yolo", "coco"):
+        assert find_layout(tmp_path / "mine", layout=kind)[0].kind == kind
+        (tmp_path / "mine.yaml").write_text(f"data: mine\nlayout: {kind}")
+        assert find_layout(tmp_path / "mine.yaml")[0].kind == kind
     assert [find_layout(path)[0].kind for path in (yolo, coco)] == ["yolo", "coco"]
+    (tmp_path / "mine.yaml").write_text("data: mine\nlayout: pascal")
+    with pytest.raises(ConfigError, match="'layout' must be one of voc, yolo, coco, labelme, csv, got 'pascal'"):
+        find_layout(tmp_path / "mine.yaml")
 
 
 def test_a_folder_of_no_layout(tmp_path: Path) -> None:
     (tmp_path / "annotations").mkdir()
     (tmp_path / "data.yaml").write_text("data: elsewhere\n")
-    with pytest.raises(DataError, match=r"not a dataset of a layout we know; .*\(VOC\).*data\.yaml \(YOLO\).*\(COCO\)"):
+    with pytest.raises(
+        DataError, match=r"layout we know\. Found: \./ has 1 \.yaml\. Missing: no image; expected \.jpg"
+    ):
         load_dataset(tmp_path, "train")
 
 

@@ -293,7 +293,6 @@ def test_boxes_are_clipped(one_image: OneImage, corners: tuple[float, ...], box:
     ("corners", "problem"),
     [
         ((5, 5, 5, 9), "has no area: 5, 5, 5, 9"),
-        ((5, 9, 8, 6), "has no area: 5, 9, 8, 6"),
         ((41, 1, 45, 9), "has no area within the 40 x 30 image: 41, 1, 45, 9"),
         ((-9, 1, 0, 9), "has no area within the 40 x 30 image: -9, 1, 0, 9"),
         ((7, 7, "7.0000000000001", 8), None),

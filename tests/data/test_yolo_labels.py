@@ -74,7 +74,7 @@ def test_lines_that_are_no_box(tmp_path: Path, line: str, message: str) -> None:
 
 
 def test_files_that_are_no_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(DataError, match=r"a\.txt: not UTF-8 text"):
+    with pytest.raises(DataError, match=r"a\.txt: the labels cannot be read .not UTF-8 text"):
         read(tmp_path, b"\xff\xfe\x00")
     (tmp_path / "folder.txt").mkdir()
     with pytest.raises(DataError, match=r"folder\.txt: the labels cannot be read"):

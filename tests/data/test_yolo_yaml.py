@@ -42,8 +42,18 @@ def test_a_split_cannot_be_called_like_a_path(tmp_path: Path, name: str) -> None
 
 
 def test_a_class_called_by_a_huge_number_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"data\.yaml: 'names': .*limit"):
+    with pytest.raises(ConfigError, match=r"data\.yaml: 'names': expected a class name, got a huge number"):
         parse(tmp_path, f"train: images\nnames: [0x{'f' * 5000}]")
+
+
+@pytest.mark.parametrize("number", ["010", "1_000", "0x10", "1:30", "+3", "0b1", "-010"])
+def test_numbers_that_yaml_reads_otherwise_are_refused(tmp_path: Path, number: str) -> None:
+    """YAML 1.1 takes them for 8, 1000, 16, 90 and so on; quoted they are names."""
+    with pytest.raises(ConfigError, match=r"expected a class name, got .*; quote names such as"):
+        parse(tmp_path, f"train: images\nnames: [a, {number}]")
+    with pytest.raises(ConfigError, match="the keys of 'names' must be 0"):
+        parse(tmp_path, f"train: images\nnames: {{0: a, {number}: b}}")
+    assert parse(tmp_path, f"train: images\nnames: [a, '{number}']").class_names == ("a", number)
 
 
 def test_merges_are_refused(tmp_path: Path) -> None:

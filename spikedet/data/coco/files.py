@@ -12,6 +12,7 @@ from pathlib import Path
 
 from spikedet.common.errors import DataError
 from spikedet.data.layout import in_usual_order
+from spikedet.data.walk import visible
 
 _INSTANCES = "instances_"
 _BESIDE_IMAGES = "_annotations.coco.json"
@@ -19,11 +20,10 @@ _BESIDE_IMAGES = "_annotations.coco.json"
 
 def annotation_files(root: Path) -> list[Path]:
     """Every annotation file of a folder, by name; [] where it is no COCO dataset."""
-    try:
-        found = [*(root / "annotations").glob("*.json"), *root.glob(f"*/{_BESIDE_IMAGES}")]
-        return sorted(path for path in found if path.is_file())
-    except OSError as error:
-        raise DataError(f"{root}: the folder cannot be read ({error.strerror}); check its permissions") from error
+    folder = root / "annotations"
+    found = [path for path in visible(folder) if path.suffix == ".json"] if folder.is_dir() else []
+    found += [path / _BESIDE_IMAGES for path in visible(root) if path.is_dir()]
+    return sorted(path for path in found if path.is_file())
 
 
 def full_split_name(file: Path) -> str:

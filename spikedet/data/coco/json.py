@@ -15,10 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from spikedet.common.errors import DataError
-from spikedet.common.files import MAX_LIST_BYTES, read_bytes
+from spikedet.data.boxes import refuse_fractions
+from spikedet.data.coco.segmentation import segmentation_box
 from spikedet.data.layout import Box, WrittenObject, checked_class_names, plain_number, shown, written_hw
+from spikedet.data.text import read_bounded
 
 DIFFICULT = "difficult"
+MAX_JSON_BYTES = 4_000_000_000
 _LISTS = ("images", "annotations", "categories")
 
 
@@ -100,12 +103,10 @@ def coco_categories(class_names: Sequence[str]) -> list[dict[str, Any]]:
 
 def _read_json(path: Path) -> dict[str, list[Any]]:
     try:
-        content: Any = json.loads(read_bytes(path, MAX_LIST_BYTES))
-    except OSError as error:
-        raise DataError(f"{path}: the annotations cannot be read ({error.strerror})") from error
-    except DataError:
-        raise
+        content: Any = json.loads(read_bounded(path, "annotations", MAX_JSON_BYTES))
     except (ValueError, RecursionError) as error:
+        if isinstance(error, DataError):
+            raise
         raise DataError(f"{path}: not valid JSON ({error}); write the file again") from error
     lists = content if isinstance(content, dict) else {}
     missing = [name for name in _LISTS if not isinstance(lists.get(name), list)]
@@ -185,13 +186,16 @@ def _object(where: str, place: str, item: Mapping[str, Any], names: Mapping[int,
     category = _identity(where, item, "category_id")
     if category not in names:
         raise DataError(f"{where} has the category {shown(category)}, which is not among the categories")
-    box = _field(where, item, "bbox")
+    box = item.get("bbox") or segmentation_box(where, item.get("segmentation"))
+    if box is None:
+        raise DataError(f"{where} has no 'bbox'; add it")
     if not isinstance(box, list) or len(box) != 4:
         raise DataError(f"{where} has the bbox {shown(box)}; expected a list of x, y, width and height")
     left_out = item.get("iscrowd", 0)
     if not isinstance(left_out, int) or left_out not in (0, 1):
         raise DataError(f"{where} has iscrowd {shown(left_out)}; expected 0 or 1")
     x, y, width, height = (_number(where, value) for value in box)
+    refuse_fractions(where, (x, y, x + width, y + height))
     crowd = bool(left_out) and item.get(DIFFICULT) != 1
     return WrittenObject(place, names[int(category)], (x, y, width, height), bool(left_out), crowd)
 

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from spikedet.common.errors import DataError
-from spikedet.config import LayoutName
+from spikedet.config import SourceLayout
 from spikedet.data.coco.files import find_annotations, full_split_name, image_folders, short_split_name, split_files
 from spikedet.data.coco.json import CocoImage, coco_edges, read_coco
 from spikedet.data.layout import (
@@ -25,7 +25,9 @@ from spikedet.data.layout import (
     split_parts,
     unique_entries,
 )
+from spikedet.data.lookup import Lookup
 from spikedet.data.paths import contained
+from spikedet.data.split_names import usual_split
 
 
 @dataclass(frozen=True)
@@ -36,12 +38,15 @@ class CocoLayout:
         root: the dataset's folder, links resolved; no ``file_name`` leads out of it.
         name: the folder's name as written.
         file: the only annotation file, whatever split is asked for; None has one for each split.
+        lookup: every image of the folder, for those that are in none of COCO's usual places.
     """
 
     root: Path
     name: str
     file: Path | None = None
-    kind: LayoutName = "coco"
+    lookup: Lookup | None = None
+    kind: SourceLayout = "coco"
+    seen: str = "COCO JSON"
 
     def splits(self) -> list[str]:
         """The splits that have an annotation file."""
@@ -67,16 +72,16 @@ class CocoLayout:
             check_same_names(self.root, files[0].name, names or content.class_names, file.name, content.class_names)
             names = content.class_names
             folders = image_folders(self.root, file, beside=self.file is not None)
-            entries += _entries(self.root, file, content.images, folders)
+            entries += _entries(self.root, file, content.images, folders, self.lookup)
             entries += (broken_entry(reason, None, file, reason) for reason in content.stray)
             remarks += content.repeated
         shown_split = full_split_name(self.file) if self.file else split
         return Listing(shown_split, unique_entries(entries), lambda _: names, coco_edges, lambda: remarks)
 
 
-def coco_folder(folder: Path) -> CocoLayout:
+def coco_folder(folder: Path, lookup: Lookup | None = None) -> CocoLayout:
     """The layout of a folder with annotation files."""
-    return CocoLayout(folder.resolve(), folder_name(folder))
+    return CocoLayout(folder.resolve(), folder_name(folder), lookup=lookup)
 
 
 def coco_file(file: Path) -> CocoLayout:
@@ -101,9 +106,11 @@ def _refuse_other_split(file: Path, split: str) -> None:
         )
 
 
-def _entries(root: Path, file: Path, images: Sequence[CocoImage], folders: Sequence[Path]) -> Iterator[Entry]:
+def _entries(
+    root: Path, file: Path, images: Sequence[CocoImage], folders: Sequence[Path], lookup: Lookup | None
+) -> Iterator[Entry]:
     """One entry for each image; what several images share is broken, as each lacks the objects of the others."""
-    found = [_find(root, file, image.file_name, folders) if image.file_name else "" for image in images]
+    found = [_find(root, file, image.file_name, folders, lookup) if image.file_name else "" for image in images]
     times = Counter(path for path in found if isinstance(path, Path))
     for image, path in zip(images, found, strict=True):
         if isinstance(path, str):
@@ -121,7 +128,7 @@ def _entries(root: Path, file: Path, images: Sequence[CocoImage], folders: Seque
         )
 
 
-def _find(root: Path, file: Path, file_name: str, folders: Sequence[Path]) -> Path | str:
+def _find(root: Path, file: Path, file_name: str, folders: Sequence[Path], lookup: Lookup | None) -> Path | str:
     """The image of this name in the first folder that has it, or the reason why there is none."""
     reason = f"{file}: image {shown(file_name)} not found in {root}; add it, or correct its file_name"
     for folder in folders:
@@ -132,4 +139,8 @@ def _find(root: Path, file: Path, file_name: str, folders: Sequence[Path]) -> Pa
             continue
         if os.path.isfile(path):
             return path
-    return reason
+    try:
+        split = usual_split(short_split_name(full_split_name(file)))
+        return contained(root, lookup.find(file_name, str(file), split=split), str(file)) if lookup else reason
+    except DataError:
+        return reason

@@ -7,7 +7,7 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 from spikedet.common.errors import DataError
-from spikedet.common.files import read_bytes
+from spikedet.data.boxes import refuse_fractions
 from spikedet.data.layout import (
     MAX_NAME,
     AnnotatedImage,
@@ -17,6 +17,9 @@ from spikedet.data.layout import (
     shown,
     written_hw,
 )
+from spikedet.data.text import read_bounded
+
+MAX_ANNOTATION_BYTES = 10_000_000
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _DIFFICULT = {"": False, "0": False, "false": False, "unspecified": False, "1": True, "true": True}
@@ -46,10 +49,7 @@ def read_annotation(path: Path) -> AnnotatedImage:
 
 def _safe_xml_text(path: Path) -> str:
     """The document as text, so that what is searched for declarations is what is parsed."""
-    try:
-        data = read_bytes(path)
-    except OSError as error:
-        raise DataError(f"{path}: the annotation cannot be read ({error.strerror})") from error
+    data = read_bounded(path, "annotation", MAX_ANNOTATION_BYTES)
     declared = _XML_ENCODING.match(data)
     encoding = declared.group(1).decode().lower() if declared else "utf-8"
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
@@ -83,6 +83,7 @@ def _read_object(path: Path, number: int, element: ET.Element) -> WrittenObject:
     if difficult not in _DIFFICULT:
         raise DataError(f"{where} has <difficult>{difficult[:40]}</difficult>; expected 0 or 1")
     xmin, ymin, xmax, ymax = (_read_number(where, box, field) for field in _CORNERS)
+    refuse_fractions(where, (xmin, ymin, xmax, ymax))
     return WrittenObject(f"object {number}", name, (xmin, ymin, xmax, ymax), _DIFFICULT[difficult])
 
 
@@ -90,4 +91,4 @@ def _read_number(where: str, box: ET.Element, field: str) -> float:
     text = box.findtext(field)
     if text is None:
         raise DataError(f"{where} has no <{field}> in its <bndbox>; add it")
-    return finite_number(text, f"{where} has <{field}>{text.strip()[:40]}</{field}>; expected a finite number")
+    return finite_number(text, lambda: f"{where} has <{field}>{text.strip()[:40]}</{field}>; expected a finite number")

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from spikedet.common.errors import DataError
-from spikedet.config import LayoutName
+from spikedet.config import SourceLayout
 from spikedet.data.dataset import DetectionDataset
 from spikedet.data.layout import Box, Listing, folder_name, in_usual_order
 from spikedet.data.reading import load_split
@@ -25,7 +25,8 @@ class VocLayout:
     """A year folder, or a devkit folder whose sub-folders are year folders."""
 
     root: Path
-    kind: LayoutName = "voc"
+    kind: SourceLayout = "voc"
+    seen: str = "VOC with ImageSets/Main"
 
     @property
     def name(self) -> str:
@@ -92,11 +93,13 @@ def discover_class_names(root: Path, split: str) -> tuple[str, ...]:
 
 
 def voc_edges(corners: Box, image_hw: tuple[int, int]) -> Box:
-    """VOC's xmin, ymin, xmax, ymax to pixel edges; corners that coincide or are swapped make a box without area."""
+    """VOC's xmin, ymin, xmax, ymax to pixel edges; corners that coincide make a box without area, swapped ones stay."""
     xmin, ymin, xmax, ymax = corners
-    if xmax <= xmin or ymax <= ymin:
+    if xmax == xmin or ymax == ymin:
         return xmin - 1, ymin - 1, xmin - 1, ymin - 1
-    return xmin - 1, ymin - 1, xmax, ymax
+    x0, x1 = (xmin - 1, xmax) if xmin < xmax else (xmin, xmax - 1)
+    y0, y1 = (ymin - 1, ymax) if ymin < ymax else (ymin, ymax - 1)
+    return x0, y0, x1, y1
 
 
 def _choose_names(root: Path, used: set[str]) -> tuple[str, ...]:

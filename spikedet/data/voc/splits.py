@@ -9,10 +9,12 @@ from functools import partial
 from pathlib import Path
 
 from spikedet.common.errors import DataError
-from spikedet.common.files import MAX_LIST_BYTES, read_bytes
 from spikedet.data.images import IMAGE_SUFFIXES
 from spikedet.data.layout import Entry, broken_entry, folder_name, split_parts, unique_entries
+from spikedet.data.split_lists import FLAG_COLUMN, MAX_LIST_BYTES
+from spikedet.data.text import read_lines
 from spikedet.data.voc.annotation import read_annotation
+from spikedet.data.walk import visible
 
 VOC_CLASS_NAMES: tuple[str, ...] = (
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
@@ -25,7 +27,6 @@ LAYOUT_HELP = (
 )
 
 _YEAR_PARTS = ("Annotations", "JPEGImages", "ImageSets/Main")
-_FLAG_COLUMN = re.compile(r"\s+(-1|0|1)$")
 _PER_CLASS = re.compile(rf"({'|'.join(VOC_CLASS_NAMES)})_(train|val|trainval|test)")
 
 
@@ -98,7 +99,7 @@ def year_folders(root: Path) -> list[Path]:
         raise DataError(f"{root}: no such folder; {LAYOUT_HELP}")
     if is_year_folder(root):
         return [root]
-    years = sorted(folder for folder in _listing(root) if is_year_folder(folder))
+    years = sorted(folder for folder in visible(root) if is_year_folder(folder))
     if not years:
         raise DataError(f"{root}: not a VOC dataset; {LAYOUT_HELP}")
     return years
@@ -106,7 +107,7 @@ def year_folders(root: Path) -> list[Path]:
 
 def is_voc(root: Path) -> bool:
     """Whether a folder is a year folder or has one."""
-    return is_year_folder(root) or any(is_year_folder(folder) for folder in _listing(root))
+    return is_year_folder(root) or any(is_year_folder(folder) for folder in visible(root))
 
 
 def is_year_folder(folder: Path) -> bool:
@@ -115,29 +116,19 @@ def is_year_folder(folder: Path) -> bool:
 
 def _read_ids(split_file: Path, images: dict[str, Path]) -> Iterator[str]:
     """Every line, without the flag of per-class lists (``000005  1``) unless the whole line is an image's name."""
-    try:
-        lines = read_bytes(split_file, MAX_LIST_BYTES).decode("utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{split_file}: the split file cannot be read ({error}); expected one id per line") from error
+    lines = read_lines(split_file, "split file", MAX_LIST_BYTES)
     names = [line.strip() for line in lines if line.strip()]
     if not names:
         raise DataError(f"{split_file}: the split is empty; expected one image id per line")
-    yield from (name if _find(images, name) else _FLAG_COLUMN.sub("", name) for name in names)
+    yield from (name if _find(images, name) else FLAG_COLUMN.sub("", name) for name in names)
 
 
 def _files_by_stem(folder: Path, suffixes: Sequence[str]) -> dict[str, Path]:
     """Files by their stem as written and, where no other file has that very stem, in lower case."""
-    files = [path for path in _listing(folder) if path.suffix.lower() in suffixes]
+    files = [path for path in visible(folder) if path.suffix.lower() in suffixes]
     files.sort(key=lambda path: (suffixes.index(path.suffix.lower()), path.name))
     exact = {path.stem: path for path in reversed(files)}
     return {path.stem.lower(): path for path in reversed(files)} | exact
-
-
-def _listing(folder: Path) -> list[Path]:
-    try:
-        return list(folder.iterdir())
-    except OSError as error:
-        raise DataError(f"{folder}: the folder cannot be read ({error.strerror}); check its permissions") from error
 
 
 def _find(files: dict[str, Path], name: str) -> Path | None:

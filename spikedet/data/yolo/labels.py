@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from spikedet.common.errors import DataError
-from spikedet.common.files import read_bytes
 from spikedet.data.layout import Box, WrittenObject, finite_number, shown
+from spikedet.data.text import read_lines
 
+MAX_LABEL_BYTES = 10_000_000
 EXCESS = 0.01
 """Fractions this far outside 0 to 1 are taken for rounding and clipped; beyond it they are not fractions."""
 
@@ -22,13 +24,11 @@ def read_labels(path: Path, class_names: Sequence[str]) -> list[WrittenObject]:
         DataError: the file cannot be read, or a line is not a box of a known class.
     """
     try:
-        lines = read_bytes(path).decode("utf-8-sig").splitlines()
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise DataError(f"{path}: the labels cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 text ({error}); {_EXPECTED} in each line") from error
+        lines = read_lines(path, "labels", MAX_LABEL_BYTES)
+    except DataError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            return []
+        raise
     numbered = enumerate(lines, start=1)
     return [
         _read_line(f"{path}: line {number}", number, line, class_names) for number, line in numbered if line.strip()
@@ -50,12 +50,16 @@ def yolo_line(label: int, edges: Sequence[float], image_hw: tuple[int, int]) -> 
     return f"{label} {' '.join(f'{value:.9f}' for value in fractions)}"
 
 
+def _no_number(where: str, word: str) -> str:
+    return f"{where} has {shown(word)}; expected a finite number"
+
+
 def _read_line(where: str, number: int, line: str, class_names: Sequence[str]) -> WrittenObject:
     words = line.split()
     if len(words) != 5:
         kind = ", perhaps a segmentation polygon" if len(words) > 6 else ""
         raise DataError(f"{where} has {len(words)} values{kind}; {_EXPECTED}")
-    label, *fractions = (finite_number(word, f"{where} has {shown(word)}; expected a finite number") for word in words)
+    label, *fractions = (finite_number(word, partial(_no_number, where, word)) for word in words)
     if label not in range(len(class_names)):
         last = len(class_names) - 1
         raise DataError(f"{where} has class {words[0]}; expected a whole number from 0 to {last}, as 'names' has them")

@@ -14,8 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from spikedet.common.errors import DataError
-from spikedet.common.files import MAX_LIST_BYTES, read_bytes
-from spikedet.config import LayoutName
+from spikedet.config import SourceLayout
 from spikedet.data.images import IMAGE_SUFFIXES
 from spikedet.data.layout import (
     AnnotatedImage,
@@ -28,11 +27,11 @@ from spikedet.data.layout import (
     unique_entries,
 )
 from spikedet.data.paths import contained
+from spikedet.data.split_lists import MAX_LIST_BYTES
+from spikedet.data.text import read_lines
+from spikedet.data.walk import visible, walk
 from spikedet.data.yolo.labels import read_labels, yolo_edges
-from spikedet.data.yolo.yaml import YoloFile
-
-CLASSES_FILE = "classes.txt"
-"""Labelling tools write the names of the classes into it, among the labels."""
+from spikedet.data.yolo.yaml import CLASS_LISTS, YoloFile
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,12 @@ class YoloLayout:
     """The dataset that a ``data.yaml`` describes."""
 
     yaml: YoloFile
-    kind: LayoutName = "yolo"
+    kind: SourceLayout = "yolo"
+
+    @property
+    def seen(self) -> str:
+        """What was recognized, in words."""
+        return f"YOLO with {self.yaml.file.name}"
 
     @property
     def root(self) -> Path:
@@ -63,11 +67,12 @@ class YoloLayout:
             DataError: the YAML has no such split, or its folder or list is missing, empty or outside the dataset.
         """
         entries: list[Entry] = []
+        labels = _Labels()
         for part in split_parts(split):
             if part not in self.yaml.parts:
                 raise DataError(f"{self.yaml.file}: no split {part!r}; available: {', '.join(self.splits())}")
             for written in self.yaml.parts[part]:
-                entries += _part_entries(self.yaml, written)
+                entries += _part_entries(self.yaml, written, labels)
         _warn_without_labels(self.root, split, entries)
         unique = unique_entries(entries)
         return Listing(split, unique, lambda _: self.yaml.class_names, yolo_edges, partial(_lone_labels, unique))
@@ -82,18 +87,48 @@ def label_path(image: Path) -> Path:
     return image.with_suffix(".txt")
 
 
-def _part_entries(yaml: YoloFile, written: str) -> Iterator[Entry]:
+class _Labels:
+    """Label files by the folder of their images; folders and endings may be in upper case."""
+
+    def __init__(self) -> None:
+        self._found: dict[Path, tuple[Path, frozenset[str]]] = {}
+
+    def of(self, image: Path) -> Path:
+        """The label file of an image; where there is none, the path where it is expected."""
+        if image.parent not in self._found:
+            self._found[image.parent] = _label_folder(image)
+        folder, names = self._found[image.parent]
+        expected = image.with_suffix(".txt").name
+        return folder / next((name for name in (expected, f"{image.stem}.TXT") if name in names), expected)
+
+
+def _label_folder(image: Path) -> tuple[Path, frozenset[str]]:
+    """The folder of the labels of an image's folder, and the names in it."""
+    usual = label_path(image).parent
+    lower = [part.lower() for part in image.parts[:-1]]
+    others = []
+    if "images" in lower:
+        last = len(lower) - 1 - lower[::-1].index("images")
+        others = [
+            Path(*image.parts[:last], name, *image.parts[last + 1 : -1]) for name in ("Labels", "LABELS", "labels")
+        ]
+    folders = [usual, *others] if usual != image.parent else [*others, usual]
+    folder = next((folder for folder in folders if folder.is_dir()), usual)
+    return folder, frozenset(path.name for path in visible(folder)) if folder.is_dir() else frozenset()
+
+
+def _part_entries(yaml: YoloFile, written: str, labels: _Labels) -> Iterator[Entry]:
     """The images of one folder or list."""
     path = _part_path(yaml, written)
     if path.is_dir():
-        images = sorted(_images_under(path))
+        images = sorted(path / image for image in walk(path).files(IMAGE_SUFFIXES))
         if not images:
             raise DataError(f"{path}: no images in this folder; {yaml.file} names it")
         for image in images:
-            yield _entry(yaml, image, f"{yaml.file}: {image.name}")
+            yield _entry(yaml, image, labels.of(image), f"{yaml.file}: {image.name}")
     elif path.suffix.lower() == ".txt" and path.is_file():
         for number, line in _list_lines(path):
-            yield _listed_entry(yaml, path, number, line)
+            yield _listed_entry(yaml, path, number, line, labels)
     else:
         raise DataError(f"{path}: no folder of images and no .txt list of them; {yaml.file} names it")
 
@@ -103,28 +138,21 @@ def _part_path(yaml: YoloFile, written: str) -> Path:
     inner = written.removeprefix("../")
     if inner != written and os.path.exists(yaml.root / inner):
         written = inner
+    if os.path.isabs(written) and not os.path.exists(written):  # of the machine that made the export
+        ends = (Path(*Path(written).parts[start:]) for start in range(1, len(Path(written).parts) - 1))
+        written = next((str(end) for end in ends if os.path.exists(yaml.root / end)), written)
     return contained(yaml.root, written, str(yaml.file))
 
 
-def _images_under(folder: Path) -> Iterator[Path]:
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith("."):
-                yield Path(parent, name)
-
-
 def _list_lines(path: Path) -> Iterator[tuple[int, str]]:
-    try:
-        lines = read_bytes(path, MAX_LIST_BYTES).decode("utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: the list cannot be read ({error}); expected one image per line") from error
+    lines = read_lines(path, "list", MAX_LIST_BYTES)
     found = [(number, line.strip()) for number, line in enumerate(lines, start=1) if line.strip()]
     if not found:
         raise DataError(f"{path}: the list is empty; expected one image per line")
     yield from found
 
 
-def _listed_entry(yaml: YoloFile, file: Path, number: int, line: str) -> Entry:
+def _listed_entry(yaml: YoloFile, file: Path, number: int, line: str, labels: _Labels) -> Entry:
     """``./a.jpg`` is relative to the list, any other path to the dataset's folder or, if not there, to the list."""
     where = f"{file}: line {number}"
     reason = f"{where}: image {shown(line)} not found in {yaml.root}; add it, or remove the line"
@@ -135,12 +163,11 @@ def _listed_entry(yaml: YoloFile, file: Path, number: int, line: str) -> Entry:
             reason = str(error)
             continue
         if os.path.isfile(image):
-            return _entry(yaml, image, where)
+            return _entry(yaml, image, labels.of(image), where)
     return broken_entry(f"{file.name}:{number}", None, file, reason)
 
 
-def _entry(yaml: YoloFile, image: Path, where: str) -> Entry:
-    labels = label_path(image)
+def _entry(yaml: YoloFile, image: Path, labels: Path, where: str) -> Entry:
     image_id = image.relative_to(yaml.root).as_posix()
     return Entry(image_id, image, labels, partial(_objects, yaml, labels, where))
 
@@ -160,12 +187,14 @@ def _lone_labels(entries: Sequence[Entry]) -> list[str]:
     folders = {(e.annotation.parent, e.image.parent) for e in entries if e.image is not None}
     found = []
     for labels, images in sorted(folders):
-        stems = {path.stem for path in images.glob("*") if path.suffix.lower() in IMAGE_SUFFIXES}
-        lone = [path for path in labels.glob("*.txt") if path.stem not in stems] if labels != images else []
+        if labels == images or not labels.is_dir():
+            continue
+        stems = {path.stem for path in visible(images) if path.suffix.lower() in IMAGE_SUFFIXES}
+        lone = [path for path in visible(labels) if path.suffix.lower() == ".txt" and path.stem not in stems]
         found += [
             f"{path}: no image {path.stem} in {images}; add it, or remove the labels"
             for path in sorted(lone)
-            if path.name != CLASSES_FILE
+            if path.name not in CLASS_LISTS
         ]
     return found
 

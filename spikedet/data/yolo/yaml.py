@@ -15,6 +15,9 @@ from spikedet.common.errors import ConfigError, DataError
 from spikedet.data.layout import as_config_error, checked_class_names, checked_split_name, folder_name, shown
 
 YAML_NAMES = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
+CLASS_LISTS = frozenset({"classes.txt", "class_names.txt", "names.txt", "_darknet.labels", "labels.txt"})
+"""Files with the name of a class in each line, besides Darknet's ``obj.names``; they lie among the labels."""
+
 SPLIT_KEYS = ("train", "val", "test")
 MORE_SPLITS = "splits"
 """Key of a mapping with further splits (trainval, ...), which ultralytics has no place for; only we write it."""
@@ -46,6 +49,11 @@ def is_yolo(content: Mapping[str, Any]) -> bool:
     return "data" not in content and any(key in content for key in _KEYS)
 
 
+def has_splits(content: Mapping[str, Any]) -> bool:
+    """Whether it says where the images of a split are."""
+    return any(content.get(key) for key in (*SPLIT_KEYS, MORE_SPLITS))
+
+
 def parse_yolo(file: Path, content: Mapping[str, Any]) -> YoloFile:
     """The parts of a ``data.yaml`` that matter.
 
@@ -53,7 +61,7 @@ def parse_yolo(file: Path, content: Mapping[str, Any]) -> YoloFile:
         ConfigError: a value is not what it should be.
         DataError: the folder of ``path`` is missing.
     """
-    names = _class_names(file, content.get("names"))
+    names = class_names_of(file, content.get("names"))
     count = content.get("nc")
     if count is not None and (isinstance(count, bool) or count != len(names)):
         raise ConfigError(f"{file}: 'nc' is {shown(count)}, but 'names' has {len(names)}; correct one of them")
@@ -71,15 +79,16 @@ def parse_yolo(file: Path, content: Mapping[str, Any]) -> YoloFile:
     return YoloFile(file, folder.resolve(), folder_name(folder), names, parts)
 
 
-def _class_names(file: Path, names: object) -> tuple[str, ...]:
+def class_names_of(file: Path, names: object) -> tuple[str, ...]:
+    """The class names of a list, or of a mapping from 0, 1, ... to them. Raises ConfigError."""
     if isinstance(names, dict):
-        if set(names) != set(range(len(names))) or any(isinstance(key, bool) for key in names):
+        if set(names) != set(range(len(names))) or any(type(key) is not int for key in names):
             raise ConfigError(f"{file}: the keys of 'names' must be 0, 1, 2, ... without a gap")
         names = [names[index] for index in range(len(names))]
     if not isinstance(names, list):
         raise ConfigError(f"{file}: 'names' must be a list of class names or a mapping from 0, 1, ... to them")
     try:
-        plain = [str(name) if isinstance(name, int) and not isinstance(name, bool) else name for name in names]
+        plain = [str(name) if type(name) is int else name for name in names]
     except ValueError as error:  # a number of thousands of digits
         raise ConfigError(f"{file}: 'names': {error}") from error
     with as_config_error():

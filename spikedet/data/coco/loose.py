@@ -1,0 +1,104 @@
+"""COCO JSON files of any name, beside or above their images: one for all, or one for each split."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from spikedet.common.errors import DataError
+from spikedet.data.coco.json import CocoImage, coco_edges, read_coco
+from spikedet.data.layout import AnnotatedImage, check_same_names, refuse, shown
+from spikedet.data.lookup import Lookup
+from spikedet.data.loose import Found, Item
+from spikedet.data.pairs import split_of
+from spikedet.data.split_names import split_in_name
+from spikedet.data.text import read_ends
+from spikedet.data.walk import Tree
+
+MOST_FILES = 200
+"""More JSON files than this that belong to no image are not looked into: COCO has a few."""
+
+_LISTS = (
+    re.compile(rb'"images"\s*:\s*\['),
+    re.compile(rb'"annotations"\s*:\s*\['),
+    re.compile(rb'"categories"\s*:\s*\['),
+)
+
+
+def is_coco(ends: bytes) -> bool:
+    """Whether the start and end of a file are of COCO's JSON; of its three lists one may lie between."""
+    return sum(bool(pattern.search(ends)) for pattern in _LISTS) >= 2 or b'"iscrowd"' in ends
+
+
+def find_coco(tree: Tree, images: Sequence[str]) -> Found | str:
+    """The images that COCO files name, or what is missing ("" where there is no such file).
+
+    Raises:
+        DataError: a file is not whole, or several have no split in their names.
+    """
+    stems = {image.rpartition(".")[0] for image in images}
+    candidates = [path for path in sorted(tree.files([".json"])) if path.rpartition(".")[0] not in stems]
+    files = [path for path in candidates[:MOST_FILES] if is_coco(read_ends(tree.root / path))]
+    files = [path for path in files if path.rpartition("/")[2].startswith("instances")] or files
+    if not files or not images:
+        return ""
+    splits = {path: _split(path) for path in files}
+    if len(files) > 1 and ("" in splits.values() or len(set(splits.values())) < len(files)):
+        raise DataError(f"{tree.root}: which of {', '.join(files[:5])} is which split? keep one, or one of each split")
+    lookup, names = Lookup(images), tuple[str, ...]()
+    items: dict[str, Item] = {}
+    notes: list[str] = []
+    stray: list[tuple[str, Path, str]] = []
+    for path, split in splits.items():
+        content = read_coco(tree.root / path)
+        check_same_names(tree.root, files[0], names or content.class_names, path, content.class_names)
+        names = content.class_names
+        found, missing = _items(tree, path, split, content.images, lookup)
+        for item in found:
+            if item.image in items:
+                raise DataError(f"{tree.root}: both {files[0]} and {path} have the image {item.image}; keep it in one")
+            items[item.image] = item
+        stray += [(split, tree.root / path, reason) for reason in (*missing, *content.stray)]
+        notes += content.repeated
+    if not items:
+        return f"{files[0]} names no image that is here"
+    left = [image for image in images if image not in items]
+    if left:
+        notes.append(f"{len(left)} images that no COCO file names are not used; first: {left[0]}")
+    ordered = [items[image] for image in sorted(items)]
+    return Found("coco", f"COCO JSON ({', '.join(files[:3])})", ordered, coco_edges, names, notes, stray)
+
+
+def _items(
+    tree: Tree, path: str, split: str, images: Sequence[CocoImage], lookup: Lookup
+) -> tuple[list[Item], list[str]]:
+    """The images of a file that are there, and why the others are not."""
+    file, found, missing = tree.root / path, [], []
+    for image in images:
+        try:
+            where = image.file_name and lookup.find(image.file_name, str(file), path.rpartition("/")[0], split)
+        except DataError as error:
+            where, image.problem = "", str(error)
+        if where:
+            found.append((image, where))
+        else:
+            missing.append(image.problem)
+    times = Counter(where for _, where in found)
+    items = {}
+    for image, where in found:
+        own, problem = split_of(where.rpartition("/")[0]), image.problem
+        if times[where] > 1:
+            problem = f"{file}: {times[where]} images are of the image {shown(image.file_name)}; put them together"
+        elif split and own not in ("", split):
+            problem = f"{file}: it is of the split {split!r}, the folder of {where} of {own!r}; move the image"
+        read = partial(refuse, problem) if problem else partial(AnnotatedImage, image.objects, image.image_hw)
+        items[where] = Item(where, file, read, split or own)
+    return list(items.values()), missing
+
+
+def _split(path: str) -> str:
+    folder, _, name = path.rpartition("/")
+    return split_in_name(name.rpartition(".")[0]) or split_of(folder)

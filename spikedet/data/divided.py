@@ -1,0 +1,149 @@
+"""A dataset without splits as one with train, val and test: divided by a seed, or as an earlier training divided it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+
+from spikedet.common.errors import DataError
+from spikedet.config import SourceLayout
+from spikedet.data.dataset import Division
+from spikedet.data.division import PARTS, SEED, digest, divide
+from spikedet.data.layout import Entry, Layout, Listing, broken_entry, split_parts
+from spikedet.data.loose import LooseLayout, names_in
+from spikedet.data.split_names import usual_split
+
+Digests = Mapping[str, Sequence[str]]
+"""Of the image ids of val and test, as a checkpoint keeps them; every other image is of train."""
+
+
+class DividedLayout:
+    """The only split of a layout, in parts.
+
+    Args:
+        base: the layout.
+        split: its only split.
+        fractions: of train, val and test.
+        trained: the parts of an earlier training, whose images they are if all of them are here.
+        same: whether that training was on this dataset by its name, so that missing images are an error.
+    """
+
+    def __init__(
+        self, base: Layout, split: str, fractions: Sequence[float], trained: Digests | None = None, same: bool = False
+    ) -> None:
+        self.base, self.split, self.fractions = base, split, fractions
+        self._trained, self._same = trained or {}, same
+
+    @property
+    def kind(self) -> SourceLayout:
+        """The layout."""
+        return self.base.kind
+
+    @property
+    def root(self) -> Path:
+        """The dataset's folder."""
+        return self.base.root
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.base.name
+
+    @property
+    def seen(self) -> str:
+        """What was recognized, in words."""
+        return self.base.seen
+
+    def splits(self) -> list[str]:
+        """The parts that have images."""
+        return [part for part in PARTS if self.division[part]]
+
+    def listing(self, split: str) -> Listing:
+        """Parts are ``train``, ``val``, ``test``, or the name of the whole.
+
+        Raises:
+            DataError: there is no such part, or it has no image.
+        """
+        if not any(usual_split(part) in PARTS for part in split_parts(split)):
+            return self._whole if split == self.split else self.base.listing(split)
+        entries: list[Entry] = []
+        for part in split_parts(split):
+            name = usual_split(part)
+            if name not in PARTS:
+                raise DataError(f"{self.root}: no split {part!r}; available: {', '.join(self.splits())}")
+            if not self._parts[name]:
+                raise DataError(f"{self.root}: too few images for a part {name!r}; add images, or change --fractions")
+            entries += self._parts[name]
+        return replace(
+            self._whole,
+            split=split,
+            entries=tuple(entries),
+            choose_names=self._class_names,
+            about=self.counts(),
+            total=len(self._whole.entries),
+        )
+
+    def _class_names(self, used: set[str]) -> tuple[str, ...]:
+        """The names that all parts use; a layout of no fixed form finds them itself."""
+        choose = self._whole.choose_names
+        return choose(used) if isinstance(self.base, LooseLayout) else choose(used | self._names_in_all)
+
+    @cached_property
+    def _names_in_all(self) -> set[str]:
+        return names_in(self._whole.entries)
+
+    @cached_property
+    def division(self) -> Division:
+        """The image ids of each part."""
+        return {part: tuple(entry.image_id for entry in entries) for part, entries in self._parts.items()}
+
+    def counts(self) -> str:
+        """The parts in words."""
+        parts = ", ".join(f"{len(self._parts[part])} {part}" for part in PARTS)
+        source = "as in training" if self._known else f"seed {SEED}"
+        return f"no split files: {parts}, {source}" + (f"; {self._remark}" if self._remark else "")
+
+    @cached_property
+    def _whole(self) -> Listing:
+        return self.base.listing(self.split)
+
+    @cached_property
+    def _known(self) -> bool:
+        """Whether the parts of the earlier training are those of these images."""
+        here = {digest(entry.image_id) for entry in self._whole.entries}
+        digests = {value for part in self._trained.values() for value in part}
+        return bool(digests) and (self._same or digests <= here)
+
+    @cached_property
+    def _drawn(self) -> tuple[Division, str]:
+        images = {entry.image_id: entry.image for entry in self._whole.entries if entry.image is not None}
+        return divide(images, self.fractions)
+
+    @property
+    def _remark(self) -> str:
+        return "" if self._known else self._drawn[1]
+
+    @cached_property
+    def _parts(self) -> dict[str, list[Entry]]:
+        """Entries of each part; those without an image are in train, so that they are not lost."""
+        parts: dict[str, list[Entry]] = {part: [] for part in PARTS}
+        if self._known:
+            part_of = {value: part for part, values in self._trained.items() for value in values}
+            left = dict(part_of)
+            for entry in self._whole.entries:
+                value = digest(entry.image_id)
+                parts[part_of.get(value, "train")].append(entry)
+                left.pop(value, None)
+            for value, part in left.items():
+                reason = (
+                    f"{self.root}: an image that the network's split has in {part!r} is not here any more ({value}); "
+                    "split.json beside the checkpoint names it: put it back, or skip it with --skip-bad"
+                )
+                parts[part].append(broken_entry(f"missing:{value}", None, self.root, reason))
+            return parts
+        part_of = {name: part for part, names in self._drawn[0].items() for name in names}
+        for entry in self._whole.entries:
+            parts[part_of.get(entry.image_id, "train")].append(entry)
+        return parts

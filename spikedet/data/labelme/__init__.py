@@ -1,0 +1,1 @@
+"""LabelMe's JSON: a file for each image, shapes in it."""

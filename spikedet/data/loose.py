@@ -1,0 +1,301 @@
+"""Datasets without a fixed form: images and annotations found by what is there, and the splits that folders name.
+
+The reader of each layout says which images have which annotations (``Found``); what is here is the same for all.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from pathlib import Path
+
+from spikedet.common.errors import DataError
+from spikedet.config import SourceLayout
+from spikedet.data.layout import (
+    AnnotatedImage,
+    Box,
+    Entry,
+    Listing,
+    broken_entry,
+    folder_name,
+    in_usual_order,
+    refuse,
+    split_parts,
+    unique_entries,
+)
+from spikedet.data.lookup import Lookup
+from spikedet.data.pairs import Pair, pair
+from spikedet.data.split_lists import ListedImage, split_lists
+from spikedet.data.walk import Tree
+
+Edges = Callable[[Box, tuple[int, int]], Box]
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One image and what is annotated.
+
+    Attributes:
+        image: relative path.
+        annotation: the file that errors name.
+        read: gives what is written. Raises DataError where the annotation cannot be used.
+        split: that its folders or its annotation file name, or "".
+    """
+
+    image: str
+    annotation: Path
+    read: Callable[[], AnnotatedImage]
+    split: str
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the reader of a layout has found.
+
+    Attributes:
+        kind: the layout.
+        seen: in words, for example ``"VOC XML beside images"``.
+        items: the images that are of the dataset, each once, in the order of their paths.
+        edges: as ``Listing`` has it.
+        class_names: in label order; None for those that the annotations use.
+        notes: what is odd though it can be read, a sentence for each kind.
+        stray: reasons why annotations belong to no image, each for a broken entry of its split.
+    """
+
+    kind: SourceLayout
+    seen: str
+    items: Sequence[Item]
+    edges: Edges
+    class_names: tuple[str, ...] | None = None
+    notes: Sequence[str] = ()
+    stray: Sequence[tuple[str, Path, str]] = ()
+
+
+@dataclass(frozen=True)
+class LooseLayout:
+    """A dataset without a fixed form.
+
+    Attributes:
+        tree: the files of its folder.
+        found: its images.
+        parts: by split, the entries; "" is the only one where there are no splits.
+        notes: what is odd though it can be read.
+    """
+
+    tree: Tree
+    found: Found
+    parts: dict[str, tuple[Entry, ...]]
+    notes: tuple[str, ...]
+    names_by_image: dict[str, frozenset[str]] = field(default_factory=dict)
+
+    @property
+    def kind(self) -> SourceLayout:
+        """The layout."""
+        return self.found.kind
+
+    @property
+    def root(self) -> Path:
+        """The dataset's folder."""
+        return self.tree.root
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return folder_name(self.tree.root)
+
+    @property
+    def seen(self) -> str:
+        """What was recognized, in words."""
+        return self.found.seen
+
+    def splits(self) -> list[str]:
+        """The splits; none where the dataset has no splits."""
+        return in_usual_order(split for split in self.parts if split)
+
+    def listing(self, split: str) -> Listing:
+        """Parts are splits; "" is every image of a dataset without splits.
+
+        Raises:
+            DataError: there is no such split.
+        """
+        entries: list[Entry] = []
+        for part in split_parts(split):
+            if part not in self.parts:
+                raise DataError(f"{self.root}: no split {part!r}; available: {', '.join(self.splits()) or 'none'}")
+            entries += self.parts[part]
+        remembered = tuple(self._remembering(entry) for entry in unique_entries(entries))
+        return Listing(split, remembered, self._class_names, self.found.edges, notes=self.notes)
+
+    def _remembering(self, entry: Entry) -> Entry:
+        """The entry, which notes the class names that its file uses when it is read."""
+
+        def read() -> AnnotatedImage:
+            found = entry.read()
+            self.names_by_image[entry.image_id] = frozenset(item.name for item in found.objects)
+            return found
+
+        return Entry(entry.image_id, entry.image, entry.annotation, read)
+
+    def _class_names(self, used: set[str]) -> tuple[str, ...]:
+        """The names that all splits use, so that they are the same for each; each annotation is read once."""
+        return (
+            self.found.class_names if self.found.class_names is not None else tuple(sorted(used | self._names_in_all))
+        )
+
+    @cached_property
+    def _names_in_all(self) -> frozenset[str]:
+        for item in self.found.items:
+            if item.image not in self.names_by_image:
+                self.names_by_image[item.image] = frozenset(names_in([item]))
+        return frozenset(name for names in self.names_by_image.values() for name in names)
+
+
+def names_in(annotated: Iterable[Item | Entry]) -> set[str]:
+    """The class names that annotations use; of a broken one, none: whoever reads its split is told."""
+    names = set()
+    for item in annotated:
+        with suppress(DataError):
+            names |= {written.name for written in item.read().objects}
+    return names
+
+
+def loose_layout(tree: Tree, images: Sequence[str], found: Found) -> LooseLayout:
+    """The layout with its splits: those of split files, else those that folders name, else none.
+
+    Raises:
+        DataError: some images are in folders of splits and others in none, or a file and a folder contradict.
+    """
+    notes = [*found.notes]
+    lists, more = split_lists(tree, Lookup(images), {item.annotation for item in found.items})
+    notes += more
+    if lists:
+        parts, left = _listed(tree, found, lists)
+    else:
+        parts, left = _by_folder(tree, found), []
+    if left:
+        notes.append(f"{len(left)} annotated images are in no split file and are not used; first: {left[0]}")
+    return LooseLayout(tree, found, parts, tuple(notes))
+
+
+def paired(
+    tree: Tree,
+    images: Sequence[str],
+    annotations: Sequence[str],
+    read: Callable[[Path], AnnotatedImage],
+    *,
+    what: str,
+    background: bool = False,
+) -> tuple[list[Item], list[str], str]:
+    """Images with an annotation file each.
+
+    Args:
+        tree: the folder.
+        images: relative paths, sorted.
+        annotations: relative paths.
+        read: reads one annotation file.
+        what: the annotation files in words, for notes: "an XML file".
+        background: whether an image without annotation, in a folder of annotated ones, is one without objects.
+
+    Returns:
+        The items, notes, and where the annotations lie: "beside images" or "in labels".
+
+    Raises:
+        DataError: a folder's path names two splits.
+    """
+    pairs, lone = pair(images, annotations)
+    annotated = {_folder(found.image) for found in pairs if found.annotation or found.problem}
+    items, without, unused = [], [], []
+    for found in pairs:
+        if found.annotation or found.problem:
+            items.append(_item(tree, found, read))
+        elif background and _folder(found.image) in annotated:
+            without.append(found.image)
+            items.append(Item(found.image, tree.root / found.image, _nothing, found.split))
+        else:
+            unused.append(found.image)
+    notes = []
+    if without:
+        notes.append(f"{len(without)} images without {what} are taken as images without objects; first: {without[0]}")
+    if unused:
+        notes.append(f"{len(unused)} images without {what} are not used; first: {unused[0]}")
+    if lone:
+        notes.append(f"{len(lone)} annotation files without an image; first: {lone[0]}")
+    return items, notes, _place(pairs)
+
+
+def _item(tree: Tree, found: Pair, read: Callable[[Path], AnnotatedImage]) -> Item:
+    annotation = tree.root / (found.annotation or found.image)
+    reader = partial(refuse, f"{tree.root}: {found.problem}") if found.problem else partial(read, annotation)
+    return Item(found.image, annotation, reader, found.split)
+
+
+def _place(pairs: Sequence[Pair]) -> str:
+    """Where annotations lie beside their images' folders, in words."""
+    beside = sum(_folder(found.image) == _folder(found.annotation) for found in pairs if found.annotation)
+    places = Counter(_folder(found.annotation) for found in pairs if found.annotation)
+    if beside == sum(places.values()):
+        return "beside images"
+    folders = [folder or "." for folder, _ in places.most_common(3)]
+    return f"in {', '.join(sorted(folders))}{' and others' if len(places) > len(folders) else ''}"
+
+
+def _by_folder(tree: Tree, found: Found) -> dict[str, tuple[Entry, ...]]:
+    parts: dict[str, list[Entry]] = {}
+    for item in found.items:
+        parts.setdefault(item.split, []).append(_entry(tree, item))
+    for split, annotation, reason in found.stray:
+        parts.setdefault(split, []).append(broken_entry(reason, None, annotation, reason))
+    if len(parts) > 1 and "" in parts:
+        raise DataError(
+            f"{tree.root}: {len(parts['']):d} annotated images are in no folder of a split, such as "
+            f"{parts[''][0].image_id}, and others are ({', '.join(in_usual_order(filter(None, parts)))}); "
+            "move them into one, or out of the dataset"
+        )
+    if list(parts) in (["train"], ["trainval"]):
+        parts = {"": next(iter(parts.values()))}
+    return {split: tuple(entries) for split, entries in parts.items()}
+
+
+def _listed(
+    tree: Tree, found: Found, lists: dict[str, list[ListedImage]]
+) -> tuple[dict[str, tuple[Entry, ...]], list[str]]:
+    """The entries of split files, and the images that none of them names."""
+    items = {item.image: item for item in found.items}
+    parts, listed = {}, set()
+    for split, lines in lists.items():
+        entries = []
+        for line in lines:
+            item = items.get(line.image)
+            if item is None:
+                reason = (
+                    line.problem or f"{line.where}: image {line.image} has no annotation; add it, or remove the line"
+                )
+                image = tree.root / line.image if line.image else None
+                entries.append(broken_entry(line.image or line.where, image, line.file, reason))
+                continue
+            if item.split and item.split != split and split != "trainval":
+                raise DataError(
+                    f"{line.where}: image {item.image} lies in a folder of the split {item.split!r}; move it"
+                )
+            entries.append(_entry(tree, item))
+            listed.add(item.image)
+        parts[split] = unique_entries(entries)
+    left = [image for image in items if image not in listed]
+    if list(parts) in (["train"], ["trainval"]) and not left:
+        parts = {"": next(iter(parts.values()))}
+    return parts, left
+
+
+def _entry(tree: Tree, item: Item) -> Entry:
+    return Entry(item.image, tree.root / item.image, item.annotation, item.read)
+
+
+def _nothing() -> AnnotatedImage:
+    return AnnotatedImage(())
+
+
+def _folder(path: str) -> str:
+    return path.rpartition("/")[0]

@@ -1,0 +1,154 @@
+"""CSV tables with a box in each row: file, class and corners, as TensorFlow's tutorials and Roboflow write them.
+
+The corners are pixel edges; a row without a class and corners is an image without objects.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from spikedet.common.errors import DataError
+from spikedet.data.boxes import refuse_fractions
+from spikedet.data.layout import AnnotatedImage, WrittenObject, finite_number, pixel_edges, refuse, written_hw
+from spikedet.data.lookup import Lookup
+from spikedet.data.loose import Found, Item
+from spikedet.data.pairs import split_of
+from spikedet.data.split_names import split_in_name
+from spikedet.data.text import read_bounded, read_start
+from spikedet.data.walk import Tree
+
+MAX_TABLE_BYTES = 2_000_000_000
+_COLUMNS: Mapping[str, frozenset[str]] = {
+    "file": frozenset(
+        ["filename", "file", "file_name", "image", "image_path", "image_name", "image_id", "path", "img"]
+    ),
+    "class": frozenset(["class", "label", "class_name", "name", "category", "label_name"]),
+    "x0": frozenset(["xmin", "x1", "x_min", "left", "x0", "bbox_xmin"]),
+    "y0": frozenset(["ymin", "y1", "y_min", "top", "y0", "bbox_ymin"]),
+    "x1": frozenset(["xmax", "x2", "x_max", "right", "bbox_xmax"]),
+    "y1": frozenset(["ymax", "y2", "y_max", "bottom", "bbox_ymax"]),
+}
+_CORNERS = ("x0", "y0", "x1", "y1")
+
+
+@dataclass
+class _Image:
+    objects: list[WrittenObject] = field(default_factory=list)
+    image_hw: tuple[int, int] | None = None
+    problem: str = ""
+    split: str = ""
+    file: str = ""
+
+
+def find_table(tree: Tree, images: Sequence[str]) -> Found | str:
+    """The images that tables name, or what is missing ("" where there is no such table).
+
+    Raises:
+        DataError: a table cannot be read, or several tables have no split in their names.
+    """
+    tables = [path for path in sorted(tree.files([".csv"])) if _columns(_header(read_start(tree.root / path)))]
+    if not tables or not images:
+        return ""
+    splits = {path: split_in_name(path.rpartition("/")[2][:-4]) or split_of(path.rpartition("/")[0]) for path in tables}
+    if len(tables) > 1 and ("" in splits.values() or len(set(splits.values())) < len(tables)):
+        raise DataError(f"{tree.root}: which of {', '.join(tables[:5])} is which split? keep one, or one of each split")
+    rows: dict[str, _Image] = {}
+    stray = []
+    for path, split in splits.items():
+        stray += _read(tree, path, split, Lookup(images), rows)
+    items = [_item(tree, image, found) for image, found in sorted(rows.items())]
+    left = [image for image in images if image not in rows]
+    notes = [f"{len(left)} images that no table names are not used; first: {left[0]}"] if left else []
+    if not items:
+        return f"{tables[0]} names no image that is here"
+    return Found("csv", f"CSV ({', '.join(tables[:3])})", items, pixel_edges, None, notes, stray)
+
+
+def _item(tree: Tree, image: str, found: _Image) -> Item:
+    read = partial(AnnotatedImage, found.objects, found.image_hw)
+    own = split_of(image.rpartition("/")[0])
+    if found.split and own not in ("", found.split):
+        found.problem = f"{image}: {found.file} is of the split {found.split!r}, its folder of {own!r}; move it"
+    return Item(
+        image,
+        tree.root / found.file,
+        partial(refuse, f"{tree.root}: {found.problem}") if found.problem else read,
+        found.split or own,
+    )
+
+
+def _read(tree: Tree, path: str, split: str, lookup: Lookup, rows: dict[str, _Image]) -> list[tuple[str, Path, str]]:
+    """Add the rows of a table; returns those that belong to no image."""
+    file = tree.root / path
+    try:
+        text = read_bounded(file, "CSV", MAX_TABLE_BYTES).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{file}: not UTF-8 text ({error}); save the table as UTF-8") from error
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text.partition("\n")[0]))
+    header = [name.strip().lower() for name in next(reader)]
+    column = _columns(header)
+    size: dict[str, int] = {name: header.index(name) for name in ("width", "height") if name in header}
+    found: dict[str, str] = {}
+    stray = []
+    try:
+        for row in reader:
+            if not any(cell.strip() for cell in row):
+                continue
+            where = f"{file}: line {reader.line_num}"
+            try:
+                if len(row) < len(header):
+                    raise DataError(f"{where} has {len(row)} cells; expected {len(header)}")
+                name = row[column["file"]]
+                if name not in found:
+                    found[name] = lookup.find(name, where, path.rpartition("/")[0], split)
+            except DataError as error:
+                stray.append((split, file, str(error)))
+                continue
+            image = rows.setdefault(found[name], _Image(split=split, file=path))
+            if image.file != path:
+                image.problem = f"{found[name]}: both {image.file} and {path} have it; keep it in one"
+            _add(image, where, row, column, size)
+    except csv.Error as error:
+        raise DataError(f"{file}: line {reader.line_num} cannot be read ({error}); save the table again") from error
+    return stray
+
+
+def _add(image: _Image, where: str, row: Sequence[str], column: Mapping[str, int], size: Mapping[str, int]) -> None:
+    if len(size) == 2:
+        image.image_hw = written_hw(row[size["height"]], row[size["width"]])
+    texts = [row[column[name]].strip() for name in ("class", *_CORNERS)]
+    if not any(texts):
+        return
+    try:
+        if not texts[0]:
+            raise DataError(f"{where} has no class; add it")
+        x0, y0, x1, y1 = (finite_number(text, partial(_no_corner, where, text)) for text in texts[1:])
+        refuse_fractions(where, (x0, y0, x1, y1))
+    except DataError as error:
+        image.problem = image.problem or str(error)
+        return
+    image.objects.append(WrittenObject(where.rpartition(": ")[2], texts[0], (x0, y0, x1, y1)))
+
+
+def _no_corner(where: str, text: str) -> str:
+    return f"{where} has the corner {text[:40]!r}; expected a finite number"
+
+
+def _header(start: bytes) -> list[str]:
+    line = start.decode("utf-8-sig", "replace").partition("\n")[0]
+    return [cell.strip().lower() for cell in next(csv.reader([line.strip("\r")], delimiter=_delimiter(line)), [])]
+
+
+def _delimiter(line: str) -> str:
+    return max(",;\t", key=line.count)
+
+
+def _columns(header: Sequence[str]) -> dict[str, int]:
+    """The column of each part; {} where one is missing."""
+    found = {part: next((i for i, name in enumerate(header) if name in names), -1) for part, names in _COLUMNS.items()}
+    return found if min(found.values()) >= 0 else {}

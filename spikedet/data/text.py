@@ -1,0 +1,60 @@
+"""Files of annotations as bytes or lines: plain files of a bounded length, and nothing else."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+from spikedet.common.errors import DataError
+from spikedet.common.files import read_bytes
+
+
+def read_bounded(path: Path, what: str, most: int) -> bytes:
+    """The bytes of a file.
+
+    Args:
+        path: the file.
+        what: what it should be, for errors: "labels".
+        most: largest length in bytes.
+
+    Raises:
+        DataError: it is missing, a device or a pipe, larger than ``most``, or cannot be read.
+    """
+    try:
+        return read_bytes(path, most)
+    except (OSError, ValueError) as error:
+        if isinstance(error, DataError):
+            raise
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"{path}: the {what} cannot be read ({reason})") from error
+
+
+def read_lines(path: Path, what: str, most: int) -> list[str]:
+    """The lines of a UTF-8 file. Raises DataError as ``read_bounded``, and where it is not UTF-8."""
+    try:
+        return read_bounded(path, what, most).decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path}: the {what} cannot be read (not UTF-8 text: {error}); save the file as UTF-8"
+        ) from error
+
+
+def read_start(path: Path, most: int = 4096) -> bytes:
+    """The first bytes of a plain file, to see what it is; b"" where it cannot be read."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            return b""
+        with open(path, "rb") as file:
+            return file.read(most)
+    except (OSError, ValueError):
+        return b""
+
+
+def read_ends(path: Path, most: int = 65536) -> bytes:
+    """The first and the last bytes of a plain file; b"" where it cannot be read."""
+    start = read_start(path, most)
+    if len(start) < most:
+        return start
+    with open(path, "rb") as file:
+        file.seek(-min(most, path.stat().st_size), 2)
+        return start + file.read(most)
