@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spikedet.common.errors import DataError
+from spikedet.common.files import MAX_LIST_BYTES
 from spikedet.data.lookup import Lookup
 from spikedet.data.split_names import usual_split
 from spikedet.data.text import read_lines
 from spikedet.data.walk import Tree
 
-MAX_LIST_BYTES = 200_000_000
 FLAG_COLUMN = re.compile(r"\s+(-1|0|1)$")
 """Of VOC's lists by class: ``000005  1``."""
 

@@ -9,13 +9,13 @@ from spikedet.common.errors import DataError
 from spikedet.common.files import read_bytes
 
 
-def read_bounded(path: Path, what: str, most: int) -> bytes:
+def read_bounded(path: Path, what: str, most: int | None = None) -> bytes:
     """The bytes of a file.
 
     Args:
         path: the file.
         what: what it should be, for errors: "labels".
-        most: largest length in bytes.
+        most: largest length in bytes; ``MAX_TEXT_BYTES`` unless given.
 
     Raises:
         DataError: it is missing, a device or a pipe, larger than ``most``, or cannot be read.
@@ -29,7 +29,7 @@ def read_bounded(path: Path, what: str, most: int) -> bytes:
         raise DataError(f"{path}: the {what} cannot be read ({reason})") from error
 
 
-def read_lines(path: Path, what: str, most: int) -> list[str]:
+def read_lines(path: Path, what: str, most: int | None = None) -> list[str]:
     """The lines of a UTF-8 file. Raises DataError as ``read_bounded``, and where it is not UTF-8."""
     try:
         return read_bounded(path, what, most).decode("utf-8-sig").splitlines()

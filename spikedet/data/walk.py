@@ -16,9 +16,7 @@ from spikedet.common.errors import DataError
 
 _SYSTEM = frozenset({"@eadir", "__macosx", "lost+found", "$recycle.bin", "system volume information", "#recycle"})
 _SYSTEM_FILES = frozenset({"thumbs.db", "desktop.ini"})
-_UNREAD_IMAGES = frozenset(
-    {".avif", ".heic", ".heif", ".jp2", ".j2k", ".jxl", ".gif", ".svg", ".psd", ".cr2", ".nef", ".arw", ".dng"}
-)
+_UNREAD_IMAGES = frozenset({".heic", ".heif", ".j2k", ".jxl", ".gif", ".svg", ".psd", ".cr2", ".nef", ".arw", ".dng"})
 _HIDDEN, _OWN = "hidden files or folders", "files or folders of the system"
 
 

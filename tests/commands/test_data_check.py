@@ -160,7 +160,7 @@ def test_the_report_is_written_before_anything_is_printed(tmp_path: Path, monkey
     def no_reader(*_: object) -> None:
         raise BrokenPipeError
 
-    monkeypatch.setattr("spikedet.commands.data_check.logger.info", no_reader)
+    monkeypatch.setattr("spikedet.commands.data_check.report_text", no_reader)
     with pytest.raises(BrokenPipeError):
         run(sample_images(), tmp_path / "out")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["data.png", "report.json"]

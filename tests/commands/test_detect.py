@@ -119,13 +119,13 @@ def test_what_a_folder_holds_besides(tmp_path: Path, capsys: pytest.CaptureFixtu
     write_image(folder / ".ipynb_checkpoints" / "a-checkpoint.png")
     write_image(folder / "@eaDir" / "a.png")
     write_image(tmp_path / "more" / "b.jpg").rename(tmp_path / "more" / "b.jfif")
-    (folder / "c.avif").write_bytes(b"")
+    (folder / "c.heic").write_bytes(b"")
     (folder / "more").symlink_to(tmp_path / "more")
     (folder / "again").symlink_to(tmp_path)
     found = content(detect(config(folder, tmp_path / "out")))
     assert [Path(name).name for name in found] == ["a.png", "b.jfif"]
     said = "skipped 1 hidden files or folders (.ipynb_checkpoints), 1 files or folders of the system (@eaDir), "
-    assert f"{folder}: {said}1 images of a format that is not read (.avif)" in capsys.readouterr().err
+    assert f"{folder}: {said}1 images of a format that is not read (.heic)" in capsys.readouterr().err
 
 
 def test_broken_images_are_named_when_the_others_are_done(tmp_path: Path) -> None:

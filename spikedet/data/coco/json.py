@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from spikedet.common.errors import DataError
+from spikedet.common.files import MAX_LIST_BYTES
 from spikedet.data.boxes import refuse_fractions
 from spikedet.data.coco.segmentation import segmentation_box
 from spikedet.data.layout import Box, WrittenObject, checked_class_names, plain_number, shown, written_hw
 from spikedet.data.text import read_bounded
 
 DIFFICULT = "difficult"
-MAX_JSON_BYTES = 4_000_000_000
 _LISTS = ("images", "annotations", "categories")
 
 
@@ -103,7 +103,7 @@ def coco_categories(class_names: Sequence[str]) -> list[dict[str, Any]]:
 
 def _read_json(path: Path) -> dict[str, list[Any]]:
     try:
-        content: Any = json.loads(read_bounded(path, "annotations", MAX_JSON_BYTES))
+        content: Any = json.loads(read_bounded(path, "annotations", MAX_LIST_BYTES))
     except (ValueError, RecursionError) as error:
         if isinstance(error, DataError):
             raise

@@ -19,8 +19,6 @@ from spikedet.data.layout import (
 )
 from spikedet.data.text import read_bounded
 
-MAX_ANNOTATION_BYTES = 10_000_000
-
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _DIFFICULT = {"": False, "0": False, "false": False, "unspecified": False, "1": True, "true": True}
 _XML_ENCODING = re.compile(rb"""^\s*<\?xml[^>]*\sencoding\s*=\s*["']([A-Za-z0-9._-]+)["']""")
@@ -49,7 +47,7 @@ def read_annotation(path: Path) -> AnnotatedImage:
 
 def _safe_xml_text(path: Path) -> str:
     """The document as text, so that what is searched for declarations is what is parsed."""
-    data = read_bounded(path, "annotation", MAX_ANNOTATION_BYTES)
+    data = read_bounded(path, "annotation")
     declared = _XML_ENCODING.match(data)
     encoding = declared.group(1).decode().lower() if declared else "utf-8"
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):

@@ -10,7 +10,6 @@ from spikedet.common.errors import DataError
 from spikedet.data.layout import Box, WrittenObject, finite_number, shown
 from spikedet.data.text import read_lines
 
-MAX_LABEL_BYTES = 10_000_000
 EXCESS = 0.01
 """Fractions this far outside 0 to 1 are taken for rounding and clipped; beyond it they are not fractions."""
 
@@ -24,7 +23,7 @@ def read_labels(path: Path, class_names: Sequence[str]) -> list[WrittenObject]:
         DataError: the file cannot be read, or a line is not a box of a known class.
     """
     try:
-        lines = read_lines(path, "labels", MAX_LABEL_BYTES)
+        lines = read_lines(path, "labels")
     except DataError as error:
         if isinstance(error.__cause__, FileNotFoundError):
             return []

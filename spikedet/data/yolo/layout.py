@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from spikedet.common.errors import DataError
+from spikedet.common.files import MAX_LIST_BYTES
 from spikedet.config import SourceLayout
 from spikedet.data.images import IMAGE_SUFFIXES
 from spikedet.data.layout import (
@@ -27,7 +28,6 @@ from spikedet.data.layout import (
     unique_entries,
 )
 from spikedet.data.paths import contained
-from spikedet.data.split_lists import MAX_LIST_BYTES
 from spikedet.data.text import read_lines
 from spikedet.data.walk import visible, walk
 from spikedet.data.yolo.labels import read_labels, yolo_edges
