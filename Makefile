@@ -44,7 +44,7 @@ test-fast: setup
 # Random calls for SANITIZE_SECONDS, then every test of what calls kernels; the first error ends it.
 sanitize: setup
 	$(BIN)/python tests/kernels/sanitized.py tests/kernels/kernel_fuzz.py --seconds $(SANITIZE_SECONDS)
-	$(BIN)/python tests/kernels/sanitized.py -m pytest tests/snn tests/quantization/test_compiled.py \
+	$(BIN)/python tests/kernels/sanitized.py -m pytest --capture=sys tests/snn tests/quantization/test_compiled.py \
 	    tests/calibration/test_compiled_calibration.py
 
 lint: setup

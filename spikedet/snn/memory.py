@@ -18,7 +18,7 @@ from spikedet.snn.backends.backend import Backend
 from spikedet.snn.backends.native.backend import NativeBackend
 from spikedet.snn.layers import Readout, SpikingConv
 from spikedet.snn.network import Node, SpikingNetwork
-from spikedet.snn.operations import MaxPool
+from spikedet.snn.operations import LinearConv, MaxPool
 
 FLOAT = 4
 FIRING_RATE = 0.15
@@ -97,7 +97,8 @@ def need(backend: Backend, image_hw: tuple[int, int], batch: int, chunk: int, fi
         own = _scratch(backend, shapes, maps, firing_rate)
     else:
         trains = {name: FLOAT * math.prod(shape) for name, shape in shapes.items()}
-        own = {node.name: (_potentials(node, network, shapes, maps), 0) for node in network.nodes}
+        own = {node.name: (_potentials(node, network, shapes, maps),) for node in network.nodes}
+    own = {n.name: (*own[n.name], _copies(n, network, shapes, batch)) for n in network.nodes}
     states = _states(network, shapes, batch)
     whole = {n.name: states.get(n.name, 0) + maps * trains.get(n.name, 0) + sum(own[n.name]) for n in network.nodes}
     largest = max(whole, key=lambda name: whole[name])
@@ -108,8 +109,8 @@ def need(backend: Backend, image_hw: tuple[int, int], batch: int, chunk: int, fi
 
 def _states(network: SpikingNetwork, shapes: Shapes, batch: int) -> dict[str, int]:
     """Potentials, signed counts, the potential of a constant input with the copies made on the way to it, and what
-    max-pooling remembers (2 bytes natively, taken as 4); by node."""
-    pooled = [node for node in network.nodes if isinstance(node.module, MaxPool)]
+    max-pooling remembers (2 bytes natively, taken as 4), and sums of what is read out; by node."""
+    pooled = [node for node in network.nodes if isinstance(node.module, (MaxPool, Readout))]
     states = {n.name: FLOAT * batch * (math.prod(shapes[n.inputs[0]]) + math.prod(shapes[n.name])) for n in pooled}
     for node, layer in network.spiking():
         copies = 1 + (layer.neuron == "signed") + 3 * network.is_constant(node.inputs[0])
@@ -130,31 +131,41 @@ def _most_trains(network: SpikingNetwork, trains: dict[str, int]) -> int:
     return most
 
 
-def _scratch(backend: NativeBackend, shapes: Shapes, maps: int, firing_rate: float) -> dict[str, tuple[int, int]]:
-    """Lists of spikes or copies of a dense convolution, and an input with a byte for each bit; by node. A call's lists
-    are cut, and the memory of the longest is kept for the next."""
-    found = dict.fromkeys((node.name for node in backend.network.nodes), (0, 0))
-    for node, _ in backend.network.spiking():
-        if backend.network.is_constant(node.inputs[0]):
-            continue
-        layer, inputs = backend.layers[node.name], backend.channels[node.inputs[0]]
-        channels, height, width = shapes[node.inputs[0]]
-        if inputs.summed:
+def _copies(node: Node, network: SpikingNetwork, shapes: Shapes, batch: int) -> int:
+    """Copies of the input of an output layer, and of a constant input."""
+    if isinstance(node.module, Readout):
+        return FLOAT * batch * 3 * math.prod(shapes[node.inputs[0]])
+    if network.is_constant(node.inputs[0]):
+        return FLOAT * batch * 2 * sum(math.prod(shapes[name]) for name in node.inputs)
+    return 0
+
+
+def _scratch(backend: NativeBackend, shapes: Shapes, maps: int, firing_rate: float) -> dict[str, tuple[int, ...]]:
+    """Copies of a dense convolution, lists of spikes, and an input with a byte for each bit; by node.
+
+    A call's lists are cut, and the memory of the longest is kept for the next.
+    """
+    found: dict[str, tuple[int, ...]] = {node.name: (0, 0, 0) for node in backend.network.nodes}
+    for node in backend.network.nodes:
+        if node.inputs[0] not in backend.channels or isinstance(node.module, Readout):
+            continue  # constant, or read out
+        inputs, (channels, height, width) = backend.channels[node.inputs[0]], shapes[node.inputs[0]]
+        if inputs.summed or backend.channels[node.name].summed:
             copies = 2 * channels * height * width + 2 * math.prod(shapes[node.name])
-            found[node.name] = (maps * FLOAT * copies, 0)
-            continue
-        listed, bits = min(maps, layer.maps_at_once((height, width))), 8 * inputs.bytes
-        if layer.has_dense and bits < DENSE_BELOW:
-            found[node.name] = (0, listed * height * (width + 2) * bits)
-        else:
-            found[node.name] = (listed * FLOAT * int(height * (width + 1) + firing_rate * height * width * bits), 0)
+            found[node.name] = (maps * FLOAT * copies, 0, 0)
+        elif layer := backend.layers.get(node.name):
+            listed, bits = min(maps, layer.maps_at_once((height, width))), 8 * inputs.bytes
+            if layer.has_dense and bits < DENSE_BELOW:
+                found[node.name] = (0, 0, listed * height * (width + 2) * bits)
+            else:
+                spikes = int(height * (width + 1) + firing_rate * height * width * bits)
+                found[node.name] = (0, listed * FLOAT * spikes, 0)
     return found
 
 
 def _potentials(node: Node, network: SpikingNetwork, shapes: Shapes, maps: int) -> int:
-    """What a dense layer has beside its train: potentials, and copies of weights, input and output."""
-    if not isinstance(node.module, SpikingConv) or network.is_constant(node.inputs[0]):
+    """What a dense convolution has beside its train: potentials, and copies of weights, input and output."""
+    if not isinstance(node.module, (SpikingConv, LinearConv)) or network.is_constant(node.inputs[0]):
         return 0
     output, source = math.prod(shapes[node.name]), math.prod(shapes[node.inputs[0]])
-    weights = max(layer.weight.numel() for _, layer in network.spiking())
-    return FLOAT * (maps * (3 * output + 2 * source) + weights)
+    return FLOAT * (maps * (3 * output + 2 * source) + node.module.weight.numel())

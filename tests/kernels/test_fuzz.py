@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +13,8 @@ import kernel_fuzz
 import pytest
 import sanitized
 
-from spikedet.kernels.library import available
+from spikedet.kernels.library import available, library
+from spikedet.snn.backends.native import layers
 
 pytestmark = pytest.mark.skipif(not available(), reason="the kernels cannot be compiled here")
 
@@ -52,6 +55,14 @@ def run(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
 def test_random_calls(seed: int) -> None:
     for case in range(seed, seed + 10):
         kernel_fuzz.one(case)
+
+
+def test_a_kernel_without_memory_raises_and_the_next_call_works() -> None:
+    convolution = layers._Convolution(height=2**59, width=1, bytes=2, at_once=2**62)
+    call = layers._Steps(steps=1, images=1)
+    with pytest.raises(MemoryError, match="not enough memory for spikedet_convolve_float"):
+        library().spikedet_convolve_float(ctypes.byref(call), ctypes.byref(convolution))
+    kernel_fuzz.convolution(random.Random(0))
 
 
 @pytest.mark.slow

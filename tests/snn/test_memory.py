@@ -12,6 +12,7 @@ from spikedet.common.errors import ConfigError, SpikedetError
 from spikedet.kernels.library import available
 from spikedet.snn import IMAGE, Node, Simulation, SpikingNetwork, layer_rates, make_backend, memory, simulate
 from spikedet.snn.backends.dense import TorchBackend
+from spikedet.snn.backends.native import layers
 from spikedet.snn.memory import BASE, estimate_bytes, need
 from spikedet.snn.operations import Upsample
 
@@ -48,9 +49,9 @@ def test_a_batch_that_cannot_fit_is_refused_before_it_is_taken(name: str) -> Non
 
 @every_backend
 def test_a_network_that_cannot_fit_is_refused_by_the_name_of_its_layer(name: str) -> None:
-    network = upsampled(4096)
+    network, largest = upsampled(4096), {"native": "out", "torch": "wide"}[name]
     backend = make_backend(network, name)  # type: ignore[arg-type]
-    with pytest.raises(SpikedetError, match=r"\(wide: \d+\.\d GiB\)"):
+    with pytest.raises(SpikedetError, match=rf"\({largest}: \d+\.\d GiB\)"):
         layer_rates(network, torch.zeros(1, 3, 16, 16), 16, backend)
 
 
@@ -83,11 +84,10 @@ def test_what_fits_runs_and_what_is_free_is_asked_for_large_runs_only(
 
 
 def test_states_by_hand() -> None:
-    """Potentials of both layers, and three copies of the first one's constant input; a batch of 5."""
+    """Potentials of both layers, three copies of the first one's input, and two channels read out; a batch of 5."""
     network = upsampled(2)
     found = need(TorchBackend(network), (8, 6), 5, 3, 1.0)
-    assert found.states == BASE + 4 * 5 * 16 * (4 * 8 * 6 + 16 * 12)
-    assert found.largest == "wide"
+    assert found.states == BASE + 4 * 5 * (16 * (4 * 8 * 6 + 16 * 12) + (16 + 2) * 16 * 12)
 
 
 @every_backend
@@ -101,13 +101,14 @@ def test_the_estimate_grows_with_the_batch_and_the_chunk(name: str) -> None:
 
 
 @pytest.mark.skipif(not available(), reason="no kernels here")
-def test_lists_are_cut_so_that_they_do_not_grow_with_the_batch() -> None:
-    """256 MiB, and where each place begins."""
+def test_lists_of_a_call_in_parts_are_those_of_one_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    """2^26 input neurons are 64 maps of 256 x 256 with 16 channels; a list has spikes and where each place begins."""
     backend = make_backend(upsampled(8), "native")
-    few, many = (need(backend, (32, 32), batch, 4, 1.0) for batch in (100, 1000))
-    trains = 4 * 2 * (256 * 256 + 32 * 32 + 256 * 256) // 8 * 8
-    assert many.chunk - few.chunk <= 900 * trains
-    assert few.chunk < 100 * trains + 300 * MIB
+    parts = need(backend, (32, 32), 1000, 4, 1.0)
+    monkeypatch.setattr(layers, "LISTED", 2**60)
+    whole = need(backend, (32, 32), 1000, 4, 1.0)
+    assert whole.chunk - parts.chunk == (4 * 1000 - 64) * 4 * (256 * 257 + 256 * 256 * 16)
+    assert whole.states == parts.states
 
 
 @pytest.mark.skipif(not available(), reason="no kernels here")

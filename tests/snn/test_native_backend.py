@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -447,17 +446,6 @@ def test_a_call_in_parts_changes_no_bit(at_once: int, delay: int, neuron: str, m
             parts = packed_run(layer, train, theta, mode, signed=True, way=way, cut=1)  # type: ignore[arg-type]
         assert all(torch.equal(one, other) for one, other in zip(parts, whole_call, strict=True))
         assert whole_call[0].any()
-
-
-def test_a_kernel_without_memory_raises_and_the_next_call_works() -> None:
-    convolution = native_layers._Convolution(height=2**40, width=1, bytes=2, at_once=2**62)
-    call = native_layers._Steps(steps=1, images=1)
-    with pytest.raises(MemoryError, match="not enough memory for spikedet_convolve_float"):
-        library().spikedet_convolve_float(ctypes.byref(call), ctypes.byref(convolution))
-    torch.manual_seed(0)
-    train, theta = input_train(2, (1, 4, 5, 5), False)
-    layer = conv((4, 4), (3, 3), theta, stride=(1, 1), padding=(1, 1))
-    assert torch.equal(packed_run(layer, train, theta, "exact")[0], loop(layer, train))
 
 
 def test_however_wide_a_block_of_rows_the_spikes_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
