@@ -30,7 +30,7 @@ from spikedet.evaluation import APMeasures, ResultRow, markdown_table, measure, 
 from spikedet.evaluation.archive import Predicted, archive_key, load_predicted, save_predicted
 from spikedet.evaluation.bootstrap import Resampled
 from spikedet.evaluation.predict import predict_dataset
-from spikedet.inference.network import ANN_STEP, Network, networks_of
+from spikedet.inference.network import ANN_STEP, Network, load_network, network_names
 from spikedet.models import has_leaky_activations, has_max_pools
 from spikedet.visualization import plot_ap_by_t
 
@@ -142,7 +142,8 @@ def evaluate_all(config: EvaluateConfig) -> Evaluation:
     digests = {path: file_sha256(path) for path in paths}
     evaluated: list[Evaluated] = []
     for path in paths:
-        for name, network in networks_of(path, config):
+        for name in network_names(read_meta(path)):
+            network = load_network(path, config, name)
             started = time.perf_counter()
             found = evaluate_network(name, network, digests[path], dataset, config)
             evaluated.extend(found)
