@@ -29,6 +29,8 @@ from spikedet.config import LIMITS, SPIKING_STAGES, Linear, MaxPoolRule, Neuron,
 
 FORMAT = 2
 """2 since converted networks bring their graph; files of format 1 are read too."""
+MOST_METADATA = 2**20
+"""Bytes of the metadata; those of a large network with its calibration have a tenth."""
 _KEY = "spikedet"
 
 
@@ -179,6 +181,11 @@ def save_checkpoint(
         CheckpointError: a tensor holds NaN or infinity, or the metadata are not valid; nothing is written.
     """
     typed(CheckpointMeta, dataclasses.asdict(meta), f"{path}: not saved", CheckpointError)
+    text = json.dumps(dataclasses.asdict(meta))
+    if len(text) > MOST_METADATA:
+        raise CheckpointError(
+            f"{path}: not saved: its metadata has {len(text)} bytes; expected at most {MOST_METADATA}"
+        )
     stored = {}
     for name, tensor in tensors.items():
         value = tensor.detach().cpu()
@@ -188,7 +195,7 @@ def save_checkpoint(
         stored[name] = value.contiguous().clone()
     if not (keep and holds(Path(path), stored, meta)):
         with atomic_path(Path(path)) as temporary:
-            save_file(stored, temporary, metadata={_KEY: json.dumps(dataclasses.asdict(meta))})
+            save_file(stored, temporary, metadata={_KEY: text})
     return Path(path)
 
 
@@ -238,6 +245,8 @@ def read_meta(path: Path) -> CheckpointMeta:
         raise CheckpointError(f"{path}: not a whole safetensors file ({error}); was it copied completely?") from error
     if text is None:
         raise CheckpointError(f"{path}: a safetensors file, but not one of spikedet's; train or convert a model first")
+    if len(text) > MOST_METADATA:
+        raise CheckpointError(f"{path}: its metadata has {len(text)} bytes; expected at most {MOST_METADATA}")
     try:
         values = json.loads(text)
     except (ValueError, RecursionError) as error:

@@ -18,6 +18,7 @@ UNREADABLE = (SafetensorError, OSError, ValueError)
 """What reading a file raises that is no whole safetensors file."""
 MOST_HEADER = 8 * 2**20
 """Bytes of a file's header: names and shapes of tensors, and the metadata."""
+MOST_TENSORS = 20_000
 LARGEST = 1e8
 """Magnitude of any value; products of larger ones leave float32."""
 THETA = (1e-12, LARGEST)
@@ -32,6 +33,8 @@ def open_tensors(path: Path) -> Iterator[Any]:
     if size > MOST_HEADER:
         raise ValueError(f"its header has {size} bytes; expected at most {MOST_HEADER}")
     with safe_open(path, framework="pt") as opened:
+        if len(opened.keys()) > MOST_TENSORS:
+            raise ValueError(f"it has {len(opened.keys())} tensors; expected at most {MOST_TENSORS}")
         yield opened
 
 

@@ -31,7 +31,7 @@ from spikedet.evaluation.archive import Predicted, archive_key, load_predicted, 
 from spikedet.evaluation.bootstrap import Resampled
 from spikedet.evaluation.origins import relative_name
 from spikedet.evaluation.predict import predict_dataset
-from spikedet.inference.network import ANN_STEP, Network, checkpoint_sha256, networks_of
+from spikedet.inference.network import ANN_STEP, Network, checkpoint_sha256, load_network, network_names
 from spikedet.models import has_leaky_activations, has_max_pools
 from spikedet.visualization import plot_ap_by_t
 
@@ -142,7 +142,8 @@ def evaluate_on(dataset: DetectionDataset, data: str, config: EvaluateConfig, *,
         digests = {path: digests[path] for path in paths if path in asked or not read_meta(path).spiking}
     evaluated: list[Evaluated] = []
     for path, digest in digests.items():
-        for name, network in networks_of(path, config):
+        for name in network_names(path):
+            network = load_network(path, config, name)
             started = time.perf_counter()
             found = evaluate_network(name, network, digest, dataset, config)
             evaluated.extend(found)

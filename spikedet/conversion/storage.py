@@ -123,6 +123,6 @@ def _extent(network: SpikingNetwork, shapes: Shapes, image_size: int) -> Extent:
         extent.values = max(extent.values, made + sum(math.prod(shapes[name]) for name in node.inputs))
         if isinstance(node.module, (SpikingConv, LinearConv, Readout)):
             extent.operations += node.module.weight[0].numel() * made
-        if isinstance(node.module, SpikingConv):
-            extent.parameters += made
+        if isinstance(node.module, SpikingConv) or network.is_constant(node.name):
+            extent.parameters += made  # potentials, and what is computed once and kept
     return extent

@@ -24,6 +24,7 @@ from spikedet.snn.operations import Add, AvgPool, Concat, LinearConv, MaxPool, S
 MOST_GROWTH = 2**12
 """All factors of upsampling, multiplied."""
 Name = Annotated[str, Meta(pattern=r"^\w[\w.]{0,199}$")]
+Names = Annotated[tuple[Name, ...], Meta(min_length=1, max_length=100)]
 Whole = Annotated[int, Meta(ge=0, le=2**16)]
 Positive = Annotated[int, Meta(ge=1, le=2**16)]
 Pair = tuple[Positive, Positive]
@@ -39,7 +40,7 @@ class Layer(Struct, tag_field="kind", kw_only=True):
     """
 
     name: Name
-    inputs: Annotated[tuple[Name, ...], Meta(min_length=1, max_length=1000)]
+    inputs: Names
 
 
 class Readouts(Layer, tag="readout"):
@@ -170,10 +171,10 @@ class Graph(Struct):
         strides: pixels per cell of each scale.
     """
 
-    layers: Annotated[tuple[AnyLayer, ...], Meta(max_length=10_000)]
-    boxes: tuple[Name, ...]
-    classes: tuple[Name, ...]
-    strides: tuple[Annotated[float, Meta(gt=0, le=2**16)], ...]
+    layers: Annotated[tuple[AnyLayer, ...], Meta(max_length=5000)]
+    boxes: Names
+    classes: Names
+    strides: Annotated[tuple[Annotated[float, Meta(ge=1, le=2**16)], ...], Meta(min_length=1, max_length=100)]
 
 
 def graph_of(network: SpikingNetwork) -> dict[str, Any]:
@@ -205,10 +206,8 @@ def network_of(path: Path, graph: dict[str, Any], tensors: Mapping[str, Tensor],
     for layer in stored.layers:
         missing = [name for name in layer.inputs if name not in known]
         if missing or layer.name in known:
-            wrong = (
-                f"{layer.name} reads {missing[0]}, which is no earlier layer" if missing else f"two are {layer.name}"
-            )
-            raise CheckpointError(f"{path}: its graph is not valid: {wrong}")
+            wrong = f"reads {missing[0]}, which is no earlier layer" if missing else "is there twice"
+            raise CheckpointError(f"{path}: its graph is not valid: {layer.name} {wrong}")
         if len(layer.inputs) > 1 and not isinstance(layer, (Joined, Summed)):
             raise CheckpointError(f"{path}: its graph is not valid: {layer.name} reads more than one layer")
         known.add(layer.name)
@@ -217,7 +216,7 @@ def network_of(path: Path, graph: dict[str, Any], tensors: Mapping[str, Tensor],
         except ValueError as error:
             raise CheckpointError(f"{path}: its tensors do not fit its architecture: {error}") from error
     outputs = {node.name for node in nodes if isinstance(node.module, Readout)}
-    if not stored.boxes or not outputs.issuperset(stored.boxes + stored.classes):
+    if not outputs.issuperset(stored.boxes + stored.classes):
         raise CheckpointError(f"{path}: its graph is not valid: its outputs are none of its output layers")
     return SpikingNetwork(nodes, list(stored.boxes), list(stored.classes), torch.tensor(stored.strides), T)
 

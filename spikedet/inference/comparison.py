@@ -22,7 +22,7 @@ from spikedet.config import SimulationConfig
 from spikedet.detections import Detections
 from spikedet.evaluation.results import network_name
 from spikedet.inference.detector import SpikingDetector
-from spikedet.inference.network import AnnNetwork, Network, before_calibration, networks_of
+from spikedet.inference.network import AnnNetwork, Network, before_calibration, load_network
 
 MOST_STOPS = 16
 """Time steps that are shown one by one; each is an image per network."""
@@ -62,17 +62,21 @@ def load_family(weights: Sequence[str], how: SimulationConfig) -> list[Member]:
     found: dict[str, Network] = {}
     qc: AnnNetwork | None = None
     for path in with_parents([find_weights(name) for name in weights]):
-        for _, network in networks_of(path, how):
-            meta = network.meta
-            if meta.spiking:
-                earlier = _title(dataclasses.replace(meta, stage="copied"))
-                shown = earlier in (_title(known.meta) for known in found.values())
-                if qc and not shown and (made := before_calibration(meta, qc, how)):
-                    found[earlier] = made
-                found[str(path)] = network
-            elif meta.stage == "qc" or not (meta.finetuned and "ann" in found):
-                found[meta.stage] = network
-                qc = network if isinstance(network, AnnNetwork) and meta.stage == "qc" else qc
+        network = load_network(path, how)
+        meta = network.meta
+        if meta.spiking:
+            earlier = _title(dataclasses.replace(meta, stage="copied"))
+            shown = earlier in (_title(known.meta) for known in found.values())
+            if qc and not shown and (made := before_calibration(meta, qc, how)):
+                found[earlier] = made
+            found[str(path)] = network
+            continue
+        if meta.stage == "qc":
+            if "ann" not in found:
+                found["ann"] = load_network(path, how, "ann")
+            qc = network if isinstance(network, AnnNetwork) else qc
+        if meta.stage == "qc" or not (meta.finetuned and "ann" in found):
+            found[meta.stage] = network
     return [Member(_title(network.meta), SpikingDetector(network)) for network in found.values()]
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from spikedet.checkpoint import CheckpointMeta, read_meta
 from spikedet.common.digests import file_sha256, json_sha256
 from spikedet.common.environment import pick_device
-from spikedet.common.errors import ConfigError
+from spikedet.common.errors import CheckpointError, ConfigError
 from spikedet.common.objects import given
 from spikedet.config import SimulationConfig
 from spikedet.conversion import load_spiking, to_spiking
@@ -192,15 +192,16 @@ class SnnNetwork:
         return sum(layer.macs for layer in layer_synapses(self.network, self._image_hw))
 
 
-def load_network(path: str | Path, how: SimulationConfig | None = None) -> Network:
-    """A checkpoint of any stage, ready to predict; a QC checkpoint as its QC-ANN.
+def load_network(path: str | Path, how: SimulationConfig | None = None, name: str = "") -> Network:
+    """A checkpoint of any stage, ready to predict; a QC checkpoint is its QC-ANN.
 
     Args:
         path: the checkpoint.
         how: backend, mode and device; their defaults unless given.
+        name: ``ann`` asks a QC checkpoint for the clip ANN with its weights; others are known by their stage alone.
 
     Raises:
-        CheckpointError: the file cannot be used.
+        CheckpointError: the file cannot be used, or holds no network of this name.
         ConfigError: the backend or the device that was asked for is not there.
     """
     how = how or SimulationConfig()
@@ -208,10 +209,14 @@ def load_network(path: str | Path, how: SimulationConfig | None = None) -> Netwo
     if (network := given(path)) is not None:
         return network
     meta = read_meta(path)
+    if name not in ("", *network_names(path)):
+        raise CheckpointError(f"{path}: holds {' and '.join(network_names(path))}, no network of the name {name!r}")
     if meta.spiking:
         graph, meta = load_spiking(path)
         return SnnNetwork(graph, meta, how)
     model, meta = load_ann(path)
+    if name == "ann":
+        meta = dataclasses.replace(meta, stage="ann")
     return AnnNetwork(model, meta, meta.T if meta.stage == "qc" else None, device=how.device)
 
 
@@ -236,22 +241,18 @@ def checkpoint_sha256(path: Path) -> str:
     return json_sha256([dataclasses.asdict(network.meta), hashlib.sha256(save(tensors)).hexdigest()])
 
 
+def network_names(path: Path) -> tuple[str, ...]:
+    """Names of the networks in a checkpoint: its stage, and in a QC checkpoint ``ann``, the clip ANN, before it."""
+    stage = read_meta(path).stage
+    return ("ann", "qc") if stage == "qc" and given(path) is None else (stage,)
+
+
 def require_steps(network: Network, requested: int | Sequence[int]) -> list[int]:
     """The steps to read out, its own T where none are asked for. Raises ConfigError if one lies beyond T."""
     requested, T = [requested] if isinstance(requested, int) else requested, network.meta.T
     if network.meta.spiking and T is not None and not all(1 <= t <= T for t in requested):
         raise ConfigError(f"the network was converted for T = {T}; time steps must lie in 1..T, got {list(requested)}")
     return network.steps(requested)
-
-
-def networks_of(path: Path, how: SimulationConfig) -> list[tuple[str, Network]]:
-    """The networks that one checkpoint represents: a QC checkpoint is a clip ANN and a QC-ANN."""
-    meta = read_meta(path)
-    if meta.stage != "qc" or given(path) is not None:
-        return [(meta.stage, load_network(path, how))]
-    model, meta = load_ann(path)
-    clip = AnnNetwork(model, dataclasses.replace(meta, stage="ann"), device=how.device)
-    return [("ann", clip), ("qc", AnnNetwork(model, meta, meta.T, device=how.device))]
 
 
 def before_calibration(calibrated: CheckpointMeta, qc: AnnNetwork, how: SimulationConfig) -> Network | None:

@@ -30,7 +30,7 @@ POOLING_MODULES = frozenset({"nn.MaxPool2d", "SPP", "SPPF", "SPPELAN", "ADown"})
 ALLOWED_ACTIVATION = re.compile(r"(torch\.)?nn\.(ReLU\(\)|LeakyReLU\((0?\.\d{1,6})?\))")
 ACTIVATIONS = {"clip": "torch.nn.ReLU()", "leaky": "torch.nn.LeakyReLU(0.1)"}
 LARGEST = {"nc": 100_000, "reg_max": 256, "depth_multiple": 16, "width_multiple": 16}
-LARGEST |= {"repeats": 100, "channels": 4096, "kernel": 64, "values": 10_000, "levels": 10}
+LARGEST |= {"repeats": 100, "channels": 4096, "kernel": 64, "values": 10_000, "levels": 10, "blocks": 500}
 """Larger numbers are mistakes that would fill the memory before anything could say so."""
 _ALLOWED_WORDS = frozenset({"nc", "nearest", "None"})
 _ALLOWED_KEYS = frozenset(
@@ -136,8 +136,18 @@ def check_architecture(architecture: Any, source: str) -> None:
     for index, row in enumerate(rows):
         if problem := layer_problem(row, index):
             raise ConfigError(f"{source}: layer {index} {problem}")
+    if (blocks := _blocks(architecture, rows)) > LARGEST["blocks"]:
+        raise ConfigError(f"{source}: has {blocks} blocks, repeats counted; expected at most {LARGEST['blocks']}")
     if rows[-1][2] not in HEADS or any(row[2] in HEADS for row in rows[:-1]):
         raise ConfigError(f"{source}: the last layer, and only it, must be one of {', '.join(HEADS)}")
+
+
+def _blocks(architecture: dict[str, Any], rows: list[Any]) -> int:
+    """How many blocks a model has, with all repeats that its rows and its depth ask for."""
+    scales, depth = architecture.get("scales"), architecture.get("depth_multiple", 1)
+    depth = scales[architecture.get("scale") or next(iter(scales))][0] if scales else depth
+    inner = [row[3][3] if row[2] == "RepNCSPELAN4" and len(row[3]) > 3 and _is_number(row[3][3]) else 1 for row in rows]
+    return sum(math.ceil(max(row[1] * depth, 1)) * max(int(n), 1) for row, n in zip(rows, inner, strict=True))
 
 
 def _is_boundless(architecture: Any) -> bool:

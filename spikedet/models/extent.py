@@ -22,7 +22,7 @@ MEASURED_SIZE = 256
 """Side of the input that ultralytics runs through every new model, pixels."""
 MOST_OPERATIONS = 2 * 10**12
 """Multiply-accumulates for an image and time step; the largest known detectors have half of it at 1280 pixels."""
-FLOAT = 4
+FLOAT, COPIES = 4, 4
 
 
 @dataclass
@@ -49,9 +49,10 @@ class Extent:
     def require(self, error: type[SpikedetError], source: str) -> None:
         """Raise the error, beginning with the source, where memory or time would not do.
 
-        A layer's values are counted twice: blocks hold what they will join, and libraries a copy of their own.
+        A layer's values are counted ``COPIES`` times: blocks hold what they will join, activations and libraries make
+        copies of their own.
         """
-        needed, free = FLOAT * (self.parameters + 2 * self.values), free_bytes(torch.device("cpu"))
+        needed, free = FLOAT * (self.parameters + COPIES * self.values), free_bytes(torch.device("cpu"))
         if needed > free:
             raise error(
                 f"{source}: takes about {needed / 2**30:.1f} GiB of memory at {self.image_size} px, "

@@ -22,8 +22,8 @@ from torch import Tensor
 
 MOST_BYTES = 4 * 2**20
 """Of the pickle, and of the archive's list of entries; those of a training with its optimizer have a quarter."""
-MOST_OPERATIONS = 1_000_000
-"""Of the pickle, each of which makes one value at most."""
+MOST_OPERATIONS = 400_000
+"""Of the pickle, each of which makes one value at most; those of the largest known models have 60,000."""
 LARGEST_KEY, LONGEST_KEY = 2**20, 256
 """Of a mapping: others could be chosen to make it slow or large."""
 MOST_AXES = 8

@@ -195,12 +195,14 @@ class Simulation:
     # --- spike trains between nodes ------------------------------------------------------------------------------
 
     def _constant(self, name: str) -> Tensor:
-        if name == IMAGE:
-            return self.images
-        node = next(n for n in self.network.nodes if n.name == name)
-        with float32():
-            made: Tensor = node.module([self._constant(i).unsqueeze(0) for i in node.inputs])
-        return made[0]
+        made = {IMAGE: self.images}
+        for node in self.network.nodes:
+            if name in made:
+                break
+            if self.network.is_constant(node.name):
+                with float32():
+                    made[node.name] = node.module([made[i].unsqueeze(0) for i in node.inputs])[0]
+        return made[name]
 
     def _emit(self, name: str, values: Tensor) -> None:
         held = self._trains.get(name)

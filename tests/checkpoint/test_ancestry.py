@@ -10,10 +10,7 @@ from tiny_detector import chain, write_ann
 
 from spikedet.checkpoint.ancestry import lineage, with_parents
 from spikedet.commands.convert import convert
-from spikedet.config import ConvertConfig, SimulationConfig
-from spikedet.inference.network import networks_of
-
-STAGES = ("ann", "qc", "copied", "coarse", "fine")
+from spikedet.config import ConvertConfig
 
 
 @pytest.mark.parametrize(
@@ -52,15 +49,3 @@ def test_lineage(digest: str, expected: str) -> None:
     """a -> b -> c -> d; l and m name each other; z's parent is none of the networks evaluated."""
     parents = {"a": None, "b": "a", "c": "b", "d": "c", "l": "m", "m": "l", "z": "y"}
     assert lineage(digest, parents) == set(expected)
-
-
-def test_a_qc_checkpoint_is_two_networks() -> None:
-    named = {
-        stage: [(name, network.meta.stage) for name, network in networks_of(chain()[stage], SimulationConfig())]
-        for stage in STAGES
-    }
-    assert named == {
-        "ann": [("ann", "ann")],
-        "qc": [("ann", "ann"), ("qc", "qc")],
-        **{stage: [(stage, stage)] for stage in ("copied", "coarse", "fine")},
-    }

@@ -193,7 +193,7 @@ def test_metadata_that_cannot_be_understood(header: Any, tmp_path: Path) -> None
 
 def test_an_unknown_stage(tmp_path: Path) -> None:
     with pytest.raises(
-        CheckpointError, match="raw.safetensors: its metadata is not valid: stage: invalid enum value 'final'"
+        CheckpointError, match=r"raw\.safetensors: its metadata is not valid: stage: invalid enum value 'final'"
     ):
         load_checkpoint(write_raw(tmp_path, changed(stage="final")))
 

@@ -64,10 +64,7 @@ def test_a_row_takes_all_measures(hand_made):
         ({"t": 9}, r"rows\[0\]: t must not exceed T, got t=9 and T=8"),
         ({"T": 0}, r"rows\[0\]\.T: expected int >= 1"),
         ({"AP": "60"}, r"rows\[0\]\.AP: expected float \| null, got str"),
-        (
-            {"loss_ci95": [1]},
-            r"rows\[0\]\.loss_ci95: array of length 2 expected|rows\[0\]\.loss_ci95: expected array of length 2",
-        ),
+        ({"loss_ci95": [1]}, r"rows\[0\]\.loss_ci95: expected array of length 2"),
     ],
 )
 def test_an_invalid_value_names_the_file(tmp_path, change, message):

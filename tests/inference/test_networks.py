@@ -9,11 +9,19 @@ import torch
 from tiny_detector import IMAGE_SIZE, T, chain
 from torch import Tensor
 
+from spikedet.checkpoint import read_meta
 from spikedet.commands.convert import convert
 from spikedet.common.errors import CheckpointError, ConfigError
 from spikedet.config import ConvertConfig, SimulationConfig
 from spikedet.conversion import load_spiking
-from spikedet.inference.network import ANN_STEP, AnnNetwork, SnnNetwork, load_network, require_steps
+from spikedet.inference.network import (
+    ANN_STEP,
+    AnnNetwork,
+    SnnNetwork,
+    load_network,
+    network_names,
+    require_steps,
+)
 from spikedet.models import as_qc, load_ann
 from spikedet.models.postprocess import decode_head
 from spikedet.snn import simulate
@@ -146,3 +154,18 @@ def test_kinds() -> None:
 def test_a_file_that_is_no_checkpoint_is_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"none\.safetensors: no such checkpoint"):
         load_network(tmp_path / "none.safetensors")
+
+
+@torch.no_grad()
+def test_the_clip_ann_of_a_qc_checkpoint_is_asked_for_by_name() -> None:
+    model, _ = load_ann(chain()["qc"])
+    clip = load_network(chain()["qc"], name="ann")
+    assert (clip.meta.stage, clip.meta.finetuned) == ("ann", True)
+    assert torch.equal(clip.predict(images(), [ANN_STEP])[ANN_STEP].decoded, model(images())[0])
+    assert {stage: network_names(read_meta(chain()[stage])) for stage in ("ann", "qc", "fine")} == {
+        "ann": ("ann",),
+        "qc": ("ann", "qc"),
+        "fine": ("fine",),
+    }
+    with pytest.raises(CheckpointError, match=r"fine\.safetensors: holds fine, no network of the name 'ann'"):
+        load_network(chain()["fine"], name="ann")
