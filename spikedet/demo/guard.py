@@ -5,22 +5,19 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
-import ipaddress
 import secrets
-import socket
 import time
 from collections import OrderedDict
 from collections.abc import MutableMapping
-from dataclasses import dataclass
 from typing import Any
-from urllib.parse import SplitResult, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import cookie_parser
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from spikedet.common.errors import ConfigError
+from spikedet.demo.addresses import Addresses, is_loopback
+from spikedet.demo.turns import Client
 
 REQUESTS = (200, 100.0)
 """Of one client: how many at once, and how many a second after that. A camera sends some 20 a second."""
@@ -43,71 +40,6 @@ HEADERS = {
     "Cache-Control": "no-store",
 }
 """Of every response: a script runs if it is ours, and nothing is kept or shown by other sites."""
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether an address to listen on is reached from this machine alone."""
-    return ipaddress.ip_address(host).is_loopback if _is_ip(host) else host == "localhost"
-
-
-def _is_ip(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
-
-
-@dataclass(frozen=True)
-class Addresses:
-    """Under which names the page is served.
-
-    Attributes:
-        names: host names in lower case.
-        any_ip: whether every IP address is one of them, as where the page listens on all of the machine's.
-        public: the address that a proxy shows, or an empty one.
-    """
-
-    names: frozenset[str]
-    any_ip: bool
-    public: SplitResult
-
-    @classmethod
-    def of(cls, host: str, public_url: str = "") -> Addresses:
-        """The names of a page that listens on ``host``. Raises ConfigError where ``public_url`` is no address."""
-        public = urlsplit(public_url)
-        if public_url and (public.scheme not in ("http", "https") or not public.hostname or public.query):
-            raise ConfigError(f"--public-url {public_url}: expected an address such as https://example.org/spikedet/")
-        names = {"localhost", "127.0.0.1", "::1", host.lower(), (public.hostname or "").lower()}
-        alone = is_loopback(host)
-        if not alone:
-            machine = socket.gethostname().lower()
-            names |= {machine, machine.partition(".")[0], f"{machine.partition('.')[0]}.local"}
-        return cls(frozenset(names - {""}), not alone, public)
-
-    def has(self, host: str) -> bool:
-        """Return whether a Host header names this page; another name is one that a stranger has pointed here."""
-        try:
-            name = (urlsplit(f"//{host}").hostname or "").lower()
-        except ValueError:
-            return False
-        return name in self.names or (self.any_ip and _is_ip(name))
-
-    def sent_by_us(self, headers: Headers) -> bool:
-        """Return whether a request comes from a page of ours, or from no page at all."""
-        origin = headers.get("origin")
-        if origin is None:
-            cross = headers.get("sec-fetch-site") in ("cross-site", "same-site")
-            return not cross or headers.get("sec-fetch-mode") == "navigate"
-        ours = {f"{scheme}://{headers.get('host', '')}" for scheme in ("http", "https")}
-        if self.public.netloc:
-            ours.add(f"{self.public.scheme}://{self.public.netloc}")
-        return origin in ours
-
-    @property
-    def sub_path(self) -> str:
-        """What a proxy shows before our paths, without a slash at the end."""
-        return self.public.path.rstrip("/")
 
 
 class Rates:
@@ -155,7 +87,7 @@ class Visitors:
 
 
 class Guard:
-    """ASGI middleware: refuses what is not meant for the page; ``scope["client_name"]`` says whose the rest is.
+    """ASGI middleware: refuses what is not meant for the page; ``scope["spikedet"]`` says whose the rest is.
 
     Args:
         app: the page.
@@ -177,9 +109,9 @@ class Guard:
         headers = Headers(scope=scope)
         address = self._address(scope, headers)
         visitor = self._visitors.name_in(headers)
-        scope["client_name"] = visitor or address
+        scope["spikedet"] = Client(visitor or address, address)
         redirect = self._strip(scope)
-        refusal = self._refusal(headers, scope["client_name"]) or redirect
+        refusal = self._refusal(headers, visitor or address) or redirect
         new = not refusal and not visitor and scope["path"] == "/" and self._visits.take(address)
 
         async def respond(message: Message) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from spikedet.common.errors import ConfigError
 from spikedet.config import DemoConfig
+from spikedet.demo.addresses import Addresses, is_loopback
 from spikedet.demo.folder import private_folder
 
 logger = logging.getLogger("spikedet")
@@ -27,8 +28,8 @@ def serve(config: DemoConfig) -> None:
     """
     guard, server, routes = (import_server(f"spikedet.demo.{name}") for name in ("guard", "server", "routes"))
     password = read_password(config.auth)
-    addresses = guard.Addresses.of(config.host, config.public_url)
-    if not guard.is_loopback(config.host):
+    addresses = Addresses.of(config.host, config.public_url)
+    if not is_loopback(config.host):
         open_to_all = "" if password else f", without a password (--auth FILE or {PASSWORD} sets one)"
         logger.warning(f"warning: --host {config.host} shows the page to all who reach this machine{open_to_all}")
     with server.bound_socket(config.host, config.port) as listening, private_folder() as folder:

@@ -14,12 +14,13 @@ from starlette.responses import PlainTextResponse
 
 from spikedet.common.errors import ConfigError
 from spikedet.demo import guard as guard_module
-from spikedet.demo.guard import Addresses, Guard, Rates, Visitors, is_loopback
+from spikedet.demo.addresses import Addresses, is_loopback
+from spikedet.demo.guard import Guard, Rates, Visitors
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
     """Says whose request it is and what it is for."""
-    await PlainTextResponse(f"{scope['client_name']} {scope['path']}")(scope, receive, send)
+    await PlainTextResponse(f"{scope['spikedet'].name} {scope['path']}")(scope, receive, send)
 
 
 def guarded(host: str = "127.0.0.1", public_url: str = "", password: str = "") -> Guard:

@@ -6,21 +6,34 @@ import asyncio
 
 import pytest
 
-from spikedet.demo.turns import Busy, Bytes, Turns
+from spikedet.demo.turns import Busy, Client, Shares, Turns
 
 
-def test_places_in_all_and_of_each() -> None:
-    turns = Turns(at_once=1, places=3, each=2)
-    with turns.place("a"), turns.place("a"):
-        with pytest.raises(Busy), turns.place("a"):
+def client(name: str, address: str = "") -> Client:
+    return Client(name, address or name)
+
+
+def test_places_of_each_and_in_all() -> None:
+    turns = Turns(at_once=1, places=4, each=2)
+    with turns.place(client("a")), turns.place(client("a")):
+        with pytest.raises(Busy), turns.place(client("a")):
             raise AssertionError
-        with turns.place("b"), pytest.raises(Busy), turns.place("c"):
+        with turns.place(client("b")), turns.place(client("c")), pytest.raises(Busy), turns.place(client("d")):
             raise AssertionError
-        with turns.place("c"):
+        with turns.place(client("d")):
             pass
-    with turns.place("a"):
+    with turns.place(client("a")):
         pass
-    assert not turns._held  # nothing is remembered of those who have gone
+    assert not turns._held and not turns._shares._held  # nothing is remembered of those who have gone
+
+
+def test_one_address_has_half_of_the_places_whatever_names_it_has() -> None:
+    turns = Turns(at_once=1, places=4, each=2)
+    with turns.place(client("a", "home")), turns.place(client("b", "home")):
+        with pytest.raises(Busy), turns.place(client("c", "home")):
+            raise AssertionError
+        with turns.place(client("c", "elsewhere")):
+            pass
 
 
 def test_turns_come_in_order() -> None:
@@ -39,11 +52,13 @@ def test_turns_come_in_order() -> None:
     assert done == [0, 1, 2, 3, 4]
 
 
-def test_bytes() -> None:
-    stored = Bytes(10)
-    with stored.reserved(7), pytest.raises(Busy), stored.reserved(4):
+def test_shares() -> None:
+    stored = Shares(20)
+    with stored.held(client("a"), 7), pytest.raises(Busy), stored.held(client("a"), 4):
         raise AssertionError
-    with pytest.raises(ZeroDivisionError), stored.reserved(10):
+    with stored.held(client("a"), 10), stored.held(client("b"), 9), pytest.raises(Busy), stored.held(client("c"), 2):
+        raise AssertionError
+    with pytest.raises(ZeroDivisionError), stored.held(client("a"), 10):
         raise ZeroDivisionError
-    with stored.reserved(10):
+    with stored.held(client("a"), 10):
         pass

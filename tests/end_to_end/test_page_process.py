@@ -35,7 +35,8 @@ ELSEWHERE = {
 SERVER = """
 import sys
 from spikedet.demo.folder import private_folder
-from spikedet.demo.guard import Addresses, Guard
+from spikedet.demo.addresses import Addresses
+from spikedet.demo.guard import Guard
 from spikedet.demo import server
 from spikedet.demo.server import bound_socket, run
 
