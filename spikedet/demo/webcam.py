@@ -67,7 +67,7 @@ def parse_request(request: Any, T: int) -> tuple[npt.NDArray[np.uint8], int, flo
         raise DataError("not a frame: expected a JPEG image") from error
     except (KeyError, TypeError, ValueError, binascii.Error) as error:
         raise DataError("not a frame: expected a JPEG image with t, confidence and stable_steps") from error
-    except (OSError, SyntaxError) as error:
+    except Exception as error:  # damaged files make a decoder raise any
         raise DataError("the frame is damaged") from error
     t, confidence, stable_steps = numbers
     return frame, min(max(int(t), 1), T), confidence, max(int(stable_steps), 0)
