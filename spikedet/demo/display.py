@@ -44,10 +44,10 @@ class ScreenWindow:
         if problem := _problem():
             raise ConfigError(f"no window here: {problem}. `spikedet demo` without --window serves a web page instead")
         quiet_opencv()
-        self._title = title
+        self._title = title.encode(errors="replace").decode()  # bytes that are no UTF-8 crash OpenCV
         self._fitted = False
         with quiet_stderr():  # Qt misses fonts that nothing here needs
-            cv2.namedWindow(title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
+            cv2.namedWindow(self._title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
 
     def show(self, image_rgb: npt.NDArray[np.uint8]) -> None:
         """As in ``Display``."""

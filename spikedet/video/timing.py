@@ -17,6 +17,7 @@ MOST_PACKETS = 3000
 """Looked at, about a minute; a file is not read twice."""
 
 MOST_INDEX_BYTES = 64_000_000
+ROUNDED = 0.02
 EVEN = 1.5
 """Spacings that differ by less are those of a constant rate: containers round times to milliseconds."""
 
@@ -43,7 +44,8 @@ class Timing:
         """Frames per second in which each frame has a place: those that the container says, unless they are far off."""
         if not self.short_s or (said and 1 / EVEN < 1 / self.short_s / said < EVEN):
             return said
-        return 1 / self.short_s
+        rate = 1 / self.short_s
+        return round(rate) if abs(round(rate) / rate - 1) < ROUNDED else rate
 
 
 def read_timing(path: Path) -> Timing:

@@ -100,3 +100,13 @@ def test_a_small_file_of_a_huge_image_is_not_decoded() -> None:
 def test_the_page_knows_size_and_colours() -> None:
     text = webcam_html(IMAGE_SIZE)
     assert f'data-side="{IMAGE_SIZE}"' in text and "#E69F00" in text
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, IndexError, AttributeError, RecursionError, MemoryError, OSError])
+def test_whatever_a_decoder_raises_is_one_sentence(monkeypatch: pytest.MonkeyPatch, error: type[Exception]) -> None:
+    def fail(*_: object) -> None:
+        raise error("odd")
+
+    monkeypatch.setattr("PIL.Image.Image.convert", fail)
+    with pytest.raises(DataError, match="the frame is damaged"):
+        parse_request(request(), T)

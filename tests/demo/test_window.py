@@ -18,6 +18,7 @@ from spikedet.common.errors import ConfigError, DataError
 from spikedet.config import DemoConfig
 from spikedet.data.images import read_image
 from spikedet.demo import window as window_module
+from spikedet.demo.display import ScreenWindow
 from spikedet.demo.window import Controls, Rate, WindowLoop, open_window, press
 from spikedet.inference.detector import SpikingDetector
 from spikedet.video import FrameReader, LatestFrame, Source, open_frames, parse_source
@@ -259,3 +260,12 @@ def test_opencv_without_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cv2, "getBuildInformation", lambda: "  GUI:                           NONE\n")
     with pytest.raises(ConfigError, match=r"cv2 is opencv-python-headless, which has none\. `spikedet demo`"):
         demo(config())
+
+
+def test_a_title_of_any_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that are no UTF-8 crash OpenCV."""
+    titles: list[str] = []
+    monkeypatch.setattr("spikedet.demo.display._problem", lambda: "")
+    monkeypatch.setattr("cv2.namedWindow", lambda title, _: titles.append(title))
+    ScreenWindow("spikedet: a\udcff.mp4")
+    assert titles == ["spikedet: a?.mp4"]

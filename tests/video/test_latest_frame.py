@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from small_videos import camera, write_video
+from small_videos import camera, retimed, write_video
 
 from spikedet.common.errors import DataError
 from spikedet.video import FrameReader, LatestFrame, open_frames, parse_source
@@ -125,3 +125,13 @@ def test_a_file_stands_still(tmp_path: Path) -> None:
     seen = on_its_way or first
     assert seen is not None and numbers[0] <= seen.number + 2
     assert numbers[-1] == 20
+
+
+def test_a_file_with_a_variable_rate_is_played_at_its_times(tmp_path: Path) -> None:
+    wanted_s = [0.0, 0.1, 0.2, 0.7]
+    path = retimed(write_video(tmp_path / "a.mp4", frames=4), wanted_s, 0.8)
+    with LatestFrame(lambda: open_frames(parse_source(str(path)))) as latest:
+        shown_s = [(frame.source_time_s, time.monotonic()) for frame in latest]
+    (first_s, started_s), *_, (last_s, ended_s) = shown_s
+    assert (first_s, last_s) == (0, pytest.approx(0.7, abs=0.01))
+    assert 0.65 <= ended_s - started_s <= 1.5

@@ -60,6 +60,22 @@ def test_a_variable_rate(tmp_path: Path, wanted_s: list[float]) -> None:
         assert reader.shortfall == ""
 
 
+@pytest.mark.parametrize(
+    ("short_s", "said", "rate"),
+    [
+        (0, 25, 25),
+        (0.04, 25, 25),
+        (0.033, 30, 30),
+        (0.033, 5.8, 30),
+        (0.0167, 0, 60),
+        (0.042, 2, 24),
+        (0.074, 3, 1 / 0.074),
+    ],
+)
+def test_the_rate_in_which_each_frame_has_a_place(short_s: float, said: float, rate: float) -> None:
+    assert Timing(short_s, 9).rate(said) == rate
+
+
 def test_the_delays_of_a_gif(tmp_path: Path) -> None:
     images = [Image.fromarray(sample_image(index)) for index in range(6)]
     images[0].save(
