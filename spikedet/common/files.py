@@ -11,6 +11,7 @@ import shutil
 import stat
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,6 +32,8 @@ _SHOWN_NAME = 32
 _BUSY_TRIES = 20
 """On Windows a file that another program has open for a moment, such as a virus scanner, cannot be replaced."""
 _BUSY_S = 0.05
+_HELD, _GUARD = set[Path](), threading.Lock()
+"""Locks of this process, whose threads the system does not tell apart."""
 
 
 @contextmanager
@@ -62,10 +65,14 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def atomic_folder(path: Path) -> Iterator[Path]:
+def atomic_folder(path: Path, *, wait: bool = False) -> Iterator[Path]:
     """Yield a temporary folder beside ``path``; on success it becomes ``path`` in one step, on failure it is removed.
 
     What a killed process has left there is removed too.
+
+    Args:
+        path: the folder.
+        wait: for another process that is writing it, instead of raising.
 
     Raises:
         SpikedetError: if ``path`` exists and is not an empty folder, the folder cannot be written, a file that the
@@ -74,13 +81,13 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     path = Path(path)
     temporary = path.with_name(f".{path.name}.partial")
     try:
-        if os.path.lexists(path) and (not path.is_dir() or any(path.iterdir())):
-            raise SpikedetError(f"{path}: there is something already; name a new folder or an empty one")
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise _cannot_write(path, error) from error
-    with locked(path.with_name(f".{path.name}.lock"), path):
+    with locked(path.with_name(f".{path.name}.lock"), path, wait=wait):
         try:
+            if os.path.lexists(path) and (not path.is_dir() or any(path.iterdir())):
+                raise SpikedetError(f"{path}: there is something already; name a new folder or an empty one")
             shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir()
         except OSError as error:
@@ -118,41 +125,53 @@ def held(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def locked(lock: Path, what: Path) -> Iterator[None]:
-    """Hold a file as a lock: no other process can hold it at the same time, and it is free when this process ends.
+def locked(lock: Path, what: Path, *, wait: bool = False) -> Iterator[None]:
+    """Hold a file as a lock: nobody else can hold it at the same time, and it is free when this process ends.
 
     Args:
         lock: the file, which is made, and removed in the end; its folder exists.
         what: what it guards, for the error.
+        wait: until it is free, instead of raising.
 
     Raises:
-        SpikedetError: another process holds it, or it cannot be made.
+        SpikedetError: somebody else holds it, or it cannot be made.
     """
-    while True:
-        try:
-            handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
-        except OSError as error:
-            raise _cannot_write(what, error) from error
-        try:
-            _lock(handle)
-            if os.path.samestat(os.fstat(handle), os.stat(lock)):
-                break
-            os.close(handle)  # the process that held it has just removed it
-        except FileNotFoundError:
-            os.close(handle)
-        except (BlockingIOError, PermissionError) as error:
-            os.close(handle)
-            raise SpikedetError(
-                f"{what}: another run is writing to it; wait for its end, or choose another --out"
-            ) from error
-        except OSError:
-            break  # a file system without locks
+    try:
+        while (handle := _taken(lock)) is None:
+            if not wait:
+                raise SpikedetError(f"{what}: another run is writing to it; wait for its end, or choose another --out")
+            time.sleep(_BUSY_S)
+    except OSError as error:
+        raise _cannot_write(what, error) from error
     try:
         yield
     finally:
         with contextlib.suppress(OSError):  # Windows keeps a file that is open
             lock.unlink()
         os.close(handle)
+        _HELD.discard(lock.absolute())
+
+
+def _taken(lock: Path) -> int | None:
+    """The lock's open file; None where somebody else holds it. Raises OSError where it cannot be made."""
+    with _GUARD:
+        while lock.absolute() not in _HELD:
+            handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+            try:
+                _lock(handle)
+                mine = os.path.samestat(os.fstat(handle), os.stat(lock))  # or whoever held it has just removed it
+            except (BlockingIOError, PermissionError):
+                os.close(handle)
+                return None
+            except FileNotFoundError:
+                mine = False
+            except OSError:
+                mine = True  # a file system without locks
+            if mine:
+                _HELD.add(lock.absolute())
+                return handle
+            os.close(handle)
+    return None
 
 
 def _lock(handle: int) -> None:

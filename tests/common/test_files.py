@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -271,6 +272,26 @@ def test_a_lock_is_held_by_one_process_and_goes_with_it(tmp_path: Path) -> None:
         with locked(lock, tmp_path):
             assert only(tmp_path) == [".lock"]
     assert only(tmp_path) == []
+
+
+def test_a_lock_is_held_once_within_a_process(tmp_path: Path) -> None:
+    """Threads are one process to the system, and the second that lets go would let go for both."""
+    with locked(tmp_path / ".lock", tmp_path):
+        for _ in range(2):
+            with pytest.raises(SpikedetError, match="another run"), locked(tmp_path / ".lock", tmp_path):
+                pass
+    with locked(tmp_path / ".lock", tmp_path):
+        pass
+
+
+def test_who_waits_gets_the_folder_of_the_other(tmp_path: Path) -> None:
+    """Several processes of a torchrun may begin with the same synthetic images."""
+    with held_by_another(tmp_path / "new", "folder") as process:
+        assert process.stdin is not None
+        threading.Timer(0.3, process.stdin.close).start()
+        with pytest.raises(SpikedetError, match="there is something"), atomic_folder(tmp_path / "new", wait=True):
+            pass
+    assert only(tmp_path / "new") == ["half.txt"]
 
 
 def test_a_folder_whose_writer_was_killed_is_begun_again(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -162,17 +164,19 @@ def test_interrupted_writing_leaves_nothing(
 
 
 def test_another_process_may_be_faster(written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    root = tmp_path / "syn"
+    """Whoever comes second waits and takes what the first has written."""
+    root, begun = tmp_path / "syn", []
 
-    def finish_elsewhere(partial: Path, config: SyntheticConfig) -> None:
-        with monkeypatch.context() as inner:
-            inner.setattr(synthetic, "_write_splits", real_write_splits)
-            write_synthetic(root, train=1, val=1, test=1, image_hw=(64, 64))
+    def slow(partial: Path, config: SyntheticConfig) -> None:
+        begun.append(partial)
+        time.sleep(0.2)
         real_write_splits(partial, config)
 
     real_write_splits = synthetic._write_splits
-    monkeypatch.setattr(synthetic, "_write_splits", finish_elsewhere)
-    assert write_synthetic(root, train=1, val=1, test=1, image_hw=(64, 64)) == root
+    monkeypatch.setattr(synthetic, "_write_splits", slow)
+    with ThreadPoolExecutor(2) as pool:
+        both = [pool.submit(write_synthetic, root, train=1, val=1, test=1, image_hw=(64, 64)) for _ in range(2)]
+    assert [one.result() for one in both] == [root, root] and len(begun) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["syn"]
 
 

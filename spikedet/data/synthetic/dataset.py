@@ -79,7 +79,7 @@ def write_synthetic(
     if _is_complete(root, config):
         return root
     try:
-        with atomic_folder(root) as partial:
+        with atomic_folder(root, wait=True) as partial:
             _write_splits(partial, config)
     except SpikedetError as error:
         if not _is_complete(root, config):  # else another process was faster
