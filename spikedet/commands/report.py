@@ -44,7 +44,7 @@ SHOWN_CONFIDENCE = 0.25
 """Lowest score of the boxes that are drawn."""
 SHOWN_PX = 640
 """Longer side of an image in the report."""
-WITHOUT = "put it back, or make the report without images: --examples 0"
+WITHOUT = "put what was moved back, or make the report without images: --examples 0"
 
 
 def report(config: ReportConfig) -> Path:
@@ -63,7 +63,8 @@ def report(config: ReportConfig) -> Path:
     main = headline(rows)
     energy = priced(results.parent / "energy.json", main) if main else None
     summary = sentences(main, energy) if main else ["Nothing was evaluated."]
-    sections = _images(evaluated_again(results, meta), main, config.examples) if config.examples and main else []
+    shown = main is not None and main.spiking and config.examples > 0
+    sections = _images(evaluated_again(results, meta), main, config.examples) if main and shown else []
     sections += _plots(rows)
     sections.append(Section("All results", markdown_html(markdown_table(rows)), folded=True))
     sections += _written_beside(results.parent)
@@ -145,7 +146,7 @@ def _images(evaluation: Evaluation, main: ResultRow, count: int) -> list[Section
     """Images on which the network does best and worst beside its ANN, by AP50:95 of each image alone."""
     evaluated = evaluation.evaluated
     same = [one for one in evaluated if (one.network, one.meta.T, one.t) == (main.stage, main.T, main.t)]
-    if not same or not main.spiking:
+    if not same:
         return []
     snn = same[-1]
     ann = max((one for one in evaluated if one.network == "ann"), key=lambda one: one.ap, default=None)

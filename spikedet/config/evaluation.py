@@ -151,7 +151,7 @@ class ReportConfig(Checked):
 
     Attributes:
         run: folder that spikedet evaluate wrote.
-        examples: how many of the best and of the worst images to show; 0 shows none.
+        examples: how many of the best and of the worst images to show; 0 shows none and needs no checkpoints or data.
         out: the file; empty is report.html in that folder.
     """
 

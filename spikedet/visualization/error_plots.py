@@ -108,7 +108,7 @@ def plot_cosine(found: Explanation, path: Path) -> Path:
         for index, (t, marker, colour) in enumerate(zip(steps, cycle(MARKERS), cycle(OKABE_ITO))):
             values = [layer.steps[index].cosine for layer in found.layers]
             axes.plot(range(len(values)), values, marker=marker, markersize=4, color=colour, label=f"t = {t}")
-        axes.set(ylabel="cosine similarity", title="QC-ANN's activations and SNN's rates by steps read out")
+        axes.set(ylabel="cosine similarity", title="QC-ANN's activations and SNN's rates by time step")
         name_layers(axes, [layer.layer for layer in found.layers])
     return path
 

@@ -106,7 +106,7 @@ def test_other_images_are_not_taken_for_those_that_were_evaluated(run: Path, tmp
     )
     damaged(run, folder, data=str(images))
     stored(folder, folder, data=str(images))
-    with pytest.raises(DataError, match=r"has other images; put it back, or make the report without images"):
+    with pytest.raises(DataError, match=r"has other images; put what was moved back, or make the report"):
         report(ReportConfig(run=str(folder)))
 
 
@@ -116,6 +116,14 @@ def test_without_images_the_results_are_enough(run: Path, tmp_path: Path) -> Non
         report(ReportConfig(run=str(tmp_path)))
     page = report(ReportConfig(run=str(tmp_path), examples=0)).read_text("utf-8")
     assert "points of AP50:95 at T = 4" in page and "Best images" not in page
+
+
+def test_an_ann_alone_needs_no_images(run: Path, tmp_path: Path) -> None:
+    content = json.loads((run / "results.json").read_text("utf-8"))
+    content["rows"] = [row for row in content["rows"] if row["stage"] == "ann" and not row["finetuned"]]
+    content["meta"] |= {"data": "gone", "checkpoints": {"gone.safetensors": "0" * 64}}
+    (tmp_path / "results.json").write_text(json.dumps(content), "utf-8")
+    assert "<p>ANN has " in report(ReportConfig(run=str(tmp_path))).read_text("utf-8")
 
 
 def test_results_of_before_are_found_by_the_paths_of_their_settings(run: Path, tmp_path: Path) -> None:
