@@ -4,8 +4,8 @@
     python benchmarks/reading.py FOLDER [--images 100000] [--boxes 10] [--reference CHECKOUT]
 
 Writes the dataset into FOLDER in several layouts (once; the images are links to a few files) and reads its split
-``train`` in a process of its own, each layout ``--runs`` times. ``--reference`` is a checkout of another revision, which
-reads the layouts that it knows. Prints a table of the fastest runs, in processor time.
+``train`` in a process of its own, each layout ``--runs`` times. ``--reference`` is a checkout of another revision,
+which reads the layouts that it knows. Prints a table of the fastest runs, in processor time.
 """
 
 from __future__ import annotations

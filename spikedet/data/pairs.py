@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 from spikedet.data.split_names import split_of_folder
@@ -47,10 +47,11 @@ def pair(images: Sequence[str], annotations: Iterable[str]) -> tuple[list[Pair],
             takers[annotation].append((rank, image))
     shared = {path: sorted(who) for path, who in takers.items() if len(who) > 1}
     pairs = [_pair(image, *which, shared) for image, which in zip(images, found, strict=True)]
-    mentioned = {pair.annotation for pair in pairs} | {
-        path for pair in pairs if pair.problem for path in by_stem[_stem(pair.image).casefold()]
-    }
-    return pairs, sorted(path for paths in by_stem.values() for path in paths if path not in mentioned)
+    taken = {pair.annotation for pair in pairs}
+    lone = {stem: left for stem, paths in by_stem.items() if (left := [path for path in paths if path not in taken])}
+    pairs = [_refuse_second(pair, lone.get(_stem(pair.image).casefold(), ())) for pair in pairs] if lone else pairs
+    explained = {_stem(pair.image).casefold() for pair in pairs if pair.problem}
+    return pairs, sorted(path for stem, paths in lone.items() if stem not in explained for path in paths)
 
 
 def _closest(image: str, candidates: Sequence[str]) -> tuple[int, str, str]:
@@ -75,6 +76,17 @@ def _pair(image: str, rank: int, annotation: str, problem: str, shared: dict[str
         elif rank != others[0][0]:
             annotation = ""
     return Pair(image, annotation, split_of(_folder(image)) or split_of(_folder(annotation)), problem)
+
+
+def _refuse_second(pair: Pair, lone: Sequence[str]) -> Pair:
+    """A pair whose image has an annotation beside it has a problem where no other image has that in a sister folder."""
+    home = _folder(pair.image)
+    others = [path for path in lone if _rank(home, _folder(path)) == 1 and _stem(path) == _stem(pair.image)]
+    if not others or pair.problem or _folder(pair.annotation) != home or not pair.annotation:
+        return pair
+    return replace(
+        pair, problem=f"{pair.image}: its annotation may be {pair.annotation} or {others[0]}; keep one of them"
+    )
 
 
 @cache

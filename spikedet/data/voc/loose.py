@@ -14,7 +14,7 @@ from spikedet.data.voc.layout import voc_edges
 from spikedet.data.walk import Tree
 
 _LOOKED_AT = 20
-_ROOT = re.compile(rb"<([A-Za-z][\w.-]*)[\s>]")
+_ROOT = re.compile(rb"<([A-Za-z][\w.-]*)[\s/>]")
 
 
 def find_voc(tree: Tree, images: Sequence[str]) -> Found | str:
