@@ -132,6 +132,7 @@ def watched(target: Target, case: Path, out: Path, watch: Watch) -> tuple[str, l
         with watch.looking(out) as seen, little_memory():
             signal.setitimer(signal.ITIMER_REAL, LIMIT_S)
             outcome = attempt(target, case, out)
+            signal.setitimer(signal.ITIMER_REAL, 0)  # an alarm later than this would end the whole run
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         tempfile.tempdir = None

@@ -201,9 +201,9 @@ def _graph_edges(_: Tensors, meta: dict[str, Any], chance: random.Random) -> Non
         case 5:
             graph[chance.choice(("boxes", "classes", "strides"))] = []
         case 6:
-            _insert(layers, [{"kind": "add", "inputs": ["?", "?"]}] * chance.choice((20, 100, 5000)))
+            _insert(layers, [{"kind": "Add", "inputs": ["?", "?"]}] * chance.choice((20, 100, 5000)))
         case _:
-            _insert(layers, [{"kind": "upsample", "factor": chance.choice((2, 64)), "inputs": ["?"]}] * 12)
+            _insert(layers, [{"kind": "Upsample", "factor": chance.choice((2, 64)), "inputs": ["?"]}] * 12)
 
 
 def _insert(layers: list[dict[str, Any]], chain: list[dict[str, Any]]) -> None:

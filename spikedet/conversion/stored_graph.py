@@ -8,11 +8,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Union
 
 import msgspec
 import torch
-from msgspec import Meta, Struct
+from msgspec import Meta
 from torch import Tensor, nn
 
 from spikedet.common.errors import CheckpointError
@@ -27,162 +27,54 @@ Name = Annotated[str, Meta(pattern=r"^\w[\w.]{0,199}$")]
 Names = Annotated[tuple[Name, ...], Meta(min_length=1, max_length=100)]
 Whole = Annotated[int, Meta(ge=0, le=2**16)]
 Positive = Annotated[int, Meta(ge=1, le=2**16)]
-Pair = tuple[Positive, Positive]
-Padding = tuple[Whole, Whole]
+Pair, Padding = tuple[Positive, Positive], tuple[Whole, Whole]
+Slope, Delay = Annotated[float, Meta(ge=0, le=1)], Annotated[int, Meta(ge=0, le=LIMITS["delay"][1])]
+Stride = Annotated[float, Meta(ge=1, le=2**16)]
 
+_CONVOLUTION: dict[str, Any] = {"stride": Pair, "padding": Padding, "dilation": Pair, "groups": Positive}
+_POOL: dict[str, Any] = {"kernel_size": Pair, "stride": Pair, "padding": Padding, "ceil_mode": bool}
+SETTINGS: dict[type[nn.Module], dict[str, Any]] = {
+    SpikingConv: {**_CONVOLUTION, "neuron": Neuron, "slope": Slope, "delay": Delay},
+    LinearConv: _CONVOLUTION,
+    Readout: {"stride": Pair, "padding": Padding},
+    Upsample: {"factor": Annotated[int, Meta(ge=1, le=64)]},
+    Slice: {"start": Whole, "stop": Positive},
+    ZeroPad: {"padding": tuple[Whole, Whole, Whole, Whole]},
+    Concat: {},
+    Add: {},
+    AvgPool: {**_POOL, "count_include_pad": bool, "divisor_override": Positive | None},
+    MaxPool: {**_POOL, "dilation": Pair, "rule": MaxPoolRule},
+}
+"""What is stored of a layer, by its type: the settings of its constructor, or of its pooling module's, and their types.
 
-class Layer(Struct, tag_field="kind", kw_only=True):
-    """A node of the graph.
+``kind`` is the name of the type, ``name`` that of the node, ``inputs`` are names of the nodes that it reads.
+"""
 
-    Attributes:
-        name: of the node; its tensors are called ``name.weight`` and so on.
-        inputs: names of the nodes that it reads.
-    """
-
-    name: Name
-    inputs: Names
-
-
-class Readouts(Layer, tag="readout"):
-    """An output layer."""
-
-    stride: Pair
-    padding: Padding
-
-    def make(self, tensors: Mapping[str, Tensor]) -> nn.Module:
-        return Readout(*_weight_and_bias(self.name, tensors), stride=self.stride, padding=self.padding)
-
-
-class Currents(Layer, tag="current"):
-    """A convolution without neurons."""
-
-    stride: Pair
-    padding: Padding
-    dilation: Pair
-    groups: Positive
-
-    def make(self, tensors: Mapping[str, Tensor]) -> nn.Module:
-        geometry = _geometry(self, "stride", "padding", "dilation")
-        return LinearConv(*_weight_and_bias(self.name, tensors), **geometry, groups=self.groups)
-
-
-class Neurons(Layer, tag="neurons"):
-    """A convolution with a layer of neurons."""
-
-    stride: Pair
-    padding: Padding
-    dilation: Pair
-    groups: Positive
-    neuron: Neuron
-    slope: Annotated[float, Meta(ge=0, le=1)]
-    delay: Annotated[int, Meta(ge=LIMITS["delay"][0], le=LIMITS["delay"][1])]
-
-    def make(self, tensors: Mapping[str, Tensor]) -> nn.Module:
-        if self.neuron == "asymmetric" and self.slope < 1e-6:
-            raise ValueError(f"{self.name} has asymmetric neurons of slope {self.slope}; expected a positive slope")
-        weight, bias = _weight_and_bias(self.name, tensors)
-        settings = _geometry(self, "stride", "padding", "dilation")
-        settings |= {key: getattr(self, key) for key in ("groups", "neuron", "slope", "delay")}
-        return SpikingConv(weight, bias, torch.empty_like(bias), **settings)
-
-
-class Upsampled(Layer, tag="upsample"):
-    """Nearest-neighbour upsampling."""
-
-    factor: Annotated[int, Meta(ge=1, le=64)]
-
-    def make(self, _: Mapping[str, Tensor]) -> nn.Module:
-        return Upsample(self.factor)
-
-
-class Joined(Layer, tag="concat"):
-    """Concatenation over channels."""
-
-    def make(self, _: Mapping[str, Tensor]) -> nn.Module:
-        return Concat()
-
-
-class Summed(Layer, tag="add"):
-    """A sum."""
-
-    def make(self, _: Mapping[str, Tensor]) -> nn.Module:
-        return Add()
-
-
-class Sliced(Layer, tag="slice"):
-    """Channels from ``start`` to before ``stop``."""
-
-    start: Whole
-    stop: Positive
-
-    def make(self, _: Mapping[str, Tensor]) -> nn.Module:
-        return Slice(self.start, self.stop)
-
-
-class Padded(Layer, tag="zero_pad"):
-    """Zeros to the left, right, top and bottom."""
-
-    padding: tuple[Whole, Whole, Whole, Whole]
-
-    def make(self, _: Mapping[str, Tensor]) -> nn.Module:
-        return ZeroPad(self.padding)
-
-
-class Averaged(Layer, tag="average_pool"):
-    """Average pooling."""
-
-    kernel: Pair
-    stride: Pair
-    padding: Padding
-    ceil: bool
-    count_padding: bool
-    divisor: Positive | None = None
-
-    def make(self, _: Mapping[str, Tensor]) -> nn.Module:
-        return AvgPool(
-            nn.AvgPool2d(self.kernel, self.stride, self.padding, self.ceil, self.count_padding, self.divisor)
-        )
-
-
-class Maxima(Layer, tag="max_pool"):
-    """Max-pooling."""
-
-    kernel: Pair
-    stride: Pair
-    padding: Padding
-    dilation: Pair
-    ceil: bool
-    rule: MaxPoolRule
-
-    def make(self, _: Mapping[str, Tensor]) -> nn.Module:
-        pool = nn.MaxPool2d(self.kernel, self.stride, self.padding, self.dilation, ceil_mode=self.ceil)
-        return MaxPool(pool, self.rule)
-
-
-AnyLayer = Readouts | Currents | Neurons | Upsampled | Joined | Summed | Sliced | Padded | Averaged | Maxima
-
-
-class Graph(Struct):
-    """A converted network without its tensors.
-
-    Attributes:
-        layers: in execution order; every input is the image or an earlier one.
-        boxes, classes: names of the output layers, one per scale.
-        strides: pixels per cell of each scale.
-    """
-
-    layers: Annotated[tuple[AnyLayer, ...], Meta(max_length=5000)]
-    boxes: Names
-    classes: Names
-    strides: Annotated[tuple[Annotated[float, Meta(ge=1, le=2**16)], ...], Meta(min_length=1, max_length=100)]
+_FORMS = {
+    kind: msgspec.defstruct(
+        kind.__name__, [("name", Name), ("inputs", Names), *fields.items()], tag_field="kind", tag=kind.__name__
+    )
+    for kind, fields in SETTINGS.items()
+}
+_KINDS = {form: kind for kind, form in _FORMS.items()}
+_Layers: Any = Annotated[tuple[Union[tuple(_FORMS.values())], ...], Meta(max_length=5000)]  # type: ignore[misc]  # noqa: UP007
+Graph: Any = msgspec.defstruct(
+    "Graph",
+    [
+        ("layers", _Layers),
+        ("boxes", Names),
+        ("classes", Names),
+        ("strides", Annotated[tuple[Stride, ...], Meta(min_length=1, max_length=100)]),
+    ],
+)
+"""Layers in execution order, names of the output layers by scale, and pixels per cell of each scale."""
 
 
 def graph_of(network: SpikingNetwork) -> dict[str, Any]:
     """A network's graph in plain values, for ``CheckpointMeta.graph``."""
-    layers = tuple(_layer(node) for node in network.nodes)
-    strides = tuple(network.strides.tolist())
-    graph = Graph(layers, tuple(network.box_readouts), tuple(network.class_readouts), strides)
-    made: dict[str, Any] = msgspec.to_builtins(graph)
+    layers, strides = tuple(map(_stored, network.nodes)), tuple(network.strides.tolist())
+    made = msgspec.to_builtins(Graph(layers, network.box_readouts, network.class_readouts, strides))
+    assert isinstance(made, dict)
     return made
 
 
@@ -200,73 +92,57 @@ def network_of(path: Path, graph: dict[str, Any], tensors: Mapping[str, Tensor],
     """
     stored = typed(Graph, graph, f"{path}: its graph is not valid", CheckpointError)
     known, nodes = {IMAGE}, []
-    growth = math.prod(layer.factor for layer in stored.layers if isinstance(layer, Upsampled))
-    if growth > MOST_GROWTH:
-        raise CheckpointError(f"{path}: its graph is not valid: it enlarges maps more than {MOST_GROWTH} times")
-    for layer in stored.layers:
-        missing = [name for name in layer.inputs if name not in known]
-        if missing or layer.name in known:
-            wrong = f"reads {missing[0]}, which is no earlier layer" if missing else "is there twice"
-            raise CheckpointError(f"{path}: its graph is not valid: {layer.name} {wrong}")
-        if len(layer.inputs) > 1 and not isinstance(layer, (Joined, Summed)):
-            raise CheckpointError(f"{path}: its graph is not valid: {layer.name} reads more than one layer")
-        known.add(layer.name)
-        try:
-            nodes.append(Node(layer.name, layer.inputs, layer.make(tensors)))
-        except ValueError as error:
-            raise CheckpointError(f"{path}: its tensors do not fit its architecture: {error}") from error
-    outputs = {node.name for node in nodes if isinstance(node.module, Readout)}
-    if not outputs.issuperset(stored.boxes + stored.classes):
-        raise CheckpointError(f"{path}: its graph is not valid: its outputs are none of its output layers")
+    try:
+        if math.prod(getattr(layer, "factor", 1) for layer in stored.layers) > MOST_GROWTH:
+            raise ValueError(f"it enlarges maps more than {MOST_GROWTH} times")
+        for layer in stored.layers:
+            if missing := [name for name in layer.inputs if name not in known]:
+                raise ValueError(f"{layer.name} reads {missing[0]}, which is no earlier layer")
+            if layer.name in known:
+                raise ValueError(f"{layer.name} is there twice")
+            known.add(layer.name)
+            nodes.append(Node(layer.name, layer.inputs, _made(layer, tensors)))
+        outputs = {node.name for node in nodes if isinstance(node.module, Readout)}
+        if not outputs.issuperset(stored.boxes + stored.classes):
+            raise ValueError("its outputs are none of its output layers")
+    except ValueError as error:
+        raise CheckpointError(f"{path}: its graph is not valid: {error}") from error
     return SpikingNetwork(nodes, list(stored.boxes), list(stored.classes), torch.tensor(stored.strides), T)
 
 
-def _weight_and_bias(name: str, tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """Empty ones of the shapes of those in the file."""
-    weight = tensors.get(f"{name}.weight")
-    if weight is None:
-        raise ValueError(f"there is no {name}.weight")
-    if weight.ndim != 4 or not weight.numel():
-        raise ValueError(f"{name}.weight has the shape {list(weight.shape)}; expected four axes")
-    return torch.empty(weight.shape, device="meta"), torch.empty(len(weight), device="meta")
-
-
-def _layer(node: Node) -> AnyLayer:
+def _stored(node: Node) -> Any:
     """What is stored of a node."""
-    module: Any = node.module
-    common: dict[str, Any] = {"name": node.name, "inputs": node.inputs}
-    match module:
-        case SpikingConv():
-            settings = {key: getattr(module, key) for key in ("groups", "neuron", "slope", "delay")}
-            return Neurons(**common, **_geometry(module, "stride", "padding", "dilation"), **settings)
-        case LinearConv():
-            return Currents(**common, **_geometry(module, "stride", "padding", "dilation"), groups=module.groups)
-        case Readout():
-            return Readouts(**common, **_geometry(module, "stride", "padding"))
-        case Upsample():
-            return Upsampled(**common, factor=module.factor)
-        case Concat():
-            return Joined(**common)
-        case Add():
-            return Summed(**common)
-        case Slice():
-            return Sliced(**common, start=module.start, stop=module.stop)
-        case ZeroPad():
-            return Padded(**common, padding=module.padding)
-        case AvgPool(pool=pool):
-            common |= _geometry(pool, "stride", "padding")
-            common |= {"kernel": _pair(pool.kernel_size), "ceil": pool.ceil_mode, "divisor": pool.divisor_override}
-            return Averaged(**common, count_padding=pool.count_include_pad)
-        case MaxPool(pool=pool):
-            common |= _geometry(pool, "stride", "padding", "dilation")
-            return Maxima(**common, kernel=_pair(pool.kernel_size), ceil=pool.ceil_mode, rule=module.rule)
-        case _:
-            raise TypeError(f"{node.name}: a {type(module).__name__} has no stored form")
+    module = node.module
+    if type(module) not in SETTINGS:
+        raise TypeError(f"{node.name}: a {type(module).__name__} has no stored form")
+    fields = SETTINGS[type(module)]
+    values = {key: getattr(module, key, None) for key in fields} | {
+        key: getattr(module.pool, key) for key in fields if isinstance(module, (AvgPool, MaxPool)) and key != "rule"
+    }
+    values |= {key: (v, v) for key, v in values.items() if fields[key] in (Pair, Padding) and isinstance(v, int)}
+    return _FORMS[type(module)](node.name, tuple(node.inputs), **values)
 
 
-def _geometry(module: Any, *names: str) -> dict[str, Any]:
-    return {name: _pair(getattr(module, name)) for name in names}
-
-
-def _pair(value: int | tuple[int, ...]) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else (value[0], value[1])
+def _made(layer: Any, tensors: Mapping[str, Tensor]) -> nn.Module:
+    """The module of a stored layer. Raises ValueError where its tensors or its settings are none of such a layer."""
+    kind: Any = _KINDS[type(layer)]
+    settings = {key: getattr(layer, key) for key in SETTINGS[kind]}
+    if len(layer.inputs) > 1 and kind not in (Add, Concat):
+        raise ValueError(f"{layer.name} reads more than one layer")
+    if kind is AvgPool:
+        return AvgPool(nn.AvgPool2d(**settings))
+    if kind is MaxPool:
+        rule = settings.pop("rule")
+        return MaxPool(nn.MaxPool2d(**settings), rule)
+    if kind not in (SpikingConv, LinearConv, Readout):
+        made: nn.Module = kind(**settings)
+        return made
+    shape = tensors[f"{layer.name}.weight"].shape if f"{layer.name}.weight" in tensors else ()
+    if len(shape) != 4 or not math.prod(shape):
+        raise ValueError(f"there is no {layer.name}.weight of four axes")
+    weight, bias = torch.empty(shape, device="meta"), torch.empty(shape[0], device="meta")
+    if kind is not SpikingConv:
+        return LinearConv(weight, bias, **settings) if kind is LinearConv else Readout(weight, bias, **settings)
+    if layer.neuron == "asymmetric" and layer.slope < 1e-6:
+        raise ValueError(f"{layer.name} has asymmetric neurons of slope {layer.slope}; expected a positive slope")
+    return SpikingConv(weight, bias, torch.empty_like(bias), **settings)
