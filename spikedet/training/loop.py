@@ -213,7 +213,7 @@ class TrainingLoop(DetectionTrainer):
                 if math.isfinite(value):
                     self.writer.add_scalar(name, float(value), self.epoch + 1)
         loss = sum(float(v) for k, v in metrics.items() if k.startswith("train/"))
-        shown = _shown({name: metrics[f"held_out/{name}"] for name in METRICS})
+        shown = _shown({name: metrics.get(f"held_out/{name}", math.nan) for name in METRICS})
         elapsed = time.monotonic() - self.started
         left = elapsed / (self.epoch + 1 - self.start_epoch) * (self.epochs - self.epoch - 1)
         logger.info(
@@ -224,7 +224,8 @@ class TrainingLoop(DetectionTrainer):
     def save_model(self) -> bool:
         """Keep the best averaged network, then the state to resume from."""
         averaged = self.ema.ema
-        measured = {name: self.metrics[name] for name in HELD_OUT if math.isfinite(self.metrics[name])}
+        held_out = {name: value for name, value in self.metrics.items() if name.startswith("held_out/")}
+        measured = {name: value for name, value in held_out.items() if math.isfinite(value)}
         if self.evaluated and (self.best_fitness is None or self.fitness >= self.best_fitness):
             self.best_fitness = self.fitness
             self.save_best(averaged, {name.split("/")[1]: value for name, value in measured.items()})
