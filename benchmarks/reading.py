@@ -59,6 +59,8 @@ def main() -> None:
         if not root.exists():
             WRITERS[name](root, boxes)
         now = _fastest(root, ROOT, options.runs)
+        if now is None:
+            raise SystemExit(f"{root}: cannot be read")
         before = _fastest(root, options.reference, options.runs) if options.reference else None
         cells = [f"{now['seconds']:.1f}", f"{now['megabytes']:.0f}"]
         if before:

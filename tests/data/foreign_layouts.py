@@ -333,7 +333,7 @@ LAYOUTS = {
     layout.write.__name__: layout
     for layout in (
         Foreign("voc", False, "labelImg, Pascal VOC", labelimg),
-        Foreign("voc", False, "many public sets: images and annotations in sister folders", kangaroo),
+        Foreign("voc", False, "Many public sets: images and annotations in sister folders", kangaroo),
         Foreign("voc", False, "VOC folders without ImageSets", year_without_splits),
         Foreign("voc", False, "CVAT, PASCAL VOC", cvat_voc),
         Foreign("voc", True, "Roboflow, Pascal VOC", roboflow_voc),
@@ -346,8 +346,8 @@ LAYOUTS = {
         Foreign("yolo", True, "Darknet, and CVAT's YOLO", darknet),
         Foreign("yolo", True, "Roboflow, YOLO Darknet", roboflow_darknet),
         Foreign("yolo", True, "ultralytics", ultralytics),
-        Foreign("coco", False, "one COCO file above its images", coco_above),
-        Foreign("coco", True, "a COCO file for each split, with polygons and run lengths", coco_masks),
+        Foreign("coco", False, "One COCO file above its images", coco_above),
+        Foreign("coco", True, "A COCO file for each split, with polygons and run lengths", coco_masks),
         Foreign("coco", True, "Roboflow, COCO", roboflow_coco),
         Foreign("coco", False, "CVAT, COCO", cvat_coco),
         Foreign("coco", True, "COCO", coco),
@@ -355,6 +355,37 @@ LAYOUTS = {
         Foreign("labelme", True, "LabelMe, by split", labelme_folders),
         Foreign("csv", True, "TensorFlow's tutorials", tensorflow),
         Foreign("csv", True, "Roboflow, CSV", roboflow_csv),
-        Foreign("csv", False, "one CSV table", one_table),
+        Foreign("csv", False, "One CSV table", one_table),
     )
 }
+
+
+# --- the documentation -----------------------------------------------------------------------------------------------
+
+
+def folder_tree(root: Path) -> str:
+    """A line for each folder with its files."""
+    found: dict[str, list[str]] = {}
+    for path in sorted(root.rglob("*")):
+        if path.is_file():
+            found.setdefault(path.parent.relative_to(root.parent).as_posix(), []).append(path.name)
+    width = max(map(len, found)) + 3
+    return "\n".join(f"{folder + '/':<{width}}{' '.join(names)}" for folder, names in sorted(found.items()))
+
+
+def described(folder: Path, image: Path) -> str:
+    """The section of the documentation: every layout with the tree that its writer makes of three images."""
+    images = [
+        Annotated(folder / f"{stem}.jpg", split, (64, 64), (("cat", (1.0, 1.0, 9.0, 9.0)),))
+        for stem, split in (("a", "train"), ("b", "val"), ("c", "test"))
+    ]
+    for item in images:
+        shutil.copyfile(image, item.file)
+    sections = []
+    for name, layout in LAYOUTS.items():
+        root = folder / name / "mydata"
+        root.mkdir(parents=True)
+        layout.write(root, images)
+        divided = "" if layout.split else ", without splits"
+        sections.append(f"{layout.source}{divided} (`{layout.kind}`):\n\n```text\n{folder_tree(root)}\n```\n")
+    return "\n".join(sections)
