@@ -448,6 +448,15 @@ def test_a_call_in_parts_changes_no_bit(at_once: int, delay: int, neuron: str, m
         assert whole_call[0].any()
 
 
+@pytest.mark.parametrize("name", ["bias", "theta"])
+def test_fewer_numbers_than_filters_are_refused(name: str) -> None:
+    """The kernels would read beyond them."""
+    layer = conv((4, 8), (3, 3), torch.ones(4), stride=(1, 1), padding=(1, 1))
+    setattr(layer, name, nn.Parameter(torch.ones(3)) if name == "bias" else torch.ones(3))
+    with pytest.raises(ValueError, match="as many biases and thresholds as filters expected, 8"):
+        PackedConv(layer, layer_channels(torch.ones(4), False), "exact")
+
+
 def test_however_wide_a_block_of_rows_the_spikes_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     train, theta = input_train(3, (2, 9, 5, 6), True)

@@ -73,6 +73,8 @@ class PackedConv:
         padding: tuple[int, ...] | None = None,
         u0: Tensor | None = None,
     ) -> None:
+        if not len(layer.weight) == len(layer.bias) == len(layer.theta):
+            raise ValueError(f"as many biases and thresholds as filters expected, {len(layer.weight)}")
         self.layer, self.inputs = layer, inputs
         self._padding = padding or layer.padding
         self._u0 = (layer.u0 if u0 is None else u0).detach()
@@ -160,12 +162,16 @@ class PackedConv:
             *(steps, silent, tail, batch, height, width, self.channels),
             *map(pointer, (self._bias, self._theta, self._scale, state.u, state.count, self._lower, out)),
         )
+        # Kernels look at no size again.
+        assert bits is None or bits.shape[:2] == (steps, batch)
+        assert state.drive is None or state.drive.shape == state.u.shape
         if bits is None or not steps:
             if state.drive is None:
                 call.steps, call.tail = 0, steps + tail
             library().spikedet_neurons(ctypes.byref(call), pointer(state.drive), ctypes.c_int64(1))
         elif bits.is_floating_point():
             v = self._dense(bits)
+            assert v.numel() == steps * state.u.numel()
             library().spikedet_neurons(ctypes.byref(call), pointer(v), ctypes.c_int64(0))
         else:
             self._convolve(call, bits.contiguous())

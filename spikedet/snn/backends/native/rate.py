@@ -35,6 +35,7 @@ class NativeRate(torch.autograd.Function):
         rows = [_channels_last(v), _channels_last(u0), theta.contiguous(), width.contiguous()]
         rows += [] if lower is None else [lower.contiguous()]
         shape = rows[0].shape[1:]
+        assert all(row.shape[-1] == shape[-1] for row in rows)  # kernels look at no size again
         rate = torch.empty(shape)
         slopes = torch.empty((steps, *shape), dtype=torch.uint8)
         sizes = (
