@@ -129,7 +129,7 @@ class Guard:
 
     def _refusal(self, headers: Headers, client: str) -> Response | None:
         if not self._addresses.has(headers.get("host", "")):
-            return refused(421, "this page is not served under that name; behind a proxy, start it with --public-url")
+            return refused(421, "this page is not served under that name; start it with --public-url ADDRESS")
         if not self._addresses.sent_by_us(headers):
             return refused(403, "requests from pages of other sites are refused")
         if not self._requests.take(client):

@@ -43,6 +43,10 @@ MAX_FRAME_PIXELS = 4096 * 4096
 ANIMATED = ("GIF", "WEBP", "PNG")
 """Formats in which several images are an animation; in others, such as MPO and TIFF, the first one is the image."""
 
+_NO_TEXT = re.compile(rb"[^\t\n\r\x20-\x7e\x80-\xff]")
+_LIST = re.compile(rb"(\xef\xbb\xbf)?\s*(#EXTM3U|ffconcat|<|v=)", re.IGNORECASE)
+"""What FFmpeg takes for a list of files or addresses that it opens, even with other bytes after it."""
+
 _decoding = threading.Lock()
 """Held while an image is decoded, so that only one of full size is in memory."""
 
@@ -90,7 +94,7 @@ def uploaded_video(path: str | Path) -> FrameReader:
     path = Path(path)
     with path.open("rb") as file:
         head = file.read(512)
-    if head and not re.search(rb"[^\t\n\r\x20-\x7e\x80-\xff]", head):
+    if head and (_LIST.match(head) or not _NO_TEXT.search(head)):
         raise DataError(f"{path.name}: not a video that can be read, but a text")
     try:
         return open_frames(Source(str(path), "file"))

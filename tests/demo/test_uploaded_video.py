@@ -90,7 +90,16 @@ def test_what_is_no_video(members: list[Member], tmp_path: Path, name: str) -> N
     assert not (tmp_path / "boxes.webm").exists()
 
 
-@pytest.mark.parametrize("text", ["#EXTM3U\n#EXTINF:1,\n{}\n", "ffconcat version 1.0\nfile {}\n"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "#EXTM3U\n#EXTINF:1,\n{}\n",
+        "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{}\n#\0",
+        "ffconcat version 1.0\nfile {}\n#\0",
+        '<?xml version="1.0"?><MPD>{}</MPD>\0',
+        "v=0\no=- 0 0 IN IP4 127.0.0.1\nm=video 9 RTP/AVP 96\n",
+    ],
+)
 def test_a_list_of_files_opens_none_of_them(members: list[Member], upload: Path, tmp_path: Path, text: str) -> None:
     listed = tmp_path / "list.mp4"
     listed.write_text(text.format(upload), "utf-8")

@@ -70,6 +70,7 @@ def page(browser: Any, address: str) -> Iterator[Any]:
     shown = context.new_page()
     errors: list[str] = []
     shown.on("pageerror", lambda error: errors.append(str(error)))
+    shown.on("console", lambda said: errors.append(said.text) if "Content Security Policy" in said.text else None)
     shown.goto(address, wait_until="domcontentloaded")
     shown.wait_for_selector(".growing img", timeout=WAIT)
     yield shown
@@ -193,8 +194,26 @@ def test_the_camera_runs_in_two_browsers_at_once(page: Any, browser: Any, addres
     other.close()
 
 
+def test_a_narrow_dark_screen(browser: Any, address: str, artefacts: Path) -> None:
+    """Nothing is wider than a telephone, in any tab; the background is dark."""
+    context = browser.new_context(viewport={"width": 360, "height": 740}, color_scheme="dark")
+    shown = context.new_page()
+    shown.goto(address, wait_until="domcontentloaded")
+    shown.wait_for_selector(".growing img", timeout=WAIT)
+    for name in ("Image", "Webcam", "Video", "Table"):
+        shown.get_by_role("tab", name=name).click()
+        shown.screenshot(path=artefacts / f"narrow-{name.lower()}.png", full_page=True)
+        assert shown.evaluate("document.documentElement.scrollWidth") == 360
+    back = shown.evaluate("getComputedStyle(document.body).backgroundColor").removeprefix("rgb(").rstrip(")")
+    assert max(map(int, back.split(","))) < 50
+    context.close()
+
+
 def test_the_table_and_its_plot(page: Any, artefacts: Path) -> None:
     page.get_by_role("tab", name="Table").click()
     page.wait_for_selector("#table >> text=/AP50:95/", timeout=WAIT)
     page.wait_for_function("() => document.querySelector('#table-plot img')?.naturalWidth > 400", timeout=WAIT)
     page.screenshot(path=artefacts / "table.png")
+    assert page.locator("#table th:visible").count() == 5
+    page.locator("#table summary").click()
+    assert page.locator("#table th:visible").count() > 15

@@ -30,7 +30,7 @@ export function onUpload(label, take) {
   const chosen = (file) => {
     if (!file) return;
     label.querySelector("strong").textContent = file.name;
-    label.querySelector("span").textContent = `${(file.size / 1e6).toFixed(1)} MB`;
+    label.querySelector("span").textContent = `${Math.max(0.1, file.size / 1e6).toFixed(1)} MB`;
     take(file);
   };
   input.addEventListener("change", () => {
