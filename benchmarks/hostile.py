@@ -70,7 +70,7 @@ def detected(path: Path) -> None:
     """Read a checkpoint and use it on an image. Raises FloatingPointError where its output is not finite."""
     network = load_network(path)
     image = np.full((48, 64, 3), 99, np.uint8)
-    for prediction in network.predict(to_input([image], network.meta.image_size), network.steps([])).values():
+    for prediction in network(to_input([image], network.meta.image_size)).values():
         if not prediction.decoded.isfinite().all():
             raise FloatingPointError("its output is not finite")
 
