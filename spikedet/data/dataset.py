@@ -12,7 +12,7 @@ import numpy.typing as npt
 from spikedet.data.images import read_image
 
 Division = Mapping[str, tuple[str, ...]]
-"""The image ids of each part that images without splits were divided into."""
+"""The images of each part that images without splits were divided into, by their paths within the folder."""
 
 
 @dataclass(frozen=True)
