@@ -79,7 +79,7 @@ class CheckpointMeta:
         linear: what convolutions without activation became, ``spiking`` or ``analog``.
         data: ``{"data", "split", "held_out", "seed"}`` of the training images: where they are, the fraction of them
             that no training so far has seen, and the seed that drew it. ``"layout"`` where the user chose one, and
-            ``"parts"`` where images without splits were divided: digests of the image ids of val and of test.
+            ``"parts"`` where images without splits were divided: digests of the paths of the images of val and test.
         config: the settings of every stage so far, by stage.
         parent: ``{"file", "sha256", "stage"}`` of the checkpoint this one came from.
         graph: layers of a converted network and how they are connected, see ``conversion.stored_graph``; None for

@@ -14,7 +14,7 @@ from spikedet.common.digests import file_sha256, json_sha256
 from spikedet.data.images import read_image
 
 Division = Mapping[str, tuple[str, ...]]
-"""The image ids of each part that images without splits were divided into."""
+"""The images of each part that images without splits were divided into, by their paths within the folder."""
 
 
 @dataclass(frozen=True)

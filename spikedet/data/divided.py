@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -16,7 +17,7 @@ from spikedet.data.loose import LooseLayout, names_in
 from spikedet.data.split_names import usual_split
 
 Digests = Mapping[str, Sequence[str]]
-"""Of the image ids of val and test, as a checkpoint keeps them; every other image is of train."""
+"""Of the paths of the images of val and test, as a checkpoint keeps them; every other image is of train."""
 
 
 class DividedLayout:
@@ -96,8 +97,8 @@ class DividedLayout:
 
     @cached_property
     def division(self) -> Division:
-        """The image ids of each part."""
-        return {part: tuple(entry.image_id for entry in entries) for part, entries in self._parts.items()}
+        """The images of each part, by their paths within the folder."""
+        return {part: tuple(self._name(entry) for entry in entries) for part, entries in self._parts.items()}
 
     def counts(self) -> str:
         """The parts in words."""
@@ -112,13 +113,13 @@ class DividedLayout:
     @cached_property
     def _known(self) -> bool:
         """Whether the parts of the earlier training are those of these images."""
-        here = {digest(entry.image_id) for entry in self._whole.entries}
+        here = {digest(self._name(entry)) for entry in self._whole.entries}
         digests = {value for part in self._trained.values() for value in part}
         return bool(digests) and (self._same or digests <= here)
 
     @cached_property
     def _drawn(self) -> tuple[Division, str]:
-        images = {entry.image_id: entry.image for entry in self._whole.entries if entry.image is not None}
+        images = {self._name(entry): entry.image for entry in self._whole.entries if entry.image is not None}
         return divide(images, self.fractions)
 
     @property
@@ -133,7 +134,7 @@ class DividedLayout:
             part_of = {value: part for part, values in self._trained.items() for value in values}
             left = dict(part_of)
             for entry in self._whole.entries:
-                value = digest(entry.image_id)
+                value = digest(self._name(entry))
                 parts[part_of.get(value, "train")].append(entry)
                 left.pop(value, None)
             for value, part in left.items():
@@ -145,5 +146,9 @@ class DividedLayout:
             return parts
         part_of = {name: part for part, names in self._drawn[0].items() for name in names}
         for entry in self._whole.entries:
-            parts[part_of.get(entry.image_id, "train")].append(entry)
+            parts[part_of.get(self._name(entry), "train")].append(entry)
         return parts
+
+    def _name(self, entry: Entry) -> str:
+        """The image's path within the folder, which says nothing of the folder's name."""
+        return entry.image_id if entry.image is None else Path(os.path.relpath(entry.image, self.root)).as_posix()

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from spikedet.common.errors import DataError
+from spikedet.common.errors import ConfigError, DataError, SpikedetError
 from spikedet.common.yaml import read_mapping
 from spikedet.config import SourceLayout
-from spikedet.data.coco.files import annotation_files
+from spikedet.data.coco.files import annotation_files, has_usual_name
 from spikedet.data.coco.layout import coco_folder
 from spikedet.data.coco.loose import find_coco, is_coco
 from spikedet.data.images import IMAGE_SUFFIXES
@@ -43,17 +43,23 @@ def recognize(folder: Path, layout: str = "") -> Layout:
     tree = walk(folder)
     say_skipped(tree, IMAGE_SUFFIXES)
     images = sorted(tree.files(IMAGE_SUFFIXES))
-    found: dict[str, Layout | Found] = {}
+    found: dict[str, Layout | Found | SpikedetError] = {}
     missing = []
     for kind, find in _FINDERS.items():
         if layout in ("", kind):
-            result = find(tree, images)
+            try:
+                result = find(tree, images)
+            except (ConfigError, DataError) as error:  # of this layout, but not whole; another reading may be
+                found[kind] = error
+                continue
             if isinstance(result, str):
                 missing.append(result)
             else:
                 found[kind] = result
     if len(found) > 1:
-        readings = " or ".join(f"{kind} ({item.seen})" for kind, item in found.items())
+        readings = " or ".join(
+            f"{kind} ({item if isinstance(item, SpikedetError) else item.seen})" for kind, item in found.items()
+        )
         raise DataError(
             f"{folder}: may be read as {readings}; choose with --layout {' or --layout '.join(found)}, "
             "or with 'layout' in a YAML file that names the folder"
@@ -61,6 +67,8 @@ def recognize(folder: Path, layout: str = "") -> Layout:
     if not found:
         raise DataError(_nothing(tree, images, layout, [text for text in missing if text]))
     (only,) = found.values()
+    if isinstance(only, SpikedetError):
+        raise only
     return loose_layout(tree, images, only) if isinstance(only, Found) else only
 
 
@@ -91,7 +99,7 @@ def _yolo(tree: Tree, images: Sequence[str]) -> Layout | Found | str:
 
 
 def _coco(tree: Tree, images: Sequence[str]) -> Layout | Found | str:
-    if any(is_coco(read_ends(file)) for file in annotation_files(tree.root)):
+    if any(has_usual_name(file) or is_coco(read_ends(file)) for file in annotation_files(tree.root)):
         return coco_folder(tree.root, Lookup(images))
     return find_coco(tree, images)
 

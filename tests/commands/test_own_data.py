@@ -21,7 +21,7 @@ from spikedet.data.division import digest
 
 sys.path.append(str(Path(__file__).parent.parent / "data"))
 
-from foreign_layouts import LAYOUTS, annotated, kangaroo
+from foreign_layouts import LAYOUTS, annotated, cvat_voc, kangaroo
 
 
 def trained(folder: Path, data: Path, **more: Any) -> Path:
@@ -51,6 +51,18 @@ def test_the_parts_of_the_training_are_kept(tmp_path: Path, mine: Path) -> None:
     mine.rename(tmp_path / "other")  # the images are recognized, not the name of their folder
     elsewhere = load_dataset(tmp_path / "other", "test", trained=read_meta(checkpoint).data)
     assert sorted(sample.image_id for sample in elsewhere.samples) == split["test"]
+
+
+def test_a_division_outlives_the_name_of_the_folder(tmp_path: Path) -> None:
+    """Also where image ids begin with it, as VOC's do."""
+    cvat_voc(tmp_path / "mine", annotated(sample_images()))
+    first = load_dataset(tmp_path / "mine", "test")
+    assert first.division is not None
+    parts = {part: [digest(name) for name in first.division[part][:2]] for part in ("val", "test")}
+    (tmp_path / "mine").rename(tmp_path / "other")
+    earlier = {"data": str(tmp_path / "mine"), "split": "train", "parts": {"val": [], "test": parts["val"]}}
+    other = load_dataset(tmp_path / "other", "test", trained=earlier)
+    assert [Path(name).stem for name in first.division["val"]] == [sample.image_path.stem for sample in other.samples]
 
 
 def test_an_image_of_a_part_that_is_gone(tmp_path: Path, mine: Path) -> None:

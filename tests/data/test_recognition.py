@@ -71,6 +71,17 @@ def test_two_readings(tmp_path: Path) -> None:
         load_dataset(root, "train", layout="coco")
 
 
+def test_a_reading_that_is_not_whole_is_a_reading(tmp_path: Path) -> None:
+    """The raccoons: XML, and tables that were made of it for train, test and both."""
+    table = "filename,class,xmin,ymin,xmax,ymax\na.jpg,c,1,2,3,4\n"
+    tables = {f"data__{name}_csv": table for name in ("train_labels", "test_labels", "raccoons")}
+    root = files(tmp_path, images__a_jpg="", annotations__a_xml=CAT, **tables)
+    message = r"may be read as voc \(VOC XML in annotations\) or csv \(.*which of .* is which split.*--layout voc"
+    with pytest.raises(DataError, match=message):
+        load_dataset(root, "train")
+    assert len(load_dataset(root, "train", layout="voc")) == 1
+
+
 @pytest.mark.parametrize(
     ("texts", "message"),
     [

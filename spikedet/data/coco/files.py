@@ -26,6 +26,11 @@ def annotation_files(root: Path) -> list[Path]:
     return sorted(path for path in found if path.is_file())
 
 
+def has_usual_name(file: Path) -> bool:
+    """Whether the name of an annotation file alone says that it is COCO's."""
+    return file.name.startswith(_INSTANCES) or file.name == _BESIDE_IMAGES
+
+
 def full_split_name(file: Path) -> str:
     """``instances_train2017.json`` -> "train2017"; for a file among its images, the folder's name."""
     if file.name == _BESIDE_IMAGES:

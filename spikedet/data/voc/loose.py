@@ -6,7 +6,6 @@ import re
 from collections.abc import Sequence
 from itertools import islice
 
-from spikedet.common.errors import DataError
 from spikedet.data.loose import Found, paired
 from spikedet.data.text import read_start
 from spikedet.data.voc.annotation import read_annotation
@@ -18,7 +17,11 @@ _ROOT = re.compile(rb"<([A-Za-z][\w.-]*)[\s/>]")
 
 
 def find_voc(tree: Tree, images: Sequence[str]) -> Found | str:
-    """The images that have an XML file of their name, or what is missing ("" where there is no XML at all)."""
+    """The images that have an XML file of their name, or what is missing ("" where there is no XML at all).
+
+    Raises:
+        DataError: a folder's path names two splits.
+    """
     files = sorted(tree.files([".xml"]))
     if not files:
         return ""
@@ -27,10 +30,7 @@ def find_voc(tree: Tree, images: Sequence[str]) -> Found | str:
         return f"{files[0]} is CVAT's own XML; export the task as PASCAL VOC, YOLO or COCO"
     if "annotation" not in roots:
         return f"{files[0]} is not a VOC annotation"
-    try:
-        items, notes, place = paired(tree, images, files, read_annotation, what="an XML file")
-    except DataError as error:
-        return str(error)
+    items, notes, place = paired(tree, images, files, read_annotation, what="an XML file")
     if not items:
         return f"{len(files)} XML files, and none has the name of an image; {files[0]} needs an image of its name"
     return Found("voc", f"VOC XML {place}", items, voc_edges, None, notes)
