@@ -128,3 +128,9 @@ def test_kinds() -> None:
 def test_a_file_that_is_no_checkpoint_is_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"none\.safetensors: no such checkpoint"):
         load_network(tmp_path / "none.safetensors")
+
+
+def test_no_more_steps_than_there_are_are_said_to_need_memory() -> None:
+    said = [load_network(chain()["copied"], SimulationConfig(chunk=chunk)).describe(500) for chunk in (T, 10**9)]
+    assert said[0] == said[1]
+    assert said[0] != load_network(chain()["copied"], SimulationConfig(chunk=1)).describe(500)
