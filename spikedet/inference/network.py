@@ -145,7 +145,8 @@ class SnnNetwork:
 
     def describe(self, batch: int) -> str:
         size = self.meta.image_size
-        mib = estimate_bytes(self.backend, (size, size), batch, self._chunk) / 2**20
+        chunk = min(self._chunk or self.backend.chunk(batch), self.network.latency(self.network.T))
+        mib = estimate_bytes(self.backend, (size, size), batch, chunk) / 2**20
         return f"{self.backend}; about {mib:.0f} MiB at batch {batch}"
 
     def steps(self, requested: Sequence[int]) -> list[int]:

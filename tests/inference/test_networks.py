@@ -9,7 +9,6 @@ import torch
 from tiny_detector import IMAGE_SIZE, T, chain
 from torch import Tensor
 
-from spikedet.checkpoint import read_meta
 from spikedet.commands.convert import convert
 from spikedet.common.errors import CheckpointError, ConfigError
 from spikedet.config import ConvertConfig, SimulationConfig
@@ -161,11 +160,17 @@ def test_the_clip_ann_of_a_qc_checkpoint_is_asked_for_by_name() -> None:
     model, _ = load_ann(chain()["qc"])
     clip = load_network(chain()["qc"], name="ann")
     assert (clip.meta.stage, clip.meta.finetuned) == ("ann", True)
-    assert torch.equal(clip.predict(images(), [ANN_STEP])[ANN_STEP].decoded, model(images())[0])
-    assert {stage: network_names(read_meta(chain()[stage])) for stage in ("ann", "qc", "fine")} == {
+    assert torch.equal(clip(images())[ANN_STEP].decoded, model(images())[0])
+    assert {stage: network_names(chain()[stage]) for stage in ("ann", "qc", "fine")} == {
         "ann": ("ann",),
         "qc": ("ann", "qc"),
         "fine": ("fine",),
     }
     with pytest.raises(CheckpointError, match=r"fine\.safetensors: holds fine, no network of the name 'ann'"):
         load_network(chain()["fine"], name="ann")
+
+
+def test_no_more_steps_than_there_are_are_said_to_need_memory() -> None:
+    said = [load_network(chain()["copied"], SimulationConfig(chunk=chunk)).describe(500) for chunk in (T, 10**9)]
+    assert said[0] == said[1]
+    assert said[0] != load_network(chain()["copied"], SimulationConfig(chunk=1)).describe(500)
