@@ -55,7 +55,7 @@ class Tree:
 
     def skipped_text(self, known: Iterable[str] = ()) -> str:
         """What was skipped, by kind and with counts; "" where nothing was. Images of ``known`` endings are not."""
-        parts = [f"{count} {kind} ({example})" for kind, (count, example) in self.skipped.items()]
+        parts = [f"{count} {kind} ({example})" for kind, (count, example) in sorted(self.skipped.items())]
         unread = Counter(PurePosixPath(path).suffix.lower() for path in self.files(_UNREAD_IMAGES - frozenset(known)))
         parts += [f"{count} images of a format that is not read ({suffix})" for suffix, count in sorted(unread.items())]
         return ", ".join(parts)
@@ -101,8 +101,8 @@ def walk(root: Path, without: Path | None = None) -> Tree:
             elif without is None or Path(entry.path).resolve() != without:
                 seen.add(_identity(Path(entry.path)))
                 below.append(inner)
-        folders[relative] = sorted(names)
-        stack += sorted(below, reverse=True)
+        folders[relative] = names
+        stack += reversed(below)
     return Tree(root, dict(sorted(folders.items())), skipped)
 
 
@@ -132,7 +132,7 @@ def _count(skipped: dict[str, tuple[int, str]], kind: str, example: str) -> None
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as found:
-            return list(found)
+            return sorted(found, key=lambda entry: entry.name)
     except OSError as error:
         raise DataError(f"{folder}: the folder cannot be read ({error.strerror}); check its permissions") from error
 
