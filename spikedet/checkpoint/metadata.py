@@ -210,7 +210,8 @@ def holds(path: Path, tensors: Mapping[str, Tensor], meta: CheckpointMeta) -> bo
                 return False
     except (CheckpointError, *UNREADABLE):
         return False
-    return there == dataclasses.replace(meta, config=there.config, versions=there.versions, notes=there.notes)
+    same = {name: getattr(there, name) for name in ("config", "versions", "notes", "format", "graph")}
+    return there == dataclasses.replace(meta, **same)
 
 
 def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], CheckpointMeta]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
+from spikedet.checkpoint.tensors import problem
 from spikedet.common.errors import CheckpointError
 from spikedet.models.torch_archive import DAMAGES, Inert, Stored, TorchArchive, open_torch
 
@@ -79,6 +80,8 @@ def _imported(archive: TorchArchive) -> Imported:
         for name, value in module.state[part].items()
         if isinstance(value, Stored)
     }
+    if wrong := next((found for name, value in tensors.items() if (found := problem(name, value))), None):
+        raise ValueError(wrong)
     return Imported(architecture, class_names, size, tensors)
 
 

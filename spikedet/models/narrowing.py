@@ -13,7 +13,7 @@ from ultralytics.nn.modules import Concat, Conv
 
 from spikedet.common.errors import ConfigError
 from spikedet.models.blocks import Add, DirectDetect
-from spikedet.models.builder import BATCH_NORM_EPS, ClipDetector, build_detector
+from spikedet.models.builder import BATCH_NORM_EPS, ClipDetector, build_skeleton
 from spikedet.models.imported import Imported
 
 _PASSES = (nn.MaxPool2d, nn.AvgPool2d, nn.Upsample, nn.ZeroPad2d, nn.Identity)
@@ -65,12 +65,12 @@ def narrowed(start: Imported, model: ClipDetector) -> Imported:
         layers differ, if no layer is narrower, or if one is not Conv, Concat, Add, Upsample, a pool or DirectDetect.
     """
     try:
-        with torch.random.fork_rng(devices=[]):
-            wide = build_detector(start.architecture, start.class_names)
+        wide, extent = build_skeleton(start.architecture, start.class_names)
+        extent.require(ConfigError, "the wider model")
     except ConfigError:
         return start
     graph, own = _common_graph(wide, model), wide.state_dict()
-    tensors = {name: start.tensors.get(name, value) for name, value in own.items()}
+    tensors = {name: start.tensors.get(name, torch.zeros(value.shape)) for name, value in own.items()}
     strange = [n for n, value in own.items() if tensors[n].shape != value.shape and not n.endswith("log_theta")]
     if graph is None or graph.wide == graph.narrow or strange:
         return start

@@ -279,6 +279,10 @@ def test_a_network_that_is_there_already_may_stay(tmp_path: Path) -> None:
     path.write_bytes(b"damaged")
     save_checkpoint(path, tensors, meta, keep=True)
     assert file_sha256(path) == before
+    earlier = dataclasses.replace(meta, format=1, graph=None)
+    before = file_sha256(save_checkpoint(path, tensors, earlier))
+    save_checkpoint(path, tensors, meta, keep=True)
+    assert file_sha256(path) == before
 
 
 def test_metadata_that_could_not_be_read_back_are_not_saved(tmp_path: Path) -> None:

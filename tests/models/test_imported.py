@@ -171,3 +171,12 @@ def test_a_damaged_pickle_is_refused(tmp_path: Path) -> None:
 def test_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"none\.pt: no such checkpoint"):
         read_ultralytics(tmp_path / "none.pt")
+
+
+def test_values_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    path = write_pt(tmp_path / "net.pt")
+    content = torch.load(path, weights_only=False)
+    content["model"].model[0].conv.weight.data.view(-1)[0] = float("nan")
+    torch.save(content, path)
+    with pytest.raises(CheckpointError, match=r"net\.pt: refused, .* \(model\.0\.conv\.weight holds NaN or infinite"):
+        read_start(path)
