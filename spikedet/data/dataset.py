@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from spikedet.common.errors import ConfigError
 from spikedet.data.images import read_image
+from spikedet.data.split_names import usual_split
 
 Division = Mapping[str, tuple[str, ...]]
 """The images of each part that images without splits were divided into, by their paths within the folder."""
@@ -79,6 +81,14 @@ class DetectionDataset:
     def image_facts(self) -> list[list[str | int]]:
         """Id, height, width and bytes of every image: what changes when the images are others."""
         return [[s.image_id, *s.image_hw, s.image_path.stat().st_size] for s in self.samples]
+
+    def for_training(self) -> DetectionDataset:
+        """The dataset itself. Raises ConfigError where its images are of a division's test part."""
+        if self.division is not None and any(usual_split(part) == "test" for part in self.split.split("+")):
+            raise ConfigError(
+                f"--split {self.split}: the test part of {self.name} is for evaluation; use train, or train+val"
+            )
+        return self
 
     def subset(self, indices: Sequence[int], split: str | None = None) -> DetectionDataset:
         """The samples at these indices, in this order."""
