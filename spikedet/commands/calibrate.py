@@ -35,7 +35,9 @@ def calibrate(config: CalibrateConfig) -> list[Path]:
         raise ConfigError(f"calibration works for T up to {largest}, this network has T = {network.T}")
     seed_everything(config.seed)
     data, split = meta.training_data(config.data, config.split)
-    dataset = load_dataset(data, split, class_names=meta.class_names, skip_bad=config.skip_bad, trained=meta.data)
+    dataset = load_dataset(
+        data, split, class_names=meta.class_names, skip_bad=config.skip_bad, trained=meta.data
+    ).for_training()
     drawn = dataset.draw(config.images, config.seed, meta.held_out(data, split))
     if len(drawn) < size():
         raise ConfigError(f"{len(drawn)} calibration images for {size()} processes; use more --images")

@@ -86,7 +86,9 @@ def _copied(config: ConvertConfig, source: Path, path: Path) -> Path:
     baseline = config.method == "channel-norm"
     if (meta.stage == "ann" or baseline) and config.theta_images:
         data, split = meta.training_data(config.data, config.split)
-        dataset = load_dataset(data, split, class_names=meta.class_names, skip_bad=config.skip_bad, trained=meta.data)
+        dataset = load_dataset(
+            data, split, class_names=meta.class_names, skip_bad=config.skip_bad, trained=meta.data
+        ).for_training()
         images = dataset.draw(config.theta_images, config.seed)
         if baseline:
             set_largest_thetas_(model, images, meta.image_size)

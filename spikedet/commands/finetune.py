@@ -42,7 +42,7 @@ def finetune(config: FinetuneConfig) -> Path:
         layout=config.layout,
         fractions=config.fractions,
         trained=meta.data,
-    )
+    ).for_training()
     if config.theta_images and not _goes_on(config, model):
         set_mean_square_best_thetas_(model, dataset.draw(config.theta_images, config.seed), meta.image_size, config.T)
     meta = meta.child(

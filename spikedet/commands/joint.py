@@ -43,7 +43,9 @@ def joint(config: JointConfig) -> Path:
     require_same_classes([ann], source, "let one teach another:")
     seed_everything(config.seed)
     data, split = meta.training_data(config.data, config.split)
-    dataset = load_dataset(data, split, class_names=meta.class_names, skip_bad=config.skip_bad, trained=meta.data)
+    dataset = load_dataset(
+        data, split, class_names=meta.class_names, skip_bad=config.skip_bad, trained=meta.data
+    ).for_training()
     _, drawn_with = meta.held_out(data, split) or (0.0, config.seed)
     rest, held_out = dataset.hold_out(config.held_out, drawn_with)
     out = Path(config.out) if config.out else source.parent

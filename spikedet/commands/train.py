@@ -42,7 +42,7 @@ def train(config: TrainConfig) -> Path:
         layout=config.layout,
         fractions=config.fractions,
         trained=given.data if given else None,
-    )
+    ).for_training()
     architecture = load_model_yaml(config.model, config.activation)
     start = starting_weights(config.weights, architecture)
     config = dataclasses.replace(config, weights=start or NONE)

@@ -10,8 +10,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+<<<<<<< HEAD
 from spikedet.common.digests import file_sha256, json_sha256
+=======
+from spikedet.common.errors import ConfigError
+>>>>>>> h-data
 from spikedet.data.images import read_image
+from spikedet.data.split_names import usual_split
 
 Division = Mapping[str, tuple[str, ...]]
 """The images of each part that images without splits were divided into, by their paths within the folder."""
@@ -88,6 +93,14 @@ class DetectionDataset:
         with ThreadPoolExecutor() as pool:
             files = list(pool.map(file_sha256, (sample.image_path for sample in self.samples)))
         return [[file, sample.objects_sha256()] for file, sample in zip(files, self.samples, strict=True)]
+
+    def for_training(self) -> DetectionDataset:
+        """The dataset itself. Raises ConfigError where its images are of a division's test part."""
+        if self.division is not None and any(usual_split(part) == "test" for part in self.split.split("+")):
+            raise ConfigError(
+                f"--split {self.split}: the test part of {self.name} is for evaluation; use train, or train+val"
+            )
+        return self
 
     def subset(self, indices: Sequence[int], split: str | None = None) -> DetectionDataset:
         """The samples at these indices, in this order."""

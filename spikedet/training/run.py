@@ -15,9 +15,7 @@ from spikedet.common.files import write_json
 from spikedet.config import LoopConfig
 from spikedet.data import DetectionDataset
 from spikedet.data.division import digest
-from spikedet.data.layout import split_parts
 from spikedet.data.sources import is_synthetic
-from spikedet.data.split_names import usual_split
 from spikedet.models import (
     ClipDetector,
     ExtraLoss,
@@ -99,22 +97,23 @@ def distillation(config: LoopConfig, model: ClipDetector, start: Path | str) -> 
 
 def training_images(
     before: CheckpointMeta | None, data: str, split: str, config: LoopConfig, dataset: DetectionDataset
+<<<<<<< HEAD
 ) -> TrainingImages:
     """``CheckpointMeta.data``: what is held out is, where possible, what the training ``before`` held out too.
 
     Raises:
         ConfigError: the images are of a part that a division keeps for evaluation.
     """
+=======
+) -> dict[str, Any]:
+    """``CheckpointMeta.data``: what is held out is, where possible, what the training ``before`` held out too."""
+>>>>>>> h-data
     unseen, seed = (before and before.held_out(data, split)) or (1.0, config.seed)
     facts: TrainingImages = {"data": data, "split": split, "held_out": min(unseen, config.held_out), "seed": seed}
     same = before is not None and Path(before.data.get("data", "")).name == Path(data).name
     if layout := config.layout or (before.data.get("layout", "") if before and same else ""):
         facts["layout"] = layout
     if dataset.division is not None:
-        if any(usual_split(part) == "test" for part in split_parts(split)):
-            raise ConfigError(
-                f"--split {split}: the test part of {data} is for evaluation; train on train, or train+val"
-            )
         facts["parts"] = {part: [digest(name) for name in dataset.division[part]] for part in ("val", "test")}
     return facts
 

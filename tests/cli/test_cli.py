@@ -349,6 +349,7 @@ def test_text_from_files_steers_no_terminal(
         logging.getLogger("spikedet").warning(name)
         raise SpikedetError(f"{name}\nspikedet train: done")
 
+    monkeypatch.setattr(logging.getLogger("spikedet"), "propagate", False)  # pytest's processes exchange UTF-8 alone
     monkeypatch.setattr("spikedet.commands.train.train", fail)
     assert main(["train"]) == 1
     printed = capsys.readouterr()

@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_detector import IMAGE_SIZE, sample_images, write_model_yaml
+from tiny_detector import IMAGE_SIZE, chain, sample_images, write_model_yaml
 
 from spikedet.checkpoint import read_meta
 from spikedet.cli.main import main
+from spikedet.commands.calibrate import calibrate
 from spikedet.commands.evaluate import evaluate, evaluate_all
 from spikedet.commands.train import train
 from spikedet.common.errors import ConfigError, DataError
-from spikedet.config import EvaluateConfig, TrainConfig
+from spikedet.config import CalibrateConfig, EvaluateConfig, TrainConfig
 from spikedet.data import load_dataset
 from spikedet.data.division import digest
 
@@ -76,8 +77,11 @@ def test_an_image_of_a_part_that_is_gone(tmp_path: Path, mine: Path) -> None:
 
 
 def test_the_test_part_is_not_trained_on(tmp_path: Path, mine: Path) -> None:
-    with pytest.raises(ConfigError, match=r"--split train\+test: the test part of .*mine is for evaluation"):
+    with pytest.raises(ConfigError, match=r"--split train\+test: the test part of mine is for evaluation"):
         trained(tmp_path, mine, split="train+test")
+    config = CalibrateConfig(checkpoint=str(chain()["copied"]), data=str(mine), split="testing", out=str(tmp_path))
+    with pytest.raises(ConfigError, match="--split testing: the test part of mine is for evaluation; use train"):
+        calibrate(config)
 
 
 def test_a_checkpoint_from_before_divisions(tmp_path: Path, mine: Path) -> None:
