@@ -10,11 +10,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-<<<<<<< HEAD
 from spikedet.common.digests import file_sha256, json_sha256
-=======
 from spikedet.common.errors import ConfigError
->>>>>>> h-data
 from spikedet.data.images import read_image
 from spikedet.data.split_names import usual_split
 

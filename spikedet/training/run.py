@@ -97,17 +97,8 @@ def distillation(config: LoopConfig, model: ClipDetector, start: Path | str) -> 
 
 def training_images(
     before: CheckpointMeta | None, data: str, split: str, config: LoopConfig, dataset: DetectionDataset
-<<<<<<< HEAD
 ) -> TrainingImages:
-    """``CheckpointMeta.data``: what is held out is, where possible, what the training ``before`` held out too.
-
-    Raises:
-        ConfigError: the images are of a part that a division keeps for evaluation.
-    """
-=======
-) -> dict[str, Any]:
     """``CheckpointMeta.data``: what is held out is, where possible, what the training ``before`` held out too."""
->>>>>>> h-data
     unseen, seed = (before and before.held_out(data, split)) or (1.0, config.seed)
     facts: TrainingImages = {"data": data, "split": split, "held_out": min(unseen, config.held_out), "seed": seed}
     same = before is not None and Path(before.data.get("data", "")).name == Path(data).name
