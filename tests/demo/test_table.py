@@ -50,5 +50,5 @@ def test_without_results_the_page_says_how_to_make_them(tmp_path: Path) -> None:
 
 def test_damaged_results_are_named(tmp_path: Path) -> None:
     (tmp_path / "net.json").write_text("{", "utf-8")
-    with pytest.raises(DataError, match=r"net\.json: not JSON"):
+    with pytest.raises(DataError, match=r"net\.json: not the results of spikedet evaluate: Input data was truncated"):
         table_markdown([tmp_path / "net.safetensors"])
