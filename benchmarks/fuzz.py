@@ -4,9 +4,8 @@
     python benchmarks/fuzz.py [--cases 10000] [--seed 0] [--publish]
 
 Every case must end in success or in one of our own errors, within 10 s, without running anything, connecting anywhere,
-unpickling or writing outside the output folder. Prints a table
-of outcomes by kind of file, and fails where one is anything else; ``--publish`` writes docs/results/fuzz.json, from
-which the table in docs/pipeline.md is made.
+unpickling or writing outside the output folder. Prints a table of outcomes by kind of file, and fails where one is
+anything else; ``--publish`` writes docs/results/fuzz.json, from which the table in docs/pipeline.md is made.
 """
 
 from __future__ import annotations

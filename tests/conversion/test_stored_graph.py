@@ -70,7 +70,7 @@ def test_a_network_comes_back_without_its_model(
         assert all(torch.equal(one.maps[name], other.maps[name]) for name in other.maps)
 
 
-@pytest.mark.parametrize("model", ["tiny-yolo", "yolov8n.yaml", "yolov9t.yaml"])
+@pytest.mark.parametrize("model", ["tiny-yolo", "yolov8n.yaml", pytest.param("yolov9t.yaml", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("linear", ["spiking", "analog"])
 def test_every_kind_of_layer_comes_back(model: str, linear: Any, tmp_path: Path) -> None:
     detector = build_detector(load_model_yaml(model, "leaky"), META.class_names)

@@ -88,5 +88,5 @@ def test_networks_that_cannot_be_compared_are_told_apart() -> None:
 
 def test_damaged_results_are_named(tmp_path: Path) -> None:
     (tmp_path / "net.json").write_text("{", "utf-8")
-    with pytest.raises(DataError, match=r"net\.json: not JSON"):
+    with pytest.raises(DataError, match=r"net\.json: not the results of spikedet evaluate: Input data was truncated"):
         table_html([tmp_path / "net.safetensors"])

@@ -118,9 +118,7 @@ def test_strided_tensors_come_out_as_they_were(tmp_path: Path) -> None:
     assert torch.equal(first, tensor.T) and torch.equal(second, tensor[1:, ::2])
 
 
-@pytest.mark.parametrize(
-    "name", ["yolov8n", *(pytest.param(n, marks=pytest.mark.slow) for n in ("yolov5n", "yolov3-tiny", "yolo11n"))]
-)
+@pytest.mark.parametrize("name", ["yolov8n", "yolov5n", "yolov3-tiny", "yolo11n"])
 def test_ultralytics_own_files(name: str, tmp_path: Path) -> None:
     path = tmp_path / "net.pt"
     YOLO(f"{name}.yaml").save(path)
