@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,16 +13,18 @@ import cv2
 from rich.markup import escape
 from rich.progress import Progress, TaskID
 
-from spikedet.common.errors import DataError, SpikedetError
+from spikedet.common.errors import ConfigError, DataError, SpikedetError
 from spikedet.common.progress import make_progress
 from spikedet.config import DetectConfig, parse_time_steps
+from spikedet.data import DetectionDataset, load_dataset
 from spikedet.data.images import read_image
+from spikedet.detections import Detections
 from spikedet.inference.detector import SpikingDetector
-from spikedet.inference.inputs import Input, find_inputs
+from spikedet.inference.inputs import Input, find_inputs, labelled_inputs
 from spikedet.inference.outputs import DetectionOutputs, refuse_foreign_labels
 from spikedet.inference.video import annotate, annotate_video, expected_frames, output_fps
 from spikedet.video import ByteTracker, Frame, FrameReader, VideoWriter, import_trackers, open_frames, video_writer
-from spikedet.visualization import names_beside, save_image
+from spikedet.visualization import beside, draw_detections, names_beside, save_image
 
 logger = logging.getLogger("spikedet")
 
@@ -44,10 +46,15 @@ def detect(config: DetectConfig) -> Path:
             labels, or ``track`` without its package.
     """
     out = Path(config.out)
-    inputs, broken = find_inputs(config.source, out)
+    if not config.with_labels:
+        inputs, broken = find_inputs(config.source, out)
     if config.save_txt:
         refuse_foreign_labels(out)
     detector = SpikingDetector.load(config.weights, config)
+    labels: Mapping[str, Detections] = {}
+    if config.with_labels:
+        inputs, labels = labelled_inputs(labelled_images(config, detector), out)
+        broken = []
     steps = parse_time_steps(config.t)
     detector.require_steps(steps)
     if config.track:
@@ -56,7 +63,7 @@ def detect(config: DetectConfig) -> Path:
     if beside := names_beside(detector.class_names):
         logger.info(beside)
     with make_progress() as progress:
-        run = _Run(config, detector, steps, out, DetectionOutputs(detector.class_names), progress)
+        run = _Run(config, detector, steps, out, labels, DetectionOutputs(detector.class_names), progress)
         count = len(inputs) + len(broken)
         broken += run.all(inputs, alone=count == 1)
     result = run.outputs.write(out, coco=config.save_json, yolo=config.save_txt)
@@ -68,6 +75,14 @@ def detect(config: DetectConfig) -> Path:
     return result
 
 
+def labelled_images(config: DetectConfig, detector: SpikingDetector) -> DetectionDataset:
+    """The dataset that the source names. Raises ConfigError for several sources, DataError as ``load_dataset``."""
+    if len(config.source) != 1:
+        raise ConfigError(f"--with-labels takes one dataset, got {len(config.source)} sources")
+    meta = detector.meta
+    return load_dataset(config.source[0], config.split, class_names=meta.class_names, trained=meta.data)
+
+
 @dataclass(frozen=True)
 class _Run:
     """One call of ``detect``."""
@@ -76,6 +91,7 @@ class _Run:
     detector: SpikingDetector
     steps: Sequence[int]
     out: Path
+    labels: Mapping[str, Detections]
     outputs: DetectionOutputs
     progress: Progress
 
@@ -104,7 +120,11 @@ class _Run:
     def image(self, item: Input) -> None:
         frame = Frame(1, read_image(Path(item.source.text)), time.monotonic(), 0.0)
         seen = annotate(self.detector, frame, **self.how)
-        save_image(self.out / f"{item.name}.png", seen.image_rgb)
+        drawn = [seen.image_rgb]
+        if (labels := self.labels.get(item.key)) is not None:
+            names = self.detector.class_names
+            drawn.insert(0, draw_detections(frame.image_rgb, labels, names, scores=False))
+        save_image(self.out / f"{item.name}.png", beside(drawn))
         self.outputs.add(item, seen)
 
     @property

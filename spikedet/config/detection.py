@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Annotated, ClassVar
 
 from spikedet.config.checks import Count, Fraction, Range, VideoFormat, Whole
@@ -33,9 +35,12 @@ class DetectConfig(SimulationConfig):
         video_format: of drawn videos; "gif" is for short ones.
         save_json: also write results.json in COCO's results format, with results_images.json to read it by.
         save_txt: also write labels/NAME.txt in YOLO's label format.
+        with_labels: the source is a dataset, as --data of other commands; draw its labels too, left of the detections.
+        split: of that dataset.
         out: folder for the drawn images and videos and detections.json.
     """
 
+    needs: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType({"with_labels": ("split",)})
     basic: ClassVar[tuple[str, ...]] = (
         "weights",
         "t",
@@ -60,6 +65,8 @@ class DetectConfig(SimulationConfig):
     video_format: VideoFormat = "mp4"
     save_json: bool = False
     save_txt: bool = False
+    with_labels: bool = False
+    split: str = "val"
     out: str = "runs/detect"
 
     def __post_init__(self) -> None:

@@ -10,9 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+import numpy as np
+
 from spikedet.common.errors import ConfigError, DataError
+from spikedet.data.dataset import DetectionDataset
 from spikedet.data.images import IMAGE_SUFFIXES
 from spikedet.data.walk import say_skipped, walk
+from spikedet.detections import Detections
 from spikedet.video import VIDEO_SUFFIXES, Source, parse_source
 
 SUFFIXES = frozenset((*IMAGE_SUFFIXES, *VIDEO_SUFFIXES))
@@ -67,10 +71,24 @@ def find_inputs(texts: Sequence[str], out: Path) -> tuple[list[Input], list[str]
             broken.append(str(error))
     if not found:
         raise DataError(broken[0] if broken else "no image, video or folder was named")
-    files = [Path(source.text) for source, _ in found.values() if source.kind == "file"]
+    return _inputs(list(found.values()), out), broken
+
+
+def labelled_inputs(dataset: DetectionDataset, out: Path) -> tuple[list[Input], dict[str, Detections]]:
+    """Images of a dataset and their labels, of score 1, by ``Input.key``. Raises ConfigError as ``find_inputs``."""
+    found = [(Source(str(sample.image_path), "file"), sample.image_id) for sample in dataset.samples]
+    labels = {
+        str(sample.image_path): Detections(sample.boxes_xyxy, np.ones(len(sample.labels), np.float32), sample.labels)
+        for sample in dataset.samples
+    }
+    return _inputs(found, out), labels
+
+
+def _inputs(found: list[tuple[Source, str]], out: Path) -> list[Input]:
+    files = [Path(source.text) for source, _ in found if source.kind == "file"]
     if out.resolve() in {path.resolve().parent for path in files}:
         raise ConfigError(f"--out {out} is the folder of the images; choose another one, so that none is overwritten")
-    return _named(list(found.values())), broken
+    return _named(found)
 
 
 def _of_source(text: str, out: Path) -> list[tuple[Source, str]]:

@@ -54,8 +54,10 @@ class DrawingSizes:
         )
 
 
-def draw_detections(image_rgb: RGBImage, detections: Detections, class_names: Sequence[str]) -> RGBImage:
-    """A copy of the image ``[H, W, 3]`` with boxes, class names and scores, sized to the image.
+def draw_detections(
+    image_rgb: RGBImage, detections: Detections, class_names: Sequence[str], *, scores: bool = True
+) -> RGBImage:
+    """A copy of the image ``[H, W, 3]`` with boxes, class names and, unless told otherwise, scores, sized to the image.
 
     Labels stay inside the image and make room for each other. A name that OpenCV has no letters for is shown as
     ``class 3``; ``names_beside`` lists these. Track ids are shown as ``#12``.
@@ -75,15 +77,15 @@ def draw_detections(image_rgb: RGBImage, detections: Detections, class_names: Se
         text_padding=sizes.padding_px,
         smart_position=True,
     )
-    canvas = text.annotate(canvas, found, labels=_labels(detections, class_names))
+    canvas = text.annotate(canvas, found, labels=_labels(detections, class_names, scores))
     return np.ascontiguousarray(canvas[..., ::-1])
 
 
-def _labels(detections: Detections, class_names: Sequence[str]) -> list[str]:
+def _labels(detections: Detections, class_names: Sequence[str], scores: bool) -> list[str]:
     ids = detections.track_ids or [None] * len(detections)
     rows = zip(detections.labels, detections.scores, ids, strict=True)
     return [
-        name_to_draw(class_names, int(label)) + ("" if i is None else f" #{i}") + f" {score:.2f}"
+        name_to_draw(class_names, int(label)) + ("" if i is None else f" #{i}") + (f" {score:.2f}" if scores else "")
         for label, score, i in rows
     ]
 

@@ -21,7 +21,9 @@ from spikedet.cli.main import main
 from spikedet.commands.detect import detect
 from spikedet.common.errors import CheckpointError, ConfigError, DataError, SpikedetError
 from spikedet.config import DetectConfig
+from spikedet.data import load_dataset
 from spikedet.data.images import IMAGE_SUFFIXES, read_image
+from spikedet.detections import Detections
 from spikedet.inference.detector import SpikingDetector
 from spikedet.visualization import draw_detections
 
@@ -373,3 +375,24 @@ def test_class_names_without_letters_are_listed(
     monkeypatch.setattr(SpikingDetector, "class_names", ("\u0e23\u0e16", "b", "\u0633\u064a", "d"))
     detect(config(write_image(tmp_path / "a.png"), tmp_path / "out"))
     assert "class 0 is \u0e23\u0e16, class 2 is \u0633\u064a" in caplog.text
+
+
+def test_labels_are_drawn_left_of_the_detections(tmp_path: Path) -> None:
+    """The source is a dataset then, with any split."""
+    found = content(detect(config(sample_images(), tmp_path / "out", with_labels=True, split="test")))
+    dataset = load_dataset(sample_images(), "test", class_names=SpikingDetector.load(chain()["fine"]).class_names)
+    assert list(found) == [str(sample.image_path) for sample in dataset.samples]
+    first = dataset.samples[0]
+    labels = Detections(first.boxes_xyxy, np.ones(len(first.labels)), first.labels)
+    image = dataset.read_image(0)
+    drawn = read_image(tmp_path / "out" / f"{first.image_id}.png")
+    assert np.array_equal(drawn[:, : image.shape[1]], draw_detections(image, labels, dataset.class_names, scores=False))
+    assert drawn.shape[1] >= 2 * image.shape[1]
+
+
+def test_labels_need_one_dataset(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--split has no effect without --with-labels"):
+        config(sample_images(), tmp_path, split="test")
+    several = DetectConfig(source=("a", "b"), weights=str(chain()["fine"]), with_labels=True, out=str(tmp_path / "out"))
+    with pytest.raises(ConfigError, match="--with-labels takes one dataset, got 2 sources"):
+        detect(several)

@@ -45,7 +45,7 @@ def test_of_too_many_those_with_the_most_objects_are_drawn(tmp_path: Path) -> No
     counts = {"train": {f"class {index}": index % 300 for index in range(20_000)}}
     path = plot_data(counts, {"train": np.array([1.0])}, tmp_path / "data.png")
     with Image.open(path) as image:
-        assert image.size == (1650, 3900)
+        assert image.size == (2200, 5200)
 
 
 def test_pyplot_stays_unused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
