@@ -29,7 +29,7 @@ def test_outputs_are_those_of_before(stage: str) -> None:
     expected = json.loads((BEFORE / "outputs.json").read_text())
     network = load_network(BEFORE / f"{stage}.safetensors")
     assert (network.meta.format, network.meta.graph) == (1, None)
-    found = network.predict(images(), [1, 4])
+    found = network(images(), [1, 4])
     assert [f"{stage} {t}" for t in found] == [name for name in expected if name.startswith(stage)]
     for t, prediction in found.items():
         known = expected[f"{stage} {t}"]
@@ -44,7 +44,7 @@ def test_a_network_with_its_graph_is_the_one_of_before(tmp_path: Path) -> None:
     network, meta = load_spiking(BEFORE / "fine.safetensors")
     again = save_spiking(tmp_path / "fine.safetensors", network, meta)
     assert load_checkpoint(again)[1].graph is not None
-    first, second = (load_network(path).predict(images(), [1, 2, 4]) for path in (BEFORE / "fine.safetensors", again))
+    first, second = (load_network(path)(images(), [1, 2, 4]) for path in (BEFORE / "fine.safetensors", again))
     assert all(torch.equal(first[t].decoded, second[t].decoded) for t in (1, 2, 4))
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from spikedet.checkpoint import CheckpointMeta, load_checkpoint, save_checkpoint
 from spikedet.checkpoint.tensors import require_fit
-from spikedet.common.errors import CheckpointError
+from spikedet.common.errors import CheckpointError, SpikedetError
 from spikedet.conversion.converter import to_spiking
 from spikedet.conversion.stored_graph import graph_of, network_of
 from spikedet.models.architecture import check_architecture
@@ -68,7 +68,7 @@ def _shapes(path: Path, network: SpikingNetwork, meta: CheckpointMeta) -> Shapes
         shapes = network.shapes((meta.image_size, meta.image_size))
         problem = next((p for node in network.nodes if (p := _problem(node.module, node.inputs, shapes))), None)
         problem = problem or _wrong_outputs(network, shapes, len(meta.class_names), meta.image_size)
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, SpikedetError) as error:
         problem = str(error).splitlines()[0]
     if problem:
         raise CheckpointError(f"{path}: its layers do not fit each other: {problem}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,7 @@ def test_the_same_commands_give_the_same_tensors(pipelines: Folders, stage: str)
 
 def test_the_same_commands_give_the_same_results(pipelines: Folders) -> None:
     first, second = (read_results(folder / "results" / "results.json")[1] for folder in pipelines)
-    assert first == second
+    for row, other in zip(first, second, strict=True):  # files name their parents, by paths that differ here
+        assert row == replace(other, checkpoint=row.checkpoint, parent=row.parent)
     texts = [(folder / "boxes" / "detections.json").read_text(encoding="utf-8") for folder in pipelines]
     assert texts[0] == texts[1]
