@@ -18,6 +18,8 @@ from spikedet.commands.evaluate import evaluate
 from spikedet.common.digests import file_sha256
 from spikedet.config import EvaluateConfig, ExplainConfig
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_first_table_comes_with_the_line_above_it() -> None:
     text = "# Title\n\nWhat it is.\n\n| a |\n| --- |\n| 1 |\n\n| b |\n| --- |\n"

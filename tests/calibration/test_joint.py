@@ -30,6 +30,8 @@ from spikedet.snn import IMAGE, Node, SpikingNetwork, simulate
 from spikedet.snn.operations import MaxPool
 from spikedet.training.sparsity import operation_shares
 
+pytestmark = pytest.mark.slow
+
 SHORT: dict[str, Any] = {"epochs": 2, "batch": 4, "held_out": 0.25, "lr": 1e-2, "precision": "fp32"}
 
 

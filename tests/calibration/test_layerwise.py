@@ -27,6 +27,8 @@ from spikedet.data import load_dataset
 from spikedet.data.transforms import to_input
 from spikedet.snn import Readout, SpikingConv
 
+pytestmark = pytest.mark.slow
+
 SHORT: dict[str, Any] = {"images": 6, "epochs": 1, "batch": 4, "lr": 1e-3, "crop": 3}
 
 

@@ -275,6 +275,7 @@ def test_tools_pass_on_the_exit_status(monkeypatch: pytest.MonkeyPatch) -> None:
     assert stopped.value.code == 1
 
 
+@pytest.mark.slow
 def test_python_m_spikedet_in_a_process_of_its_own(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "spikedet", "convert", str(tmp_path / "nowhere.safetensors")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
@@ -302,6 +303,7 @@ def in_a_shell(command: str, **environment: str) -> subprocess.CompletedProcess[
     )
 
 
+@pytest.mark.slow
 def test_closed_streams() -> None:
     """Without them a file that is opened gets their number, and what libraries print."""
     done = in_a_shell("spikedet convert nowhere.safetensors --T 4 2>&-")
@@ -360,6 +362,7 @@ def test_text_from_files_steers_no_terminal(
 # --- one run in one folder --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_two_runs_into_one_folder(tmp_path: Path) -> None:
     """The second is refused, in the first's words of its folder; the first goes on."""
     code = "import sys, spikedet.commands.train as t; from spikedet.cli.main import main\n"

@@ -21,6 +21,8 @@ from spikedet.data import load_dataset
 from spikedet.models import load_ann, set_largest_thetas_, set_mean_square_best_thetas_
 from spikedet.snn import SpikingNetwork
 
+pytestmark = pytest.mark.slow
+
 
 def config(out: Path, source: str = "ann", **changes: Any) -> ConvertConfig:
     given = {"T": 3, "out": str(out)}

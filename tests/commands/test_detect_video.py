@@ -28,6 +28,8 @@ from spikedet.inference.detector import SpikingDetector
 from spikedet.inference.video import annotate_video
 from spikedet.video import FrameReader, open_frames, parse_source, video_writer
 
+pytestmark = pytest.mark.slow
+
 
 def config(source: Path | str, out: Path, **changes: Any) -> DetectConfig:
     return DetectConfig(source=(str(source),), **{"weights": str(chain()["fine"]), "out": str(out), **changes})

@@ -29,6 +29,8 @@ from spikedet.data import load_dataset
 from spikedet.data.transforms import to_input
 from spikedet.snn import simulate
 
+pytestmark = pytest.mark.slow
+
 
 def run(out: Path, *stages: str, **how: Any) -> EnergyReport:
     settings = {"data": str(sample_images()), "split": "test", "batch": 3, **how}

@@ -30,6 +30,8 @@ from spikedet.evaluation.predict import predict_dataset
 from spikedet.evaluation.results import OPTIONAL_KEYS
 from spikedet.inference.network import load_network
 
+pytestmark = pytest.mark.slow
+
 STAGES = ("ann", "qc", "copied", "coarse", "fine")
 
 

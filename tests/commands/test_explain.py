@@ -20,6 +20,8 @@ from spikedet.common.errors import CheckpointError, ConfigError, SpikedetError
 from spikedet.config import ConvertConfig, EvaluateConfig, ExplainConfig, ReportConfig
 from spikedet.diagnosis.split import TERMS
 
+pytestmark = pytest.mark.slow
+
 PLOTS = ["1-ap", "2-ranking", "3-split", "4-residual", "5-cosine", "6-theta"]
 
 

@@ -12,6 +12,8 @@ from spikedet.commands.grow import grow
 from spikedet.common.errors import ConfigError, DataError
 from spikedet.config import GrowConfig
 
+pytestmark = pytest.mark.slow
+
 
 def sample_image() -> str:
     return str(sorted((sample_images() / "JPEGImages").glob("*.jpg"))[0])

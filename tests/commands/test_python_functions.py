@@ -22,6 +22,8 @@ from spikedet.conversion import load_spiking
 from spikedet.data import load_dataset
 from spikedet.inference.network import load_network
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def given(monkeypatch: pytest.MonkeyPatch) -> list[Any]:

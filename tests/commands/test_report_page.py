@@ -16,6 +16,8 @@ from spikedet.commands.report import evaluated_again, image_scores, report
 from spikedet.common.errors import CheckpointError, ConfigError, DataError
 from spikedet.config import EvaluateConfig, ReportConfig
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:

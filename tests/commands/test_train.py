@@ -26,6 +26,8 @@ from spikedet.quantization import ClippedReLU, QCActivation
 from spikedet.training import run
 from spikedet.training.loop import Save
 
+pytestmark = pytest.mark.slow
+
 SHORT: dict[str, Any] = {"epochs": 1, "batch": 4, "warmup_epochs": 0, "held_out": 0.25}
 
 

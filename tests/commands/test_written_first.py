@@ -16,6 +16,8 @@ from spikedet.commands.explain import explain
 from spikedet.commands.report import report
 from spikedet.config import DataCheckConfig, EvaluateConfig, ExplainConfig, ReportConfig
 
+pytestmark = pytest.mark.slow
+
 
 @contextmanager
 def unable_to_show(words: str) -> Iterator[None]:

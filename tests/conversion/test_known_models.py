@@ -14,6 +14,8 @@ from spikedet.snn import layer_rates, make_backend, qc_forward
 from spikedet.snn.backends.dense import TorchBackend
 from spikedet.snn.operations import MaxPool
 
+pytestmark = pytest.mark.slow
+
 MODELS = ("yolov3-tiny.yaml", "yolov5n.yaml", "yolov8n.yaml", "yolov9t.yaml")
 
 

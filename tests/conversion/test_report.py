@@ -14,6 +14,8 @@ from spikedet.common.errors import ConfigError
 from spikedet.conversion.report import HEAD, as_text, report
 from spikedet.models import read_model_yaml
 
+pytestmark = pytest.mark.slow
+
 
 def model_yaml(folder: Path, **changes: Any) -> Path:
     path = folder / "mine.yaml"

@@ -102,12 +102,14 @@ def test_the_estimate_grows_with_the_batch_and_the_chunk(name: str) -> None:
 
 @pytest.mark.skipif(not available(), reason="no kernels here")
 def test_lists_of_a_call_in_parts_are_those_of_one_part(monkeypatch: pytest.MonkeyPatch) -> None:
-    """2^26 input neurons are 64 maps of 256 x 256 with 16 channels; a list has spikes and where each place begins."""
+    """A list has spikes and where each place begins, here of maps of 256 x 256 with 16 channels."""
     backend = make_backend(upsampled(8), "native")
+    monkeypatch.setattr(layers, "LISTED", 3900 * 256 * 256 * 16)
     parts = need(backend, (32, 32), 1000, 4, 1.0)
     monkeypatch.setattr(layers, "LISTED", 2**60)
     whole = need(backend, (32, 32), 1000, 4, 1.0)
-    assert whole.chunk - parts.chunk == (4 * 1000 - 64) * 4 * (256 * 257 + 256 * 256 * 16)
+    assert (parts.largest, whole.largest) == ("wide", "wide")
+    assert whole.chunk - parts.chunk == (4 * 1000 - 3900) * 4 * (256 * 257 + 256 * 256 * 16)
     assert whole.states == parts.states
 
 

@@ -19,6 +19,8 @@ from spikedet.common.errors import ConfigError
 from spikedet.config import FinetuneConfig
 from spikedet.training.distillation import BOX_GAIN, CLASS_GAIN, Distillation, distillation_loss
 
+pytestmark = pytest.mark.slow
+
 
 def maps(scores: list[list[float]], boxes: Tensor | None = None) -> dict[str, Tensor]:
     """One image: logits ``[classes][A]``; box logits over two distances, all alike unless given."""

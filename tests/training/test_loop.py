@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,8 @@ from spikedet.data import DetectionDataset, load_dataset
 from spikedet.evaluation.predict import predict_dataset
 from spikedet.models import ClipDetector, activations, load_ann
 from spikedet.training.loop import TrainingLoop
+
+pytestmark = pytest.mark.slow
 
 SHORT: dict[str, Any] = {
     "image_size": IMAGE_SIZE,
@@ -86,6 +90,19 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trained")
     train(config(folder))
     return folder / "out"
+
+
+@cache
+def _one_epoch() -> Path:
+    folder = sample_images().parent / "one-epoch"
+    folder.mkdir()
+    train(config(folder, epochs=1))
+    return folder / "out"
+
+
+def begin(folder: Path) -> None:
+    """What ``train(config(folder, epochs=1))`` leaves: trained once, then copied."""
+    shutil.copytree(_one_epoch(), folder / "out")
 
 
 # --- what is written ------------------------------------------------------------------------------------------------
@@ -243,14 +260,14 @@ def test_an_interrupted_run_goes_on_at_the_epoch_it_was_in(tmp_path: Path, monke
 
 
 def test_a_finished_run_can_be_made_longer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    train(config(tmp_path, epochs=1))
+    begin(tmp_path)
     done = epochs_run(monkeypatch)
     train(config(tmp_path, epochs=2, resume=True))
     assert done == [2]
 
 
 def test_resuming_takes_up_weights_optimizer_and_average(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    train(config(tmp_path, epochs=1))
+    begin(tmp_path)
     modules, optimizer, facts = load_state(tmp_path / "out" / "ann-state.safetensors")
     resumed = {}
     resume = TrainingLoop.resume_training
@@ -293,7 +310,7 @@ def test_without_resume_a_run_begins_anew(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_resuming_keeps_the_log(tmp_path: Path) -> None:
-    train(config(tmp_path, epochs=1))
+    begin(tmp_path)
     train(config(tmp_path, epochs=2, resume=True))
     assert epochs_logged(tmp_path / "out") == [1, 2]
 
@@ -314,7 +331,7 @@ def test_an_interrupted_run_ends_as_if_nothing_had_happened(tmp_path: Path, cut:
 
 
 def test_an_epoch_that_was_logged_but_not_saved_is_forgotten(tmp_path: Path) -> None:
-    train(config(tmp_path, epochs=1))
+    begin(tmp_path)
     log = tmp_path / "out" / "ann-log.csv"
     text = log.read_text()
     log.write_text(text + text.splitlines()[1].replace("1,", "2,", 1) + "\n")
@@ -338,7 +355,7 @@ def test_an_epoch_that_was_logged_but_not_saved_is_forgotten(tmp_path: Path) -> 
     ],
 )
 def test_a_state_with_damaged_facts_is_refused(tmp_path: Path, facts: Any) -> None:
-    train(config(tmp_path, epochs=1))
+    begin(tmp_path)
     state = tmp_path / "out" / "ann-state.safetensors"
     modules, optimizer, _ = load_state(state)
     save_state(state, modules, optimizer, facts)
@@ -347,7 +364,7 @@ def test_a_state_with_damaged_facts_is_refused(tmp_path: Path, facts: Any) -> No
 
 
 def test_a_state_of_another_network_is_refused(tmp_path: Path) -> None:
-    train(config(tmp_path, epochs=1))
+    begin(tmp_path)
     state = tmp_path / "out" / "ann-state.safetensors"
     modules, optimizer, facts = load_state(state)
     modules["model"].popitem()
@@ -358,7 +375,7 @@ def test_a_state_of_another_network_is_refused(tmp_path: Path) -> None:
 
 def test_measures_that_nobody_knows_are_not_gone_on_with(tmp_path: Path) -> None:
     """They would be columns that the log has no names for."""
-    train(config(tmp_path, epochs=1))
+    begin(tmp_path)
     state = tmp_path / "out" / "ann-state.safetensors"
     modules, optimizer, facts = load_state(state)
     save_state(state, modules, optimizer, {**facts, "held_out": {"held_out/AP": 1.0, "x": 2.0}})
@@ -368,7 +385,7 @@ def test_measures_that_nobody_knows_are_not_gone_on_with(tmp_path: Path) -> None
 
 
 def test_a_damaged_state_of_the_optimizer_is_refused(tmp_path: Path) -> None:
-    train(config(tmp_path, epochs=1))
+    begin(tmp_path)
     state = tmp_path / "out" / "ann-state.safetensors"
     modules, optimizer, facts = load_state(state)
     optimizer["state"][0]["step"].fill_(-2)
@@ -379,7 +396,7 @@ def test_a_damaged_state_of_the_optimizer_is_refused(tmp_path: Path) -> None:
 
 def test_a_state_made_for_something_else_is_refused(tmp_path: Path) -> None:
     """Or the network of other settings, or of other images, would pass for the one that was asked for."""
-    train(config(tmp_path, epochs=1))
+    begin(tmp_path)
     with pytest.raises(CheckpointError, match=r"the state of another training \(mosaic: 1\.0 then, 0\.5 now\)"):
         train(config(tmp_path, epochs=2, mosaic=0.5, resume=True))
     with pytest.raises(CheckpointError, match=r"another training \(sha256 of the images and boxes: "):
@@ -398,7 +415,7 @@ def test_a_model_counts_by_its_layers(tmp_path: Path) -> None:
 
 
 def test_a_state_that_does_not_say_what_it_was_made_for_is_taken(tmp_path: Path) -> None:
-    train(config(tmp_path, epochs=1))
+    begin(tmp_path)
     state = tmp_path / "out" / "ann-state.safetensors"
     modules, optimizer, facts = load_state(state)
     del facts["made_for"], facts["stopped_at_patience"]
@@ -448,7 +465,7 @@ def test_every_batch_is_a_step_also_where_it_is_small(tmp_path: Path, monkeypatc
 
 
 def test_resuming_a_finished_run_changes_nothing(tmp_path: Path) -> None:
-    train(config(tmp_path, epochs=1))
+    begin(tmp_path)
     before = load_checkpoint(tmp_path / "out" / "ann.safetensors")[0]
     path = train(config(tmp_path, epochs=1, resume=True))
     assert same(load_checkpoint(path)[0], before)
@@ -565,7 +582,7 @@ def test_a_run_can_be_resumed_after_such_a_loss(tmp_path: Path, monkeypatch: pyt
 def test_a_loss_that_explodes_ends_the_run_and_so_does_it_when_resumed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train(config(tmp_path, epochs=1))
+    begin(tmp_path)
     state = tmp_path / "out" / "ann-state.safetensors"
     facts = load_state(state)[2]
     assert 1 < facts["lowest_loss"] < 1000

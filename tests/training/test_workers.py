@@ -21,6 +21,8 @@ from spikedet.training import workers
 from spikedet.training.loop import TrainingLoop
 from spikedet.training.workers import require_shared_memory, start_worker, worker_errors
 
+pytestmark = pytest.mark.slow
+
 
 def loaded(item: Callable[[], Any]) -> list[Any]:
     """What one loading process gives, where ``item`` makes every item."""
