@@ -24,6 +24,7 @@ from spikedet.common.environment import versions
 from spikedet.common.errors import CheckpointError, ConfigError
 from spikedet.common.files import atomic_path
 from spikedet.common.objects import given
+from spikedet.common.pointers import lfs_pointer
 from spikedet.common.typed import typed
 from spikedet.config import LIMITS, SPIKING_STAGES, Linear, MaxPoolRule, Neuron, Stage
 
@@ -243,7 +244,8 @@ def read_meta(path: Path) -> CheckpointMeta:
         with open_tensors(path) as file:
             text = (file.metadata() or {}).get(_KEY)
     except UNREADABLE as error:
-        raise CheckpointError(f"{path}: not a whole safetensors file ({error}); was it copied completely?") from error
+        problem = lfs_pointer(path) or f"not a whole safetensors file ({error}); was it copied completely?"
+        raise CheckpointError(f"{path}: {problem}") from error
     if text is None:
         raise CheckpointError(f"{path}: a safetensors file, but not one of spikedet's; train or convert a model first")
     if len(text) > MOST_METADATA:

@@ -111,7 +111,20 @@ def find_teacher(config: JointConfig) -> Path:
     found = stages.get("ann", stages.get("qc"))
     if found is None:
         raise ConfigError(f"{config.checkpoint}: the ANN it was made from is not where it was; name it with --teacher")
+    gained = [held_out_ap(path) for path in (found, stages.get("qc", found))]
+    if gained[0] is not None and gained[1] is not None and gained[1] > gained[0]:
+        logger.warning(
+            f"on the held-out images Stage I is {gained[1] - gained[0]:.1f} points of AP50:95 better than {found}, "
+            f"which joint calibration imitates; --teacher {stages['qc']} imitates Stage I instead"
+        )
     return found
+
+
+def held_out_ap(path: Path) -> float | None:
+    """AP50:95 in percent on the images that the training of an ANN held out; None where its file does not tell."""
+    measured = read_meta(path).notes.get("held_out")
+    ap = measured.get("AP") if isinstance(measured, dict) else None
+    return float(ap) if isinstance(ap, (int, float)) else None
 
 
 def teacher(path: Path, device: torch.device) -> Teacher:

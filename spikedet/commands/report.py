@@ -62,7 +62,7 @@ def report(config: ReportConfig) -> Path:
     meta, rows = read_results(results)
     main = headline(rows)
     energy = priced(results.parent / "energy.json", main) if main else None
-    summary = sentences(main, energy) if main else ["Nothing was evaluated."]
+    summary = sentences(main, energy, rows) if main else ["Nothing was evaluated."]
     shown = main is not None and main.spiking and config.examples > 0
     sections = _images(evaluated_again(results, meta), main, config.examples) if main and shown else []
     sections += _plots(rows)

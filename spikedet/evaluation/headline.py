@@ -9,13 +9,25 @@ from spikedet.evaluation.results import ResultRow
 
 
 def headline(rows: Sequence[ResultRow]) -> ResultRow | None:
-    """The row that an evaluation is about: the last spiking network at its T, else early; without any the last row."""
+    """The row that an evaluation is about: of the spiking networks with the last one's T the best, read at T if any is.
+
+    Without a spiking network it is the last row.
+    """
     spiking = [row for row in rows if row.spiking]
-    return next(reversed([row for row in spiking if not row.read_early] or spiking or list(rows)), None)
+    whole = [row for row in spiking if not row.read_early] or spiking or list(rows)
+    alike = [row for row in reversed(whole) if (row.T, row.t) == (whole[-1].T, whole[-1].t)]
+    return max(alike, key=lambda row: row.AP or 0.0, default=None)
 
 
-def sentences(row: ResultRow, energy: Priced | None = None) -> list[str]:
-    """Plain text: the finding in one sentence, then its details.
+def baseline(row: ResultRow, rows: Sequence[ResultRow]) -> str:
+    """Name of the ANN that the loss of a row is against."""
+    anns = [ann for ann in rows if ann.stage == "ann" and ann.AP is not None]
+    known = min(anns, key=lambda ann: abs((ann.AP or 0.0) - (row.AP or 0.0) - (row.loss or 0.0)), default=None)
+    return known.network if known else "ANN"
+
+
+def sentences(row: ResultRow, energy: Priced | None = None, rows: Sequence[ResultRow] = ()) -> list[str]:
+    """Plain text: the finding in one sentence, then its details; ``rows`` are those of the whole evaluation.
 
     ``SNN + joint loses 2.6 points of AP50:95 at T = 8, with 0.27 million spikes an image and 31 % of the ANN's
     energy.``
@@ -31,7 +43,7 @@ def sentences(row: ResultRow, energy: Priced | None = None) -> list[str]:
     details = f"It was evaluated on the {images}"
     if row.spiking and row.loss is not None:
         found = f"{'loses' if row.loss >= 0 else 'gains'} {abs(row.loss):.1f} points of AP50:95"
-        details = f"It has {row.AP:.1f} % on the {images}, the ANN {row.AP + row.loss:.1f} %"
+        details = f"It has {row.AP:.1f} % on the {images}, the {baseline(row, rows)} {row.AP + row.loss:.1f} %"
     if row.loss_ci95:
         details += f"; the 95 % interval of the loss is {row.loss_ci95[0]:.1f} to {row.loss_ci95[1]:.1f}"
     at = f" at {_steps(row)}" if row.T else ""

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from spikedet.checkpoint.tensors import problem
 from spikedet.common.errors import CheckpointError
+from spikedet.common.pointers import lfs_pointer
 from spikedet.models.torch_archive import DAMAGES, Inert, Stored, TorchArchive, open_torch
 
 SUFFIX = ".pt"
@@ -57,7 +58,8 @@ def read_ultralytics(path: Path) -> Imported:
             return _imported(archive)
     except DAMAGES as error:
         reason = " ".join(str(error).split())[:300] or type(error).__name__
-        raise CheckpointError(f"{path}: refused, not an ultralytics detection checkpoint ({reason})") from error
+        problem = lfs_pointer(path) or f"refused, not an ultralytics detection checkpoint ({reason})"
+        raise CheckpointError(f"{path}: {problem}") from error
 
 
 def _imported(archive: TorchArchive) -> Imported:

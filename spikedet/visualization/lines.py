@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from spikedet.evaluation.results import ResultRow
@@ -90,11 +90,19 @@ def chosen_lines(rows: Sequence[ResultRow]) -> tuple[list[Line], int]:
     share = max(2, MOST // max(len(subjects), 1))
     chosen: list[Series] = []
     for subject in subjects[: MOST // share]:
-        ranked = sorted((series for series in found if series.subject == subject), key=lambda series: series.rank)
+        members = [series for series in found if series.subject == subject]
+        ranked = sorted(members, key=lambda series: (not _is_baseline(series, found), *series.rank))
         kinds = [series.kind for series in ranked]
         rounds = sorted(range(len(ranked)), key=lambda i: kinds[:i].count(kinds[i]))
         chosen += [ranked[i] for i in sorted(rounds[:share])]
     return [_line(series, found[series], chosen) for series in chosen], len(found) - len(chosen)
+
+
+def _is_baseline(series: Series, found: Mapping[Series, Sequence[ResultRow]]) -> bool:
+    """Whether it is the best ANN of its subject: the loss of the others is against it."""
+    best = {key: max(row.AP or 0.0 for row in rows) for key, rows in found.items() if key.subject == series.subject}
+    anns = [key for key in best if all(row.stage == "ann" for row in found[key])]
+    return series in anns and series == max(anns, key=lambda key: (best[key], [-place for place in key.rank]))
 
 
 def _series(rows: Sequence[ResultRow]) -> dict[Series, list[ResultRow]]:

@@ -18,6 +18,7 @@ from spikedet.calibration.images import TrainingImages
 from spikedet.calibration.joint import WARM_UP, JointCalibration, calibrate_jointly, outputs_with_rates, schedule
 from spikedet.checkpoint import load_checkpoint, read_meta, save_checkpoint
 from spikedet.checkpoint.state import load_state, save_state
+from spikedet.commands import joint as joint_command
 from spikedet.commands.joint import joint, teacher
 from spikedet.common.digests import file_sha256
 from spikedet.common.errors import CheckpointError, ConfigError, TrainingError
@@ -333,3 +334,22 @@ def test_a_named_teacher_is_taken(tmp_path: Path) -> None:
     fine = str(orphan("fine", tmp_path))
     path = joint(JointConfig(checkpoint=fine, teacher=str(chain()["qc"]), **SHORT))
     assert read_meta(path).config["joint"]["teacher"] == str(chain()["qc"])
+
+
+@pytest.mark.parametrize(("ann", "qc", "said"), [(30.0, 41.5, True), (41.5, 30.0, False), (None, 41.5, False)])
+def test_a_stage_1_that_is_better_than_the_teacher_is_said(
+    ann: float | None, qc: float, said: bool, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(joint_command, "held_out_ap", lambda path: ann if path.stem == "ann" else qc)
+    found = joint_command.find_teacher(JointConfig(checkpoint=str(chain()["fine"])))
+    assert found == chain()["ann"]
+    text = f"Stage I is 11.5 points of AP50:95 better than {found}"
+    assert (text in caplog.text and f"--teacher {chain()['qc']} imitates Stage I" in caplog.text) == said
+
+
+def test_held_out_ap_is_what_training_measured(tmp_path: Path) -> None:
+    tensors, meta = load_checkpoint(chain()["ann"])
+    path = save_checkpoint(
+        tmp_path / "ann.safetensors", tensors, dataclasses.replace(meta, notes={"held_out": {"AP": 12.5}})
+    )
+    assert (joint_command.held_out_ap(path), joint_command.held_out_ap(chain()["ann"])) == (12.5, None)

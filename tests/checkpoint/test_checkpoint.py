@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from spikedet.checkpoint import (
 )
 from spikedet.common.digests import file_sha256
 from spikedet.common.errors import CheckpointError, ConfigError, SpikedetError
+from spikedet.models.imported import read_ultralytics
 
 META = CheckpointMeta(
     stage="fine",
@@ -360,3 +362,13 @@ def test_networks_of_other_classes_are_named(tmp_path: Path) -> None:
     assert require_same_classes([chain()["fine"]], chain()["ann"], "draw") == meta.class_names
     with pytest.raises(ConfigError, match=r"other.safetensors: its classes are not those of .*; draw networks of one"):
         require_same_classes([chain()["fine"], other], chain()["ann"], "draw")
+
+
+@pytest.mark.parametrize(("name", "read"), [("a.safetensors", read_meta), ("a.pt", read_ultralytics)])
+def test_what_git_lfs_leaves_is_called_that(name: str, read: Callable[[Path], Any], tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 7\n")
+    with pytest.raises(
+        CheckpointError, match=rf"{re.escape(name)}: a Git LFS pointer, not the file itself; run git lfs pull"
+    ):
+        read(path)

@@ -27,9 +27,11 @@ ENERGY = Priced(joules=0.002, ann_joules=0.008, constants="45 nm", memory_traffi
         ([ANN, SNN, EARLY], SNN),
         ([SNN, replace(SNN, seed=1), ANN], replace(SNN, seed=1)),
         ([ANN, EARLY], EARLY),
+        ([replace(SNN, stage="fine", AP=58.0), SNN], replace(SNN, stage="fine", AP=58.0)),
+        ([replace(SNN, T=20, t=20, AP=59.0), SNN], SNN),
     ],
 )
-def test_it_is_about_the_last_spiking_network_at_its_own_t(rows: list[ResultRow], expected: ResultRow | None) -> None:
+def test_it_is_about_the_best_spiking_network_of_the_last_T(rows: list[ResultRow], expected: ResultRow | None) -> None:
     assert headline(rows) == expected
 
 
@@ -56,3 +58,11 @@ def test_one_sentence_says_what_was_asked() -> None:
 )  # fmt: skip
 def test_what_is_not_known_is_not_said(row: ResultRow, lead: str) -> None:
     assert sentences(row)[0] == lead
+
+
+def test_the_ann_that_a_loss_is_against_is_named() -> None:
+    better = replace(ANN, finetuned=True, AP=64.0)
+    lost = replace(SNN, loss=6.75, loss_ci95=None)
+    assert sentences(lost, rows=[ANN, better, lost])[1] == (
+        "It has 57.2 % on the 1,200 images of d test, the clip ANN after Stage I 64.0 %."
+    )

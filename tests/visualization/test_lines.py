@@ -98,3 +98,11 @@ def test_a_colour_says_how_a_network_was_made_and_a_marker_tells_the_rest() -> N
     assert lines["ANN"].colour == COLOURS["ANN"] and lines["SNN + joint\nIF"].colour == COLOURS["SNN"]
     assert lines["channel-norm"].colour == BASELINE
     assert len(set(COLOURS.values()) | {BASELINE}) == len(COLOURS)  # the QC-ANN and the quantized ANN share one
+
+
+def test_the_best_ann_is_always_drawn() -> None:
+    """The loss of the others is against it, also where it is the clip ANN after Stage I."""
+    stages = [replace(AT_8, stage=stage, neuron=neuron) for stage in ("copied", "coarse", "fine", "joint")
+              for neuron in ("if", "signed")]  # fmt: skip
+    lines, _ = chosen_lines([*stages, ANN, replace(ANN, finetuned=True, AP=70)])
+    assert [line.label for line in lines][:2] == ["clip ANN", "ANN"]
