@@ -78,7 +78,7 @@ def test_the_notebook_is_a_page(hooks: ModuleType) -> None:
     assert text.count("# Title") == 1 and "# From data to boxes" not in text
     cells = json.loads((ROOT / "docs" / "notebook.ipynb").read_text("utf-8"))["cells"]
     assert text.count("```python\n") == sum(cell["cell_type"] == "code" for cell in cells)
-    assert "## Detect\n" in text and "SpikingDetector.load(written[-1])" in text
+    assert "## Detect\n" in text and "SpikingDetector.load(weights)" in text
 
 
 @pytest.mark.parametrize(
