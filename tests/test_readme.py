@@ -47,7 +47,8 @@ def commands() -> list[str]:
 @pytest.mark.parametrize("name", TEXTS)
 def test_commands_fit_into_their_block(name: str) -> None:
     blocks = re.findall(r"```bash\n(.*?)```", (ROOT / name).read_text(encoding="utf-8"), re.DOTALL)
-    assert [line for block in blocks for line in block.splitlines() if len(line) > 100] == []
+    columns = 100 if name == "README.md" else 80  # GitHub's and the site's, on a window of 1300 pixels
+    assert [line for block in blocks for line in block.splitlines() if len(line) > columns] == []
 
 
 def test_the_readme_shows_every_verb_of_the_pipeline() -> None:

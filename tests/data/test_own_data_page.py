@@ -39,7 +39,8 @@ def test_all_steps_on_your_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     walk = PAGE.read_text(encoding="utf-8").partition("## All steps")[2]
     block = re.search(r"```bash\n(.*?)```", walk, re.DOTALL)
     assert block is not None
-    commands = [shlex.split(line, comments=True)[1:] for line in block[1].splitlines() if line.startswith("spikedet")]
+    lines = block[1].replace("\\\n", " ").splitlines()
+    commands = [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("spikedet")]
     assert [words[0] for words in commands] == ["data", "train", "convert", "evaluate", "detect"]
     for words in commands:
         assert main([*words, *small.get(words[0], [])]) == 0, words
