@@ -10,6 +10,8 @@ from __future__ import annotations
 import argparse
 import json
 import re
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +30,9 @@ PAGES = (
 )
 PLAIN = {"kill": tables.kill_table, "fuzz": tables.fuzz_table, "scaling": tables.scaling_table}
 """By name: what publishes rows of its own kind."""
-FORMS = {
+FORMS: dict[str, Callable[..., str]] = {
     "": tables.table,
+    "narrow": partial(tables.table, head=tables.NARROW_HEAD),
     "pivot": tables.pivot,
     "short": tables.short,
     "seeds": tables.seeds_table,

@@ -11,6 +11,7 @@ from spikedet.evaluation import ResultRow
 LOSS = "loss [95 % interval]"
 SHOWN = ("copied", "fine", "joint")
 WORDS = ("model", "network", "Stage I", "neuron", "max-pool")
+NARROW_HEAD = ("network", "T", "AP50:95", "AP50", LOSS)
 HEAD = ("network", "Stage I", "neuron", "T", "t", "L", "spikes per image", "AP50:95", "AP50", "AP75", LOSS)
 MODELS_HEAD = ("model", "network", "neuron", "T", "spikes per image", "AP50:95", "AP50", LOSS)
 POOLS_HEAD = ("network", "max-pool", "T", "spikes per image", "AP50:95", "AP50", LOSS)

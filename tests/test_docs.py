@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import json
+import re
+from dataclasses import fields
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
 
+import spikedet
+from spikedet import config
 from spikedet.commands import COMMANDS
 
 pytest.importorskip("mkdocs")
+import griffe
 from mkdocs.exceptions import PluginError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -34,8 +40,24 @@ def test_the_page_of_commands_has_every_command_with_a_meaning_for_every_setting
     text = hooks.on_page_markdown("<!-- commands -->", page=page("reference/commands.md"))
     for name in COMMANDS:
         assert f"## spikedet {name}\n" in text
-    rows = [line for line in text.splitlines() if line.startswith(("| `", "| required"))]
+    rows = [line for line in text.splitlines() if line.startswith("| `")]
     assert [row for row in rows if row.endswith("|  |")] == []
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_row_of_a_table_of_settings_is_one_line_that_begins_with_a_flag(hooks: ModuleType, name: str) -> None:
+    _, _, table = hooks.command(name).partition("| --- | --- | --- |\n")
+    rows = table.splitlines()
+    assert len(rows) == len(fields(getattr(config, COMMANDS[name].config)))
+    for row in rows:
+        assert re.fullmatch(r"\| `(--[a-zA-Z]|[A-Z])[^|]* \| [^|]+ \| [^|]+ \|", row), row
+
+
+@pytest.mark.parametrize("name", spikedet.__all__)
+def test_example_code_of_a_docstring_is_shown_as_code(name: str) -> None:
+    sections = griffe.Docstring(inspect.getdoc(getattr(spikedet, name)) or "").parse("google")
+    quoted = [s for s in sections if s.kind is not griffe.DocstringSectionKind.examples and ">>>" in str(s.as_dict())]
+    assert quoted == [], "the section for code is 'Examples:'"
 
 
 def test_a_setting_has_its_flags_and_default(hooks: ModuleType) -> None:
@@ -56,7 +78,7 @@ def test_the_notebook_is_a_page(hooks: ModuleType) -> None:
     assert text.count("# Title") == 1 and "# From data to boxes" not in text
     cells = json.loads((ROOT / "docs" / "notebook.ipynb").read_text("utf-8"))["cells"]
     assert text.count("```python\n") == sum(cell["cell_type"] == "code" for cell in cells)
-    assert "## Detect\n" in text and "SpikingDetector.load(written[-1])" in text
+    assert "## Detect\n" in text and "SpikingDetector.load(weights)" in text
 
 
 @pytest.mark.parametrize(

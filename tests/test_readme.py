@@ -11,6 +11,7 @@ import readme_tables
 
 from spikedet import config
 from spikedet.cli.arguments import make_parser
+from spikedet.cli.main import main
 from spikedet.commands import COMMANDS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -33,14 +34,21 @@ TOOLS = {
 
 
 def commands() -> list[str]:
-    """Commands in code blocks and in inline code."""
+    """Commands in code blocks and in inline code; a backslash continues a line."""
     found = []
     for name in TEXTS:
         text = (ROOT / name).read_text(encoding="utf-8")
         for block in re.findall(r"```bash\n(.*?)```", text, re.DOTALL):
-            found += [line.split("  #")[0].strip() for line in block.splitlines()]
+            found += [" ".join(line.split("  #")[0].split()) for line in block.replace("\\\n", " ").splitlines()]
         found += re.findall(r"`((?:spikedet|tools/|make|python benchmarks/)[^`\n]*)`", text)
     return sorted({c for c in found if c and not c.startswith("#")})
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_commands_fit_into_their_block(name: str) -> None:
+    blocks = re.findall(r"```bash\n(.*?)```", (ROOT / name).read_text(encoding="utf-8"), re.DOTALL)
+    columns = 100 if name == "README.md" else 80  # GitHub's and the site's, on a window of 1300 pixels
+    assert [line for block in blocks for line in block.splitlines() if len(line) > columns] == []
 
 
 def test_the_readme_shows_every_verb_of_the_pipeline() -> None:
@@ -51,6 +59,9 @@ def test_the_readme_shows_every_verb_of_the_pipeline() -> None:
 @pytest.mark.parametrize("command", [c for c in commands() if c.startswith(("spikedet ", "tools/"))])
 def test_a_command_exists_and_takes_its_flags(command: str) -> None:
     words = shlex.split(command)
+    if words[1] in ("--help", "--version"):
+        assert main(words[1:]) == 0
+        return
     if words[0] == "spikedet":
         verb = " ".join(words[1:3]) if " ".join(words[1:3]) in COMMANDS else words[1]
         assert verb in COMMANDS, command
@@ -59,7 +70,7 @@ def test_a_command_exists_and_takes_its_flags(command: str) -> None:
         verb = TOOLS[Path(words[0]).name]
     parser = make_parser(getattr(config, COMMANDS[verb].config), verb, COMMANDS[verb].positional)
     arguments = words[1 + len(verb.split()) :] if words[0] == "spikedet" else words[1:]
-    if "--config" in arguments or "--help" in arguments:
+    if {"--config", "--help", "--help-all"} & {*arguments}:
         return
     parser.parse_args(arguments)
 

@@ -63,10 +63,15 @@ def command(name: str) -> str:
     shared = "\n\nIt can run in several processes under torchrun." if verb.shared else ""
     head = f"## spikedet {name}\n\n{summary}{shared}\n\n| setting | default | meaning |\n| --- | --- | --- |"
     rows = [
-        f"| {flags(item.name, verb.positional)} | {default(item)} | {helps.get(item.name, '').replace('|', '&#124;')} |"
+        f"| {flags(item.name, verb.positional)} | {default(item)} | {cell(helps.get(item.name, ''))} |"
         for item in fields(getattr(configurations, verb.config))
     ]
     return "\n".join([head, *rows])
+
+
+def cell(text: str) -> str:
+    """One line without column separators: a table's row ends with its line."""
+    return " ".join(text.replace("|", "&#124;").split())
 
 
 def flags(name: str, positional: str | None) -> str:

@@ -87,5 +87,5 @@ def usage() -> str:
     width = max(map(len, COMMANDS))
     lines = [f"  {name:<{width}}  {verb.summary}" for name, verb in COMMANDS.items()]
     head = "spikedet: Tiny-YOLO detectors as spiking networks\n\nusage: spikedet VERB ..."
-    tail = "spikedet VERB --help shows a verb's settings; --config FILE.yaml sets any of them."
+    tail = "spikedet VERB --help shows a verb's usual settings, --help-all all; --config FILE.yaml sets any of them."
     return "\n".join([head, "", *lines, "", tail])

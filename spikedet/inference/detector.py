@@ -56,7 +56,7 @@ class SpikingDetector:
         network: ``network(images, t=[2, 4, 8])`` gives outputs by t.
         ann_macs: multiply-accumulates of a spiking network's ANN for one image, to hold its SOPs against; else None.
 
-    Example:
+    Examples:
         >>> detector = SpikingDetector.load("fine.safetensors")
         >>> found = detector("image.jpg", t=[2, 4, 8])
         >>> found[8].boxes_xyxy

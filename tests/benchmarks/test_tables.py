@@ -54,6 +54,18 @@ def test_time_steps_stand_across_and_early_read_outs_are_left_out() -> None:
     ]
 
 
+def test_the_narrow_table_has_the_rows_of_the_whole_one_and_five_columns() -> None:
+    rows = [ANN, COPIED, FINE, EARLY]
+    assert len(readme_tables.FORMS[""](rows).splitlines()) == 7
+    assert readme_tables.FORMS["narrow"](rows).splitlines()[2:] == [
+        "| network | T | AP50:95 | AP50 | loss [95 % interval] |",
+        "| --- | ---: | ---: | ---: | ---: |",
+        "| ANN | - | 60.0 | 80.0 | - |",
+        "| SNN, weights copied | 8 | 40.0 | 60.0 | 20.0 |",
+        "| SNN + coarse + fine | 8 | 58.0 | 60.0 | 2.0 |",
+    ]
+
+
 def test_fewer_images_are_a_table_of_their_own() -> None:
     assert "(9 images)" in pivot([ANN, FINE, FEW]) and "(3 images)" in pivot([ANN, FINE, FEW])
 

@@ -26,7 +26,7 @@ def test_every_tree_of_the_page_is_what_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_your_data_in_five_minutes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_steps_on_your_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every command of the walk, with a small network and few epochs."""
     monkeypatch.chdir(tmp_path)
     kangaroo(tmp_path / "mydata", annotated(sample_images()))
@@ -36,10 +36,11 @@ def test_your_data_in_five_minutes(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     }
     small["train"] += ["--epochs", "1", "--theta-levels", "0"]
     small["convert"] += ["--epochs", "1"]
-    walk = PAGE.read_text(encoding="utf-8").partition("## Your data in five minutes")[2]
+    walk = PAGE.read_text(encoding="utf-8").partition("## All steps")[2]
     block = re.search(r"```bash\n(.*?)```", walk, re.DOTALL)
     assert block is not None
-    commands = [shlex.split(line, comments=True)[1:] for line in block[1].splitlines() if line.startswith("spikedet")]
+    lines = block[1].replace("\\\n", " ").splitlines()
+    commands = [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("spikedet")]
     assert [words[0] for words in commands] == ["data", "train", "convert", "evaluate", "detect"]
     for words in commands:
         assert main([*words, *small.get(words[0], [])]) == 0, words

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +24,14 @@ SMALL: dict[str, Any] = {
 }
 
 
-def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_notebook_runs(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(logging.getLogger("spikedet"), "level", logging.WARNING)
     cells = [cell for cell in json.loads(NOTEBOOK.read_text("utf-8"))["cells"] if cell["cell_type"] == "code"]
     assert all(not cell["outputs"] for cell in cells)  # nothing of the machine that it was written on
     names: dict[str, Any] = {}
@@ -37,5 +45,10 @@ def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
     ]
     assert isinstance(names["drawn"], Image.Image) and names["drawn"].size == (64, 64)
     assert list(names["outputs"]) == [2, 4]
-    assert capsys.readouterr().out.count("AP50:95") >= 5
+    assert "epoch 1/1" in caplog.text  # the progress is shown
+    for stage in ("copied", "coarse", "fine", "joint"):
+        assert any(row.stage == stage for row in names["rows"])
+    assert names["chosen"] in ("copied", "coarse", "fine", "joint")
+    assert Path(names["weights"]).is_file()
+    assert len(re.findall(r"t = [-\d]+ +AP50:95 +\d", capsys.readouterr().out)) == len(names["rows"])
     assert (tmp_path / "runs" / "notebook" / "results" / "results.json").is_file()
