@@ -50,7 +50,10 @@ def said(caplog: pytest.LogCaptureFixture) -> list[str]:
         ({"a_jpg": "", "xml__b_xml": CAT}, "Missing: 1 XML files, and none has the name of an image; xml/b.xml needs"),
         ({"a_jpg": "", "a_xml": "<annotations/>"}, "a.xml is CVAT's own XML; export the task as"),
         ({"a_jpg": "", "a_xml": "<svg/>"}, "a.xml is not a VOC annotation"),
-        ({"a_jpg": "", "a_txt": LABEL}, "a.txt is a YOLO label file, but class names are missing; add classes.txt"),
+        (
+            {"a_jpg": "", "a_txt": LABEL},
+            "a.txt is a YOLO label file, but class names are missing; add classes.txt.* 'names' in a Y",
+        ),
         ({"a_jpg": "", "a_txt": "a cat on a mat"}, "1 text files, and none is a YOLO label file"),
         ({"a_jpg": "", "b_json": '{"shapes": [], "imagePath": "a.jpg"}'}, "1 LabelMe files, and none has the name of"),
         ({"a_jpg": "", "t_csv": "filename,class,xmin,ymin,xmax,ymax\n"}, "t.csv names no image that is here"),
