@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import itertools
+import re
 import sys
 import typing
 from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import yaml
 from docstring_parser import parse as parse_docstring
 from jsonargparse import SUPPRESS, ActionYesNo, ArgumentParser
+
+from spikedet.cli.messages import did_you_mean
 
 Config = TypeVar("Config")
 
@@ -23,6 +26,19 @@ WITHOUT_FLAG = {"synthesize": "out"}
 """By command, the setting that earlier versions took without its flag; it is still read so."""
 
 HELP_ALL = "--help-all"
+_UNKNOWN = re.compile(r"unrecognized arguments: (?P<flag>-[^\s=]+)|Option '(?P<key>[^']+)' is not accepted")
+"""What jsonargparse says of flags, and of keys in a YAML file, that a command does not have."""
+
+
+class _Parser(ArgumentParser):
+    """Its errors name the setting that was probably meant."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        if found := _UNKNOWN.search(message):
+            flags = [flag for action in self._actions for flag in action.option_strings]
+            keys = [action.dest for action in self._actions]
+            message += did_you_mean(found["flag"], flags) if found["flag"] else did_you_mean(found["key"], keys)
+        super().error(message, ex)
 
 
 def make_parser(config: type[Any], verb: str, positional: str | None = None, *, brief: bool = False) -> ArgumentParser:
@@ -38,7 +54,7 @@ def make_parser(config: type[Any], verb: str, positional: str | None = None, *, 
     basic = set(config.basic) if brief else set()
     hidden = {f.name for f in fields(config)} - basic - {positional} if basic else set()
     more = f"{HELP_ALL} shows {len(hidden)} more settings." if hidden else None
-    parser = ArgumentParser(prog=f"spikedet {verb}", description=summary, epilog=more, allow_abbrev=False)
+    parser = _Parser(prog=f"spikedet {verb}", description=summary, epilog=more, allow_abbrev=False)
     parser.add_argument("--config", action="config", help="YAML file with any of the settings below")
     if verb in WITHOUT_FLAG:
         parser.add_argument(f"{WITHOUT_FLAG[verb]}_", nargs="?", help=SUPPRESS)

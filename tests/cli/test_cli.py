@@ -132,9 +132,31 @@ def test_other_errors_at_run_time_keep_their_trace(monkeypatch: pytest.MonkeyPat
 def test_an_unknown_verb(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["fly", "--help"]) == 2
     printed = capsys.readouterr()
-    assert printed.err.startswith("spikedet: unknown command 'fly'\n")
-    assert "quickstart" in printed.err
+    assert printed.err == "spikedet: unknown command 'fly'; spikedet --help lists the commands\n"
     assert printed.out == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["data"], "data needs one of: check, convert, download"),
+        (["data", "chek"], "data needs one of: check, convert, download; did you mean check?"),
+        (["data", "--out", "a"], "data needs one of: check, convert, download"),
+        (["convret", "a.pt"], "unknown command 'convret'; did you mean convert?"),
+        (["dat", "check", "a"], "unknown command 'dat'; did you mean data check?"),
+        (["check", "mydata"], "unknown command 'check'; did you mean data check?"),
+    ],
+    ids=str,
+)
+def test_a_verb_that_is_almost_one(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 2
+    assert capsys.readouterr().err == f"spikedet: {said}\n"
+
+
+def test_help_of_a_group_of_verbs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert "data download" in shown and "quickstart" not in shown
 
 
 def test_the_words_of_the_shell_are_the_default(
