@@ -256,7 +256,6 @@ def test_unknown_keys_and_bad_values_end_with_status_2(
     [
         ("", "expected a mapping of settings"),
         ("- a\n", "expected a mapping of settings"),
-        ("checkpoints: a.safetensors\n", r"checkpoints is a list; write checkpoints: \[a.safetensors\]"),
         ("t: [2, 4]\n", "t is one text; write t: '2,4'"),
     ],
 )
@@ -297,6 +296,9 @@ def test_a_file_cannot_run_code(tmp_path: Path) -> None:
     [
         (ConvertConfig, "checkpoint", "checkpoint: a\n", "a"),
         (EvaluateConfig, "checkpoints", "checkpoints: [a, b]\n", ("a", "b")),
+        (EvaluateConfig, "checkpoints", "checkpoints: a.safetensors\n", ("a.safetensors",)),
+        (DetectConfig, "source", "source: a.jpg\nt: 4\n", ("a.jpg",)),
+        (DetectConfig, "source", "source: 0\n", ("0",)),
     ],
 )
 def test_a_file_sets_the_positional_argument_too(
