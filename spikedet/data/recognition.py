@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+from spikedet.common.counts import counted
 from spikedet.common.errors import ConfigError, DataError, SpikedetError
 from spikedet.common.yaml import read_mapping
 from spikedet.config import SourceLayout
@@ -82,7 +83,7 @@ def _nothing(tree: Tree, images: Sequence[str], layout: str, missing: Sequence[s
         lack = f"no image; expected {', '.join(IMAGE_SUFFIXES)}"
     else:
         lack = "; ".join(missing) or (
-            f"annotations of the {len(images)} images: an XML, TXT or JSON file of each image's name, "
+            f"annotations of the {counted(len(images), 'image')}: an XML, TXT or JSON file of each image's name, "
             "COCO JSON, or a CSV table"
         )
     return f"{tree.root}: not {wanted}. Found: {tree.summary()}. Missing: {lack}"
