@@ -45,9 +45,11 @@ def content(path: Path) -> dict[str, Any]:
     return dict(json.loads(path.read_text(encoding="utf-8")))
 
 
-def test_one_image(tmp_path: Path) -> None:
+def test_one_image(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     source, out = write_image(tmp_path / "a.jpg"), tmp_path / "new" / "out"
-    result = detect(config(source, out))
+    with caplog.at_level("INFO", logger="spikedet"):
+        result = detect(config(source, out))
+    assert caplog.messages[-1] == f"1 image drawn, boxes in {result}"
     assert result == out / "detections.json"
     assert sorted(path.name for path in out.iterdir()) == ["a.png", "detections.json"]
     assert list(content(result)) == [str(source)]
