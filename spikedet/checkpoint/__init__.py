@@ -10,6 +10,7 @@ from spikedet.checkpoint.metadata import (
     load_checkpoint,
     read_meta,
     require_same_classes,
+    require_there,
     save_checkpoint,
 )
 
@@ -23,5 +24,6 @@ __all__ = [
     "load_checkpoint",
     "read_meta",
     "require_same_classes",
+    "require_there",
     "save_checkpoint",
 ]

@@ -274,7 +274,8 @@ def is_foreign(path: Path) -> bool:
 _FOREIGN = {
     ".pt": "an ultralytics file; import it with spikedet convert {0} --T 8 (ReLU, LeakyReLU), or start from its "
     "weights with spikedet train --from MODEL.yaml --activation clip --weights {0}",
-    ".yaml": "a model without weights; train it with spikedet train --from {0}, or see spikedet convert {0} --dry-run",
+    ".yaml": "a model without weights; train it with spikedet train --from {0} --activation clip, or see "
+    "spikedet convert {0} --dry-run",
 }
 
 
@@ -286,6 +287,16 @@ def _no_checkpoint(path: Path) -> str:
         inside = [found.name for found in sorted(path.glob("*.safetensors")) if not found.stem.endswith("-state")]
         return f"a folder; name one of its checkpoints: {', '.join(inside) or 'there is none in it'}"
     return "no such checkpoint; expected a .safetensors file written by spikedet"
+
+
+def require_there(path: Path, *, or_folder: bool = False) -> None:
+    """Raise CheckpointError where nothing is at the path of a checkpoint, or of a folder of them."""
+    if path.exists() or given(path) is not None:
+        return
+    if path.suffix == ".pt":
+        raise CheckpointError(f"{path}: no such checkpoint; expected a .pt file written by ultralytics")
+    folder = ", or a folder of such files" if or_folder and not path.suffix else ""
+    raise CheckpointError(f"{path}: {_no_checkpoint(path)}{folder}")
 
 
 def require_same_classes(paths: Sequence[Path], reference: Path, what: str) -> tuple[str, ...]:

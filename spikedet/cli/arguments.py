@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import itertools
+import re
 import sys
 import typing
 from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import yaml
 from docstring_parser import parse as parse_docstring
 from jsonargparse import SUPPRESS, ActionYesNo, ArgumentParser
+
+from spikedet.cli.messages import did_you_mean
 
 Config = TypeVar("Config")
 
@@ -23,6 +26,19 @@ WITHOUT_FLAG = {"synthesize": "out"}
 """By command, the setting that earlier versions took without its flag; it is still read so."""
 
 HELP_ALL = "--help-all"
+_UNKNOWN = re.compile(r"unrecognized arguments: (?P<flag>-[^\s=]+)|Option '(?P<key>[^']+)' is not accepted")
+"""What jsonargparse says of flags, and of keys in a YAML file, that a command does not have."""
+
+
+class _Parser(ArgumentParser):
+    """Its errors name the setting that was probably meant."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        if found := _UNKNOWN.search(message):
+            flags = [flag for action in self._actions for flag in action.option_strings]
+            keys = [action.dest for action in self._actions]
+            message += did_you_mean(found["flag"], flags) if found["flag"] else did_you_mean(found["key"], keys)
+        super().error(message, ex)
 
 
 def make_parser(config: type[Any], verb: str, positional: str | None = None, *, brief: bool = False) -> ArgumentParser:
@@ -38,7 +54,7 @@ def make_parser(config: type[Any], verb: str, positional: str | None = None, *, 
     basic = set(config.basic) if brief else set()
     hidden = {f.name for f in fields(config)} - basic - {positional} if basic else set()
     more = f"{HELP_ALL} shows {len(hidden)} more settings." if hidden else None
-    parser = ArgumentParser(prog=f"spikedet {verb}", description=summary, epilog=more, allow_abbrev=False)
+    parser = _Parser(prog=f"spikedet {verb}", description=summary, epilog=more, allow_abbrev=False)
     parser.add_argument("--config", action="config", help="YAML file with any of the settings below")
     if verb in WITHOUT_FLAG:
         parser.add_argument(f"{WITHOUT_FLAG[verb]}_", nargs="?", help=SUPPRESS)
@@ -48,7 +64,8 @@ def make_parser(config: type[Any], verb: str, positional: str | None = None, *, 
         many = typing.get_origin(hint) is tuple
         default = None if item.default is MISSING else item.default
         if item.name == positional:
-            parser.add_argument(item.name, type=str, nargs="*" if many else "?", default=default, help=text)
+            how: dict[str, Any] = {"nargs": "*"} if many else {"nargs": "?", "type": str}  # a file may give one text
+            parser.add_argument(item.name, default=default, help=text, **how)
             continue
         flag = f"--{item.name.replace('_', '-')}"
         if hint is bool:
@@ -63,7 +80,7 @@ def parse_config(config: type[Config], verb: str, positional: str | None, argume
     brief = HELP_ALL not in arguments
     parser = make_parser(config, verb, positional, brief=brief)
     arguments = arguments if brief else [*(word for word in arguments if word != HELP_ALL), "--help"]
-    _check_files(parser, config, arguments)
+    _check_files(parser, arguments)
     values = parser.parse_args(arguments).as_dict()
     files = values.pop("config", None) or []
     if verb in WITHOUT_FLAG:
@@ -72,20 +89,21 @@ def parse_config(config: type[Config], verb: str, positional: str | None, argume
     if positional and not values.get(positional):  # argparse puts the missing argument over the file's setting
         for file in files:
             values[positional] = yaml.safe_load(Path(str(file)).read_text("utf-8")).get(positional, values[positional])
+    if positional and typing.get_origin(typing.get_type_hints(config)[positional]) is tuple:
+        given = values[positional]
+        several = given if isinstance(given, list) else [] if given is None else [given]
+        values[positional] = tuple(map(str, several))
     required = [f.name for f in fields(config) if f.default is MISSING]  # type: ignore[arg-type]
     for name in required:
         if not values.get(name):
             parser.print_usage(sys.stderr)
             shown = name if name == positional else f"--{name.replace('_', '-')}"
             raise SystemExit(f"spikedet {verb}: {shown} is missing")
-    if positional and isinstance(values[positional], list):
-        values[positional] = tuple(values[positional])
     return config(**values)
 
 
-def _check_files(parser: ArgumentParser, config: type[Any], arguments: list[str]) -> None:
-    """One error line for what jsonargparse has none: no mapping, a text for a list, a list for time steps."""
-    lists = {name for name, hint in typing.get_type_hints(config).items() if typing.get_origin(hint) is tuple}
+def _check_files(parser: ArgumentParser, arguments: list[str]) -> None:
+    """One error line for what jsonargparse has none: no mapping, a list for time steps."""
     after = [value for flag, value in itertools.pairwise(arguments) if flag == "--config"]
     for file in [*after, *(word.partition("=")[2] for word in arguments if word.startswith("--config="))]:
         try:
@@ -95,8 +113,6 @@ def _check_files(parser: ArgumentParser, config: type[Any], arguments: list[str]
         if not isinstance(settings, dict):
             parser.error(f"{file}: expected a mapping of settings, for example 'T: 8'")
         for name, value in settings.items():
-            if name in lists and isinstance(value, str):
-                parser.error(f"{file}: {name} is a list; write {name}: [{value}]")
             if name == "t" and isinstance(value, list):
                 parser.error(f"{file}: t is one text; write t: {','.join(map(str, value))!r}")
 

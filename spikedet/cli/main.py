@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from spikedet.cli.arguments import parse_config
-from spikedet.cli.messages import prepare_streams, print_error, print_messages
+from spikedet.cli.messages import did_you_mean, prepare_streams, print_error, print_messages
 from spikedet.cli.preparation import prepared
 from spikedet.cli.signals import Ended, ended_by_signals
 from spikedet.commands import COMMANDS, perform
@@ -40,8 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     name = next((n for n in (" ".join(words[:2]), words[0]) if n in COMMANDS), None)
     if name is None:
-        print(f"spikedet: unknown command {words[0]!r}\n\n{usage()}", file=sys.stderr)
-        return 2
+        return _unknown(words)
     print_messages()
     try:
         with ended_by_signals():
@@ -69,6 +68,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _unknown(words: list[str]) -> int:
+    """Say what is wrong with words that begin with no command; returns the exit status."""
+    first, second = words[0], " ".join(words[1:2])
+    group = {name.split()[1]: name for name in COMMANDS if name.startswith(f"{first} ")}
+    if group and second in ("-h", "--help"):
+        print(usage(list(group.values())))
+        return 0
+    if group:
+        print_error(f"spikedet: {first} needs one of: {', '.join(group)}{did_you_mean(second, group)}")
+    else:
+        hint = did_you_mean(f"{first} {second}", COMMANDS) or did_you_mean(first, COMMANDS)
+        print_error(f"spikedet: unknown command {first!r}{hint or '; spikedet --help lists the commands'}")
+    return 2
+
+
 def run(name: str, arguments: list[str]) -> Any:
     """Parse a verb's configuration and call its function, together with the other processes of a torchrun."""
     verb = COMMANDS[name]
@@ -82,10 +96,10 @@ def run(name: str, arguments: list[str]) -> Any:
         return perform(name, parsed)
 
 
-def usage() -> str:
+def usage(names: Sequence[str] = tuple(COMMANDS)) -> str:
     """The list of verbs."""
-    width = max(map(len, COMMANDS))
-    lines = [f"  {name:<{width}}  {verb.summary}" for name, verb in COMMANDS.items()]
+    width = max(map(len, names))
+    lines = [f"  {name:<{width}}  {COMMANDS[name].summary}" for name in names]
     head = "spikedet: Tiny-YOLO detectors as spiking networks\n\nusage: spikedet VERB ..."
     tail = "spikedet VERB --help shows a verb's usual settings, --help-all all; --config FILE.yaml sets any of them."
     return "\n".join([head, "", *lines, "", tail])

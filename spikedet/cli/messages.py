@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
 import os
 import re
 import sys
+from collections.abc import Iterable
 from contextlib import suppress
 
 _STEERING = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -35,6 +37,17 @@ def print_error(text: str) -> None:
 def printable(text: str) -> str:
     """Text, of which parts may come from a file, with escapes for the characters that steer a terminal."""
     return _STEERING.sub(lambda found: found[0].encode("unicode_escape", "surrogatepass").decode(), text)
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """``"; did you mean --epochs?"`` for a word that is almost one of the known ones, or ""."""
+
+    def plain(name: str) -> str:
+        return name.strip("-").casefold().replace("_", "-")
+
+    names = {plain(name): name for name in known}
+    close = difflib.get_close_matches(plain(word), names, n=1, cutoff=0.65)
+    return f"; did you mean {names[close[0]]}?" if close else ""
 
 
 def prepare_streams() -> None:

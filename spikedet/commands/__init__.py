@@ -18,6 +18,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from numbers import Number
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 from spikedet.cli.preparation import output_folder, prepared
@@ -74,12 +75,24 @@ def perform(name: str, config: Any) -> Any:
     """Run a command with a configuration that is prepared, alone in its output folder.
 
     Raises:
-        SpikedetError: another run writes to the folder.
+        SpikedetError: a checkpoint is missing, or another run writes to the folder.
     """
     processes = importlib.import_module("spikedet.common.distributed")  # torch is slow to import: not for --help
     folder = output_folder(config) if COMMANDS[name].alone and processes.is_first() else None
+    if folder:
+        _require_checkpoints(config)
     with held(folder) if folder else nullcontext():
         return implementation(name)(config)
+
+
+def _require_checkpoints(config: Any) -> None:
+    """Raise CheckpointError where one that the command begins with is missing."""
+    from spikedet.checkpoint import require_there
+
+    if hasattr(config, "checkpoint"):
+        require_there(Path(config.checkpoint))
+    for path in getattr(config, "checkpoints", ()):
+        require_there(Path(path), or_folder=True)
 
 
 def python_function(name: str) -> Callable[..., Any]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from spikedet.commands.data_convert import refuse_within
+from spikedet.common.counts import counted
 from spikedet.common.errors import DataError
 from spikedet.common.files import write_json
 from spikedet.config import DataCheckConfig
@@ -75,7 +76,9 @@ def data_check(config: DataCheckConfig) -> DataReport:
     logger.info(report_text(report))
     logger.info(f"written: {out / 'report.json'}, {out / 'data.png'}")
     if report.bad:
-        raise DataError(f"{config.data}: {_counted(report.bad, 'bad file')}, listed above and in {out / 'report.json'}")
+        raise DataError(
+            f"{config.data}: {counted(len(report.bad), 'bad file')}, listed above and in {out / 'report.json'}"
+        )
     return report
 
 
@@ -83,8 +86,9 @@ def report_text(report: DataReport) -> str:
     """The report as a person reads it: bad files, repaired boxes, remarks, a table with a column for each split."""
     lines = [f"bad: {reason}" for reason in report.bad]
     lines += [*_examples("repaired", report.issues, "boxes"), *_examples("remark", report.remarks, "remarks")]
-    found = f"{report.layout} layout, {len(report.class_names)} classes, {_counted(report.bad, 'bad file')}"
-    lines.append(f"{report.data}: {found}" + (f", {_counted(report.remarks, 'remark')}" if report.remarks else ""))
+    classes, bad = counted(len(report.class_names), "class", "classes"), counted(len(report.bad), "bad file")
+    remarks = f", {counted(len(report.remarks), 'remark')}" if report.remarks else ""
+    lines.append(f"{report.data}: {report.layout} layout, {classes}, {bad}{remarks}")
     return "\n".join([*lines, *_table(_rows(report))])
 
 
@@ -92,10 +96,6 @@ def _examples(kind: str, texts: Sequence[str], things: str) -> list[str]:
     more = len(texts) - MAX_EXAMPLES
     last = [f"{kind}: {more} more {things}, all in report.json"] if more > 0 else []
     return [*(f"{kind}: {text}" for text in texts[:MAX_EXAMPLES]), *last]
-
-
-def _counted(texts: Sequence[str], thing: str) -> str:
-    return f"{len(texts)} {thing}{'s' * (len(texts) != 1)}"
 
 
 def _read(

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from spikedet.checkpoint import CheckpointMeta, read_meta, require_same_classes
 from spikedet.checkpoint.ancestry import lineage, with_parents
+from spikedet.common.counts import counted
 from spikedet.common.distributed import first_says, is_first
 from spikedet.common.environment import versions
 from spikedet.common.errors import ConfigError
@@ -147,7 +148,7 @@ def evaluate_on(dataset: DetectionDataset, data: str, config: EvaluateConfig, *,
             started = time.perf_counter()
             found = evaluate_network(name, network, digest, dataset, config)
             evaluated.extend(found)
-            logger.info(f"{name} on {len(dataset)} images in {time.perf_counter() - started:.1f} s")
+            logger.info(f"{name} on {counted(len(dataset), 'image')} in {time.perf_counter() - started:.1f} s")
             for result in found:
                 spikes = f", {result.spikes_per_image:.3g} spikes an image" if result.spikes_per_image else ""
                 logger.info(f"{name}, t = {result.t or '-'}: AP50:95 {result.ap:.1f}{spikes}  ({path})")
@@ -200,17 +201,17 @@ def evaluate_network(
 
 def predict(name: str, network: Network, dataset: DetectionDataset, steps: Sequence[int], batch: int) -> Predicted:
     """One run over the images: detections, and what spikes do meanwhile."""
-    counted: list[Tensor] = []
+    operations_seen: list[Tensor] = []
 
     def forward(images: Tensor) -> dict[int, Tensor]:
         predictions = network(images, steps, count_sops=True)
         if (operations := predictions[max(predictions)].operations) is not None:
-            counted.append(operations)
+            operations_seen.append(operations)
         return {t: prediction.decoded for t, prediction in predictions.items()}
 
-    label = f"{name} on {len(dataset)} images"
+    label = f"{name} on {counted(len(dataset), 'image')}"
     found = predict_dataset(forward, dataset, network.meta.image_size, batch, lambda batches: track(batches, label))
-    counts = operation_counts(counted, sorted(found)) if network.meta.spiking else {}
+    counts = operation_counts(operations_seen, sorted(found)) if network.meta.spiking else {}
     return Predicted(found, {t: at.spikes for t, at in counts.items()}, counts)
 
 

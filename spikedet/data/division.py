@@ -37,16 +37,14 @@ _FRAME = re.compile(r"^(.*?(?:[_.-](?:mp4|mov|avi|mkv|webm)|[_.-]?(?:frame|frm))
 _NUMBERED = re.compile(r"^(.*?)(\d+)(\D*)$")
 
 
-def parse_fractions(text: str) -> tuple[float, float, float]:
-    """``"0.8,0.1,0.1"`` or ``"80,10,10"`` to fractions of train, val and test. Raises ConfigError."""
+def parse_fractions(text: str, setting: str = "--fractions") -> tuple[float, float, float]:
+    """``"0.8,0.1,0.1"`` or ``"80,10,10"`` to fractions of train, val and test. Raises ConfigError, which names it."""
     try:
         numbers = [float(part) for part in text.split(",")]
     except ValueError:
         numbers = []
     if len(numbers) != 3 or not all(0 <= number < 1e9 for number in numbers) or not numbers[0]:
-        raise ConfigError(
-            f"--fractions must be three numbers for train, val and test, such as {FRACTIONS}, got {text!r}"
-        )
+        raise ConfigError(f"{setting} must be three numbers for train, val and test, such as {FRACTIONS}, got {text!r}")
     return numbers[0] / sum(numbers), numbers[1] / sum(numbers), numbers[2] / sum(numbers)
 
 

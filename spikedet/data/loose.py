@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 
+from spikedet.common.counts import counted
 from spikedet.common.errors import DataError
 from spikedet.config import SourceLayout
 from spikedet.data.layout import (
@@ -218,11 +219,11 @@ def paired(
             unused.append(found.image)
     notes = []
     if without:
-        notes.append(f"{len(without)} images without {what} are taken as images without objects; first: {without[0]}")
+        notes.append(f"{counted(len(without), 'image')} without {what}: taken as without objects; first: {without[0]}")
     if unused:
-        notes.append(f"{len(unused)} images without {what} are not used; first: {unused[0]}")
+        notes.append(f"{counted(len(unused), 'image')} without {what}: not used; first: {unused[0]}")
     if lone:
-        notes.append(f"{len(lone)} annotation files without an image; first: {lone[0]}")
+        notes.append(f"{counted(len(lone), 'annotation file')} without an image; first: {lone[0]}")
     return items, notes, _place(pairs)
 
 

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from spikedet.common.counts import counted
 from spikedet.common.errors import DataError
 from spikedet.common.progress import track
 from spikedet.data.boxes import IssueTally, fit_box, is_swapped
@@ -135,11 +136,12 @@ def find_split(layout: Layout, split: str) -> Listing:
 def say_seen(layout: Layout, listings: Mapping[str, Listing], names: Sequence[str]) -> None:
     """Log in one line what was recognized."""
     about = next((listing.about for listing in listings.values()), "")
-    counts = ", ".join(f"{len(listing.entries)} {split}" for split, listing in listings.items())
-    counts = f"{next(iter(listings.values())).total}" if about else counts
+    *others, last = ((len(listing.entries), split) for split, listing in listings.items())
+    images = ", ".join([*(f"{count} {split}" for count, split in others), counted(last[0], f"{last[1]} image")])
+    images = counted(next(iter(listings.values())).total, "image") if about else images
     shown = ", ".join(names[:MAX_NAMES]) + (", ..." if len(names) > MAX_NAMES else "")
-    classes = f"{len(names)} class{'es' if len(names) != 1 else ''} ({shown})"
-    text = f"{layout.root}: {layout.seen}: {counts} images, {classes}" + (f"; {about}" if about else "")
+    classes = f"{counted(len(names), 'class', 'classes')} ({shown})"
+    text = f"{layout.root}: {layout.seen}: {images}, {classes}" + (f"; {about}" if about else "")
     logging.getLogger("spikedet").info(text)
 
 
@@ -162,16 +164,13 @@ def log_content(root: Path, split: str, content: SplitContent) -> None:
         total = content.left_out + len(content.samples)
         log.warning("%s, split %s: %d of %d left out; first: %s", root, split, content.left_out, total, content.bad[0])
     if issues.examples:
-        swapped = f", {issues.swapped} boxes with swapped corners sorted" if issues.swapped else ""
-        log.warning(
-            "%s, split %s: %d boxes without area dropped, %d boxes clipped to their image%s; first: %s",
-            root,
-            split,
-            issues.dropped,
-            issues.clipped,
-            swapped,
-            issues.examples[0],
-        )
+        repairs = {
+            "without area dropped": issues.dropped,
+            "clipped to their image": issues.clipped,
+            "with swapped corners sorted": issues.swapped,
+        }
+        found = ", ".join(f"{counted(count, 'box', 'boxes')} {repair}" for repair, count in repairs.items() if count)
+        log.warning("%s, split %s: %s; first: %s", root, split, found, issues.examples[0])
     if content.other_hw:
         text = "%s, split %s: the boxes of %d of %d images were written for another size and may be wrong; first: %s"
         log.warning(text, root, split, len(content.other_hw), len(content.samples), content.other_hw[0])

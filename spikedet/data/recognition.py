@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
+from spikedet.common.counts import counted
 from spikedet.common.errors import ConfigError, DataError, SpikedetError
 from spikedet.common.yaml import read_mapping
 from spikedet.config import SourceLayout
@@ -30,12 +32,13 @@ Finder = Callable[[Tree, Sequence[str]], "Layout | Found | str"]
 YAML_HELP = "the key 'data' and optionally 'names', or a YOLO dataset's with 'train', 'val' and 'names'"
 
 
-def recognize(folder: Path, layout: str = "") -> Layout:
+def recognize(folder: Path, layout: str = "", class_names: Sequence[str] | None = None) -> Layout:
     """The dataset of a folder.
 
     Args:
         folder: the folder.
         layout: the only layout that is tried; "" tries all.
+        class_names: those that the user sets, in label order, for YOLO labels without a list of class names.
 
     Raises:
         DataError: nothing fits, or more than one layout does.
@@ -45,7 +48,8 @@ def recognize(folder: Path, layout: str = "") -> Layout:
     images = sorted(tree.files(IMAGE_SUFFIXES))
     found: dict[str, Layout | Found | SpikedetError] = {}
     missing = []
-    for kind, find in _FINDERS.items():
+    finders: dict[SourceLayout, Finder] = {**_FINDERS, "yolo": partial(_yolo, class_names=class_names)}
+    for kind, find in finders.items():
         if layout in ("", kind):
             try:
                 result = find(tree, images)
@@ -79,7 +83,7 @@ def _nothing(tree: Tree, images: Sequence[str], layout: str, missing: Sequence[s
         lack = f"no image; expected {', '.join(IMAGE_SUFFIXES)}"
     else:
         lack = "; ".join(missing) or (
-            f"annotations of the {len(images)} images: an XML, TXT or JSON file of each image's name, "
+            f"annotations of the {counted(len(images), 'image')}: an XML, TXT or JSON file of each image's name, "
             "COCO JSON, or a CSV table"
         )
     return f"{tree.root}: not {wanted}. Found: {tree.summary()}. Missing: {lack}"
@@ -91,11 +95,11 @@ def _voc(tree: Tree, images: Sequence[str]) -> Layout | Found | str:
     return find_voc(tree, images)
 
 
-def _yolo(tree: Tree, images: Sequence[str]) -> Layout | Found | str:
+def _yolo(tree: Tree, images: Sequence[str], class_names: Sequence[str] | None = None) -> Layout | Found | str:
     for file in (tree.root / name for name in YAML_NAMES):
         if file.is_file() and is_yolo(content := read_mapping(file, YAML_HELP)) and has_splits(content):
             return YoloLayout(parse_yolo(file, content))
-    return find_yolo(tree, images)
+    return find_yolo(tree, images, class_names)
 
 
 def _coco(tree: Tree, images: Sequence[str]) -> Layout | Found | str:

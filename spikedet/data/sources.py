@@ -19,7 +19,7 @@ from spikedet.data.dataset import DetectionDataset
 from spikedet.data.divided import DividedLayout
 from spikedet.data.division import FRACTIONS, parse_fractions
 from spikedet.data.images import IMAGE_SUFFIXES
-from spikedet.data.layout import Layout, as_config_error, checked_class_names, shown
+from spikedet.data.layout import Layout, shown
 from spikedet.data.loose import LooseLayout
 from spikedet.data.reading import load_split
 from spikedet.data.recognition import YAML_HELP, recognize
@@ -29,7 +29,7 @@ from spikedet.data.synthetic.scenes import SYNTHETIC_CLASS_NAMES
 from spikedet.data.voc.layout import VocLayout
 from spikedet.data.walk import say_skipped, walk
 from spikedet.data.yolo.layout import YoloLayout
-from spikedet.data.yolo.yaml import is_yolo, parse_yolo
+from spikedet.data.yolo.yaml import class_names_of, is_yolo, parse_yolo
 
 CACHE_ROOT = Path("runs/data")
 ALL_LAYOUTS_HELP = "expected a folder of images with VOC, YOLO, COCO, LabelMe or CSV annotations"
@@ -111,12 +111,13 @@ def find_layout(
         ConfigError: a setting or YAML key is unknown or invalid.
         DataError: there is no such path, or the folder is of no layout we know.
     """
+    divided = parse_fractions(fractions)
     if is_synthetic(data):
         settings = str(data).partition(":")[2]
         return VocLayout(_write_cached(parse_synthetic(settings), Path(cache_root))), SYNTHETIC_CLASS_NAMES
     known: Mapping[str, Any] = trained or {}
     same = bool(known.get("data")) and Path(data).resolve().name == Path(known["data"]).name
-    wanted = _Wanted(layout or (same and known.get("layout")) or "", fractions, known.get("parts"), same)
+    wanted = _Wanted(layout or (same and known.get("layout")) or "", divided, known.get("parts"), same)
     path = _expanded(str(data))
     if path.is_dir():
         return _folder_layout(path, wanted), None
@@ -137,7 +138,7 @@ class _Wanted:
     """How a folder is read: see ``find_layout``; ``same`` is whether the earlier training names this dataset."""
 
     layout: str
-    fractions: str
+    fractions: Sequence[float]
     parts: Mapping[str, Sequence[str]] | None
     same: bool
 
@@ -170,13 +171,13 @@ def _write_cached(config: SyntheticConfig, cache_root: Path) -> Path:
     )
 
 
-def _folder_layout(folder: Path, wanted: _Wanted) -> Layout:
+def _folder_layout(folder: Path, wanted: _Wanted, class_names: Sequence[str] | None = None) -> Layout:
     """The layout of a folder; where it has no splits, or one of its own name, it is divided."""
-    found = recognize(folder, wanted.layout)
+    found = recognize(folder, wanted.layout, class_names)
     splits = [""] if isinstance(found, LooseLayout) and not found.splits() else found.splits()
     if len(splits) > 1 or usual_split(splits[0]):
         return found
-    return DividedLayout(found, splits[0], parse_fractions(wanted.fractions), wanted.parts, wanted.same)
+    return DividedLayout(found, splits[0], wanted.fractions, wanted.parts, wanted.same)
 
 
 def _short_form(path: Path, content: Mapping[str, Any], wanted: _Wanted) -> tuple[Layout, Sequence[str] | None]:
@@ -188,27 +189,22 @@ def _short_form(path: Path, content: Mapping[str, Any], wanted: _Wanted) -> tupl
     if not isinstance(written, str) or not written.strip():
         raise ConfigError(f"{path}: 'data' must be the path of a dataset's folder, got {shown(written)}")
     folder = path.parent / _expanded(written)
-    names = _checked_names(path, content.get("names"))
+    names = None if content.get("names") is None else class_names_of(path, content["names"])
     if not folder.is_dir():
         raise DataError(_nothing_at(folder))
-    layout, fractions = content.get("layout", wanted.layout), content.get("fractions", wanted.fractions)
+    layout = content.get("layout", wanted.layout)
     if layout not in ("", *get_args(SourceLayout)):
         raise ConfigError(f"{path}: 'layout' must be one of {', '.join(get_args(SourceLayout))}, got {shown(layout)}")
-    wanted = replace(wanted, layout=str(layout), fractions=str(fractions).strip("[]"))
-    return _folder_layout(folder, wanted), names
+    wanted = replace(wanted, layout=str(layout))
+    if "fractions" in content:
+        wanted = replace(
+            wanted, fractions=parse_fractions(str(content["fractions"]).strip("[]"), f"{path}: 'fractions'")
+        )
+    return _folder_layout(folder, wanted, names), names
 
 
 def _nothing_at(path: Path) -> str:
     return f"{path}: no such dataset; {ALL_LAYOUTS_HELP}, a .yaml file that names one, or 'synthetic'"
-
-
-def _checked_names(path: Path, names: object) -> tuple[str, ...] | None:
-    if names is None:
-        return None
-    if not isinstance(names, list):
-        raise ConfigError(f"{path}: 'names' must be a list of class names")
-    with as_config_error():
-        return checked_class_names(f"{path}: 'names'", names)
 
 
 def _expanded(path: str) -> Path:

@@ -12,12 +12,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from spikedet.common.counts import counted
 from spikedet.common.errors import DataError
 
 _SYSTEM = frozenset({"@eadir", "__macosx", "lost+found", "$recycle.bin", "system volume information", "#recycle"})
 _SYSTEM_FILES = frozenset({"thumbs.db", "desktop.ini"})
 _UNREAD_IMAGES = frozenset({".heic", ".heif", ".j2k", ".jxl", ".gif", ".svg", ".psd", ".cr2", ".nef", ".arw", ".dng"})
-_HIDDEN, _OWN = "hidden files or folders", "files or folders of the system"
+_HIDDEN, _OWN = "hidden file or folder", "file or folder of the system"
 
 
 @dataclass(frozen=True)
@@ -55,9 +56,15 @@ class Tree:
 
     def skipped_text(self, known: Iterable[str] = ()) -> str:
         """What was skipped, by kind and with counts; "" where nothing was. Images of ``known`` endings are not."""
-        parts = [f"{count} {kind} ({example})" for kind, (count, example) in sorted(self.skipped.items())]
+        parts = [
+            f"{counted(count, kind, kind.replace('file or folder', 'files or folders'))} ({example})"
+            for kind, (count, example) in sorted(self.skipped.items())
+        ]
         unread = Counter(PurePosixPath(path).suffix.lower() for path in self.files(_UNREAD_IMAGES - frozenset(known)))
-        parts += [f"{count} images of a format that is not read ({suffix})" for suffix, count in sorted(unread.items())]
+        parts += [
+            f"{counted(count, 'image')} of a format that is not read ({suffix})"
+            for suffix, count in sorted(unread.items())
+        ]
         return ", ".join(parts)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from spikedet.common.counts import counted
 from spikedet.config import LayoutName
 from spikedet.data.coco.json import category_id, coco_box, coco_categories, coco_flags
 from spikedet.data.dataset import Sample
@@ -67,7 +68,7 @@ def _write_voc(folder: Path, splits: Splits, class_names: Sequence[str]) -> str:
     for split, items in splits.items():
         _write_lines(folder / "ImageSets" / "Main" / f"{split}.txt", [item.stem for item in items])
     _write_yaml(folder / "voc.yaml", {"data": ".", "names": list(class_names)})
-    return f"{left_out} objects of at most one pixel were left out: VOC has none so small" if left_out else ""
+    return f"{counted(left_out, 'object')} of at most one pixel left out: VOC has none so small" if left_out else ""
 
 
 def _voc_tree(item: NamedSample, class_names: Sequence[str]) -> tuple[ET.Element, int]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from spikedet.common.counts import counted
 from spikedet.common.errors import ConfigError
 from spikedet.common.files import write_json
 from spikedet.data.detection_files import write_coco_results, write_yolo_labels
@@ -56,7 +57,7 @@ class DetectionOutputs:
     def __str__(self) -> str:
         images = sum(not item.video for item in self._counts)
         frames = [count for item, count in self._counts.items() if item.video]
-        videos = f"{len(frames)} videos ({sum(frames)} frames)"
+        videos = f"{counted(len(frames), 'video')} ({counted(sum(frames), 'frame')})"
         if not frames:
-            return f"{images} images"
-        return f"{images} images and {videos}" if images else videos
+            return counted(images, "image")
+        return f"{counted(images, 'image')} and {videos}" if images else videos

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from spikedet.checkpoint import CheckpointMeta, TrainingImages, save_checkpoint
+from spikedet.common.counts import counted
 from spikedet.common.digests import file_sha256, json_sha256
 from spikedet.common.distributed import barrier, first_says, is_first
 from spikedet.common.errors import ConfigError
@@ -61,7 +62,7 @@ def run_training(model: ClipDetector, dataset: DetectionDataset, config: LoopCon
     rest, held_out = dataset.hold_out(config.held_out, meta.data["seed"])
     if dataset.division is not None and is_first():
         write_json(Path(config.out) / "split.json", dataset.division)
-    logger.info(f"{meta.model}: {len(rest)} images to train on, {len(held_out)} held out, output {path}")
+    logger.info(f"{meta.model}: {counted(len(rest), 'image')} to train on, {len(held_out)} held out, output {path}")
 
     def save(network: ClipDetector, measures: dict[str, float]) -> None:
         clip = as_clip(network)

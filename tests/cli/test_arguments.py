@@ -158,6 +158,31 @@ def test_values_of_another_kind_end_with_status_2(
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("kind", "words", "said"),
+    [
+        (TrainConfig, ["--epoch", "3"], "unrecognized arguments: --epoch 3; did you mean --epochs?"),
+        (TrainConfig, ["--datta=x"], "unrecognized arguments: --datta=x; did you mean --data?"),
+        (TrainConfig, ["--image_size", "64"], "did you mean --image-size?"),
+        (TrainConfig, ["--warmup-epoch", "1"], "did you mean --warmup-epochs?"),
+        (ConvertConfig, ["a", "--t", "8"], "unrecognized arguments: --t 8; did you mean --T?"),
+        (TrainConfig, ["--xyz", "8"], "unrecognized arguments: --xyz 8"),
+    ],
+    ids=str,
+)
+def test_a_flag_that_is_almost_one(kind: Any, words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The error is the last line on the screen."""
+    with pytest.raises(SystemExit):
+        parse_config(kind, "verb", "checkpoint" if kind is ConvertConfig else None, words)
+    assert capsys.readouterr().err.rstrip().endswith(said)
+
+
+def test_a_key_that_is_almost_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse_config(TrainConfig, "train", None, ["--config", yaml_file(tmp_path, "image-sise: 64\n")])
+    assert capsys.readouterr().err.rstrip().endswith("Option 'image-sise' is not accepted; did you mean image_size?")
+
+
 def test_values_out_of_range_are_our_own_errors() -> None:
     with pytest.raises(ConfigError, match="--image-size must be a multiple of 32 between 32 and 8192, got 100"):
         parse_config(TrainConfig, "train", None, ["--image-size", "100"])
@@ -231,7 +256,6 @@ def test_unknown_keys_and_bad_values_end_with_status_2(
     [
         ("", "expected a mapping of settings"),
         ("- a\n", "expected a mapping of settings"),
-        ("checkpoints: a.safetensors\n", r"checkpoints is a list; write checkpoints: \[a.safetensors\]"),
         ("t: [2, 4]\n", "t is one text; write t: '2,4'"),
     ],
 )
@@ -272,6 +296,9 @@ def test_a_file_cannot_run_code(tmp_path: Path) -> None:
     [
         (ConvertConfig, "checkpoint", "checkpoint: a\n", "a"),
         (EvaluateConfig, "checkpoints", "checkpoints: [a, b]\n", ("a", "b")),
+        (EvaluateConfig, "checkpoints", "checkpoints: a.safetensors\n", ("a.safetensors",)),
+        (DetectConfig, "source", "source: a.jpg\nt: 4\n", ("a.jpg",)),
+        (DetectConfig, "source", "source: 0\n", ("0",)),
     ],
 )
 def test_a_file_sets_the_positional_argument_too(

@@ -132,9 +132,31 @@ def test_other_errors_at_run_time_keep_their_trace(monkeypatch: pytest.MonkeyPat
 def test_an_unknown_verb(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["fly", "--help"]) == 2
     printed = capsys.readouterr()
-    assert printed.err.startswith("spikedet: unknown command 'fly'\n")
-    assert "quickstart" in printed.err
+    assert printed.err == "spikedet: unknown command 'fly'; spikedet --help lists the commands\n"
     assert printed.out == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["data"], "data needs one of: check, convert, download"),
+        (["data", "chek"], "data needs one of: check, convert, download; did you mean check?"),
+        (["data", "--out", "a"], "data needs one of: check, convert, download"),
+        (["convret", "a.pt"], "unknown command 'convret'; did you mean convert?"),
+        (["dat", "check", "a"], "unknown command 'dat'; did you mean data check?"),
+        (["check", "mydata"], "unknown command 'check'; did you mean data check?"),
+    ],
+    ids=str,
+)
+def test_a_verb_that_is_almost_one(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 2
+    assert capsys.readouterr().err == f"spikedet: {said}\n"
+
+
+def test_help_of_a_group_of_verbs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert "data download" in shown and "quickstart" not in shown
 
 
 def test_the_words_of_the_shell_are_the_default(
@@ -145,8 +167,10 @@ def test_the_words_of_the_shell_are_the_default(
     assert "'fly'" in capsys.readouterr().err
 
 
-def test_a_verb_is_parsed_and_called(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_verb_is_parsed_and_called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.safetensors").touch()
     monkeypatch.setattr("spikedet.commands.convert.convert", seen.append)
     assert main(["convert", "a.safetensors", "--T", "4", "--neuron", "signed"]) == 0
     assert [(config.checkpoint, config.T, config.neuron) for config in seen] == [("a.safetensors", 4, "signed")]
@@ -174,6 +198,8 @@ def test_our_errors_are_one_line_and_status_1(
         (["train", "--model", "nowhere", "--data", "nowhere"], "nowhere: no such dataset"),
         (["detect", "nowhere.jpg", "--weights", "a"], "nowhere.jpg: no such image, video or folder"),
         (["evaluate", "."], "no checkpoint in this folder"),
+        (["evaluate", "runs/nope"], "expected a .safetensors file written by spikedet, or a folder of such files"),
+        (["convert", "nowhere.pt"], "nowhere.pt: no such checkpoint; expected a .pt file"),
         (["calibrate", "nowhere.safetensors"], "nowhere.safetensors: no such checkpoint"),
         (["synthesize", "new", "--side", "8"], "--side must be between 64 and 1024, got 8"),
     ],
@@ -379,6 +405,19 @@ def test_two_runs_into_one_folder(tmp_path: Path) -> None:
         )
         assert first.communicate("")[0] == "" and first.returncode == 0
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("words", [["convert", "nope.safetensors"], ["evaluate", "nope"]], ids=" ".join)
+def test_a_missing_checkpoint_is_said_before_a_folder_is_held(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def busy(folder: Path) -> None:
+        raise SpikedetError(f"{folder}: another run is writing to it")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("spikedet.commands.held", busy)
+    assert main([*words, "--out", "runs"]) == 1
+    assert f"{words[1]}: no such checkpoint" in capsys.readouterr().err
 
 
 def test_which_folder_a_command_holds() -> None:

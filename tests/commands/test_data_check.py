@@ -132,7 +132,7 @@ def test_a_folder_without_splits(tmp_path: Path, capsys: pytest.CaptureFixture[s
     arguments = ["data", "check", str(folder), "--out", str(tmp_path / "out")]
     for end in ([], ["--split", "train"]):
         assert main(arguments + end) == 0
-        seen = "VOC XML in Annotations: 1 images, 1 class (cat); no split files: 1 train, 0 val, 0 test, seed 0"
+        seen = "VOC XML in Annotations: 1 image, 1 class (cat); no split files: 1 train, 0 val, 0 test, seed 0"
         assert capsys.readouterr().out.startswith(f"{folder}: {seen}\n")
     assert main([*arguments, "--split", "val"]) == 1
     assert "too few images for a part 'val'" in capsys.readouterr().out

@@ -45,9 +45,11 @@ def content(path: Path) -> dict[str, Any]:
     return dict(json.loads(path.read_text(encoding="utf-8")))
 
 
-def test_one_image(tmp_path: Path) -> None:
+def test_one_image(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     source, out = write_image(tmp_path / "a.jpg"), tmp_path / "new" / "out"
-    result = detect(config(source, out))
+    with caplog.at_level("INFO", logger="spikedet"):
+        result = detect(config(source, out))
+    assert caplog.messages[-1] == f"1 image drawn, boxes in {result}"
     assert result == out / "detections.json"
     assert sorted(path.name for path in out.iterdir()) == ["a.png", "detections.json"]
     assert list(content(result)) == [str(source)]
@@ -126,8 +128,8 @@ def test_what_a_folder_holds_besides(tmp_path: Path, capsys: pytest.CaptureFixtu
     (folder / "again").symlink_to(tmp_path)
     found = content(detect(config(folder, tmp_path / "out")))
     assert [Path(name).name for name in found] == ["a.png", "b.jfif"]
-    said = "skipped 1 files or folders of the system (@eaDir), 1 hidden files or folders (.ipynb_checkpoints), "
-    assert f"{folder}: {said}1 images of a format that is not read (.heic)" in capsys.readouterr().err
+    said = "skipped 1 file or folder of the system (@eaDir), 1 hidden file or folder (.ipynb_checkpoints), "
+    assert f"{folder}: {said}1 image of a format that is not read (.heic)" in capsys.readouterr().err
 
 
 def test_broken_images_are_named_when_the_others_are_done(tmp_path: Path) -> None:

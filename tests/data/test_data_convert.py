@@ -184,7 +184,7 @@ def test_objects_of_a_pixel_have_no_place_in_voc(tmp_path: Path, capsys: pytest.
         tmp_path / "from", coco_content([coco_annotation(1, 1, [5, 5, 1, 9]), coco_annotation(2, 1, [5, 5, 2, 2])])
     )
     out = to("voc", tmp_path / "from", tmp_path / "voc")
-    assert "1 objects of at most one pixel were left out" in capsys.readouterr().out
+    assert "1 object of at most one pixel left out: VOC" in capsys.readouterr().out
     assert load_dataset(out, "train", strict=True).samples[0].boxes_xyxy.tolist() == [[5, 5, 7, 7]]
 
 

@@ -46,11 +46,14 @@ def said(caplog: pytest.LogCaptureFixture) -> list[str]:
     ("texts", "message"),
     [
         ({}, r"Found: no files\. Missing: no image; expected \.jpg"),
-        ({"x__a_jpg": ""}, r"Found: x/ has 1 \.jpg\. Missing: annotations of the 1 images: an XML, TXT or JSON file"),
+        ({"x__a_jpg": ""}, r"Found: x/ has 1 \.jpg\. Missing: annotations of the 1 image: an XML, TXT or JSON file"),
         ({"a_jpg": "", "xml__b_xml": CAT}, "Missing: 1 XML files, and none has the name of an image; xml/b.xml needs"),
         ({"a_jpg": "", "a_xml": "<annotations/>"}, "a.xml is CVAT's own XML; export the task as"),
         ({"a_jpg": "", "a_xml": "<svg/>"}, "a.xml is not a VOC annotation"),
-        ({"a_jpg": "", "a_txt": LABEL}, "a.txt is a YOLO label file, but class names are missing; add classes.txt"),
+        (
+            {"a_jpg": "", "a_txt": LABEL},
+            "a.txt is a YOLO label file, but class names are missing; add classes.txt.* 'names' in a Y",
+        ),
         ({"a_jpg": "", "a_txt": "a cat on a mat"}, "1 text files, and none is a YOLO label file"),
         ({"a_jpg": "", "b_json": '{"shapes": [], "imagePath": "a.jpg"}'}, "1 LabelMe files, and none has the name of"),
         ({"a_jpg": "", "t_csv": "filename,class,xmin,ymin,xmax,ymax\n"}, "t.csv names no image that is here"),
@@ -151,7 +154,7 @@ def test_images_without_labels_and_labels_without_images(tmp_path: Path, caplog:
     root = files(tmp_path, a_JPG="", b_jpg="", c_jpg="", x_xml=CAT, y_xml=CAT, docs__d_png="", a_xml=CAT)
     assert len(load_dataset(root, "train")) == 1
     assert said(caplog) == [
-        "3 images without an XML file are not used; first: b.jpg",
+        "3 images without an XML file: not used; first: b.jpg",
         "2 annotation files without an image; first: x.xml",
     ]
 
@@ -161,8 +164,8 @@ def test_yolo_images_without_labels(tmp_path: Path, caplog: pytest.LogCaptureFix
     root = files(tmp_path, docs__d_jpg="", classes_txt="cat", **texts)
     assert [len(sample.labels) for sample in load_dataset(root, "train").samples] == [1, 0]
     assert said(caplog) == [
-        "1 images without a label file are taken as images without objects; first: train/b.jpg",
-        "1 images without a label file are not used; first: docs/d.jpg",
+        "1 image without a label file: taken as without objects; first: train/b.jpg",
+        "1 image without a label file: not used; first: docs/d.jpg",
     ]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from layout_writers import coco_annotation, coco_content, write_coco, write_yolo
+from layout_writers import coco_annotation, coco_content, write_coco, write_image, write_yolo
 from voc_writer import annotation_xml, fingerprint, object_xml, write_year
 
 from spikedet.common.errors import ConfigError, DataError
@@ -104,6 +104,20 @@ def test_yaml_names_a_folder_beside_it(tmp_path: Path) -> None:
     assert load_dataset(tmp_path / "mine.yml", "train", ["cat"]).class_names == ("cat",)
 
 
+@pytest.mark.parametrize("names", ["[dog, cat]", "{0: dog, 1: cat}"])
+def test_yaml_names_the_classes_of_yolo_labels_without_a_list(tmp_path: Path, names: str) -> None:
+    for name in ("a", "b"):
+        write_image(tmp_path / "mine" / f"{name}.jpg", (20, 40))
+        (tmp_path / "mine" / f"{name}.txt").write_text("1 .5 .5 .5 .5\n")
+    (tmp_path / "mine.yaml").write_text(f"data: mine\nnames: {names}\nfractions: [1, 0, 0]\n")
+    dataset = load_dataset(tmp_path / "mine.yaml", "train")
+    assert dataset.class_names == ("dog", "cat")
+    assert [sample.labels.tolist() for sample in dataset.samples] == [[1], [1]]
+    (tmp_path / "mine" / "classes.txt").write_text("cat\ndog\n")  # what the labels' own list says, it says
+    dataset = load_dataset(tmp_path / "mine.yaml", "train")
+    assert (dataset.class_names, dataset.samples[0].labels.tolist()) == (("dog", "cat"), [0])
+
+
 def test_yaml_without_names_takes_those_of_the_annotations(tmp_path: Path) -> None:
     root = write_year(tmp_path / "mine", {"a": CAT})
     (tmp_path / "mine.yaml").write_text(f"data: {root}\n")
@@ -120,16 +134,26 @@ def test_yaml_without_names_takes_those_of_the_annotations(tmp_path: Path) -> No
         ("data: x\npath: y\nnc: 3", "unknown key 'path'; known: data, names, layout, fractions"),
         ("names: [a]", "'data' must be the path of a dataset's folder, got None"),
         ("data: 7", "'data' must be the path of a dataset's folder, got 7"),
-        ("data: x\nnames: {0: a}", "'names' must be a list of class names"),
+        ("data: x\nnames: cat", "'names' must be a list of class names or a mapping"),
+        ("data: x\nnames: {1: a, 2: b}", "the keys of 'names' must be 0, 1, 2"),
+        ("data: x\nfractions: 80", "'fractions' must be three numbers for train, val and test, .* got '80'"),
         ("data: x\nnames: []", "'names': no class names"),
         ("data: x\nnames: [no]", "quote names such as 'no'"),
         ("data: x\nnames: [a, a]", "'names': the class name 'a' is there twice"),
     ],
 )
 def test_invalid_yaml(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "x").mkdir()
     (tmp_path / "x.yaml").write_text(text)
     with pytest.raises(ConfigError, match=rf"x\.yaml: .*{message}"):
         load_dataset(tmp_path / "x.yaml", "train")
+
+
+def test_fractions_are_checked_where_there_are_splits_too(tmp_path: Path) -> None:
+    root = write_year(tmp_path / "mine", {"a": CAT})
+    for data in (str(root), TINY):
+        with pytest.raises(ConfigError, match=r"--fractions must be three numbers .* got '80'"):
+            load_dataset(data, "train", cache_root=tmp_path, fractions="80")
 
 
 def test_missing_yaml_and_missing_folder_in_it(tmp_path: Path) -> None:

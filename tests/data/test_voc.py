@@ -319,7 +319,7 @@ def test_issues_are_logged_once_with_at_most_five_examples(
     assert (issues.dropped, issues.clipped, len(issues.examples)) == (6, 1, 5)
     (record,) = caplog.records
     assert record.name == "spikedet"
-    assert "6 boxes without area dropped, 1 boxes clipped" in record.getMessage()
+    assert "6 boxes without area dropped, 1 box clipped to" in record.getMessage()
     assert record.getMessage().endswith("a.xml: object 1 (cat) has no area: 5, 5, 5, 5")
 
 

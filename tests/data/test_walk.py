@@ -36,11 +36,12 @@ def test_hidden_and_system_files_are_counted_by_kind(tmp_path: Path) -> None:
     tree = walk(make(tmp_path, "a.jpg", "b.jxl", "c.heic", *hidden, *system))
     assert list(tree.files([".jpg"])) == ["a.jpg"]
     assert {kind: count for kind, (count, _) in tree.skipped.items()} == {
-        "hidden files or folders": 3,
-        "files or folders of the system": 4,
+        "hidden file or folder": 3,
+        "file or folder of the system": 4,
     }
+    assert "4 files or folders of the system (" in tree.skipped_text()
     assert tree.skipped_text().endswith(
-        "1 images of a format that is not read (.heic), 1 images of a format that is not read (.jxl)"
+        "1 image of a format that is not read (.heic), 1 image of a format that is not read (.jxl)"
     )
     assert "jxl" not in tree.skipped_text([".jxl"])
     assert sorted(path.name for path in visible(tmp_path)) == ["a.jpg", "b.jxl", "c.heic", "sub"]

@@ -201,6 +201,11 @@ def test_labels_without_a_image(tmp_path: Path) -> None:
     assert [list(layout.listing(split).remarks()) for split in ("train", "val", "test")] == [lone, lone, []]
 
 
+def test_only_repairs_that_were_made_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    load_dataset(write_yolo(tmp_path, {"a": "0 0.5 0.5 0 1\n0 0.5 0.5 1 1\n"}), "train")
+    assert "split train: 1 box without area dropped; first: " in caplog.text
+
+
 def test_boxes_that_leave_the_image(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Of 40 x 30 pixels: two clipped, one half a pixel outside and so no problem, one without area."""
     text = "0 0.95 0.5 0.2 1\n0 0.5 0.5 1.01 0.5\n0 0.005 0.5 1.01 1\n0 0.5 0.5 0 1\n"
@@ -212,6 +217,6 @@ def test_boxes_that_leave_the_image(tmp_path: Path, caplog: pytest.LogCaptureFix
     assert dataset.issues.examples[0].endswith(
         "a.txt: line 1 (cat) reaches outside the 40 x 30 image: 0.95, 0.5, 0.2, 1"
     )
-    assert "1 boxes without area dropped, 2 boxes clipped" in caplog.text
+    assert "1 box without area dropped, 2 boxes clipped" in caplog.text
     with pytest.raises(DataError, match=r"a\.txt: line 1 \(cat\) reaches outside .*; correct the annotation"):
         load_dataset(file, "train", strict=True)

@@ -53,7 +53,7 @@ def test_edges_in_a_image_of_40_by_30(numbers: tuple[float, ...], edges: tuple[f
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("0", "has 1 values; expected a box, 'class cx cy w h'"),
+        ("0", "has 1 value; expected a box, 'class cx cy w h'"),
         ("0 .5 .5 .1 .1 .9", "has 6 values; expected a box, 'class cx cy w h'"),
         ("0 .1 .1 .2 .1 .2 .2", "has 7 values, perhaps a segmentation polygon; expected a box"),
         ("2 .5 .5 .1 .1", "has class 2; expected a whole number from 0 to 1"),

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from spikedet.common.counts import counted
 from spikedet.common.errors import DataError
 from spikedet.data.coco.json import CocoImage, coco_edges, read_coco
 from spikedet.data.layout import AnnotatedImage, check_same_names, refuse, shown
@@ -67,7 +68,7 @@ def find_coco(tree: Tree, images: Sequence[str]) -> Found | str:
         return f"{files[0]} names no image that is here"
     left = [image for image in images if image not in items]
     if left:
-        notes.append(f"{len(left)} images that no COCO file names are not used; first: {left[0]}")
+        notes.append(f"{counted(len(left), 'image')} that no COCO file names: not used; first: {left[0]}")
     ordered = [items[image] for image in sorted(items)]
     return Found("coco", f"COCO JSON ({', '.join(files[:3])})", ordered, coco_edges, names, notes, stray)
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from spikedet.common.counts import counted
 from spikedet.common.errors import DataError
 from spikedet.data.boxes import refuse_fractions
 from spikedet.data.layout import AnnotatedImage, WrittenObject, finite_number, pixel_edges, refuse, written_hw
@@ -63,7 +64,7 @@ def find_table(tree: Tree, images: Sequence[str]) -> Found | str:
         stray += _read(tree, path, split, Lookup(images), rows)
     items = [_item(tree, image, found) for image, found in sorted(rows.items())]
     left = [image for image in images if image not in rows]
-    notes = [f"{len(left)} images that no table names are not used; first: {left[0]}"] if left else []
+    notes = [f"{counted(len(left), 'image')} that no table names: not used; first: {left[0]}"] if left else []
     if not items:
         return f"{tables[0]} names no image that is here"
     return Found("csv", f"CSV ({', '.join(tables[:3])})", items, pixel_edges, None, notes, stray)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from spikedet.common.counts import counted
 from spikedet.common.errors import DataError
 from spikedet.data.layout import Box, WrittenObject, finite_number, shown
 from spikedet.data.text import read_lines
@@ -57,7 +58,7 @@ def _read_line(where: str, number: int, line: str, class_names: Sequence[str]) -
     words = line.split()
     if len(words) != 5:
         kind = ", perhaps a segmentation polygon" if len(words) > 6 else ""
-        raise DataError(f"{where} has {len(words)} values{kind}; {_EXPECTED}")
+        raise DataError(f"{where} has {counted(len(words), 'value')}{kind}; {_EXPECTED}")
     label, *fractions = (finite_number(word, partial(_no_number, where, word)) for word in words)
     if label not in range(len(class_names)):
         last = len(class_names) - 1

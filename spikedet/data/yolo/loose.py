@@ -24,8 +24,13 @@ _LOOKED_AT = 20
 _LINE = re.compile(rb"\s*\d+(\s+-?[\d.]+(e-?\d+)?){4,}\s*(\r?\n|\r|$)", re.IGNORECASE)
 
 
-def find_yolo(tree: Tree, images: Sequence[str]) -> Found | str:
+def find_yolo(tree: Tree, images: Sequence[str], class_names: Sequence[str] | None = None) -> Found | str:
     """The images with label files, or what is missing ("" where there are no labels).
+
+    Args:
+        tree: the dataset's files.
+        images: relative paths of the images.
+        class_names: the classes in the order of their indices, for a dataset without a list of its own.
 
     Raises:
         DataError, ConfigError: two lists of class names differ, or one is not whole.
@@ -35,9 +40,12 @@ def find_yolo(tree: Tree, images: Sequence[str]) -> Found | str:
     labels = [found.annotation for found in pairs if found.annotation]
     if not any(_is_label(tree, path) for path in islice(labels, _LOOKED_AT)):
         return f"{len(texts)} text files, and none is a YOLO label file of an image's name" if texts else ""
-    lists = class_lists(tree)
+    lists = class_lists(tree) or ({"the YAML file": tuple(class_names)} if class_names else {})
     if not lists:
-        return f"{labels[0]} is a YOLO label file, but class names are missing; add classes.txt, a name in each line"
+        return (
+            f"{labels[0]} is a YOLO label file, but class names are missing; add classes.txt, a name in each line, "
+            "or name them under 'names' in a YAML file with 'data'"
+        )
     first = next(iter(lists))
     for path, names in lists.items():
         if names != lists[first]:
