@@ -27,8 +27,9 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def given(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Configurations that ``convert`` and ``evaluate`` are called with; nothing is computed."""
+    """Configurations that ``convert`` and ``evaluate`` are called with; nothing is read or computed."""
     made: list[Any] = []
+    monkeypatch.setattr("spikedet.checkpoint.require_there", lambda *_, **__: None)
     for name in ("convert", "evaluate"):
         monkeypatch.setattr(f"spikedet.commands.{name}.{name}", made.append)
     return made
