@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import struct
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +43,14 @@ _UPRIGHT = {
 }
 _TRANSPOSING = frozenset({5, 6, 7, 8})
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+
+def open_image(source: Path | IO[bytes], formats: tuple[str, ...]) -> Image.Image:
+    """``Image.open`` of Pillow itself: ultralytics' looks for further packages, and says so, when a file is damaged."""
+    ultralytics = sys.modules.get("ultralytics.utils.patches")
+    replaced = ultralytics is not None and Image.open is ultralytics.image_open
+    opened: Image.Image = (ultralytics._image_open if replaced else Image.open)(source, formats=formats)  # type: ignore[union-attr]
+    return opened
 
 
 def read_image(path: Path) -> npt.NDArray[np.uint8]:
@@ -148,7 +158,7 @@ def _opened(path: Path) -> Image.Image:
     if not path.is_file():
         raise DataError(f"{path}: image not found; check the path or the annotation that names it")
     with _decoding(path):
-        image = Image.open(path, formats=FORMATS)
+        image = open_image(path, FORMATS)
     if image.width * image.height > MAX_PIXELS:
         image.close()
         raise DataError(f"{path}: {image.width} x {image.height} pixels, more than the {MAX_PIXELS} allowed")

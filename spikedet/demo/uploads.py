@@ -13,7 +13,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from spikedet.common.errors import DataError
-from spikedet.data.images import FORMATS, read_image
+from spikedet.data.images import FORMATS, open_image, read_image
 from spikedet.video import FrameReader, Source, open_frames
 
 MAX_UPLOAD_BYTES = 100_000_000
@@ -107,7 +107,7 @@ def _refusal(path: Path) -> str:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            opened = Image.open(path, formats=(*FORMATS, "GIF"))  # a GIF gets the words about animations
+            opened = open_image(path, (*FORMATS, "GIF"))  # a GIF gets the words about animations
         with opened:
             (width, height), animated = opened.size, getattr(opened, "is_animated", False)
     except Exception:  # of any decoder, which may raise whatever it likes

@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
+from PIL import UnidentifiedImageError
 
 from spikedet.common.errors import DataError, SpikedetError
+from spikedet.data.images import open_image
 from spikedet.inference.comparison import Member
 from spikedet.inference.detector import StepOutput
 from spikedet.visualization.draw import OKABE_ITO
@@ -65,7 +66,7 @@ def parse_request(request: Any, T: int) -> tuple[npt.NDArray[np.uint8], int, flo
 
 def _decoded(content: bytes) -> npt.NDArray[np.uint8]:
     try:
-        with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as image:
+        with open_image(io.BytesIO(content), ("JPEG", "PNG")) as image:
             if max(image.size) > MAX_FRAME_SIDE:
                 raise DataError(f"the frame is larger than {MAX_FRAME_SIDE} pixels")
             return np.asarray(image.convert("RGB"))

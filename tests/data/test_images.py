@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import struct
 import zlib
 from pathlib import Path
@@ -349,3 +350,14 @@ def test_too_many_pixels_are_refused_from_the_header(tmp_path: Path, monkeypatch
     path = save(tmp_path / "a.png", Image.new("L", (4, 3)))
     with pytest.raises(DataError, match="4 x 3 pixels, more than the 11 allowed"):
         image_hw(path)
+
+
+def test_ultralytics_looks_for_no_packages_when_a_file_is_damaged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Once it is imported, ``Image.open`` is its own, which does."""
+    importlib.import_module("ultralytics.utils.patches")
+    (tmp_path / "a.jpg").write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"a\.jpg: not an image"):
+        read_image(tmp_path / "a.jpg")
+    assert caplog.records == []
