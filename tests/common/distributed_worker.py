@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import sys
@@ -66,6 +67,8 @@ def run(out: Path) -> None:
     for command in (out / "commands.txt").read_text("utf-8").splitlines():
         assert main(command.split()) == 0, command
     seen["weights"] = [numbers_of_all([digest(loop)])[:, 0].tolist() for loop in loops]
+    loops.clear()  # they hold the process group, whose threads must end before the interpreter does
+    gc.collect()
     if distributed.is_first():
         (out / "seen.json").write_text(json.dumps(seen), "utf-8")
 
