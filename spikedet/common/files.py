@@ -13,7 +13,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -221,10 +221,10 @@ def private_folder() -> Path:
     return Path(made)
 
 
-def is_private(folder: Path) -> bool:
-    """Whether it is a folder of this user, no link to one, that no other user can write to."""
-    info = os.lstat(folder)
-    return stat.S_ISDIR(info.st_mode) and (
+def is_private(path: Path, is_kind: Callable[[int], bool] = stat.S_ISDIR) -> bool:
+    """Whether it is a folder (or of another kind) of this user, no link to one, that no other user can write to."""
+    info = os.lstat(path)
+    return is_kind(info.st_mode) and (
         not hasattr(os, "getuid") or (info.st_uid == os.getuid() and not info.st_mode & 0o022)
     )
 

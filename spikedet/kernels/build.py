@@ -26,6 +26,7 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 from spikedet.common.digests import file_sha256
+from spikedet.common.files import is_private
 
 logger = logging.getLogger("spikedet")
 
@@ -104,7 +105,7 @@ def private_folder(folder: Path) -> Path:
         raise PermissionError(f"{folder} is a link that somebody else has made")
     folder = Path(os.path.realpath(folder))
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if not _is_ours(folder, stat.S_ISDIR):
+    if not is_private(folder):
         raise PermissionError(f"{folder} can be written by others; what lies there may not be ours")
     for parent in folder.parents:
         mode = parent.lstat().st_mode
@@ -113,17 +114,10 @@ def private_folder(folder: Path) -> Path:
     return folder
 
 
-def _is_ours(path: Path, kind: object) -> bool:
-    """Whether a path is no link but of this kind, the user's own, and not to be written by others."""
-    found = path.lstat()
-    mine = not hasattr(os, "getuid") or (found.st_uid == os.getuid() and not found.st_mode & 0o022)
-    return bool(kind(found.st_mode)) and mine  # type: ignore[operator]
-
-
 def _whole_object(folder: Path, name: str) -> Path | None:
     """The object of this name if it is kept; damaged ones are deleted."""
     for path in sorted(folder.glob(f"{name}-*.so")):
-        if _is_ours(path, stat.S_ISREG) and path.stem == f"{name}-{file_sha256(path)}":
+        if is_private(path, stat.S_ISREG) and path.stem == f"{name}-{file_sha256(path)}":
             return path
         logger.warning(f"{path}: the compiled kernels are damaged; they are compiled again")
         path.unlink(missing_ok=True)

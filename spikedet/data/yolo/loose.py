@@ -19,7 +19,7 @@ from spikedet.data.walk import Tree
 from spikedet.data.yolo.labels import read_labels, yolo_edges
 from spikedet.data.yolo.yaml import CLASS_LISTS, YAML_NAMES, class_names_of
 
-MAX_LIST_BYTES = 1_000_000
+MAX_NAMES_BYTES = 1_000_000
 _LOOKED_AT = 20
 _LINE = re.compile(rb"\s*\d+(\s+-?[\d.]+(e-?\d+)?){4,}\s*(\r?\n|\r|$)", re.IGNORECASE)
 
@@ -66,7 +66,7 @@ def class_lists(tree: Tree) -> dict[str, tuple[str, ...]]:
     found = {}
     for path in sorted(tree.files([*CLASS_LISTS, ".names"])):
         if _name(path) in CLASS_LISTS or path.lower().endswith(".names"):
-            lines = [line.strip() for line in read_lines(tree.root / path, "class names", MAX_LIST_BYTES)]
+            lines = [line.strip() for line in read_lines(tree.root / path, "class names", MAX_NAMES_BYTES)]
             found[path] = checked_class_names(str(tree.root / path), filter(None, lines))
     for path in sorted(tree.files(YAML_NAMES)):
         if _name(path) in YAML_NAMES:
