@@ -1,0 +1,80 @@
+"""ONNX files of every kind of network, and their outputs from onnxruntime."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import onnx
+import torch
+from onnx import helper
+from torch import Tensor
+
+from spikedet.common.errors import CheckpointError
+from spikedet.exports.metadata import KEY, from_text, output_names, to_text
+from spikedet.exports.onnx_graph import IR_VERSION, OPSET, OnnxGraph, value_info
+from spikedet.exports.onnx_static import write_static
+from spikedet.exports.outputs import outputs_of
+from spikedet.exports.subject import Outputs, Subject
+from spikedet.snn import IMAGE
+
+BATCH = "batch"
+"""Name of the free dimension."""
+
+
+def write(subject: Subject, path: Path) -> dict[str, str]:
+    """Write the network. Raises ExportError for a layer that has no operators."""
+    model = onnx_model(subject)
+    onnx.save(model, path)
+    return {"operators": str(len(model.graph.node))}
+
+
+def onnx_model(subject: Subject) -> onnx.ModelProto:
+    """The network as a checked ONNX model."""
+    graph, network, meta = OnnxGraph(), subject.network, subject.file_meta
+    values = write_static(graph, network, subject.meta.T if subject.meta.stage == "qc" else None)
+    names = output_names(meta)
+    for wanted in names.values():
+        readouts = [r for pair in zip(network.box_readouts, network.class_readouts, strict=True) for r in pair]
+        for name, readout in zip(wanted, readouts, strict=True):
+            graph.op("Identity", values[readout], out=name)
+    return finished(graph, subject, [name for wanted in names.values() for name in wanted])
+
+
+def finished(graph: OnnxGraph, subject: Subject, outputs: list[str]) -> onnx.ModelProto:
+    """A graph as a model with inputs, outputs and metadata."""
+    shape: list[int | str | None] = [BATCH, 3, *subject.image_hw]
+    made = helper.make_graph(
+        graph.nodes,
+        subject.meta.model,
+        [value_info(IMAGE, shape)],
+        [value_info(name) for name in outputs],
+        graph.initializers,
+    )
+    model = helper.make_model(
+        made, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="spikedet"
+    )
+    helper.set_model_props(model, {KEY: to_text(subject.file_meta)})
+    model = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True)
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def run(path: Path) -> Callable[[Tensor], Mapping[int, Outputs]]:
+    """A file in onnxruntime on the CPU, with as many threads as torch has. Raises CheckpointError."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = torch.get_num_threads(), 3
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # of a type of its own for every kind of failure
+        raise CheckpointError(f"{path}: onnxruntime cannot run it ({str(error).splitlines()[0]})") from error
+    meta = from_text(session.get_modelmeta().custom_metadata_map.get(KEY), str(path))
+
+    def outputs(images: Tensor) -> Mapping[int, Outputs]:
+        names = [output.name for output in session.get_outputs()]
+        arrays = session.run(names, {IMAGE: images.float().contiguous().numpy()})
+        return outputs_of({name: torch.from_numpy(a) for name, a in zip(names, arrays, strict=True)}, meta)
+
+    return outputs

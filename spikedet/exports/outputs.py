@@ -1,0 +1,33 @@
+"""Tensors of an exported file, by the names of ``metadata.output_names``, as outputs by time step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from spikedet.common.errors import CheckpointError
+from spikedet.exports.metadata import ExportMeta, output_names
+from spikedet.exports.subject import Outputs
+from spikedet.models.postprocess import decode_head
+
+
+def outputs_of(tensors: Mapping[str, Tensor], meta: ExportMeta) -> dict[int, Outputs]:
+    """Outputs by time step. Raises CheckpointError where the file lacks one."""
+    return {t: _outputs([_get(tensors, name) for name in names], meta) for t, names in output_names(meta).items()}
+
+
+def _get(tensors: Mapping[str, Tensor], name: str) -> Tensor:
+    if name not in tensors:
+        raise CheckpointError(f"the exported file has no output {name!r}; it has {', '.join(tensors)}")
+    return tensors[name]
+
+
+def _outputs(tensors: list[Tensor], meta: ExportMeta) -> Outputs:
+    spikes = tensors.pop().double() if meta.steps else None
+    if meta.boxes == "all":
+        return Outputs(tensors[0], spikes)
+    if meta.boxes == "nms":
+        raise NotImplementedError
+    return Outputs(decode_head(tensors[::2], tensors[1::2], torch.tensor(meta.strides)), spikes)
