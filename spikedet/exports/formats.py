@@ -62,6 +62,8 @@ class Format:
 
 FORMATS: dict[ExportFormat, Format] = {
     "onnx": Format(".onnx", "onnx_file", ("onnx", "onnxruntime")),
+    "spikingjelly": Format(".py", "spikingjelly_file", ("spikingjelly",), ("spiking",)),
+    "nir": Format(".nir", "nir_file", ("nir",), ("spiking",)),
 }
 
 
