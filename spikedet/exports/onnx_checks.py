@@ -25,7 +25,7 @@ from spikedet.snn import IMAGE
 
 MOST_BYTES, COPIES = 2**30, 4
 """Of a file, and how often it is in memory while it is read."""
-MOST_NODES = 50_000
+MOST_NODES, MOST_LOOPS = 50_000, 1000
 POSITIVE = ("strides", "kernel_shape", "dilations", "group", "num_scan_inputs")
 """Attributes that libraries divide by, or count with."""
 OPSETS = range(13, 30)
@@ -141,10 +141,10 @@ def _require_plain(model: onnx.ModelProto, meta: ExportMeta) -> None:
     if [(entry.domain, entry.version in OPSETS) for entry in model.opset_import] != [("", True)]:
         raise ValueError("it needs operators other than the standard ones of opsets 13 to 29")
     nodes = 0
-    for graph in graphs(model.graph):
+    for loops, graph in enumerate(graphs(model.graph)):
         nodes += len(graph.node)
-        if nodes > MOST_NODES:
-            raise ValueError(f"it has more than {MOST_NODES} operators")
+        if nodes > MOST_NODES or loops > MOST_LOOPS:
+            raise ValueError(f"it has more than {MOST_NODES} operators, or {MOST_LOOPS} loops")
         if graph.sparse_initializer or (graph.initializer and graph is not model.graph):
             raise ValueError("it has sparse tensors, or a loop with tensors of its own")
         for node in graph.node:
@@ -167,9 +167,10 @@ def _require_operator(node: onnx.NodeProto) -> None:
     if node.domain or node.op_type not in OPERATORS:
         name = f"{node.domain}.{node.op_type}".strip(".")
         raise ValueError(f"the operator {name[:80]!r} is none of those that exports have")
+    bodies = [attribute.name for attribute in node.attribute if attribute.HasField("g")]
+    if bodies != (["body"] if node.op_type == "Scan" else []):
+        raise ValueError(f"{node.op_type} has graphs of its own")
     for attribute in node.attribute:
-        if attribute.HasField("g") and node.op_type != "Scan":
-            raise ValueError(f"{node.op_type} has a graph of its own")
         if attribute.graphs or attribute.sparse_tensors or attribute.HasField("sparse_tensor"):
             raise ValueError(f"{node.op_type} has graphs or sparse tensors of its own")
         least = 1 if attribute.name in POSITIVE else -(2**31)

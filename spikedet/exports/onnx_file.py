@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import onnx
 from onnx import helper
@@ -12,6 +13,7 @@ from torch import Tensor
 from spikedet.exports.metadata import KEY, output_names, to_text
 from spikedet.exports.onnx_graph import IR_VERSION, OPSET, OnnxGraph, value_info
 from spikedet.exports.onnx_reading import read
+from spikedet.exports.onnx_spiking import SpikingGraph
 from spikedet.exports.onnx_static import write_static
 from spikedet.exports.subject import Outputs, Subject
 from spikedet.snn import IMAGE
@@ -30,23 +32,33 @@ def write(subject: Subject, path: Path) -> dict[str, str]:
 def onnx_model(subject: Subject) -> onnx.ModelProto:
     """The network as a checked ONNX model."""
     graph, network, meta = OnnxGraph(), subject.network, subject.file_meta
-    values = write_static(graph, network, subject.meta.T if subject.meta.stage == "qc" else None)
-    names = output_names(meta)
-    for wanted in names.values():
-        readouts = [r for pair in zip(network.box_readouts, network.class_readouts, strict=True) for r in pair]
-        for name, readout in zip(wanted, readouts, strict=True):
-            graph.op("Identity", values[readout], out=name)
-    return finished(graph, subject, [name for wanted in names.values() for name in wanted])
+    readouts = [r for pair in zip(network.box_readouts, network.class_readouts, strict=True) for r in pair]
+    if subject.meta.spiking:
+        spiking = SpikingGraph(graph, network, subject.image_hw, subject.steps, subject.config.unroll)
+        spiking.write()
+        found = {t: [*(spiking.maps[name][t] for name in readouts), spiking.spikes(t)] for t in subject.steps}
+    else:
+        values = write_static(graph, network, subject.meta.T if subject.meta.stage == "qc" else None)
+        found = {0: [values[name] for name in readouts]}
+    outputs = []
+    shapes = network.shapes(subject.image_hw)
+    for t, names in output_names(meta).items():
+        ordered = iter(readouts)
+        for name, value in zip(names, found[t], strict=True):
+            graph.op("Identity", value, out=name)
+            shape: list[int | str | None] = [BATCH] if name.startswith("spikes") else [BATCH, *shapes[next(ordered)]]
+            outputs.append(value_info(name, shape, integer=name.startswith("spikes")))
+    return finished(graph, subject, outputs)
 
 
-def finished(graph: OnnxGraph, subject: Subject, outputs: list[str]) -> onnx.ModelProto:
+def finished(graph: OnnxGraph, subject: Subject, outputs: list[Any]) -> onnx.ModelProto:
     """A graph as a model with inputs, outputs and metadata."""
     shape: list[int | str | None] = [BATCH, 3, *subject.image_hw]
     made = helper.make_graph(
         graph.nodes,
         subject.meta.model,
         [value_info(IMAGE, shape)],
-        [value_info(name) for name in outputs],
+        outputs,
         graph.initializers,
     )
     model = helper.make_model(

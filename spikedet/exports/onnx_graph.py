@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,7 +49,7 @@ class OnnxGraph:
         root, key = self.root, (str(array.dtype), array.shape, array.tobytes())
         if key not in root._known:
             root._known[key] = root.unique(name)
-            root.initializers.append(numpy_helper.from_array(np.ascontiguousarray(array), root._known[key]))
+            root.initializers.append(numpy_helper.from_array(array.copy(order="C"), root._known[key]))
         return root._known[key]
 
     def op(self, kind: str, *inputs: str, name: str = "", out: str | None = None, **attributes: Any) -> str:
@@ -80,7 +80,14 @@ class OnnxGraph:
         return self.op("ReduceSum", x, self.constant(np.array(axes, np.int64), "axes"), keepdims=int(keep))
 
     def scan(
-        self, body: OnnxGraph, inputs: Sequence[str], states: int, outputs: Sequence[str], names: Sequence[str]
+        self,
+        body: OnnxGraph,
+        inputs: Sequence[str],
+        states: int,
+        outputs: Sequence[str],
+        names: Sequence[str],
+        shapes: Mapping[str, Sequence[int | str | None]],
+        integers: Collection[str],
     ) -> list[str]:
         """A Scan over axis 0: the first ``states`` of ``inputs`` go round, the others are read step by step.
 
@@ -90,19 +97,21 @@ class OnnxGraph:
             states: how many states there are.
             outputs: values of the body: new states, then what is collected.
             names: values of the body that states and steps are read as, in the order of ``inputs``.
+            shapes: of all these values; None is any side.
+            integers: outputs that are int64; the others are float32.
         """
         graph = helper.make_graph(
             body.nodes,
             self.unique("step"),
-            [value_info(name) for name in names],
-            [value_info(name) for name in outputs],
+            [value_info(name, shapes[name]) for name in names],
+            [value_info(name, shapes[name], integer=name in integers) for name in outputs],
         )
         return self.ops("Scan", len(outputs), *inputs, body=graph, num_scan_inputs=len(inputs) - states)
 
 
-def value_info(name: str, shape: Sequence[int | str | None] | None = None, kind: int = TensorProto.FLOAT) -> Any:
-    """Declaration of an input or output."""
-    return helper.make_tensor_value_info(name, kind, shape)
+def value_info(name: str, shape: Sequence[int | str | None], *, integer: bool = False) -> Any:
+    """Declaration of an input or output, float32 or int64."""
+    return helper.make_tensor_value_info(name, TensorProto.INT64 if integer else TensorProto.FLOAT, shape)
 
 
 def channels_first(values: Tensor | npt.NDArray[Any]) -> Any:

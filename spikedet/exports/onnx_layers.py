@@ -24,12 +24,12 @@ def convolution(graph: OnnxGraph, node: Node, x: str) -> str:
 
 def geometry(module: SpikingConv | LinearConv | Readout) -> dict[str, Any]:
     """Attributes of a Conv."""
-    top, left = module.padding
+    padding = pair(module.padding)
     return {
         "kernel_shape": list(module.weight.shape[2:]),
-        "strides": list(module.stride),
-        "pads": [top, left, top, left],
-        "dilations": list(getattr(module, "dilation", (1, 1))),
+        "strides": pair(module.stride),
+        "pads": [*padding, *padding],
+        "dilations": pair(getattr(module, "dilation", 1)),
         "group": getattr(module, "groups", 1),
     }
 
@@ -92,4 +92,5 @@ def _window(pool: nn.MaxPool2d | nn.AvgPool2d) -> dict[str, Any]:
 
 def pair(value: Any) -> list[int]:
     """A size for both sides, or one of each."""
-    return [int(value), int(value)] if isinstance(value, int) else [int(value[0]), int(value[1])]
+    sides = (value,) if isinstance(value, int) else tuple(value)
+    return [int(sides[0]), int(sides[-1])]
