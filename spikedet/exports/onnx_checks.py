@@ -13,7 +13,7 @@ from pathlib import Path
 
 import onnx
 import torch
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from spikedet.common.errors import CheckpointError, DataError
 from spikedet.common.files import read_bytes
@@ -29,72 +29,14 @@ MOST_NODES, MOST_LOOPS = 50_000, 1000
 POSITIVE = ("strides", "kernel_shape", "dilations", "group", "num_scan_inputs")
 """Attributes that libraries divide by, or count with."""
 OPSETS = range(13, 30)
-OPERATORS = frozenset(
-    [
-        "Abs",
-        "Add",
-        "And",
-        "ArgMax",
-        "AveragePool",
-        "Cast",
-        "Ceil",
-        "Clip",
-        "Concat",
-        "Constant",
-        "Conv",
-        "CumSum",
-        "DequantizeLinear",
-        "Div",
-        "Equal",
-        "Expand",
-        "Flatten",
-        "Floor",
-        "Gather",
-        "GatherElements",
-        "GatherND",
-        "Gemm",
-        "Greater",
-        "GreaterOrEqual",
-        "Identity",
-        "LeakyRelu",
-        "Less",
-        "LessOrEqual",
-        "MatMul",
-        "Max",
-        "MaxPool",
-        "Min",
-        "Mul",
-        "Neg",
-        "NonMaxSuppression",
-        "Not",
-        "Or",
-        "Pad",
-        "QuantizeLinear",
-        "ReduceMax",
-        "ReduceMean",
-        "ReduceSum",
-        "Relu",
-        "Reshape",
-        "Resize",
-        "Round",
-        "Scan",
-        "Shape",
-        "Sigmoid",
-        "Sign",
-        "Slice",
-        "Softmax",
-        "Split",
-        "Sqrt",
-        "Squeeze",
-        "Sub",
-        "Tile",
-        "TopK",
-        "Transpose",
-        "Unsqueeze",
-        "Where",
-        "Xor",
-    ]
-)
+_NAMES = """
+    Abs Add And ArgMax AveragePool Cast Ceil Clip Concat Constant Conv CumSum DequantizeLinear Div Equal Expand
+    Flatten Floor Gather GatherElements GatherND Gemm Greater GreaterOrEqual Identity LeakyRelu Less LessOrEqual
+    MatMul Max MaxPool Min Mul Neg NonMaxSuppression Not Or Pad QuantizeLinear ReduceMax ReduceMean ReduceSum Relu
+    Reshape Resize Round Scan Shape Sigmoid Sign Slice Softmax Split Sqrt Squeeze Sub Tile TopK Transpose Unsqueeze
+    Where Xor
+"""
+OPERATORS = frozenset(_NAMES.split())
 """None of them calls a function of another library, repeats without a bound, or makes maps whose size is data."""
 TYPES = {  # bytes of a value
     onnx.TensorProto.FLOAT: 4,

@@ -103,13 +103,11 @@ class _Extent:
         if len(set(made)) < len(made):
             raise ValueError("two of its values have one name")
         used = {name for node in nodes for name in node.input if name in values}
+        read = [(name, *values[name]) for name in sorted(used - self.constants.keys())]
         graph = helper.make_graph(
             nodes,
             "shapes",
-            [
-                helper.make_tensor_value_info(n, values[n][1], values[n][0])
-                for n in sorted(used - self.constants.keys())
-            ],
+            [helper.make_tensor_value_info(name, kind, shape) for name, shape, kind in read],
             [helper.make_empty_tensor_value_info(name) for name in made],
             [self.constants[name] for name in sorted(used & self.constants.keys())],
         )
@@ -164,6 +162,7 @@ def _work(node: onnx.NodeProto, values: Values) -> int:
     if node.op_type == "NonMaxSuppression":
         return math.prod(values[node.input[1]][0])
     if node.op_type in POOLS:
-        kernel = next((attribute.ints for attribute in node.attribute if attribute.name == "kernel_shape"), [])
+        settings = {attribute.name: attribute.ints for attribute in node.attribute}
+        kernel: Sequence[int] = settings.get("kernel_shape", [])
         return math.prod(kernel[:8])
     return 1

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from spikedet.exports.metadata import KEY, output_names, to_text
 from spikedet.exports.onnx_graph import IR_VERSION, OPSET, OnnxGraph, value_info
-from spikedet.exports.onnx_reading import read
+from spikedet.exports.onnx_reading import read as read
 from spikedet.exports.onnx_spiking import SpikingGraph
 from spikedet.exports.onnx_static import write_static
 from spikedet.exports.subject import Outputs, Subject
