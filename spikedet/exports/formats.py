@@ -62,6 +62,7 @@ class Format:
 
 FORMATS: dict[ExportFormat, Format] = {
     "onnx": Format(".onnx", "onnx_file", ("onnx", "onnxruntime")),
+    "onnx-int8": Format(".onnx", "onnx_file", ("onnx", "onnxruntime"), stages=("qc",), exact=False),
 }
 
 
