@@ -22,6 +22,7 @@ from torch import Tensor
 
 from spikedet.common.errors import ConfigError
 from spikedet.config.export import ExportFormat
+from spikedet.exports.metadata import ExportMeta
 from spikedet.exports.subject import Outputs, Subject
 
 Run = Callable[[Tensor], Mapping[int, Outputs]]
@@ -53,6 +54,11 @@ class Format:
         """A file as a function of images. Raises ConfigError without the packages, CheckpointError for a bad file."""
         return self._function("run")(path)
 
+    def read(self, path: Path) -> tuple[ExportMeta, Run]:
+        """A file that others may have written: its metadata, and the file as a function of images. Raises as run."""
+        made: tuple[ExportMeta, Run] = self._function("read")(path)
+        return made
+
     def _function(self, name: str) -> Callable[..., Any]:
         for package in self.packages:
             require(package)
@@ -60,10 +66,21 @@ class Format:
         return found
 
 
+READABLE = (".onnx", ".xml")
+"""Of files that are data and no programs."""
 FORMATS: dict[ExportFormat, Format] = {
     "onnx": Format(".onnx", "onnx_file", ("onnx", "onnxruntime")),
     "onnx-int8": Format(".onnx", "onnx_file", ("onnx", "onnxruntime"), stages=("qc",), exact=False),
+    "openvino": Format(".xml", "openvino_file", ("onnx", "openvino")),
+    "spikingjelly": Format(".py", "spikingjelly_file", ("spikingjelly",), ("spiking",)),
+    "nir": Format(".nir", "nir_file", ("nir",), ("spiking",)),
 }
+
+
+def format_to_read(path: Path) -> Format | None:
+    """The format of a file that can be evaluated, by its suffix; None for other files."""
+    rows = (row for row in FORMATS.values() if row.suffix == path.suffix and path.suffix in READABLE)
+    return next(rows, None)
 
 
 def format_of(name: ExportFormat, out: Path) -> Format:

@@ -26,10 +26,12 @@ class ExportMeta:
     """Metadata of an exported file.
 
     Attributes:
-        network: of the checkpoint, without its graph, settings and paths: class names, image size, T, stage, neuron.
+        network: of the checkpoint, without its graph, settings and paths: class names, image size, T, stage, neuron;
+            its parent is that checkpoint.
         to: format of the file.
         strides: pixels per cell of each scale, in the order of the outputs.
         steps: time steps that it gives outputs at; empty without time.
+        wait: steps before the windows of the outputs begin: firing delays along the longest path.
         boxes: "" for the head's raw maps, "all" or "nms".
         precision: of its weights and activations.
         thresholds: theta per channel by layer, in activation units.
@@ -41,6 +43,7 @@ class ExportMeta:
     to: ExportFormat
     strides: Annotated[tuple[float, ...], Meta(min_length=1, max_length=16)]
     steps: tuple[Annotated[int, Meta(ge=1)], ...] = ()
+    wait: Annotated[int, Meta(ge=0)] = 0
     boxes: ExportBoxes = ""
     precision: ExportPrecision = "fp32"
     thresholds: dict[str, list[float]] = field(default_factory=dict)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 from torch import Tensor
 
-from spikedet.checkpoint import CheckpointMeta
+from spikedet.checkpoint import CheckpointMeta, Parent
+from spikedet.common.digests import file_sha256
 from spikedet.common.errors import ConfigError
 from spikedet.config import parse_time_steps
 from spikedet.config.export import ExportConfig
@@ -62,16 +65,23 @@ class Subject:
             raise ConfigError(f"--t {self.config.t}: the network was converted for T = {self.meta.T}")
         return requested or (self.meta.T,)
 
+    @cached_property
+    def _parent(self) -> Parent | None:
+        """The checkpoint, without its folder; None of a network in memory."""
+        path = Path(self.config.checkpoint)
+        return Parent(file=path.name, sha256=file_sha256(path), stage=self.meta.stage) if path.is_file() else None
+
     @property
     def file_meta(self) -> ExportMeta:
         """Metadata of the file."""
         eight_bits = self.config.to == "onnx-int8" or self.config.precision == "int8"
         thresholds = {n.name: [float(f"{v:.9g}") for v in layer.theta.tolist()] for n, layer in self.network.spiking()}
         return ExportMeta(
-            network=without_history(self.meta),
+            network=dataclasses.replace(without_history(self.meta), parent=self._parent),
             to=self.config.to,
             strides=tuple(float(stride) for stride in self.network.strides),
             steps=self.steps,
+            wait=self.network.latency(0) if self.meta.spiking else 0,
             boxes=self.config.boxes,
             precision="int8" if eight_bits else "fp32",
             thresholds=thresholds if self.meta.stage != "ann" else {},
