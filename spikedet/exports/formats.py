@@ -70,6 +70,8 @@ READABLE = (".onnx", ".xml")
 """Of files that are data and no programs."""
 FORMATS: dict[ExportFormat, Format] = {
     "onnx": Format(".onnx", "onnx_file", ("onnx", "onnxruntime")),
+    "onnx-int8": Format(".onnx", "onnx_file", ("onnx", "onnxruntime"), stages=("qc",), exact=False),
+    "openvino": Format(".xml", "openvino_file", ("onnx", "openvino")),
     "spikingjelly": Format(".py", "spikingjelly_file", ("spikingjelly",), ("spiking",)),
     "nir": Format(".nir", "nir_file", ("nir",), ("spiking",)),
 }

@@ -254,7 +254,7 @@ def _outputs(graph: nir.NIRGraph, meta: ExportMeta, images: Tensor) -> dict[int,
             waiting.remove(name)
             if isinstance(graph.nodes[name], nir.IF):
                 spikes += values[name].flatten(1).sum(1)
-    return outputs_of({**values, output_names(meta)[meta.steps[0]][-1]: spikes}, meta)
+    return outputs_of({**values, output_names(meta)[meta.steps[0]][-1]: spikes}, meta, len(images))
 
 
 def _step(node: nir.NIRNode, x: Tensor) -> Tensor:

@@ -38,6 +38,8 @@ def read(path: Path) -> tuple[ExportMeta, Callable[[Tensor], Mapping[int, Output
             arrays = session.run(names, {IMAGE: images.float().cpu().contiguous().numpy()})
         except Exception as error:
             raise CheckpointError(f"{path}: onnxruntime cannot run it ({str(error).splitlines()[0]})") from error
-        return outputs_of({name: torch.from_numpy(array) for name, array in zip(names, arrays, strict=True)}, meta)
+        return outputs_of(
+            {name: torch.from_numpy(array) for name, array in zip(names, arrays, strict=True)}, meta, len(images)
+        )
 
     return meta, outputs

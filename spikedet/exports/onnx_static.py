@@ -44,14 +44,18 @@ def _clip(graph: OnnxGraph, layer: SpikingConv, x: str) -> str:
 
 def _quantized(graph: OnnxGraph, layer: SpikingConv, x: str, T: int) -> str:
     scale = graph.constant(channels_first(T / layer.theta), "scale")
-    scaled = graph.op("Mul", x, scale)
+    return graph.op("Div", levels(graph, layer, graph.op("Mul", x, scale), T), scale)
+
+
+def levels(graph: OnnxGraph, layer: SpikingConv, scaled: str, T: int) -> str:
+    """Levels of g, whole numbers from 0 or -T to T, of potentials times T / theta."""
     rounded = rounded_half_up(graph, scaled)
     if layer.slope:
         rounded = graph.op(
             "Where", graph.op("Less", scaled, graph.constant(0.0)), _below(graph, layer, scaled, T), rounded
         )
     limits = graph.constant(float(-T if layer.slope else 0)), graph.constant(float(T))
-    return graph.op("Div", graph.op("Clip", rounded, *limits), scale)
+    return graph.op("Clip", rounded, *limits)
 
 
 def rounded_half_up(graph: OnnxGraph, x: str) -> str:

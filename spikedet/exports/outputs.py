@@ -13,9 +13,10 @@ from spikedet.exports.subject import Outputs
 from spikedet.models.postprocess import decode_head
 
 
-def outputs_of(tensors: Mapping[str, Tensor], meta: ExportMeta) -> dict[int, Outputs]:
-    """Outputs by time step. Raises CheckpointError where the file lacks one."""
-    return {t: _outputs([_get(tensors, name) for name in names], meta) for t, names in output_names(meta).items()}
+def outputs_of(tensors: Mapping[str, Tensor], meta: ExportMeta, batch: int) -> dict[int, Outputs]:
+    """Outputs by time step of a batch of so many images. Raises CheckpointError where the file lacks one."""
+    names = output_names(meta)
+    return {t: _outputs([_get(tensors, name) for name in own], meta, batch) for t, own in names.items()}
 
 
 def _get(tensors: Mapping[str, Tensor], name: str) -> Tensor:
@@ -24,10 +25,11 @@ def _get(tensors: Mapping[str, Tensor], name: str) -> Tensor:
     return tensors[name]
 
 
-def _outputs(tensors: list[Tensor], meta: ExportMeta) -> Outputs:
+def _outputs(tensors: list[Tensor], meta: ExportMeta, batch: int) -> Outputs:
     spikes = tensors.pop().double() if meta.steps else None
     if meta.boxes == "all":
         return Outputs(tensors[0], spikes)
     if meta.boxes == "nms":
-        raise NotImplementedError
+        (rows,) = tensors
+        return Outputs(spikes=spikes, detections=[rows[rows[:, 0] == image][:, 1:] for image in range(batch)])
     return Outputs(decode_head(tensors[::2], tensors[1::2], torch.tensor(meta.strides)), spikes)

@@ -54,7 +54,8 @@ def run_onnx(model: Any, images: Tensor) -> dict[str, Tensor]:
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
-    return {name: torch.from_numpy(a) for name, a in zip(names, session.run(names, {"image": images.numpy()}))}
+    arrays = session.run(names, {"image": images.numpy()})
+    return {name: torch.from_numpy(a) for name, a in zip(names, arrays, strict=True)}
 
 
 def expected_spiking(network: SpikingNetwork, images: Tensor, steps: tuple[int, ...]) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 pytest.importorskip("onnxruntime")
 
-from spikedet.exports.onnx_file import onnx_model
+from spikedet.exports.onnx_model import onnx_model
 from spikedet.snn import IMAGE, Node, SpikingNetwork
 from spikedet.snn.operations import AvgPool, Concat, LinearConv, MaxPool
 
