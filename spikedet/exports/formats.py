@@ -37,14 +37,12 @@ class Format:
         module: where its functions ``write`` and ``run`` are.
         packages: imported by them, by the names that pip knows.
         stages: what it can hold, "ann", "qc" and "spiking".
-        exact: whether nothing but the order of sums differs; others have their difference printed and no limit.
     """
 
     suffix: str
     module: str
     packages: tuple[str, ...]
     stages: tuple[str, ...] = ("ann", "qc", "spiking")
-    exact: bool = True
 
     def write(self, subject: Subject, path: Path) -> dict[str, str]:
         """Write a file. Raises ConfigError without the packages, ExportError for a network that it cannot hold."""
@@ -70,7 +68,7 @@ READABLE = (".onnx", ".xml")
 """Of files that are data and no programs."""
 FORMATS: dict[ExportFormat, Format] = {
     "onnx": Format(".onnx", "onnx_file", ("onnx", "onnxruntime")),
-    "onnx-int8": Format(".onnx", "onnx_file", ("onnx", "onnxruntime"), stages=("qc",), exact=False),
+    "onnx-int8": Format(".onnx", "onnx_file", ("onnx", "onnxruntime"), ("qc",)),
     "openvino": Format(".xml", "openvino_file", ("onnx", "openvino")),
     "spikingjelly": Format(".py", "spikingjelly_file", ("spikingjelly",), ("spiking",)),
     "nir": Format(".nir", "nir_file", ("nir",), ("spiking",)),

@@ -10,7 +10,7 @@ from torch import Tensor
 from spikedet.common.errors import CheckpointError
 from spikedet.exports.metadata import ExportMeta, output_names
 from spikedet.exports.subject import Outputs
-from spikedet.models.postprocess import decode_head
+from spikedet.models.postprocess import MAX_DETECTIONS, decode_head
 
 
 def outputs_of(tensors: Mapping[str, Tensor], meta: ExportMeta, batch: int) -> dict[int, Outputs]:
@@ -31,5 +31,10 @@ def _outputs(tensors: list[Tensor], meta: ExportMeta, batch: int) -> Outputs:
         return Outputs(tensors[0], spikes)
     if meta.boxes == "nms":
         (rows,) = tensors
-        return Outputs(spikes=spikes, detections=[rows[rows[:, 0] == image][:, 1:] for image in range(batch)])
+        return Outputs(spikes=spikes, detections=[_best(rows[rows[:, 0] == image, 1:]) for image in range(batch)])
     return Outputs(decode_head(tensors[::2], tensors[1::2], torch.tensor(meta.strides)), spikes)
+
+
+def _best(rows: Tensor) -> Tensor:
+    """The best detections of an image, of all classes together, best first."""
+    return rows[rows[:, 4].argsort(descending=True, stable=True)][:MAX_DETECTIONS]
