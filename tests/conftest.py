@@ -6,6 +6,8 @@ The suite gives the same verdict twice: hypothesis draws the same cases each tim
 
 from __future__ import annotations
 
+import gc
+
 import torch
 from hypothesis import settings
 
@@ -17,3 +19,9 @@ print_messages()  # so that tests see with capsys what a command says
 settings.register_profile("spikedet", deadline=None, max_examples=40, derandomize=True)
 settings.register_profile("search", deadline=None, max_examples=500)
 settings.load_profile("spikedet")
+
+
+def pytest_collection_finish() -> None:
+    """Leave what imports have made out of collections: each takes 0.2 s otherwise, and a training asks for several."""
+    gc.collect()
+    gc.freeze()
