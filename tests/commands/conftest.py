@@ -1,12 +1,21 @@
-"""Settings of the commands' tests: plots are small, as tests/visualization looks at them."""
+"""Settings of the commands' tests: plots are drawn but not rendered, which takes most of many a command's time.
+
+tests/visualization, tests/costs and tests/end_to_end render them.
+"""
 
 from __future__ import annotations
 
-import pytest
+from pathlib import Path
+from typing import Any
 
-from spikedet.visualization import figure
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
 
 
 @pytest.fixture(autouse=True)
-def small_plots(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(figure, "DPI", 50)
+def unrendered_plots(monkeypatch: pytest.MonkeyPatch) -> None:
+    def save(figure: Figure, path: Path, **settings: Any) -> None:
+        Image.new("RGB", (60, 40)).save(path, settings["format"])
+
+    monkeypatch.setattr(Figure, "savefig", save)
