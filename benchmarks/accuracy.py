@@ -23,6 +23,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from ablations import plot_ap_by_images, plot_parts
 from experiment import SOURCE, Experiment, NetworkSettings, load_experiment
 from readme_tables import ROOT, publish
 from tables import versus_paper
@@ -49,7 +50,7 @@ from spikedet.config import (
     TrainConfig,
 )
 from spikedet.evaluation import ResultRow, markdown_table, read_results, write_results
-from spikedet.visualization import plot_ap_by_class, plot_ap_by_images, plot_ap_by_t, plot_parts
+from spikedet.visualization import plot_ap_by_class, plot_ap_by_t
 
 PLOTS = {"t": plot_ap_by_t, "images": plot_ap_by_images, "class": plot_ap_by_class, "parts": plot_parts}
 

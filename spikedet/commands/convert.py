@@ -62,19 +62,10 @@ def convert(config: ConvertConfig) -> list[Path]:
         written.append(source)
     written.append(copied := _copied(config, source, out / "copied.safetensors"))
     if config.calibrate:
-        stage2 = CalibrateConfig(
-            checkpoint=str(copied),
-            images=config.images,
-            epochs=config.epochs,
-            **shared,
-        )
+        stage2 = CalibrateConfig(checkpoint=str(copied), images=config.images, epochs=config.epochs, **shared)
         written.extend(calibrate(stage2))
     if config.joint:
-        last = JointConfig(
-            checkpoint=str(written[-1]),
-            epochs=config.joint_epochs,
-            **shared,
-        )
+        last = JointConfig(checkpoint=str(written[-1]), epochs=config.joint_epochs, **shared)
         written.append(joint(last))
     return written
 
@@ -114,9 +105,7 @@ def _copied(config: ConvertConfig, source: Path, path: Path) -> Path:
     )
     save_spiking(path, network, meta, keep=config.resume)
     neurons = f"{sum(1 for _ in network.spiking())} spiking layers, neuron {network.neuron}{_linear_layers(network)}"
-    logger.info(
-        f"{path}: {neurons}, delay {config.delay}, T = {T}, latency L = {network.latency(T)} steps",
-    )
+    logger.info(f"{path}: {neurons}, delay {config.delay}, T = {T}, latency L = {network.latency(T)} steps")
     return path
 
 

@@ -55,12 +55,7 @@ def publish(config: PublishConfig) -> list[Path]:
     cleaned = without_paths(meta)
     weights = save_checkpoint(out, tensors, cleaned, half=True)
     evaluated = EvaluateConfig(
-        checkpoints=(str(weights),),
-        data=data,
-        split=config.split,
-        t=config.t,
-        out=config.results,
-        resume=True,
+        checkpoints=(str(weights),), data=data, split=config.split, t=config.t, out=config.results, resume=True
     )
     rows = evaluate(evaluated)
     size = weights.stat().st_size / 1e6

@@ -81,9 +81,7 @@ def _start_from(model: ClipDetector, dataset: DetectionDataset, config: TrainCon
     taken = start_from_(model, start, path)
     classes = f"; output rows of {len(taken.classes)} of {len(dataset.class_names)} classes" if taken.classes else ""
     kept = ", the most important channels of a wider network" if taken.narrowed else ""
-    logger.info(
-        f"starting from {path}{kept}: {taken.tensors} of {taken.of} tensors{classes} (--weights none: scratch)",
-    )
+    logger.info(f"starting from {path}{kept}: {taken.tensors} of {taken.of} tensors{classes} (--weights none: scratch)")
     if (taken.narrowed or not taken.clipped) and config.theta_levels:
         fit_(model, images, config.image_size, config.theta_levels)
     return start.credits

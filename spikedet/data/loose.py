@@ -6,9 +6,9 @@ The reader of each layout says which images have which annotations (``Found``); 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -19,9 +19,9 @@ from spikedet.data.layout import (
     AnnotatedImage,
     Box,
     Entry,
+    Layout,
     Listing,
     broken_entry,
-    folder_name,
     in_usual_order,
     refuse,
     split_parts,
@@ -75,42 +75,22 @@ class Found:
     stray: Sequence[tuple[str, Path, str]] = ()
 
 
-@dataclass(frozen=True)
-class LooseLayout:
+class LooseLayout(Layout):
     """A dataset without a fixed form.
 
-    Attributes:
-        tree: the files of its folder.
+    Args:
+        root: its folder.
         found: its images.
         parts: by split, the entries; "" is the only one where there are no splits.
         notes: what is odd though it can be read.
     """
 
-    tree: Tree
-    found: Found
-    parts: dict[str, tuple[Entry, ...]]
-    notes: tuple[str, ...]
-    names_by_image: dict[str, frozenset[str]] = field(default_factory=dict)
-
-    @property
-    def kind(self) -> SourceLayout:
-        """The layout."""
-        return self.found.kind
-
-    @property
-    def root(self) -> Path:
-        """The dataset's folder."""
-        return self.tree.root
-
-    @property
-    def name(self) -> str:
-        """The folder's name."""
-        return folder_name(self.tree.root)
-
-    @property
-    def seen(self) -> str:
-        """What was recognized, in words."""
-        return self.found.seen
+    def __init__(
+        self, root: Path, found: Found, parts: Mapping[str, tuple[Entry, ...]], notes: Sequence[str] = ()
+    ) -> None:
+        super().__init__(found.kind, found.seen, root)
+        self.found, self.parts, self.notes = found, parts, notes
+        self.names_by_image: dict[str, frozenset[str]] = {}
 
     def splits(self) -> list[str]:
         """The splits; none where the dataset has no splits."""
@@ -178,7 +158,7 @@ def loose_layout(tree: Tree, images: Sequence[str], found: Found) -> LooseLayout
         parts, left = _by_folder(tree, found), []
     if left:
         notes.append(f"{len(left)} annotated images are in no split file and are not used; first: {left[0]}")
-    return LooseLayout(tree, found, parts, tuple(notes))
+    return LooseLayout(tree.root, found, parts, notes)
 
 
 def paired(
