@@ -10,8 +10,9 @@ from spikedet.checkpoint import read_meta
 from spikedet.commands.calibrate import calibrate
 from spikedet.commands.finetune import finetune
 from spikedet.commands.joint import joint
+from spikedet.common.digests import file_sha256
 from spikedet.common.errors import ConfigError, ConversionError
-from spikedet.config import CalibrateConfig, ConvertConfig, FinetuneConfig, JointConfig
+from spikedet.config import SPIKING_STAGES, CalibrateConfig, ConvertConfig, FinetuneConfig, JointConfig
 from spikedet.conversion import save_spiking, to_spiking
 from spikedet.conversion.report import as_text, report
 from spikedet.data import load_dataset
@@ -60,7 +61,11 @@ def convert(config: ConvertConfig) -> list[Path]:
         )
         source = finetune(stage1)
         written.append(source)
-    written.append(copied := _copied(config, source, out / "copied.safetensors"))
+    copied = out / "copied.safetensors"
+    before = file_sha256(copied) if copied.is_file() else None
+    written.append(_copied(config, source, copied))
+    if before not in (None, file_sha256(copied)):
+        _say_replaced(copied, config)
     if config.calibrate:
         stage2 = CalibrateConfig(checkpoint=str(copied), images=config.images, epochs=config.epochs, **shared)
         written.extend(calibrate(stage2))
@@ -68,6 +73,15 @@ def convert(config: ConvertConfig) -> list[Path]:
         last = JointConfig(checkpoint=str(written[-1]), epochs=config.joint_epochs, **shared)
         written.append(joint(last))
     return written
+
+
+def _say_replaced(copied: Path, config: ConvertConfig) -> None:
+    """Log that another network has taken the place of one, and which later stages of that one stay beside it."""
+    anew = ("copied", *(("coarse", "fine") if config.calibrate else ()), *(("joint",) if config.joint else ()))
+    later = [f"{stage}.safetensors" for stage in SPIKING_STAGES if stage not in anew]
+    stale = [name for name in later if (copied.parent / name).is_file()]
+    beside = f"; {', '.join(stale)} beside it came from the earlier one" if stale else ""
+    logger.warning(f"{copied}: another network was here and is replaced{beside}")
 
 
 def _copied(config: ConvertConfig, source: Path, path: Path) -> Path:

@@ -29,7 +29,7 @@ Steps = Annotated[int, Meta(ge=1)]
 TABLE_APS = {"AP50:95": "AP", **{name: name for name in ("AP50", "AP75", "AP_S", "AP_M", "AP_L", "VOC07")}}
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class ResultRow:
     """One network on one split. The AP fields are those of ``APMeasures``: ``ResultRow(..., **vars(measures))``.
 
@@ -100,6 +100,13 @@ class ResultRow:
     def __post_init__(self) -> None:
         if self.t is not None and (self.T is None or self.t > self.T):
             raise ValueError(f"t must not exceed T, got t={self.t} and T={self.T}")
+
+    def __repr__(self) -> str:
+        """What tells rows apart, in one line: ``evaluate`` returns a list of them, which notebooks print."""
+        network = ", ".join(part for part in (self.network, self.neuron) if part)
+        steps = f" at t = {self.t} of T = {self.T}" if self.read_early else f" at T = {self.T}" if self.T else ""
+        loss = "" if self.loss is None else f", loss {_decimal(self.loss)}"
+        return f"<{network}{steps}: AP50:95 {_decimal(self.AP)}{loss} on {self.data} {self.split}>"
 
     @property
     def architecture(self) -> str:

@@ -163,3 +163,9 @@ def test_models_get_tables_of_their_own():
 )
 def test_network_names(stage, finetuned, network):
     assert replace(ANN, stage=stage, finetuned=finetuned).network == network
+
+
+def test_rows_are_printed_in_one_line_each():
+    assert repr([ANN, EARLY]) == (
+        "[<ANN: AP50:95 60.0 on BCCD test>, <SNN + coarse + fine, if at t = 4 of T = 8: AP50:95 41.0, loss 0.0 on BCCD test>]"
+    )
