@@ -373,10 +373,8 @@ def folder_tree(root: Path) -> str:
     width = max(map(len, found)) + 3
     lines = []
     for folder, names in sorted(found.items()):
-        shown = textwrap.fill(
-            " ".join(names), 80, initial_indent=f"{folder + '/':<{width}}", subsequent_indent=" " * width
-        )
-        lines.append(shown)
+        start = f"{folder + '/':<{width}}"
+        lines.append(textwrap.fill(" ".join(names), 80, initial_indent=start, subsequent_indent=" " * width))
     return "\n".join(lines)
 
 

@@ -166,6 +166,5 @@ def test_network_names(stage, finetuned, network):
 
 
 def test_rows_are_printed_in_one_line_each():
-    assert repr([ANN, EARLY]) == (
-        "[<ANN: AP50:95 60.0 on BCCD test>, <SNN + coarse + fine, if at t = 4 of T = 8: AP50:95 41.0, loss 0.0 on BCCD test>]"
-    )
+    assert repr(ANN) == "<ANN: AP50:95 60.0 on BCCD test>"
+    assert repr(EARLY) == "<SNN + coarse + fine, if at t = 4 of T = 8: AP50:95 41.0, loss 0.0 on BCCD test>"
