@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
-import shlex
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +16,7 @@ from spikedet.checkpoint import CheckpointMeta, read_meta, require_same_classes
 from spikedet.checkpoint.ancestry import lineage, with_parents
 from spikedet.common.counts import counted
 from spikedet.common.distributed import first_says, is_first
-from spikedet.common.environment import versions
+from spikedet.common.environment import run_facts
 from spikedet.common.errors import ConfigError
 from spikedet.common.files import write_text
 from spikedet.common.progress import track
@@ -80,9 +77,7 @@ def evaluate(config: EvaluateConfig, *, chain: bool = True) -> list[ResultRow]:
     rows = make_rows(evaluated, dataset, config, evaluation.parents)
     out = Path(config.out)
     meta = {
-        "versions": versions(),
-        "command": shlex.join(["spikedet", *sys.argv[1:]]),
-        "config": dataclasses.asdict(config),
+        **run_facts(config),
         "seed": config.seed,
         "checkpoints": {relative_name(path, out): digest for path, digest in digests.items()},
         "data": evaluation.data if is_synthetic(evaluation.data) else relative_name(Path(evaluation.data), out),

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import shlex
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +15,7 @@ from torch import Tensor
 from spikedet.checkpoint import CheckpointMeta, read_meta, require_same_classes
 from spikedet.checkpoint.ancestry import with_parents
 from spikedet.common.digests import file_sha256
-from spikedet.common.environment import pick_device, versions
+from spikedet.common.environment import pick_device, run_facts
 from spikedet.common.errors import CheckpointError, ConfigError
 from spikedet.common.files import write_json, write_text
 from spikedet.common.progress import track
@@ -67,9 +65,7 @@ def explain(config: ExplainConfig) -> Path:
         ranking=run.rank() if config.rank_images else None,
         meta={
             "reference": chosen.against,
-            "versions": versions(),
-            "command": shlex.join(["spikedet", *sys.argv[1:]]),
-            "config": dataclasses.asdict(config),
+            **run_facts(config),
             "checkpoints": {role: [str(path), file_sha256(path)] for role, path in chosen.paths.items()},
         },
     )

@@ -85,7 +85,7 @@ class Checked:
     ``needs`` names, by a switch, the settings that do nothing without it: they keep their defaults then.
     """
 
-    basic: ClassVar[tuple[str, ...]] = ()
+    basic: ClassVar[str] = ""
     needs: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType({})
 
     def __post_init__(self) -> None:

@@ -108,19 +108,7 @@ class TrainConfig(LoopConfig):
             trains from scratch.
     """
 
-    basic: ClassVar[tuple[str, ...]] = (
-        "data",
-        "split",
-        "fractions",
-        "model",
-        "weights",
-        "epochs",
-        "batch",
-        "lr",
-        "image_size",
-        "resume",
-        "out",
-    )
+    basic: ClassVar[str] = "data split fractions model weights epochs batch lr image_size resume out"
 
     model: str = "tiny-yolo-csp"
     activation: Activation = ""
@@ -148,7 +136,7 @@ class FinetuneConfig(LoopConfig):
         out: output folder; empty is the checkpoint's folder.
     """
 
-    basic: ClassVar[tuple[str, ...]] = ("data", "T", "epochs", "lr", "distill", "teacher", "sparsity", "resume", "out")
+    basic: ClassVar[str] = "data T epochs lr distill teacher sparsity resume out"
 
     checkpoint: str
     data: str = ""

@@ -42,11 +42,7 @@ class DividedLayout(Layout):
         return [part for part in PARTS if self.division[part]]
 
     def listing(self, split: str) -> Listing:
-        """Parts are ``train``, ``val``, ``test``, or the name of the whole.
-
-        Raises:
-            DataError: there is no such part, or it has no image.
-        """
+        """Parts are ``train``, ``val``, ``test``, or the name of the whole."""
         if not any(usual_split(part) in PARTS for part in split_parts(split)):
             return self._whole if split == self.split else self.base.listing(split)
         entries: list[Entry] = []

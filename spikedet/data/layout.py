@@ -65,12 +65,14 @@ class Entry:
         image: the image's file; None where there is none to look at.
         annotation: the file that errors about its objects name.
         read: gives what is written. Raises DataError where the annotation cannot be used.
+        split: that its folders or its annotation file name, or "".
     """
 
     image_id: str
     image: Path | None
     annotation: Path
     read: Callable[[], AnnotatedImage]
+    split: str = ""
 
 
 @dataclass(frozen=True)

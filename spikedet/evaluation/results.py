@@ -7,18 +7,19 @@ decimals, null where there is nothing to say.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
 
 from msgspec import Meta
 
 from spikedet.common.errors import ConfigError, DataError
-from spikedet.common.files import write_json
-from spikedet.common.markdown import plain_text
+from spikedet.common.files import MAX_LIST_BYTES, write_json
+from spikedet.common.markdown import decimal, plain_text, table
 from spikedet.common.typed import typed
 from spikedet.config import Neuron, Stage
 from spikedet.costs.counts import OperationCounts
+from spikedet.data.text import read_bounded
 
 AP_FIELDS = ("AP", "AP50", "AP75", "AP_S", "AP_M", "AP_L", "VOC07", "VOC_area", "loss")
 STEP_FIELDS = ("delay", "T", "t", "L")
@@ -105,8 +106,8 @@ class ResultRow:
         """What tells rows apart, in one line: ``evaluate`` returns a list of them, which notebooks print."""
         network = ", ".join(part for part in (self.network, self.neuron) if part)
         steps = f" at t = {self.t} of T = {self.T}" if self.read_early else f" at T = {self.T}" if self.T else ""
-        loss = "" if self.loss is None else f", loss {_decimal(self.loss)}"
-        return f"<{network}{steps}: AP50:95 {_decimal(self.AP)}{loss} on {self.data} {self.split}>"
+        loss = "" if self.loss is None else f", loss {decimal(self.loss)}"
+        return f"<{network}{steps}: AP50:95 {decimal(self.AP)}{loss} on {self.data} {self.split}>"
 
     @property
     def architecture(self) -> str:
@@ -148,19 +149,9 @@ def network_name(stage: str, finetuned: bool) -> str:
     return names.get(stage, "SNN + coarse + fine")
 
 
-OPTIONAL_KEYS = (
-    "per_class",
-    "stage1_T",
-    "stage1_options",
-    "calibration_images",
-    "calibrated",
-    "max_pool",
-    "linear",
-    "activation",
-    "checkpoint",
-    "parent",
-    "operations",
-)
+_KEYS = [field.name for field in fields(ResultRow)]
+OPTIONAL_KEYS = _KEYS[_KEYS.index("per_class") :]
+"""Left out of the file where there is nothing to say."""
 
 
 @dataclass(frozen=True)
@@ -191,11 +182,7 @@ def read_results(path: Path) -> tuple[dict[str, Any], list[ResultRow]]:
     Raises:
         DataError: naming the file, if it is no such file, a key is missing or a value is invalid.
     """
-    path = Path(path)
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    content = read_bounded(Path(path), "results", MAX_LIST_BYTES)
     found = typed(_File, content, f"{path}: not the results of spikedet evaluate", DataError)
     return found.meta, found.rows
 
@@ -226,8 +213,7 @@ def _table(rows: Sequence[ResultRow]) -> str:
     more = [name for name in MORE_COLUMNS if _needed(name, rows)]
     words += [MORE_COLUMNS[name] for name in more]
     numbers = ["delay", "T", "t", "L", "spikes per image", *TABLE_APS, "loss [95 %]"]
-    lines = [words + numbers, ["---"] * len(words) + ["---:"] * len(numbers), *(_cells(row, more) for row in rows)]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    return table(words + numbers, (_cells(row, more) for row in rows), len(words)) + "\n"
 
 
 def _needed(name: str, rows: Sequence[ResultRow]) -> bool:
@@ -244,16 +230,12 @@ def _needed(name: str, rows: Sequence[ResultRow]) -> bool:
 def _cells(row: ResultRow, more: Sequence[str]) -> list[str]:
     steps = ["-" if value is None else str(value) for value in (getattr(row, name) for name in STEP_FIELDS)]
     spikes = "-" if row.spikes_per_image is None else f"{row.spikes_per_image:,.1f}"
-    loss = _decimal(row.loss)
+    loss = decimal(row.loss)
     if row.loss_ci95 is not None:
-        loss += f" [{_decimal(row.loss_ci95[0])}, {_decimal(row.loss_ci95[1])}]"
-    aps = [_decimal(getattr(row, name)) for name in TABLE_APS.values()]
+        loss += f" [{decimal(row.loss_ci95[0])}, {decimal(row.loss_ci95[1])}]"
+    aps = [decimal(getattr(row, name)) for name in TABLE_APS.values()]
     words = [row.network, row.stage1, row.neuron or "-", *(str(getattr(row, name) or "-") for name in more)]
     return [*map(plain_text, words), *steps, spikes, *aps, loss]
-
-
-def _decimal(value: float | None) -> str:
-    return "-" if value is None else f"{round(value, 1) + 0.0:.1f}"  # + 0.0 turns -0.0 into 0.0
 
 
 def _to_json(row: ResultRow) -> dict[str, Any]:

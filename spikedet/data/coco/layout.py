@@ -47,12 +47,7 @@ class CocoLayout(Layout):
         return list(split_files(self.root)) if self.file is None else [full_split_name(self.file)]
 
     def listing(self, split: str) -> Listing:
-        """Parts are ``train`` or ``train2017``.
-
-        Raises:
-            DataError: a part has no annotation file, that is not whole, or the parts have different classes; or the
-                one file is plainly that of another split.
-        """
+        """Parts are ``train`` or ``train2017``; an only file is any split but one that it is plainly not of."""
         if self.file is not None:
             _refuse_other_split(self.file, split)
         files = [self.file] if self.file else [find_annotations(self.root, part) for part in split_parts(split)]

@@ -22,22 +22,14 @@ class VocLayout(Layout):
         super().__init__("voc", "VOC with ImageSets/Main", root)
 
     def splits(self) -> list[str]:
-        """Names of the split files in any year, without the per-class lists of the devkit.
-
-        Raises:
-            DataError: there is none.
-        """
+        """Names of the split files in any year."""
         names = in_usual_order(split_names(self.root))
         if not names:
             raise DataError(f"{self.root}: no split; expected ImageSets/Main/train.txt or the like, an id in each line")
         return names
 
     def listing(self, split: str) -> Listing:
-        """Parts are ``train`` (every year that has it) or ``VOC2007/train`` (one year).
-
-        Raises:
-            DataError: the folder or split is missing, or a split file cannot be read.
-        """
+        """Parts are ``train`` (every year that has it) or ``VOC2007/train`` (one year)."""
         choose = partial(_choose_names, self.root)
         return Listing(split, tuple(split_entries(self.root, split)), choose, voc_edges)
 

@@ -45,11 +45,7 @@ class YoloLayout(Layout):
         return in_usual_order(self.yaml.parts)
 
     def listing(self, split: str) -> Listing:
-        """Parts are keys of the YAML.
-
-        Raises:
-            DataError: the YAML has no such split, or its folder or list is missing, empty or outside the dataset.
-        """
+        """Parts are keys of the YAML."""
         entries: list[Entry] = []
         labels = _Labels()
         for part in split_parts(split):
