@@ -103,7 +103,7 @@ def test_a_foreign_file_is_named(tmp_path, text, message):
 
 
 def test_no_file(tmp_path):
-    with pytest.raises(DataError, match=r"gone\.json: cannot be read"):
+    with pytest.raises(DataError, match=r"gone\.json: the results cannot be read"):
         read_results(tmp_path / "gone.json")
 
 
