@@ -13,7 +13,9 @@ from spikedet.common.errors import ConfigError
 
 Stage = Literal["ann", "qc", "copied", "coarse", "fine", "joint"]
 SPIKING_STAGES = ("copied", "coarse", "fine", "joint")
-Neuron = Literal["if", "signed", "asymmetric"]
+Neuron = Literal["if", "signed", "asymmetric", "clif"]
+Reset = Literal["hard", "soft"]
+Surrogate = Literal["rectangle", "triangle", "sigmoid", "arctan"]
 Precision = Literal["auto", "bf16", "fp32"]
 Mode = Literal["exact", "fast"]
 BackendName = Literal["auto", "native", "torch"]

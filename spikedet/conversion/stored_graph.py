@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from spikedet.common.errors import CheckpointError
 from spikedet.common.typed import typed
-from spikedet.config import LIMITS, MaxPoolRule, Neuron
+from spikedet.config import LIMITS, MaxPoolRule, Neuron, Reset
 from spikedet.snn import IMAGE, Node, Readout, SpikingConv, SpikingNetwork
+from spikedet.snn.layers import DECAYS
 from spikedet.snn.operations import Add, AvgPool, Concat, LinearConv, MaxPool, Slice, Upsample, ZeroPad
 
 MOST_GROWTH = 2**12
@@ -30,11 +31,15 @@ Positive = Annotated[int, Meta(ge=1, le=2**16)]
 Pair, Padding = tuple[Positive, Positive], tuple[Whole, Whole]
 Slope, Delay = Annotated[float, Meta(ge=0, le=1)], Annotated[int, Meta(ge=0, le=LIMITS["delay"][1])]
 Stride = Annotated[float, Meta(ge=1, le=2**16)]
+Decay = Annotated[float, Meta(ge=0, le=1)]
 
 _CONVOLUTION: dict[str, Any] = {"stride": Pair, "padding": Padding, "dilation": Pair, "groups": Positive}
 _POOL: dict[str, Any] = {"kernel_size": Pair, "stride": Pair, "padding": Padding, "ceil_mode": bool}
 SETTINGS: dict[type[nn.Module], dict[str, Any]] = {
-    SpikingConv: {**_CONVOLUTION, "neuron": Neuron, "slope": Slope, "delay": Delay},
+    SpikingConv: {
+        **_CONVOLUTION,
+        **{"neuron": Neuron, "slope": Slope, "delay": Delay, "decays": tuple[Decay, Decay], "reset": Reset},
+    },
     LinearConv: _CONVOLUTION,
     Readout: {"stride": Pair, "padding": Padding},
     Upsample: {"factor": Annotated[int, Meta(ge=1, le=64)]},
@@ -50,9 +55,17 @@ SETTINGS: dict[type[nn.Module], dict[str, Any]] = {
 ``kind`` is the name of the type, ``name`` that of the node, ``inputs`` are names of the nodes that it reads.
 """
 
+_DEFAULTS: dict[str, Any] = {"decays": DECAYS, "reset": "hard"}
+"""Of settings that are stored only where they are others: earlier versions did not know them."""
+
 _FORMS = {
     kind: msgspec.defstruct(
-        kind.__name__, [("name", Name), ("inputs", Names), *fields.items()], tag_field="kind", tag=kind.__name__
+        kind.__name__,
+        [("name", Name), ("inputs", Names)]
+        + [(key, form, _DEFAULTS[key]) if key in _DEFAULTS else (key, form) for key, form in fields.items()],
+        tag_field="kind",
+        tag=kind.__name__,
+        omit_defaults=True,
     )
     for kind, fields in SETTINGS.items()
 }

@@ -115,7 +115,7 @@ class TorchBackend(Backend):
             v = self._potential(node, layer, piece)
         else:
             v = state.drive if state.drive is not None else state.neurons.u.new_zeros((1, *shape))
-        if self._neurons is not None:
+        if self._neurons is not None and layer.neuron != "clif":
             train = self._fused(layer, state.neurons, v, steps, tail)
         else:
             train = self._plain(layer, state.neurons, v.expand(steps, *shape), tail)
