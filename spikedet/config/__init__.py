@@ -18,6 +18,7 @@ from spikedet.config.checks import (
     SourceLayout,
     Stage,
     ThetaScope,
+    TrainingMethod,
     VideoFormat,
 )
 from spikedet.config.conversion import CalibrateConfig, ConvertConfig, JointConfig, QuickstartConfig
@@ -82,6 +83,7 @@ __all__ = [
     "SynthesizeConfig",
     "ThetaScope",
     "TrainConfig",
+    "TrainingMethod",
     "VideoFormat",
     "parse_time_steps",
 ]
