@@ -26,7 +26,7 @@ from spikedet.common.files import atomic_path
 from spikedet.common.objects import given
 from spikedet.common.pointers import lfs_pointer
 from spikedet.common.typed import typed
-from spikedet.config import LIMITS, SPIKING_STAGES, Linear, MaxPoolRule, Neuron, Stage
+from spikedet.config import LIMITS, SPIKING_STAGES, Linear, MaxPoolRule, Neuron, Stage, TrainingMethod
 
 FORMAT = 2
 """2 since converted networks bring their graph; files of format 1 are read too."""
@@ -67,13 +67,16 @@ class CheckpointMeta:
     """What a checkpoint says about itself.
 
     Attributes:
-        stage: ``ann``, ``qc``, ``copied``, ``coarse``, ``fine`` or ``joint``.
+        stage: ``ann``, ``qc``, ``sfa``, ``clif``, ``copied``, ``coarse``, ``fine`` or ``joint``.
         model: name of the architecture, for tables.
         architecture: the checked model YAML as a mapping; the network is rebuilt from it.
         class_names: in label order.
         image_size: side of the square letterboxed input, pixels.
         finetuned: True once Stage I has run.
-        T: time steps the weights were made for; None for a source ANN.
+        T: time steps the weights were made for; None for a source ANN. Of sfa, sub-steps: real time steps times D.
+        method: the road of its training.
+        D: of sfa, the most spikes of a neuron in one real time step.
+        beta: of sfa, the leak between real time steps.
         neuron: ``if``, ``signed`` or ``asymmetric`` for a spiking stage, else None.
         delay: firing delay k of every layer, in steps.
         max_pool: rule for maxima over spikes.
@@ -99,6 +102,9 @@ class CheckpointMeta:
     image_size: Annotated[int, _within("image_size")]
     finetuned: bool = False
     T: Annotated[int, _within("T")] | None = None
+    method: TrainingMethod = "conversion"
+    D: Annotated[int, _within("T")] | None = None
+    beta: Annotated[float, Meta(ge=0, le=1)] | None = None
     neuron: Neuron | None = None
     delay: Annotated[int, _within("delay")] = 0
     max_pool: MaxPoolRule = "count"
@@ -117,6 +123,11 @@ class CheckpointMeta:
     def spiking(self) -> bool:
         """True for a converted network."""
         return self.stage in SPIKING_STAGES
+
+    @property
+    def real_steps(self) -> int:
+        """Real time steps of a network that was trained over time; 1 for others."""
+        return (self.T or 1) // (self.D or 1) if self.method != "conversion" else 1
 
     def training_data(self, data: str, split: str) -> tuple[str, str]:
         """Data and split for a later stage: what is asked for, else (where empty) what this one was trained on.

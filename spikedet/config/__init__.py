@@ -20,6 +20,7 @@ from spikedet.config.checks import (
     Stage,
     Surrogate,
     ThetaScope,
+    TrainingMethod,
     VideoFormat,
 )
 from spikedet.config.conversion import CalibrateConfig, ConvertConfig, JointConfig, QuickstartConfig
@@ -86,6 +87,7 @@ __all__ = [
     "SynthesizeConfig",
     "ThetaScope",
     "TrainConfig",
+    "TrainingMethod",
     "VideoFormat",
     "parse_time_steps",
 ]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import ClassVar
 
+from spikedet.common.errors import ConfigError
 from spikedet.config.checks import (
     Activation,
     Checked,
@@ -19,6 +21,7 @@ from spikedet.config.checks import (
     Seed,
     ThetaScope,
     TimeSteps,
+    TrainingMethod,
     Whole,
 )
 
@@ -35,6 +38,12 @@ class LoopConfig(Checked):
         fractions: of train, val and test, for a dataset without splits.
         strict: refuse boxes that have no size or leave their image, instead of dropping or clipping them.
         skip_bad: leave out broken images and annotations instead of stopping; every image is decoded to find them.
+        method: the road to a spiking network: "conversion" trains an ANN, which is converted; "sfa" trains activations
+            that are whole numbers of spikes (I-LIF), for spike-driven inference; "clif" trains spiking neurons.
+        T: real time steps of sfa (1 unless given) and clif (4 unless given). In Stage I the number of quantization
+            levels, time steps of the spiking network to come (8 unless given); a source ANN has none.
+        D: of sfa, the most spikes that a neuron sends in one real time step; each takes one sub-step.
+        beta: of sfa, the leak: what is left of a membrane potential in the next real time step.
         epochs: passes over the training images.
         batch: images per step.
         lr: learning rate of the weights (AdamW).
@@ -60,12 +69,18 @@ class LoopConfig(Checked):
         out: output folder.
     """
 
+    needs = MappingProxyType({"method=sfa": ("D", "beta")})
+
     data: str = "synthetic"
     split: str = "train"
     layout: ChosenLayout = ""
     fractions: str = "0.8,0.1,0.1"
     strict: bool = False
     skip_bad: bool = False
+    method: TrainingMethod = "conversion"
+    T: TimeSteps | None = None
+    D: TimeSteps = 4
+    beta: Fraction = 0.25
     epochs: Count = 100
     batch: Count = 8
     lr: Positive = 1e-3
@@ -87,6 +102,11 @@ class LoopConfig(Checked):
     seed: Seed = 0
     resume: bool = False
     out: str = "runs/run"
+
+    @property
+    def time_steps(self) -> int:
+        """T, or what the method takes unless it is given: real time steps of sfa and clif, levels of conversion."""
+        return self.T or {"conversion": 8, "sfa": 1, "clif": 4}[self.method]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +132,9 @@ class TrainConfig(LoopConfig):
         "data",
         "split",
         "fractions",
+        "method",
+        "T",
+        "D",
         "model",
         "weights",
         "epochs",
@@ -130,6 +153,11 @@ class TrainConfig(LoopConfig):
     theta_levels: Whole = 8
     weights: str = "auto"
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.method == "conversion" and self.T is not None:
+            raise ConfigError("--T has no effect without --method sfa or clif; an ANN has no time steps")
+
 
 @dataclass(frozen=True, kw_only=True)
 class FinetuneConfig(LoopConfig):
@@ -139,7 +167,6 @@ class FinetuneConfig(LoopConfig):
         checkpoint: a source (or an earlier Stage I) checkpoint.
         data: as in training; empty takes the checkpoint's.
         split: as in training; empty takes the checkpoint's.
-        T: time steps of the spiking network to come, the number of quantization levels.
         noise: quantization noise p, the fraction of elements left unquantized in a training forward.
         theta_images: training images on which the mean-square-best initial thresholds are found; 0 keeps theta.
         sparsity: weight of an L1 penalty on firing rates, each weighed by the weights that its spikes meet; 0 is the
@@ -148,12 +175,25 @@ class FinetuneConfig(LoopConfig):
         out: output folder; empty is the checkpoint's folder.
     """
 
-    basic: ClassVar[tuple[str, ...]] = ("data", "T", "epochs", "lr", "distill", "teacher", "sparsity", "resume", "out")
+    basic: ClassVar[tuple[str, ...]] = (
+        "data",
+        "method",
+        "T",
+        "D",
+        "epochs",
+        "lr",
+        "distill",
+        "teacher",
+        "sparsity",
+        "resume",
+        "out",
+    )
+
+    needs = MappingProxyType({**LoopConfig.needs, "method=conversion": ("noise", "sparsity")})
 
     checkpoint: str
     data: str = ""
     split: str = ""
-    T: TimeSteps = 8
     noise: Fraction = 0.1
     theta_images: Whole = 32
     sparsity: NotNegative = 0.0

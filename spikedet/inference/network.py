@@ -25,7 +25,7 @@ from spikedet.common.objects import given
 from spikedet.config import SimulationConfig
 from spikedet.conversion import load_spiking, to_spiking
 from spikedet.costs.operations import OperationCounter, layer_synapses
-from spikedet.models import ClipDetector, as_qc, load_ann
+from spikedet.models import ClipDetector, load_ann, with_method
 from spikedet.models.postprocess import decode_maps
 from spikedet.snn import SpikingNetwork, make_backend, simulate
 from spikedet.snn.backends.dense import float32
@@ -99,11 +99,11 @@ class Network(Protocol):
 
 
 class AnnNetwork:
-    """A source ANN, a clip ANN with Stage I's weights, or (``T`` given) a QC-ANN."""
+    """A network that is not converted: an ANN, a QC-ANN, or one that another method has trained."""
 
-    def __init__(self, model: ClipDetector, meta: CheckpointMeta, T: int | None = None, *, device: str = "cpu") -> None:
+    def __init__(self, model: ClipDetector, meta: CheckpointMeta, *, device: str = "cpu") -> None:
         self.meta, self._device = meta, pick_device(device)
-        self.model = (as_qc(model, T) if T is not None else model).eval().to(self._device)
+        self.model = model.eval().to(self._device)
 
     def describe(self, batch: int) -> str:
         return f"torch on {self._device}"
@@ -218,7 +218,7 @@ def load_network(path: str | Path, how: SimulationConfig | None = None, name: st
     model, meta = load_ann(path)
     if name == "ann":
         meta = dataclasses.replace(meta, stage="ann")
-    return AnnNetwork(model, meta, meta.T if meta.stage == "qc" else None, device=how.device)
+    return AnnNetwork(with_method(model, meta), meta, device=how.device)
 
 
 def spiking_graph(path: Path) -> tuple[SpikingNetwork, CheckpointMeta]:

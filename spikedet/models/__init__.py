@@ -10,7 +10,8 @@ from spikedet.models.architecture import (
     load_model_yaml,
     read_model_yaml,
 )
-from spikedet.models.builder import ClipDetector, ExtraLoss, activations, as_clip, as_qc, build_detector
+from spikedet.models.builder import ClipDetector, ExtraLoss, activations, as_clip, as_qc, build_detector, over_time
+from spikedet.models.methods import with_method
 from spikedet.models.start import fit_, load_teacher, normalized, read_start, start_from_, starting_weights
 from spikedet.models.storage import import_ultralytics, load_ann
 from spikedet.models.thresholds import set_largest_thetas_, set_mean_square_best_thetas_
@@ -34,10 +35,12 @@ __all__ = [
     "load_model_yaml",
     "load_teacher",
     "normalized",
+    "over_time",
     "read_model_yaml",
     "read_start",
     "set_largest_thetas_",
     "set_mean_square_best_thetas_",
     "start_from_",
     "starting_weights",
+    "with_method",
 ]

@@ -20,7 +20,6 @@ from spikedet.data.sources import is_synthetic
 from spikedet.models import (
     ClipDetector,
     ExtraLoss,
-    as_clip,
     load_teacher,
 )
 from spikedet.models.start import NONE
@@ -65,8 +64,7 @@ def run_training(model: ClipDetector, dataset: DetectionDataset, config: LoopCon
     logger.info(f"{meta.model}: {counted(len(rest), 'image')} to train on, {len(held_out)} held out, output {path}")
 
     def save(network: ClipDetector, measures: dict[str, float]) -> None:
-        clip = as_clip(network)
-        save_checkpoint(path, clip.state_dict(), dataclasses.replace(meta, notes={"held_out": measures}))
+        save_checkpoint(path, network.state_dict(), dataclasses.replace(meta, notes={"held_out": measures}))
 
     TrainingLoop(model, rest, held_out, config, meta.image_size, save, meta.stage, identity).run()
     if is_first():
@@ -108,6 +106,16 @@ def training_images(
     if dataset.division is not None:
         facts["parts"] = {part: [digest(name) for name in dataset.division[part]] for part in ("val", "test")}
     return facts
+
+
+def method_facts(config: LoopConfig) -> dict[str, Any]:
+    """What a checkpoint says of its training method: stage, method, T and settings; Stage I's for conversion."""
+    facts: dict[str, Any] = {"method": config.method, "T": config.time_steps, "D": None, "beta": None}
+    if config.method == "conversion":
+        return {**facts, "stage": "qc", "finetuned": True}
+    if config.method == "sfa":
+        facts |= {"T": config.time_steps * config.D, "D": config.D, "beta": config.beta}
+    return {**facts, "stage": config.method}
 
 
 def earlier_settings(before: CheckpointMeta | None, stage: str) -> dict[str, Any]:
