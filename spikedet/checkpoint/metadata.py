@@ -26,7 +26,7 @@ from spikedet.common.files import atomic_path
 from spikedet.common.objects import given
 from spikedet.common.pointers import lfs_pointer
 from spikedet.common.typed import typed
-from spikedet.config import LIMITS, SPIKING_STAGES, Linear, MaxPoolRule, Neuron, Stage, TrainingMethod
+from spikedet.config import LIMITS, SPIKING_STAGES, Linear, MaxPoolRule, Neuron, Reset, Stage, TrainingMethod
 
 FORMAT = 2
 """2 since converted networks bring their graph; files of format 1 are read too."""
@@ -77,7 +77,8 @@ class CheckpointMeta:
         method: the road of its training.
         D: of sfa, the most spikes of a neuron in one real time step.
         beta: of sfa, the leak between real time steps.
-        neuron: ``if``, ``signed`` or ``asymmetric`` for a spiking stage, else None.
+        reset: of clif, how its neurons are reset.
+        neuron: ``if``, ``signed``, ``asymmetric`` or ``clif`` for a spiking stage, else None.
         delay: firing delay k of every layer, in steps.
         max_pool: rule for maxima over spikes.
         linear: what convolutions without activation became, ``spiking`` or ``analog``.
@@ -105,6 +106,7 @@ class CheckpointMeta:
     method: TrainingMethod = "conversion"
     D: Annotated[int, _within("T")] | None = None
     beta: Annotated[float, Meta(ge=0, le=1)] | None = None
+    reset: Reset = "hard"
     neuron: Neuron | None = None
     delay: Annotated[int, _within("delay")] = 0
     max_pool: MaxPoolRule = "count"
@@ -308,6 +310,15 @@ def require_there(path: Path, *, or_folder: bool = False) -> None:
         raise CheckpointError(f"{path}: no such checkpoint; expected a .pt file written by ultralytics")
     folder = ", or a folder of such files" if or_folder and not path.suffix else ""
     raise CheckpointError(f"{path}: {_no_checkpoint(path)}{folder}")
+
+
+def require_converted(path: Path, meta: CheckpointMeta) -> None:
+    """Raise CheckpointError where a spiking network was trained as it is, so that no ANN is behind it."""
+    if meta.neuron == "clif":
+        raise CheckpointError(
+            f"{path}: C-LIF neurons do not repeat the activations of an ANN, so there is no conversion error to "
+            "explain or to calibrate; train it further with spikedet finetune --method clif"
+        )
 
 
 def require_same_classes(paths: Sequence[Path], reference: Path, what: str) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from spikedet.calibration.estimate import estimate
 from spikedet.calibration.finished import FinishedLayers, calibration_key, is_result
 from spikedet.calibration.layerwise import MAX_LEVELS, calibrate_network
 from spikedet.calibration.report import LayerReport
-from spikedet.checkpoint import CheckpointMeta
+from spikedet.checkpoint import CheckpointMeta, require_converted
 from spikedet.common.digests import file_sha256
 from spikedet.common.distributed import barrier, first_says, is_first, own, size
 from spikedet.common.environment import seed_everything
@@ -27,6 +27,7 @@ def calibrate(config: CalibrateConfig) -> list[Path]:
     """Calibrate a converted network; returns ``OUT/coarse.safetensors`` and, if asked for, ``OUT/fine.safetensors``."""
     source = Path(config.checkpoint)
     network, meta = load_spiking(source)
+    require_converted(source, meta)
     if meta.stage != "copied":
         raise CheckpointError(f"{source}: already calibrated ({meta.stage}); calibrate the copied network it came from")
     both_signs = any(layer.neuron == "asymmetric" for _, layer in network.spiking())

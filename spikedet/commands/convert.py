@@ -43,6 +43,7 @@ def convert(config: ConvertConfig) -> list[Path]:
             "--method channel-norm is the baseline without Stage I and II: drop --finetune, --calibrate and --joint"
         )
     source = Path(config.checkpoint)
+    _require_trained(config, source)
     out = Path(config.out) if config.out else source.parent
     shared: dict[str, Any] = {name: getattr(config, name) for name in ("data", "split", "skip_bad", "resume", "seed")}
     shared["out"] = str(out)
@@ -79,6 +80,14 @@ def convert(config: ConvertConfig) -> list[Path]:
     return written
 
 
+def _require_trained(config: ConvertConfig, source: Path) -> None:
+    """Raise ConfigError where a network that was trained with its neurons is asked for more than they are."""
+    asked = [f"--{name}" for name in ("finetune", "calibrate", "joint") if getattr(config, name)]
+    asked += ["--method channel-norm"] * (config.method == "channel-norm")
+    if asked and source.suffix != SUFFIX and read_meta(source).stage == "clif":
+        raise ConfigError(f"{source}: a C-LIF network was trained as it spikes; drop {' and '.join(asked)}")
+
+
 def _copied(config: ConvertConfig, source: Path, path: Path) -> Path:
     """The network with copied weights, written to ``path``; with ``resume`` it stays where it is there already."""
     model, meta = load_ann(source)
@@ -106,7 +115,7 @@ def _copied(config: ConvertConfig, source: Path, path: Path) -> Path:
         T=T,
         neuron=network.neuron,
         delay=config.delay,
-        max_pool=config.max_pool,
+        max_pool="or" if network.neuron == "clif" else config.max_pool,
         linear=config.linear,
         config={**meta.config, "convert": config.recorded()},
         notes={},

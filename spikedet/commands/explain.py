@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from spikedet.checkpoint import CheckpointMeta, read_meta, require_same_classes
+from spikedet.checkpoint import CheckpointMeta, read_meta, require_converted, require_same_classes
 from spikedet.checkpoint.ancestry import with_parents
 from spikedet.common.digests import file_sha256
 from spikedet.common.environment import pick_device, versions
@@ -120,6 +120,7 @@ def find_checkpoints(config: ExplainConfig) -> Checkpoints:
         raise CheckpointError(
             f"{snn}: not a converted network (stage {read_meta(snn).stage}); run spikedet convert first"
         )
+    require_converted(snn, read_meta(snn))
     named = [Path(name) for name in (config.ann, config.qc) if name]
     stages = {read_meta(path).stage: path for path in with_parents([snn, *named])}  # of equal ones the last
     qc = Path(config.qc) if config.qc else stages.get("copied", stages.get("qc"))

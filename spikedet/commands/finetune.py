@@ -17,7 +17,6 @@ from spikedet.models import (
     build_detector,
     load_ann,
     set_mean_square_best_thetas_,
-    with_method,
 )
 from spikedet.training.resuming import state_path
 from spikedet.training.run import (
@@ -25,6 +24,7 @@ from spikedet.training.run import (
     distillation,
     earlier_settings,
     method_facts,
+    method_network,
     run_training,
     training_images,
 )
@@ -40,6 +40,7 @@ def finetune(config: FinetuneConfig) -> Path:
     source = Path(config.checkpoint)
     config = dataclasses.replace(config, out=config.out or str(source.parent), T=config.time_steps)
     model, meta = load_ann(source)
+    stage = meta.stage
     if config.pool == "average":
         model, meta = _average_pools(model, meta)
     data, split = meta.training_data(absolute(config.data), config.split)
@@ -53,7 +54,7 @@ def finetune(config: FinetuneConfig) -> Path:
         fractions=config.fractions,
         trained=meta.data,
     ).for_training()
-    if config.theta_images and not _goes_on(config, model):
+    if config.theta_images and config.method != "clif" and not _goes_on(config, model):
         levels = config.D if config.method == "sfa" else config.time_steps
         set_mean_square_best_thetas_(model, dataset.draw(config.theta_images, config.seed), meta.image_size, levels)
     recorded_as = "finetune" if config.method == "conversion" else config.method
@@ -64,7 +65,7 @@ def finetune(config: FinetuneConfig) -> Path:
         config={**meta.config, **earlier_settings(meta, recorded_as), recorded_as: config.recorded()},
         seed=config.seed,
     )
-    qc = with_method(model, meta, noise=config.noise)
+    qc = method_network(model, meta, dataset, config, start=stage)
     extra_losses = distillation(config, qc, source)
     if config.sparsity:
         extra_losses["sparsity_loss"] = FiringPenalty(qc, config.sparsity, meta.image_size)

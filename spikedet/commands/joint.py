@@ -13,7 +13,7 @@ import torch
 from spikedet.calibration.finished import OTHER_STATE, calibration_key, is_result
 from spikedet.calibration.images import TrainingImages
 from spikedet.calibration.joint import JointCalibration, Progress, Teacher
-from spikedet.checkpoint import read_meta, require_same_classes
+from spikedet.checkpoint import read_meta, require_converted, require_same_classes
 from spikedet.checkpoint.ancestry import with_parents
 from spikedet.checkpoint.state import load_state, save_state
 from spikedet.common.digests import file_sha256
@@ -39,6 +39,7 @@ def joint(config: JointConfig) -> Path:
     """
     source = Path(config.checkpoint)
     network, meta = load_spiking(source)
+    require_converted(source, meta)
     ann = find_teacher(config)
     require_same_classes([ann], source, "let one teach another:")
     seed_everything(config.seed)

@@ -19,7 +19,6 @@ from spikedet.models import (
     read_start,
     start_from_,
     starting_weights,
-    with_method,
 )
 from spikedet.models.imported import SUFFIX
 from spikedet.models.start import AUTO, NONE
@@ -28,6 +27,7 @@ from spikedet.training.run import (
     distillation,
     earlier_settings,
     method_facts,
+    method_network,
     run_training,
     training_images,
 )
@@ -76,7 +76,7 @@ def train(config: TrainConfig) -> Path:
         credits=notices,
         seed=config.seed,
     )
-    model = with_method(model, meta)
+    model = method_network(model, meta, dataset, config, start=_stage(start, before))
     model.extra_losses = extra_losses
     return run_training(model, dataset, config, meta)
 
@@ -100,6 +100,11 @@ def _start_from(model: ClipDetector, dataset: DetectionDataset, config: TrainCon
     if (taken.narrowed or not taken.clipped) and config.theta_levels:
         fit_(model, images, config.image_size, config.theta_levels)
     return start.credits
+
+
+def _stage(start: str, before: CheckpointMeta | None) -> str:
+    """Stage of the weights that training starts from; empty for none."""
+    return before.stage if before else "ann" if start else ""
 
 
 def _start(weights: str) -> CheckpointMeta | None:

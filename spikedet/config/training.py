@@ -13,12 +13,16 @@ from spikedet.config.checks import (
     ChosenLayout,
     Count,
     Fraction,
+    FreezeOut,
     ImageSize,
+    Learning,
     NotNegative,
     Pool,
     Positive,
     Precision,
+    Reset,
     Seed,
+    Surrogate,
     ThetaScope,
     TimeSteps,
     TrainingMethod,
@@ -44,6 +48,19 @@ class LoopConfig(Checked):
             levels, time steps of the spiking network to come (8 unless given); a source ANN has none.
         D: of sfa, the most spikes that a neuron sends in one real time step; each takes one sub-step.
         beta: of sfa, the leak: what is left of a membrane potential in the next real time step.
+        reset: of clif, whether a spike sets the membrane potential to zero ("hard") or takes theta away ("soft").
+        surrogate: of clif, the shape of a spike's gradient: "rectangle", "triangle", "sigmoid" or "arctan".
+        width: of that shape, in units of theta; its height is 1 / width.
+        train_decays: of clif, train d_c and d_v of every layer instead of keeping 0.5 and 0.75.
+        learning: of clif, "current-step" (gradients do not pass from a time step to the one before; memory does not
+            grow with T) or "bptt" (they do).
+        skip_backward: of clif, time steps of each batch without a backward pass, drawn by the seed.
+        norm_until: of clif, share of the run after which batch normalization keeps its statistics; unless given 0 where
+            training starts from trained weights, and 0.5 from scratch.
+        freeze_out: freeze the layers one after the other, the first ones first, at times that grow "linear" or "cubic"
+            (FreezeOut); empty trains all to the end.
+        freeze_start: of freeze_out, t_0: the first layer is frozen after this share of the run, or after its cube.
+        freeze_scaled: of freeze_out, a learning rate that is higher the earlier a layer is frozen.
         epochs: passes over the training images.
         batch: images per step.
         lr: learning rate of the weights (AdamW).
@@ -69,7 +86,13 @@ class LoopConfig(Checked):
         out: output folder.
     """
 
-    needs = MappingProxyType({"method=sfa": ("D", "beta")})
+    needs = MappingProxyType(
+        {
+            "method=sfa": ("D", "beta"),
+            "method=clif": ("reset", "surrogate", "width", "train_decays", "learning", "skip_backward", "norm_until"),
+            "freeze_out": ("freeze_start", "freeze_scaled"),
+        }
+    )
 
     data: str = "synthetic"
     split: str = "train"
@@ -81,6 +104,16 @@ class LoopConfig(Checked):
     T: TimeSteps | None = None
     D: TimeSteps = 4
     beta: Fraction = 0.25
+    reset: Reset = "hard"
+    surrogate: Surrogate = "rectangle"
+    width: Positive = 1.0
+    train_decays: bool = False
+    learning: Learning = "current-step"
+    skip_backward: Whole = 0
+    norm_until: Fraction | None = None
+    freeze_out: FreezeOut = ""
+    freeze_start: Fraction = 0.8
+    freeze_scaled: bool = True
     epochs: Count = 100
     batch: Count = 8
     lr: Positive = 1e-3
@@ -102,6 +135,15 @@ class LoopConfig(Checked):
     seed: Seed = 0
     resume: bool = False
     out: str = "runs/run"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.skip_backward >= self.time_steps:
+            raise ConfigError(
+                f"--skip-backward must be below T = {self.time_steps}, got {self.skip_backward}: one step has to learn"
+            )
+        if self.skip_backward and self.learning == "bptt":
+            raise ConfigError("--skip-backward has no effect with --learning bptt")
 
     @property
     def time_steps(self) -> int:

@@ -6,8 +6,8 @@ from spikedet.common.errors import ConversionError
 from spikedet.config import Linear, MaxPoolRule, Neuron
 from spikedet.conversion.graph import GraphBuilder, Problem
 from spikedet.conversion.rules import INSTEAD, RULES, check_head, readout
-from spikedet.models import ClipDetector
-from spikedet.snn import IMAGE, SpikingNetwork
+from spikedet.models import ClipDetector, activations
+from spikedet.snn import IMAGE, CurrentLIF, SpikingNetwork
 
 
 def to_spiking(
@@ -24,7 +24,8 @@ def to_spiking(
     The graph is walked through the model's own module list and its ``f`` indices.
 
     Args:
-        model: a detector whose activations are ``ClippedReLU`` or ``QCActivation``.
+        model: a detector whose activations are ``ClippedReLU``, ``QCActivation`` or ``CurrentLIF``. C-LIF neurons stay
+            what they are, convolutions without activation become analog currents, and maxima are those of every step.
         T: time steps it is converted for.
         neuron: ``if`` or ``signed``; with ``if``, a LeakyReLU becomes an asymmetric neuron (with ``signed`` it cannot
             spike). Layers without activation do not ask it.
@@ -36,6 +37,10 @@ def to_spiking(
     Raises:
         ConversionError: a layer cannot spike; the message names it.
     """
+    if any(isinstance(activation, CurrentLIF) for _, activation in activations(model)):
+        if neuron not in ("if", "clif") or delay:
+            raise ConversionError("the network was trained with C-LIF neurons: drop --neuron and --delay")
+        max_pool = "or"  # the maximum of every step, as in training
     graph = GraphBuilder(RULES, INSTEAD, neuron, delay, max_pool, linear)
     boxes, classes = walk(model, graph)
     strides = model.model[-1].stride.detach().clone()

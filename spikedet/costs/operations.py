@@ -31,6 +31,7 @@ class LayerSynapses:
         constant_macs: of ``macs``, those on something constant (the image).
         delay: firing delay of its neurons, steps.
         analog_macs: of ``macs``, those of and on analog currents: computed in every step in place of SOPs.
+        leak_macs: of C-LIF neurons in every step, two for each: the decays of current and potential.
     """
 
     layer: str
@@ -41,6 +42,7 @@ class LayerSynapses:
     constant_macs: int
     delay: int = 0
     analog_macs: int = 0
+    leak_macs: int = 0
 
 
 def layer_synapses(network: SpikingNetwork, image_hw: tuple[int, int]) -> list[LayerSynapses]:
@@ -59,6 +61,7 @@ def layer_synapses(network: SpikingNetwork, image_hw: tuple[int, int]) -> list[L
         seen, constant = len(dense), int((inputs[node.name] == CONSTANT).sum())
         on_dense = float(met_weights(module, shapes[node.inputs[0]][1:]).sum()) * int(dense.sum())
         neurons, delay = (outputs, spiking[node.name].delay) if node.name in spiking else (0, 0)
+        leaks = node.name in spiking and spiking[node.name].neuron == "clif"
         found.append(
             LayerSynapses(
                 layer=node.name,
@@ -69,6 +72,7 @@ def layer_synapses(network: SpikingNetwork, image_hw: tuple[int, int]) -> list[L
                 constant_macs=macs * constant // seen,
                 delay=delay,
                 analog_macs=macs * int(dense.sum()) // seen,
+                leak_macs=2 * neurons * leaks,
             )
         )
     return found

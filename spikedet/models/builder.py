@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any
 
@@ -40,15 +41,23 @@ class ClipDetector(DetectionModel):
     Attributes:
         precision: of the training forward.
         steps: real time steps of a network over time; 0 for a network without time.
+        learning: runs the steps of a training over time and returns the loss, see ``training.current_step``; None takes
+            the loss of the mean over all steps.
         extra_losses: more losses of a batch by name, from its images and the head's raw maps.
     """
 
     precision: Precision = "fp32"
     steps: int = 0
+    learning: Callable[..., Any] | None = None
     extra_losses: Mapping[str, ExtraLoss] = MappingProxyType({})
 
     def loss(self, batch: dict[str, Any], preds: Any = None) -> Any:
-        """The ultralytics criterion on ``batch``; a forward in ``precision`` first when ``preds`` is None."""
+        """The ultralytics criterion on ``batch``; a forward in ``precision`` first when ``preds`` is None.
+
+        Where the network has a ``learning``, that is asked instead.
+        """
+        if preds is None and self.learning is not None:
+            return self.learning(self, batch["img"], lambda maps: self.loss(batch, maps))
         if preds is None:
             with autocast(batch["img"].device, self.precision):
                 preds = self(batch["img"])
@@ -65,16 +74,23 @@ class ClipDetector(DetectionModel):
         if not self.steps:
             return super()._predict_once(x, profile, embed)
         head, decodes = self.model[-1], not self.model[-1].training
-        _reset_states_(self)
-        try:
-            head.training = True  # it gives raw maps then; its children stay as they are
-            passes = [super(ClipDetector, self)._predict_once(x) for _ in range(self.steps)]
-        finally:
-            head.training = not decodes
-            _reset_states_(self)
+        with self.time() as step:
+            passes = [step(x) for _ in range(self.steps)]
         maps = {name: torch.stack([one[name] for one in passes]).mean(0) for name in ("boxes", "scores")}
         maps["feats"] = passes[-1]["feats"]  # their shapes alone are looked at
         return (head._inference(maps), maps) if decodes else maps
+
+    @contextmanager
+    def time(self) -> Iterator[Callable[[Tensor], dict[str, Tensor]]]:
+        """One run over time: gives a function that takes the images one step further, to the head's raw maps."""
+        head, training = self.model[-1], self.model[-1].training
+        _reset_states_(self)
+        try:
+            head.training = True  # it gives raw maps then; its children stay as they are
+            yield super()._predict_once
+        finally:
+            head.training = training
+            _reset_states_(self)
 
 
 def _reset_states_(model: nn.Module) -> None:

@@ -2,6 +2,7 @@
 
 from spikedet.snn.backends.backend import Backend
 from spikedet.snn.backends.choose import make_backend
+from spikedet.snn.current_lif import CurrentLIF
 from spikedet.snn.functional import asymmetric_if_step, clif_step, if_step, rate_of_constant_input, signed_if_step
 from spikedet.snn.layers import Readout, SpikingConv
 from spikedet.snn.network import IMAGE, Node, SpikingNetwork, qc_forward
@@ -12,6 +13,7 @@ from spikedet.snn.surrogate import fire, firing
 __all__ = [
     "IMAGE",
     "Backend",
+    "CurrentLIF",
     "Node",
     "Readings",
     "Readout",
