@@ -2,8 +2,8 @@
 
     c[t] = d_c c[t-1] + x[t];   v[t] = d_v v[t-1] (1 - s[t-1]) + c[t];   s[t] = 1 if v[t] >= theta;   output theta s[t]
 
-A spike is worth theta, as in the simulator: dividing x by theta, and multiplying the weights that read the output by it,
-gives the same network with a threshold of 1 and spikes worth 1. See ``spikedet.snn.functional.clif_step``.
+A spike is worth theta, as in the simulator: dividing x by theta, and multiplying the weights that read the output by
+it, gives the same network with a threshold of 1 and spikes worth 1. See ``spikedet.snn.functional.clif_step``.
 """
 
 from __future__ import annotations

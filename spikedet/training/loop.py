@@ -6,7 +6,7 @@ checkpoints and resume (never pickled), and every callback that would reach for 
 
 Under torchrun ultralytics shares out the images and torch averages the gradients, the thresholds' among them: every
 process has the same weights after every step. Batch normalization sees each process's own part of the batch. A network
-that learns step by step has run most of its backward passes before torch could average, so its gradients are summed here.
+that learns step by step runs most of its backward passes before torch can average: its gradients are summed here.
 """
 
 from __future__ import annotations
