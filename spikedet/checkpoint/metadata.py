@@ -28,8 +28,10 @@ from spikedet.common.pointers import lfs_pointer
 from spikedet.common.typed import typed
 from spikedet.config import LIMITS, SPIKING_STAGES, Linear, MaxPoolRule, Neuron, Reset, Stage, TrainingMethod
 
-FORMAT = 2
-"""2 since converted networks bring their graph; files of format 1 are read too."""
+FORMAT = 3
+"""The newest that is read. 2 since converted networks bring their graph, 3 where that has groups of time steps."""
+WRITTEN = 2
+"""What a checkpoint has unless it needs a newer format: earlier versions read it too."""
 MOST_METADATA = 2**20
 """Bytes of the metadata; those of a large network with its calibration have a tenth."""
 _KEY = "spikedet"
@@ -119,7 +121,7 @@ class CheckpointMeta:
     notes: dict[str, Any] = field(default_factory=dict)
     seed: Annotated[int, _within("seed")] = 0
     versions: dict[str, str] = field(default_factory=versions)
-    format: int = FORMAT
+    format: int = WRITTEN
 
     @property
     def spiking(self) -> bool:

@@ -16,7 +16,7 @@ from spikedet.common.distributed import barrier, first_says, is_first, own, size
 from spikedet.common.environment import seed_everything
 from spikedet.common.errors import CheckpointError, ConfigError
 from spikedet.config import CalibrateConfig
-from spikedet.conversion import load_spiking, save_spiking
+from spikedet.conversion import load_spiking, require_one_window, save_spiking
 from spikedet.data import load_dataset
 from spikedet.data.transforms import to_input
 
@@ -28,6 +28,7 @@ def calibrate(config: CalibrateConfig) -> list[Path]:
     source = Path(config.checkpoint)
     network, meta = load_spiking(source)
     require_converted(source, meta)
+    require_one_window(network, source)
     if meta.stage != "copied":
         raise CheckpointError(f"{source}: already calibrated ({meta.stage}); calibrate the copied network it came from")
     both_signs = any(layer.neuron == "asymmetric" for _, layer in network.spiking())

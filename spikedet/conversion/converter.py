@@ -18,6 +18,8 @@ def to_spiking(
     delay: int = 0,
     max_pool: MaxPoolRule = "count",
     linear: Linear = "spiking",
+    group: int = 0,
+    leak: float = 0.0,
 ) -> SpikingNetwork:
     """Fold BN, turn activations into IF neurons with soft reset and u[0] = theta / 2, read out mean potentials.
 
@@ -31,6 +33,7 @@ def to_spiking(
             spike). Layers without activation do not ask it.
         delay: firing delay of every layer, in steps.
         max_pool: what a maximum over spikes is, see ``spikedet.snn.operations``.
+        group, leak: see ``SpikingNetwork``; the firing delay is that of a group.
         linear: what a convolution without activation (a ``ClippedReLU`` of slope 1) becomes: ``spiking``, asymmetric IF
             of slope 1, or ``analog``, a current without neurons and without the clip.
 
@@ -44,7 +47,7 @@ def to_spiking(
     graph = GraphBuilder(RULES, INSTEAD, neuron, delay, max_pool, linear)
     boxes, classes = walk(model, graph)
     strides = model.model[-1].stride.detach().clone()
-    return SpikingNetwork(graph.nodes, boxes, classes, strides, T).eval()
+    return SpikingNetwork(graph.nodes, boxes, classes, strides, T, group=group, leak=leak).eval()
 
 
 def problems(model: ClipDetector, graph: GraphBuilder) -> list[Problem]:

@@ -78,15 +78,19 @@ Graph: Any = msgspec.defstruct(
         ("boxes", Names),
         ("classes", Names),
         ("strides", Annotated[tuple[Stride, ...], Meta(min_length=1, max_length=100)]),
+        ("group", Delay, 0),
+        ("leak", Slope, 0.0),
     ],
 )
-"""Layers in execution order, names of the output layers by scale, and pixels per cell of each scale."""
+"""Layers in execution order, names of the output layers by scale, pixels per cell of each scale, groups of steps."""
 
 
 def graph_of(network: SpikingNetwork) -> dict[str, Any]:
     """A network's graph in plain values, for ``CheckpointMeta.graph``."""
     layers, strides = tuple(map(_stored, network.nodes)), tuple(network.strides.tolist())
-    made = msgspec.to_builtins(Graph(layers, network.box_readouts, network.class_readouts, strides))
+    made = msgspec.to_builtins(
+        Graph(layers, network.box_readouts, network.class_readouts, strides, network.group, network.leak)
+    )
     assert isinstance(made, dict)
     return made
 
@@ -118,9 +122,10 @@ def network_of(path: Path, graph: dict[str, Any], tensors: Mapping[str, Tensor],
         outputs = {node.name for node in nodes if isinstance(node.module, Readout)}
         if not outputs.issuperset(stored.boxes + stored.classes):
             raise ValueError("its outputs are none of its output layers")
+        boxes, classes, strides = list(stored.boxes), list(stored.classes), torch.tensor(stored.strides)
+        return SpikingNetwork(nodes, boxes, classes, strides, T, group=stored.group, leak=stored.leak)
     except ValueError as error:
         raise CheckpointError(f"{path}: its graph is not valid: {error}") from error
-    return SpikingNetwork(nodes, list(stored.boxes), list(stored.classes), torch.tensor(stored.strides), T)
 
 
 def _stored(node: Node) -> Any:

@@ -114,6 +114,7 @@ def _states(network: SpikingNetwork, shapes: Shapes, batch: int) -> dict[str, in
     states = {n.name: FLOAT * batch * (math.prod(shapes[n.inputs[0]]) + math.prod(shapes[n.name])) for n in pooled}
     for node, layer in network.spiking():
         copies = 1 + (layer.neuron in ("signed", "clif")) + 3 * network.is_constant(node.inputs[0])
+        copies += 2 * (network.group > 0)
         states[node.name] = FLOAT * batch * math.prod(shapes[node.name]) * copies
     return states
 

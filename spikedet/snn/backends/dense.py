@@ -107,6 +107,9 @@ class TorchBackend(Backend):
             drive = layer.potential(x.unsqueeze(0))
         return _State(layer.initial_state(drive.shape[1:]), drive)
 
+    def again(self, node: Node, layer: SpikingConv, state: _State) -> _State:
+        return _State(layer.initial_state(state.neurons.u.shape), state.drive)
+
     def fire(
         self, node: Node, layer: SpikingConv, state: _State, piece: Tensor | None, steps: int, tail: int
     ) -> tuple[Tensor, Tensor]:

@@ -136,9 +136,13 @@ class PackedConv:
                     f"an input map of {height} x {width} with {channels} channels is too large for the native backend; "
                     "use smaller images or --backend torch"
                 )
-        _, count, height, width = self.layer.output_shape(batch, *input_hw, padding=self._padding)
-        u0 = F.pad(self._u0 if self._u0.ndim == 1 else self._u0.permute(1, 2, 0), (0, self.channels - count))
-        u = torch.empty(batch, height, width, self.channels).copy_(u0)
+        return self.initial_state(batch, self.layer.output_shape(batch, *input_hw, padding=self._padding)[2:])
+
+    def initial_state(self, batch: int, output_hw: tuple[int, int]) -> PackedState:
+        """Before the first step, for output maps of this height and width."""
+        pad = self.channels - len(self.layer.theta)
+        u0 = F.pad(self._u0 if self._u0.ndim == 1 else self._u0.permute(1, 2, 0), (0, pad))
+        u = torch.empty(batch, *output_hw, self.channels).copy_(u0)
         signed, leaky = (torch.zeros_like(u) if self.layer.neuron == kind else None for kind in ("signed", "clif"))
         return PackedState(u, signed, current=leaky)
 
