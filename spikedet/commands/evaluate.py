@@ -187,7 +187,7 @@ def evaluate_network(
         return []
     results = []
     for t, detections in predicted.detections.items():
-        shown = (network.meta.T if name == "qc" else None) if t == ANN_STEP else t
+        shown = (network.meta.T if name != "ann" else None) if t == ANN_STEP else t
         measures, spikes, counts = measure(dataset, detections), predicted.spikes.get(t), predicted.operations.get(t)
         latency = network.latency(t)
         results.append(Evaluated(name, digest, network.meta, shown, latency, spikes, detections, measures, counts))
@@ -220,13 +220,14 @@ def made_by(meta: CheckpointMeta, stage: str, digest: str) -> dict[str, Any]:
     return {
         "checkpoint": digest,
         "parent": parent_of(meta),
-        "method": meta.config.get("convert", {}).get("method", "two-stage"),
+        "method": _method(meta),
         "model": meta.model,
         "stage": stage,
         "finetuned": meta.finetuned,
         "neuron": meta.neuron if meta.spiking else None,
         "delay": meta.delay if meta.spiking else None,
         "T": meta.T if stage != "ann" else None,
+        "D": meta.D,
         "seed": meta.seed,
         "stage1_T": meta.config.get("finetune", {}).get("T"),
         "stage1_options": _stage1_options(meta),
@@ -235,6 +236,14 @@ def made_by(meta: CheckpointMeta, stage: str, digest: str) -> dict[str, Any]:
         "activation": "leaky" if has_leaky_activations(meta.architecture) else None,
         **_calibration(meta),
     }
+
+
+def _method(meta: CheckpointMeta) -> str:
+    """How a network was made: its training method, or for conversion the way of converting."""
+    if meta.method != "conversion":
+        return meta.method
+    method: str = meta.config.get("convert", {}).get("method", "two-stage")
+    return method
 
 
 def _stage1_options(meta: CheckpointMeta) -> str | None:

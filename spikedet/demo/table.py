@@ -15,7 +15,7 @@ from spikedet.visualization import plot_ap_by_t
 from spikedet.visualization.page import markdown_html
 
 STAGES = get_args(Stage)
-NEURONS = {"if": "plain IF", "signed": "signed IF", "asymmetric": "asymmetric IF"}
+NEURONS = {"if": "plain IF", "signed": "signed IF", "asymmetric": "asymmetric IF", "clif": "C-LIF"}
 
 
 def find_results(weights: Path) -> Path | None:

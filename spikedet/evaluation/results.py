@@ -37,11 +37,13 @@ class ResultRow:
     Attributes:
         method: how the network was made.
         model: the architecture's name.
-        stage: ``ann``, ``qc`` (quantizing activations), or a spiking network with ``copied`` weights, after ``coarse``,
-            after coarse and ``fine``, or after ``joint`` calibration.
+        stage: ``ann``, ``qc`` (quantizing activations), ``sfa`` (integer activations), ``clif``, or a spiking network
+            with ``copied`` weights, after ``coarse``, after coarse and ``fine``, or after ``joint`` calibration.
         finetuned: True with the weights of Stage I; an ``ann`` then has clip activations.
         neuron: ``if``, ``signed`` or ``asymmetric``; None for a network that does not spike.
         delay: firing delay k in steps.
+        D: of method ``sfa``, the most spikes of a neuron in one real time step, T real steps times D; optional in the
+            file.
         T, t, L: window converted for, steps read out (1 to T), and end-to-end latency, in steps.
         spikes_per_image: mean number of spikes per image.
         data, split, images, seed: what it was evaluated on and the seed that made it.
@@ -69,6 +71,7 @@ class ResultRow:
     neuron: Neuron | None = None
     delay: Annotated[int, Meta(ge=0)] | None = None
     T: Steps | None = None
+    D: Steps | None = None
     t: Steps | None = None
     L: Steps | None = None
     spikes_per_image: float | None = None
@@ -145,12 +148,19 @@ def network_name(stage: str, finetuned: bool) -> str:
     """What tables and images call a network of this stage, that has been through Stage I or not."""
     if stage == "ann":
         return "clip ANN after Stage I" if finetuned else "ANN"
-    names = {"qc": "QC-ANN", "copied": "SNN, weights copied", "coarse": "SNN + coarse", "joint": "SNN + joint"}
+    names = {
+        "qc": "QC-ANN",
+        "sfa": "SFA, integers",
+        "clif": "C-LIF, trained",
+        "copied": "SNN, weights copied",
+        "coarse": "SNN + coarse",
+        "joint": "SNN + joint",
+    }
     return names.get(stage, "SNN + coarse + fine")
 
 
 _KEYS = [field.name for field in fields(ResultRow)]
-OPTIONAL_KEYS = _KEYS[_KEYS.index("per_class") :]
+OPTIONAL_KEYS = ("D", *_KEYS[_KEYS.index("per_class") :])
 """Left out of the file where there is nothing to say."""
 
 
