@@ -23,6 +23,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from ablations import plot_ap_by_images, plot_parts
 from experiment import SOURCE, Experiment, NetworkSettings, load_experiment
 from readme_tables import ROOT, publish
 from tables import versus_paper
@@ -49,7 +50,7 @@ from spikedet.config import (
     TrainConfig,
 )
 from spikedet.evaluation import ResultRow, markdown_table, read_results, write_results
-from spikedet.visualization import plot_ap_by_class, plot_ap_by_images, plot_ap_by_t, plot_parts
+from spikedet.visualization import plot_ap_by_class, plot_ap_by_t
 
 PLOTS = {"t": plot_ap_by_t, "images": plot_ap_by_images, "class": plot_ap_by_class, "parts": plot_parts}
 
@@ -73,21 +74,21 @@ def run(
         given: by name, Stage I checkpoints that are not made again.
     """
     loading = {"workers": workers} if workers else {}
-    if source:
-        if set(experiment.sources) != {SOURCE}:
-            raise ConfigError(f"--source: {experiment.name} has sources of its own, {', '.join(experiment.sources)}")
-        with atomic_path(out / SOURCE / "ann.safetensors") as copy:
-            shutil.copyfile(source, copy)
-    else:
-        for name, settings in experiment.sources.items():
-            train(
-                TrainConfig(
-                    data=data,
-                    out=str(out / name),
-                    resume=True,
-                    **{"weights": "none", **loading, **experiment.train, **settings},
-                )
+    if source and SOURCE not in experiment.sources:
+        raise ConfigError(f"--source: {experiment.name} has sources of its own, {', '.join(experiment.sources)}")
+    for name, settings in experiment.sources.items():
+        if source and name == SOURCE:
+            with atomic_path(out / SOURCE / "ann.safetensors") as copy:
+                shutil.copyfile(source, copy)
+            continue
+        train(
+            TrainConfig(
+                data=data,
+                out=str(out / name),
+                resume=True,
+                **{"weights": "none", **loading, **experiment.train, **settings},
             )
+        )
     for name, settings in experiment.finetune.items():
         if name in given:
             adopt(given[name], out / name / "qc.safetensors", out / settings.get("source", SOURCE) / "ann.safetensors")
@@ -193,11 +194,17 @@ def evaluate_network(
 
 
 def stage1(out: Path, name: str, data: str, *, source: str = SOURCE, after: str | None = None, **settings: Any) -> Path:
-    """One Stage I, from a source or after another one; what it distils, if it does, is the source."""
+    """One Stage I or another method's training, from a source or after another; what it distils is the source."""
     teacher = out / source / "ann.safetensors"
-    start = out / after / "qc.safetensors" if after else teacher
+    start = trained(out / after) if after else teacher
     settings = {"teacher": str(teacher), **settings}
     return finetune(FinetuneConfig(checkpoint=str(start), data=data, out=str(out / name), resume=True, **settings))
+
+
+def trained(folder: Path) -> Path:
+    """What training has left in a folder: a QC-ANN or another method's network, or else the source."""
+    paths = [folder / f"{stage}.safetensors" for stage in ("qc", "sfa", "clif", "ann")]
+    return next((path for path in paths if path.exists()), paths[-1])
 
 
 def adopt(checkpoint: Path, path: Path, source: Path) -> None:
@@ -219,10 +226,9 @@ def spiking(out: Path, network: NetworkSettings, experiment: Experiment, data: s
     """The folder of one network, converted and calibrated unless it is there already."""
     folder, copied = out / network.folder, out / network.converted / "copied.safetensors"
     if not copied.exists():
-        stage = "ann" if network.stage1 in experiment.sources else "qc"
         convert(
             ConvertConfig(
-                checkpoint=str(out / network.stage1 / f"{stage}.safetensors"),
+                checkpoint=str(trained(out / network.stage1)),
                 T=network.T,
                 method=network.method,
                 neuron=network.neuron,

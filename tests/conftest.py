@@ -6,8 +6,14 @@ The suite gives the same verdict twice: hypothesis draws the same cases each tim
 
 from __future__ import annotations
 
+import gc
+from pathlib import Path
+from typing import Any
+
+import pytest
 import torch
 from hypothesis import settings
+from PIL import Image
 
 import spikedet  # noqa: F401 - silences ultralytics, so it must come before any test imports that
 from spikedet.cli.messages import print_messages
@@ -17,3 +23,19 @@ print_messages()  # so that tests see with capsys what a command says
 settings.register_profile("spikedet", deadline=None, max_examples=40, derandomize=True)
 settings.register_profile("search", deadline=None, max_examples=500)
 settings.load_profile("spikedet")
+
+
+def pytest_collection_finish() -> None:
+    """Leave what imports have made out of collections: each takes 0.2 s otherwise, and a training asks for several."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture
+def unrendered_plots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plots are drawn but not rendered, which takes most of the time of many a command."""
+
+    def save(figure: Any, path: Path, **settings: Any) -> None:
+        Image.new("RGB", (60, 40)).save(path, settings["format"])
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", save)

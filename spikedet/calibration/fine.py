@@ -143,11 +143,7 @@ def cropped_potential(module: SpikingConv, crop: Crop | None) -> Tensor:
 
 
 def fine_calibrate_(
-    observer: Observer,
-    node: Node,
-    training: list[int],
-    held_out: list[int],
-    config: CalibrateConfig,
+    observer: Observer, node: Node, training: list[int], held_out: list[int], config: CalibrateConfig
 ) -> tuple[float, float, int]:
     """Train one layer in place.
 

@@ -102,10 +102,7 @@ def outputs_with_rates(
 
     with float32(), autocast(images.device, precision):
         outputs = mean_forward(network, images, activation).outputs
-    maps = {
-        "boxes": _over_cells(outputs, network.box_readouts),
-        "scores": _over_cells(outputs, network.class_readouts),
-    }
+    maps = {"boxes": _over_cells(outputs, network.box_readouts), "scores": _over_cells(outputs, network.class_readouts)}
     return TeacherOutputs(maps, rates)
 
 

@@ -26,10 +26,12 @@ from spikedet.common.files import atomic_path
 from spikedet.common.objects import given
 from spikedet.common.pointers import lfs_pointer
 from spikedet.common.typed import typed
-from spikedet.config import LIMITS, SPIKING_STAGES, Linear, MaxPoolRule, Neuron, Stage
+from spikedet.config import LIMITS, SPIKING_STAGES, Linear, MaxPoolRule, Neuron, Reset, Stage, TrainingMethod
 
-FORMAT = 2
-"""2 since converted networks bring their graph; files of format 1 are read too."""
+FORMAT = 3
+"""The newest that is read. 2 since converted networks bring their graph, 3 where that has groups of time steps."""
+WRITTEN = 2
+"""What a checkpoint has unless it needs a newer format: earlier versions read it too."""
 MOST_METADATA = 2**20
 """Bytes of the metadata; those of a large network with its calibration have a tenth."""
 _KEY = "spikedet"
@@ -67,14 +69,18 @@ class CheckpointMeta:
     """What a checkpoint says about itself.
 
     Attributes:
-        stage: ``ann``, ``qc``, ``copied``, ``coarse``, ``fine`` or ``joint``.
+        stage: ``ann``, ``qc``, ``sfa``, ``clif``, ``copied``, ``coarse``, ``fine`` or ``joint``.
         model: name of the architecture, for tables.
         architecture: the checked model YAML as a mapping; the network is rebuilt from it.
         class_names: in label order.
         image_size: side of the square letterboxed input, pixels.
         finetuned: True once Stage I has run.
-        T: time steps the weights were made for; None for a source ANN.
-        neuron: ``if``, ``signed`` or ``asymmetric`` for a spiking stage, else None.
+        T: time steps the weights were made for; None for a source ANN. Of sfa, sub-steps: real time steps times D.
+        method: the road of its training.
+        D: of sfa, the most spikes of a neuron in one real time step.
+        beta: of sfa, the leak between real time steps.
+        reset: of clif, how its neurons are reset.
+        neuron: ``if``, ``signed``, ``asymmetric`` or ``clif`` for a spiking stage, else None.
         delay: firing delay k of every layer, in steps.
         max_pool: rule for maxima over spikes.
         linear: what convolutions without activation became, ``spiking`` or ``analog``.
@@ -99,6 +105,10 @@ class CheckpointMeta:
     image_size: Annotated[int, _within("image_size")]
     finetuned: bool = False
     T: Annotated[int, _within("T")] | None = None
+    method: TrainingMethod = "conversion"
+    D: Annotated[int, _within("T")] | None = None
+    beta: Annotated[float, Meta(ge=0, le=1)] | None = None
+    reset: Reset = "hard"
     neuron: Neuron | None = None
     delay: Annotated[int, _within("delay")] = 0
     max_pool: MaxPoolRule = "count"
@@ -111,12 +121,17 @@ class CheckpointMeta:
     notes: dict[str, Any] = field(default_factory=dict)
     seed: Annotated[int, _within("seed")] = 0
     versions: dict[str, str] = field(default_factory=versions)
-    format: int = FORMAT
+    format: int = WRITTEN
 
     @property
     def spiking(self) -> bool:
         """True for a converted network."""
         return self.stage in SPIKING_STAGES
+
+    @property
+    def real_steps(self) -> int:
+        """Real time steps of a network that was trained over time; 1 for others."""
+        return (self.T or 1) // (self.D or 1) if self.method != "conversion" else 1
 
     def training_data(self, data: str, split: str) -> tuple[str, str]:
         """Data and split for a later stage: what is asked for, else (where empty) what this one was trained on.
@@ -300,6 +315,15 @@ def require_there(path: Path, *, or_folder: bool = False) -> None:
         raise CheckpointError(f"{path}: no such checkpoint; expected a .pt file written by ultralytics")
     folder = ", or a folder of such files" if or_folder and not path.suffix else ""
     raise CheckpointError(f"{path}: {_no_checkpoint(path)}{folder}")
+
+
+def require_converted(path: Path, meta: CheckpointMeta) -> None:
+    """Raise CheckpointError where a spiking network was trained as it is, so that no ANN is behind it."""
+    if meta.neuron == "clif":
+        raise CheckpointError(
+            f"{path}: C-LIF neurons do not repeat the activations of an ANN, so there is no conversion error to "
+            "explain or to calibrate; train it further with spikedet finetune --method clif"
+        )
 
 
 def require_same_classes(paths: Sequence[Path], reference: Path, what: str) -> tuple[str, ...]:

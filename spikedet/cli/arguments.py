@@ -51,7 +51,7 @@ def make_parser(config: type[Any], verb: str, positional: str | None = None, *, 
         brief: its help shows the dataclass's ``basic`` settings only, where it names some.
     """
     summary, helps = documentation(config)
-    basic = set(config.basic) if brief else set()
+    basic = set(config.basic.split()) if brief else set()
     hidden = {f.name for f in fields(config)} - basic - {positional} if basic else set()
     more = f"{HELP_ALL} shows {len(hidden)} more settings." if hidden else None
     parser = _Parser(prog=f"spikedet {verb}", description=summary, epilog=more, allow_abbrev=False)

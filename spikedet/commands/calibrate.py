@@ -10,13 +10,13 @@ from spikedet.calibration.estimate import estimate
 from spikedet.calibration.finished import FinishedLayers, calibration_key, is_result
 from spikedet.calibration.layerwise import MAX_LEVELS, calibrate_network
 from spikedet.calibration.report import LayerReport
-from spikedet.checkpoint import CheckpointMeta
+from spikedet.checkpoint import CheckpointMeta, require_converted
 from spikedet.common.digests import file_sha256
 from spikedet.common.distributed import barrier, first_says, is_first, own, size
 from spikedet.common.environment import seed_everything
 from spikedet.common.errors import CheckpointError, ConfigError
 from spikedet.config import CalibrateConfig
-from spikedet.conversion import load_spiking, save_spiking
+from spikedet.conversion import load_spiking, require_one_window, save_spiking
 from spikedet.data import load_dataset
 from spikedet.data.transforms import to_input
 
@@ -27,6 +27,8 @@ def calibrate(config: CalibrateConfig) -> list[Path]:
     """Calibrate a converted network; returns ``OUT/coarse.safetensors`` and, if asked for, ``OUT/fine.safetensors``."""
     source = Path(config.checkpoint)
     network, meta = load_spiking(source)
+    require_converted(source, meta)
+    require_one_window(network, source)
     if meta.stage != "copied":
         raise CheckpointError(f"{source}: already calibrated ({meta.stage}); calibrate the copied network it came from")
     both_signs = any(layer.neuron == "asymmetric" for _, layer in network.spiking())

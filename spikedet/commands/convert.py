@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from pathlib import Path
 from typing import Any
 
-from spikedet.checkpoint import read_meta
+from spikedet.checkpoint import CheckpointMeta, read_meta
 from spikedet.commands.calibrate import calibrate
 from spikedet.commands.finetune import finetune
 from spikedet.commands.joint import joint
+from spikedet.common.digests import file_sha256
 from spikedet.common.errors import ConfigError, ConversionError
-from spikedet.config import CalibrateConfig, ConvertConfig, FinetuneConfig, JointConfig
+from spikedet.config import SPIKING_STAGES, CalibrateConfig, ConvertConfig, FinetuneConfig, JointConfig
 from spikedet.conversion import save_spiking, to_spiking
 from spikedet.conversion.report import as_text, report
 from spikedet.data import load_dataset
@@ -43,6 +45,7 @@ def convert(config: ConvertConfig) -> list[Path]:
             "--method channel-norm is the baseline without Stage I and II: drop --finetune, --calibrate and --joint"
         )
     source = Path(config.checkpoint)
+    _require_trained(config, source)
     out = Path(config.out) if config.out else source.parent
     shared: dict[str, Any] = {name: getattr(config, name) for name in ("data", "split", "skip_bad", "resume", "seed")}
     shared["out"] = str(out)
@@ -60,29 +63,44 @@ def convert(config: ConvertConfig) -> list[Path]:
         )
         source = finetune(stage1)
         written.append(source)
-    written.append(copied := _copied(config, source, out / "copied.safetensors"))
+    copied = out / "copied.safetensors"
+    before = file_sha256(copied) if copied.is_file() else None
+    written.append(_copied(config, source, copied))
+    if before not in (None, file_sha256(copied)):
+        _say_replaced(copied, config)
     if config.calibrate:
-        stage2 = CalibrateConfig(
-            checkpoint=str(copied),
-            images=config.images,
-            epochs=config.epochs,
-            **shared,
-        )
+        stage2 = CalibrateConfig(checkpoint=str(copied), images=config.images, epochs=config.epochs, **shared)
         written.extend(calibrate(stage2))
     if config.joint:
-        last = JointConfig(
-            checkpoint=str(written[-1]),
-            epochs=config.joint_epochs,
-            **shared,
-        )
+        last = JointConfig(checkpoint=str(written[-1]), epochs=config.joint_epochs, **shared)
         written.append(joint(last))
     return written
+
+
+def _say_replaced(copied: Path, config: ConvertConfig) -> None:
+    """Log that another network has taken the place of one, and which later stages of that one stay beside it."""
+    anew = ("copied", *(("coarse", "fine") if config.calibrate else ()), *(("joint",) if config.joint else ()))
+    later = [f"{stage}.safetensors" for stage in SPIKING_STAGES if stage not in anew]
+    stale = [name for name in later if (copied.parent / name).is_file()]
+    beside = f"; {', '.join(stale)} beside it came from the earlier one" if stale else ""
+    logger.warning(f"{copied}: another network was here and is replaced{beside}")
+
+
+def _require_trained(config: ConvertConfig, source: Path) -> None:
+    """Raise ConfigError where a network that was trained with its neurons is asked for more than they are."""
+    asked = [f"--{name}" for name in ("finetune", "calibrate", "joint") if getattr(config, name)]
+    asked += ["--method channel-norm"] * (config.method == "channel-norm")
+    if asked and source.suffix != SUFFIX and read_meta(source).stage == "clif":
+        raise ConfigError(f"{source}: a C-LIF network was trained as it spikes; drop {' and '.join(asked)}")
 
 
 def _copied(config: ConvertConfig, source: Path, path: Path) -> Path:
     """The network with copied weights, written to ``path``; with ``resume`` it stays where it is there already."""
     model, meta = load_ann(source)
+    if meta.method == "sfa":
+        config = _spike_driven(config, source, meta)
     T = _time_steps(config, meta.T)
+    grouped = meta.method == "sfa" and meta.real_steps > 1
     baseline = config.method == "channel-norm"
     if (meta.stage == "ann" or baseline) and config.theta_images:
         data, split = meta.training_data(config.data, config.split)
@@ -95,7 +113,14 @@ def _copied(config: ConvertConfig, source: Path, path: Path) -> Path:
         else:
             set_mean_square_best_thetas_(model, images, meta.image_size, T)
     network = to_spiking(
-        model, T, neuron=config.neuron, delay=config.delay, max_pool=config.max_pool, linear=config.linear
+        model,
+        T,
+        neuron=config.neuron,
+        delay=config.delay,
+        max_pool=config.max_pool,
+        linear=config.linear,
+        group=config.delay if grouped else 0,
+        leak=meta.beta or 0.0 if grouped else 0.0,
     )
     if baseline:
         for _, layer in network.spiking():
@@ -106,7 +131,7 @@ def _copied(config: ConvertConfig, source: Path, path: Path) -> Path:
         T=T,
         neuron=network.neuron,
         delay=config.delay,
-        max_pool=config.max_pool,
+        max_pool="or" if network.neuron == "clif" else config.max_pool,
         linear=config.linear,
         config={**meta.config, "convert": config.recorded()},
         notes={},
@@ -114,10 +139,26 @@ def _copied(config: ConvertConfig, source: Path, path: Path) -> Path:
     )
     save_spiking(path, network, meta, keep=config.resume)
     neurons = f"{sum(1 for _ in network.spiking())} spiking layers, neuron {network.neuron}{_linear_layers(network)}"
-    logger.info(
-        f"{path}: {neurons}, delay {config.delay}, T = {T}, latency L = {network.latency(T)} steps",
-    )
+    logger.info(f"{path}: {neurons}, delay {config.delay}, T = {T}, latency L = {network.latency(T)} steps")
     return path
+
+
+def _spike_driven(config: ConvertConfig, source: Path, meta: CheckpointMeta) -> ConvertConfig:
+    """The settings of spike-driven inference: sub-steps, and a firing delay of D, so that every layer waits.
+
+    Raises:
+        ConfigError: others were asked for.
+    """
+    D, T = meta.D or 1, meta.T or 1
+    own = {"method": "two-stage", "neuron": "if", "max_pool": "count", "linear": "spiking"}
+    wrong = [name for name, value in own.items() if getattr(config, name) != value]
+    wrong += ["T"] * (config.T not in (None, T)) + ["delay"] * (config.delay not in (0, D))
+    if wrong:
+        raise ConfigError(
+            f"{source}: trained by sfa for {T // D} x {D} sub-steps of plain IF neurons that wait; leave --"
+            f"{wrong[0].replace('_', '-')} at its default"
+        )
+    return dataclasses.replace(config, delay=D, T=T)
 
 
 def _linear_layers(network: SpikingNetwork) -> str:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import shlex
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from spikedet.checkpoint import read_meta, require_same_classes
 from spikedet.checkpoint.ancestry import with_parents
 from spikedet.commands.evaluate import evaluate, expand, made_by, parent_of, predict
-from spikedet.common.environment import versions
+from spikedet.common.environment import run_facts
 from spikedet.common.errors import ConfigError
 from spikedet.common.files import write_json, write_text
 from spikedet.config import EnergyConfig, EvaluateConfig, parse_time_steps
@@ -73,9 +71,7 @@ def energy(config: EnergyConfig) -> EnergyReport:
             if one.counts
         ),
         meta={
-            "versions": versions(),
-            "command": shlex.join(["spikedet", *sys.argv[1:]]),
-            "config": dataclasses.asdict(config),
+            **run_facts(config),
             "checkpoints": {str(path): digest for path, digest in digests.items()},
         },
     )

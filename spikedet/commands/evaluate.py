@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
-import shlex
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +18,7 @@ from spikedet.checkpoint import CheckpointMeta, read_meta, require_same_classes
 from spikedet.checkpoint.ancestry import lineage, with_parents
 from spikedet.common.counts import counted
 from spikedet.common.distributed import first_says, gather_arrays, is_first
-from spikedet.common.environment import versions
+from spikedet.common.environment import run_facts
 from spikedet.common.errors import ConfigError
 from spikedet.common.files import write_text
 from spikedet.common.objects import known_by_name
@@ -84,9 +81,7 @@ def evaluate(config: EvaluateConfig, *, chain: bool = True) -> list[ResultRow]:
     rows = make_rows(evaluated, dataset, config, evaluation.parents)
     out = Path(config.out)
     meta = {
-        "versions": versions(),
-        "command": shlex.join(["spikedet", *sys.argv[1:]]),
-        "config": dataclasses.asdict(config),
+        **run_facts(config),
         "seed": config.seed,
         "checkpoints": {relative_name(path, out): digest for path, digest in digests.items()},
         "data": evaluation.data if is_synthetic(evaluation.data) else relative_name(Path(evaluation.data), out),
@@ -198,7 +193,7 @@ def evaluate_network(
         return []
     results = []
     for t, detections in predicted.detections.items():
-        shown = (network.meta.T if name == "qc" else None) if t == ANN_STEP else t
+        shown = (network.meta.T if name != "ann" else None) if t == ANN_STEP else t
         measures, spikes, counts = measure(dataset, detections), predicted.spikes.get(t), predicted.operations.get(t)
         latency = network.latency(t)
         results.append(Evaluated(name, digest, network.meta, shown, latency, spikes, detections, measures, counts))
@@ -244,13 +239,14 @@ def made_by(meta: CheckpointMeta, stage: str, digest: str) -> dict[str, Any]:
     return {
         "checkpoint": digest,
         "parent": parent_of(meta),
-        "method": meta.config.get("convert", {}).get("method", "two-stage"),
+        "method": _method(meta),
         "model": meta.model,
         "stage": stage,
         "finetuned": meta.finetuned,
         "neuron": meta.neuron if meta.spiking else None,
         "delay": meta.delay if meta.spiking else None,
         "T": meta.T if stage != "ann" else None,
+        "D": meta.D,
         "seed": meta.seed,
         "stage1_T": meta.config.get("finetune", {}).get("T"),
         "stage1_options": _stage1_options(meta),
@@ -259,6 +255,14 @@ def made_by(meta: CheckpointMeta, stage: str, digest: str) -> dict[str, Any]:
         "activation": "leaky" if has_leaky_activations(meta.architecture) else None,
         **_calibration(meta),
     }
+
+
+def _method(meta: CheckpointMeta) -> str:
+    """How a network was made: its training method, or for conversion the way of converting."""
+    if meta.method != "conversion":
+        return meta.method
+    method: str = meta.config.get("convert", {}).get("method", "two-stage")
+    return method
 
 
 def _stage1_options(meta: CheckpointMeta) -> str | None:

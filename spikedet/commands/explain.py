@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import shlex
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,15 +12,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from spikedet.checkpoint import CheckpointMeta, read_meta, require_same_classes
+from spikedet.checkpoint import CheckpointMeta, read_meta, require_converted, require_same_classes
 from spikedet.checkpoint.ancestry import with_parents
 from spikedet.common.digests import file_sha256
-from spikedet.common.environment import pick_device, versions
+from spikedet.common.environment import pick_device, run_facts
 from spikedet.common.errors import CheckpointError, ConfigError
 from spikedet.common.files import write_json, write_text
 from spikedet.common.progress import track
-from spikedet.config import SPIKING_STAGES, ExplainConfig, parse_time_steps
-from spikedet.conversion import load_spiking, to_spiking
+from spikedet.config import SPIKING_STAGES, ExplainConfig, Stage, parse_time_steps
+from spikedet.conversion import load_spiking, require_one_window, to_spiking
 from spikedet.data import DetectionDataset, load_dataset
 from spikedet.data.transforms import to_input
 from spikedet.diagnosis.advice import advise
@@ -67,9 +65,7 @@ def explain(config: ExplainConfig) -> Path:
         ranking=run.rank() if config.rank_images else None,
         meta={
             "reference": chosen.against,
-            "versions": versions(),
-            "command": shlex.join(["spikedet", *sys.argv[1:]]),
-            "config": dataclasses.asdict(config),
+            **run_facts(config),
             "checkpoints": {role: [str(path), file_sha256(path)] for role, path in chosen.paths.items()},
         },
     )
@@ -120,6 +116,8 @@ def find_checkpoints(config: ExplainConfig) -> Checkpoints:
         raise CheckpointError(
             f"{snn}: not a converted network (stage {read_meta(snn).stage}); run spikedet convert first"
         )
+    require_converted(snn, read_meta(snn))
+    trained: Stage = "sfa" if read_meta(snn).method == "sfa" else "qc"
     named = [Path(name) for name in (config.ann, config.qc) if name]
     stages = {read_meta(path).stage: path for path in with_parents([snn, *named])}  # of equal ones the last
     qc = Path(config.qc) if config.qc else stages.get("copied", stages.get("qc"))
@@ -129,7 +127,7 @@ def find_checkpoints(config: ExplainConfig) -> Checkpoints:
         raise ConfigError(
             f"--qc {qc}: its weights are calibrated; name the copied.safetensors or qc.safetensors before"
         )
-    source = Path(config.source) if config.source else stages.get("qc", stages.get("ann"))
+    source = Path(config.source) if config.source else stages.get(trained, stages.get("ann"))
     if source is None:
         raise ConfigError(f"{snn}: the ANN it was made from is not where it was; name it with --source")
     ann = stages.get("ann")
@@ -160,10 +158,11 @@ class _Run:
         self.config = config
         device = pick_device(config.device)
         self.snn, self.meta = load_spiking(chosen.snn)
+        require_one_window(self.snn, chosen.snn)
         self.steps = time_steps(config.t, self.snn.T)
         others = {role: load_graph(chosen.paths[role], self.meta).to(device) for role in ("source", "qc")}
         self.family = Family(others["source"], others["qc"], self.snn.to(device))
-        self.anns = {CLIP_ANN if read_meta(chosen.source).stage == "qc" else ANN: self.family.source}
+        self.anns = {CLIP_ANN if read_meta(chosen.source).stage in ("qc", "sfa") else ANN: self.family.source}
         if chosen.ann is not None:
             self.anns = {ANN: load_graph(chosen.ann, self.meta).to(device), **self.anns}
         self.backend: Backend = make_backend(self.snn, config.backend, config.mode)

@@ -1,4 +1,4 @@
-"""Stage I: quantization-clip fine-tuning."""
+"""Stage I: quantization-clip fine-tuning; or the training of firing activations that starts from an ANN."""
 
 from __future__ import annotations
 
@@ -13,23 +13,34 @@ from spikedet.data import load_dataset
 from spikedet.models import (
     ClipDetector,
     activations,
-    as_qc,
     average_pools,
     build_detector,
     load_ann,
     set_mean_square_best_thetas_,
 )
 from spikedet.training.resuming import state_path
-from spikedet.training.run import absolute, distillation, earlier_settings, run_training, training_images
+from spikedet.training.run import (
+    absolute,
+    distillation,
+    earlier_settings,
+    method_facts,
+    method_network,
+    run_training,
+    training_images,
+)
 from spikedet.training.sparsity import FiringPenalty
 
 
 def finetune(config: FinetuneConfig) -> Path:
-    """Stage I: fine-tune a QC-ANN for ``config.T`` time steps; returns ``OUT/qc.safetensors``."""
+    """Stage I: fine-tune a QC-ANN for ``config.T`` time steps; returns ``OUT/qc.safetensors``.
+
+    With another ``method`` its activations are trained instead; returns ``OUT/sfa.safetensors``.
+    """
     seed_everything(config.seed)
     source = Path(config.checkpoint)
-    config = dataclasses.replace(config, out=config.out or str(source.parent))
+    config = dataclasses.replace(config, out=config.out or str(source.parent), T=config.time_steps)
     model, meta = load_ann(source)
+    stage = meta.stage
     if config.pool == "average":
         model, meta = _average_pools(model, meta)
     data, split = meta.training_data(absolute(config.data), config.split)
@@ -43,18 +54,18 @@ def finetune(config: FinetuneConfig) -> Path:
         fractions=config.fractions,
         trained=meta.data,
     ).for_training()
-    if config.theta_images and not _goes_on(config, model):
-        set_mean_square_best_thetas_(model, dataset.draw(config.theta_images, config.seed), meta.image_size, config.T)
+    if config.theta_images and config.method != "clif" and not _goes_on(config, model):
+        levels = config.D if config.method == "sfa" else config.time_steps
+        set_mean_square_best_thetas_(model, dataset.draw(config.theta_images, config.seed), meta.image_size, levels)
+    recorded_as = "finetune" if config.method == "conversion" else config.method
     meta = meta.child(
         source,
-        stage="qc",
-        finetuned=True,
-        T=config.T,
+        **method_facts(config),
         data=training_images(meta, data, split, config, dataset),
-        config={**meta.config, **earlier_settings(meta, "finetune"), "finetune": config.recorded()},
+        config={**meta.config, **earlier_settings(meta, recorded_as), recorded_as: config.recorded()},
         seed=config.seed,
     )
-    qc = as_qc(model, config.T, config.noise)
+    qc = method_network(model, meta, dataset, config, start=stage)
     extra_losses = distillation(config, qc, source)
     if config.sparsity:
         extra_losses["sparsity_loss"] = FiringPenalty(qc, config.sparsity, meta.image_size)
@@ -64,7 +75,7 @@ def finetune(config: FinetuneConfig) -> Path:
 
 def _goes_on(config: FinetuneConfig, model: ClipDetector) -> bool:
     """Whether a state will bring its own thresholds, of the shapes that these have: one per channel."""
-    kept = config.resume and state_path(config, "qc").exists()
+    kept = config.resume and state_path(config, "qc" if config.method == "conversion" else config.method).exists()
     return first_says(kept) and all(activation.theta.numel() > 1 for _, activation in activations(model))
 
 

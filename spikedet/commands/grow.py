@@ -51,11 +51,7 @@ def grow(config: GrowConfig) -> Path:
         _raster(image, find_weights(names[-1]), config.layer, out)
     printed = set(steps or stops(T, COLUMNS))
     views = look(
-        image,
-        members,
-        confidence=config.confidence,
-        iou=config.iou,
-        steps=sorted(printed | set(steps or stops(T))),
+        image, members, confidence=config.confidence, iou=config.iou, steps=sorted(printed | set(steps or stops(T)))
     )
     (class_names,) = classes
     if beside := names_beside(class_names):

@@ -13,7 +13,7 @@ import torch
 from spikedet.calibration.finished import OTHER_STATE, calibration_key, is_result
 from spikedet.calibration.images import TrainingImages
 from spikedet.calibration.joint import JointCalibration, Progress, Teacher
-from spikedet.checkpoint import read_meta, require_same_classes
+from spikedet.checkpoint import read_meta, require_converted, require_same_classes
 from spikedet.checkpoint.ancestry import with_parents
 from spikedet.checkpoint.state import load_state, save_state
 from spikedet.common.digests import file_sha256
@@ -21,7 +21,7 @@ from spikedet.common.distributed import barrier, first_says, is_first
 from spikedet.common.environment import pick_device, seed_everything
 from spikedet.common.errors import CheckpointError, ConfigError, TrainingError
 from spikedet.config import JointConfig
-from spikedet.conversion import load_spiking, save_spiking
+from spikedet.conversion import load_spiking, require_one_window, save_spiking
 from spikedet.data import load_dataset
 from spikedet.models import load_ann
 from spikedet.training.distillation import teacher_outputs
@@ -39,6 +39,8 @@ def joint(config: JointConfig) -> Path:
     """
     source = Path(config.checkpoint)
     network, meta = load_spiking(source)
+    require_converted(source, meta)
+    require_one_window(network, source)
     ann = find_teacher(config)
     require_same_classes([ann], source, "let one teach another:")
     seed_everything(config.seed)

@@ -12,7 +12,7 @@ from spikedet.commands.evaluate import evaluate
 from spikedet.common.digests import file_sha256
 from spikedet.common.environment import versions
 from spikedet.common.files import write_text
-from spikedet.common.markdown import plain_text
+from spikedet.common.markdown import decimal, plain_text, table
 from spikedet.config import CalibrateConfig, EvaluateConfig, FinetuneConfig, JointConfig, PublishConfig, TrainConfig
 from spikedet.costs.synapses import dense_macs, readers
 from spikedet.evaluation import ResultRow, markdown_table, write_results
@@ -55,12 +55,7 @@ def publish(config: PublishConfig) -> list[Path]:
     cleaned = without_paths(meta)
     weights = save_checkpoint(out, tensors, cleaned, half=True)
     evaluated = EvaluateConfig(
-        checkpoints=(str(weights),),
-        data=data,
-        split=config.split,
-        t=config.t,
-        out=config.results,
-        resume=True,
+        checkpoints=(str(weights),), data=data, split=config.split, t=config.t, out=config.results, resume=True
     )
     rows = evaluate(evaluated)
     size = weights.stat().st_size / 1e6
@@ -106,16 +101,12 @@ def by_class(row: ResultRow) -> str:
     """A table of the row's AP by class, Markdown; empty where it has none."""
     if not row.per_class:
         return ""
-    lines = [f"| {plain_text(name)} | {_cell(ap['AP'])} | {_cell(ap['AP50'])} |" for name, ap in row.per_class.items()]
+    lines = [[plain_text(name), decimal(ap["AP"]), decimal(ap["AP50"])] for name, ap in row.per_class.items()]
     at = "" if row.t is None else f" at t = {row.t}"
-    return "\n".join([f"By class{at}:", "", "| class | AP50:95 | AP50 |", "| --- | ---: | ---: |", *lines])
+    return f"By class{at}:\n\n{table(('class', 'AP50:95', 'AP50'), lines)}"
 
 
-def _cell(ap: float | None) -> str:
-    return "-" if ap is None else f"{ap:.1f}"
-
-
-def card(name: str, meta: CheckpointMeta, table: str, megabytes: float, cost: str = "") -> str:
+def card(name: str, meta: CheckpointMeta, results: str, megabytes: float, cost: str = "") -> str:
     """The model card, Markdown."""
     kind = {"ann": "source ANN with clip activations", "qc": "QC-ANN (Stage I)"}.get(meta.stage)
     kind = kind or f"spiking network ({meta.neuron} neurons, T = {meta.T}), stage {meta.stage}"
@@ -143,7 +134,7 @@ def card(name: str, meta: CheckpointMeta, table: str, megabytes: float, cost: st
             "",
             "## AP of this file",
             "",
-            table,
+            results,
         ]
     )
 

@@ -29,14 +29,7 @@ from spikedet.evaluation.headline import headline, sentences
 from spikedet.evaluation.origins import find_checkpoint, places
 from spikedet.evaluation.results import find_results
 from spikedet.visualization import draw_detections, plot_ap_by_class, plot_ap_by_t
-from spikedet.visualization.page import (
-    Section,
-    file_figure,
-    image_figure,
-    markdown_html,
-    page_html,
-    preformatted,
-)
+from spikedet.visualization.page import Section, file_figure, image_figure, markdown_html, page_html, preformatted
 
 logger = logging.getLogger("spikedet")
 

@@ -15,12 +15,7 @@ def synthesize(config: SynthesizeConfig) -> Path:
     """Write the set in VOC layout and return its folder."""
     side = config.side
     folder = write_synthetic(
-        Path(config.out),
-        train=config.train,
-        val=config.val,
-        test=config.test,
-        image_hw=(side, side),
-        seed=config.seed,
+        Path(config.out), train=config.train, val=config.val, test=config.test, image_hw=(side, side), seed=config.seed
     )
     logger.info(f"{folder}: {config.train} train, {config.val} val, {config.test} test images")
     return folder

@@ -22,7 +22,15 @@ from spikedet.models import (
 )
 from spikedet.models.imported import SUFFIX
 from spikedet.models.start import AUTO, NONE
-from spikedet.training.run import absolute, distillation, earlier_settings, run_training, training_images
+from spikedet.training.run import (
+    absolute,
+    distillation,
+    earlier_settings,
+    method_facts,
+    method_network,
+    run_training,
+    training_images,
+)
 
 logger = logging.getLogger("spikedet")
 
@@ -31,7 +39,10 @@ FITTING_IMAGES = 64
 
 
 def train(config: TrainConfig) -> Path:
-    """Train a source ANN with clip activations; returns ``OUT/ann.safetensors``."""
+    """Train a source ANN with clip activations; returns ``OUT/ann.safetensors``.
+
+    With another ``method`` activations fire from the first epoch on; returns ``OUT/sfa.safetensors``.
+    """
     seed_everything(config.seed)
     given = None if config.weights in (AUTO, NONE) else _start(config.weights)
     dataset = load_dataset(
@@ -52,10 +63,10 @@ def train(config: TrainConfig) -> Path:
         notices = _start_from(model, dataset, config)
     else:
         logger.info(f"{config.model}: trained from scratch")
-    model.extra_losses = distillation(config, model, start)
+    extra_losses = distillation(config, model, start)
     before = _start(start)
     meta = CheckpointMeta(
-        stage="ann",
+        **({"stage": "ann"} if config.method == "conversion" else method_facts(config)),
         model=Path(config.model).stem,
         architecture=architecture,
         class_names=dataset.class_names,
@@ -65,6 +76,8 @@ def train(config: TrainConfig) -> Path:
         credits=notices,
         seed=config.seed,
     )
+    model = method_network(model, meta, dataset, config, start=_stage(start, before))
+    model.extra_losses = extra_losses
     return run_training(model, dataset, config, meta)
 
 
@@ -81,12 +94,15 @@ def _start_from(model: ClipDetector, dataset: DetectionDataset, config: TrainCon
     taken = start_from_(model, start, path)
     classes = f"; output rows of {len(taken.classes)} of {len(dataset.class_names)} classes" if taken.classes else ""
     kept = ", the most important channels of a wider network" if taken.narrowed else ""
-    logger.info(
-        f"starting from {path}{kept}: {taken.tensors} of {taken.of} tensors{classes} (--weights none: scratch)",
-    )
+    logger.info(f"starting from {path}{kept}: {taken.tensors} of {taken.of} tensors{classes} (--weights none: scratch)")
     if (taken.narrowed or not taken.clipped) and config.theta_levels:
         fit_(model, images, config.image_size, config.theta_levels)
     return start.credits
+
+
+def _stage(start: str, before: CheckpointMeta | None) -> str:
+    """Stage of the weights that training starts from; empty for none."""
+    return before.stage if before else "ann" if start else ""
 
 
 def _start(weights: str) -> CheckpointMeta | None:

@@ -8,6 +8,7 @@ shared folder for the data and one for the output.
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
@@ -94,6 +95,7 @@ def joined() -> Iterator[None]:
             yield
             distributed.barrier()  # the first one has written what the command promises
     finally:
+        gc.collect()  # a training holds the group, whose threads must end before the interpreter does
         distributed.destroy_process_group()
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import importlib.metadata
 import platform
 import random
+import shlex
 import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -48,6 +52,12 @@ def versions() -> dict[str, str]:
     "cpu" and "threads" decide the order in which torch adds up, "kernels" whether ours compute instead of torch.
     """
     return {**_installed(), "threads": str(torch.get_num_threads()), "kernels": "compiled" if available() else "none"}
+
+
+def run_facts(config: Any) -> dict[str, Any]:
+    """What results keep of the run that made them: versions, the command line, and its settings (a dataclass)."""
+    command = shlex.join(["spikedet", *sys.argv[1:]])
+    return {"versions": versions(), "command": command, "config": dataclasses.asdict(config)}
 
 
 @functools.cache

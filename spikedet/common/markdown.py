@@ -1,8 +1,9 @@
-"""Text from files within Markdown: shown as it is, with nothing in it that a renderer would follow, fetch or run."""
+"""Markdown tables, and text from files in them: shown as it is, nothing in it is followed, fetched or run."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
 
 _MEANT = re.compile(r"[\\`|<]|(?<=\])[(\[:]|(?<=:)/(?=/)|(?<=\bwww)\.")
 
@@ -14,3 +15,14 @@ def plain_text(text: str) -> str:
     """
     shown = "".join(letter if letter.isprintable() else " " for letter in text)
     return _MEANT.sub(r"\\\g<0>", shown)
+
+
+def table(head: Sequence[str], lines: Iterable[Sequence[str]], words: int = 1) -> str:
+    """Cells as a table; all columns but the first ``words`` hold numbers, which stand to the right."""
+    rule = ["---"] * words + ["---:"] * (len(head) - words)
+    return "\n".join(f"| {' | '.join(line)} |" for line in (head, rule, *lines))
+
+
+def decimal(value: float | None) -> str:
+    """A number with one decimal, never ``-0.0``; ``-`` for None."""
+    return "-" if value is None else f"{round(value, 1) + 0.0:.1f}"

@@ -15,9 +15,12 @@ from spikedet.config.checks import (
     Neuron,
     Pool,
     Precision,
+    Reset,
     SourceLayout,
     Stage,
+    Surrogate,
     ThetaScope,
+    TrainingMethod,
     VideoFormat,
 )
 from spikedet.config.conversion import CalibrateConfig, ConvertConfig, JointConfig, QuickstartConfig
@@ -78,12 +81,15 @@ __all__ = [
     "PublishConfig",
     "QuickstartConfig",
     "ReportConfig",
+    "Reset",
     "SimulationConfig",
     "SourceLayout",
     "Stage",
+    "Surrogate",
     "SynthesizeConfig",
     "ThetaScope",
     "TrainConfig",
+    "TrainingMethod",
     "VideoFormat",
     "parse_time_steps",
 ]

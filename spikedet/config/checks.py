@@ -11,14 +11,19 @@ from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin, get_
 
 from spikedet.common.errors import ConfigError
 
-Stage = Literal["ann", "qc", "copied", "coarse", "fine", "joint"]
+Stage = Literal["ann", "qc", "sfa", "clif", "copied", "coarse", "fine", "joint"]
 SPIKING_STAGES = ("copied", "coarse", "fine", "joint")
-Neuron = Literal["if", "signed", "asymmetric"]
+Neuron = Literal["if", "signed", "asymmetric", "clif"]
+Reset = Literal["hard", "soft"]
+Learning = Literal["current-step", "bptt"]
+FreezeOut = Literal["", "linear", "cubic"]
+Surrogate = Literal["rectangle", "triangle", "sigmoid", "arctan"]
 Precision = Literal["auto", "bf16", "fp32"]
 Mode = Literal["exact", "fast"]
 BackendName = Literal["auto", "native", "torch"]
 ThetaScope = Literal["channel", "layer"]
 Method = Literal["two-stage", "channel-norm"]
+TrainingMethod = Literal["conversion", "sfa", "clif"]
 Activation = Literal["", "clip", "leaky"]
 MaxPoolRule = Literal["count", "gate", "or"]
 Linear = Literal["spiking", "analog"]
@@ -82,10 +87,11 @@ class Checked:
     """A configuration whose values are checked against the types of its fields: ranges and choices.
 
     ``basic`` names the settings that most people need, which ``--help`` shows; none shows all.
-    ``needs`` names, by a switch, the settings that do nothing without it: they keep their defaults then.
+    ``needs`` names, by a switch (``fine``) or by a choice (``method=sfa``), the settings that do nothing without it:
+    they keep their defaults then.
     """
 
-    basic: ClassVar[tuple[str, ...]] = ()
+    basic: ClassVar[str] = ""
     needs: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType({})
 
     def __post_init__(self) -> None:
@@ -96,9 +102,12 @@ class Checked:
                 raise ConfigError(f"{flag_name(name)} must be {expected}, got {value!r}")
         defaults = {item.name: item.default for item in fields(self)}  # type: ignore[arg-type]
         for switch, names in self.needs.items():
+            field, _, choice = switch.partition("=")
+            chosen = getattr(self, field) == choice if choice else getattr(self, field)
             for name in names:
-                if not getattr(self, switch) and getattr(self, name) != defaults[name]:
-                    raise ConfigError(f"{flag_name(name)} has no effect without {flag_name(switch)}")
+                if not chosen and getattr(self, name) != defaults[name]:
+                    shown = f"{flag_name(field)} {choice}".rstrip()
+                    raise ConfigError(f"{flag_name(name)} has no effect without {shown}")
 
     def recorded(self) -> dict[str, Any]:
         """The settings as a checkpoint keeps them: a run that was resumed has the same as one that was not."""

@@ -56,7 +56,7 @@ class CalibrateConfig(Checked):
         out: output folder; empty is the checkpoint's folder.
     """
 
-    basic: ClassVar[tuple[str, ...]] = ("data", "images", "epochs", "early", "fine", "resume", "out")
+    basic: ClassVar[str] = "data images epochs early fine resume out"
 
     needs = MappingProxyType({"fine": ("sparsity",)})
 
@@ -108,7 +108,7 @@ class JointConfig(Checked):
         out: output folder; empty is the checkpoint's folder.
     """
 
-    basic: ClassVar[tuple[str, ...]] = ("data", "epochs", "batch", "lr", "sparsity", "resume", "out")
+    basic: ClassVar[str] = "data epochs batch lr sparsity resume out"
 
     checkpoint: str
     teacher: str = ""
@@ -165,21 +165,8 @@ class ConvertConfig(Checked):
         out: output folder; empty is the checkpoint's folder.
     """
 
-    basic: ClassVar[tuple[str, ...]] = (
-        "data",
-        "T",
-        "neuron",
-        "delay",
-        "max_pool",
-        "linear",
-        "finetune",
-        "finetune_epochs",
-        "calibrate",
-        "images",
-        "joint",
-        "joint_epochs",
-        "dry_run",
-        "out",
+    basic: ClassVar[str] = (
+        "data T neuron delay max_pool linear finetune finetune_epochs calibrate images joint joint_epochs dry_run out"
     )
 
     needs = MappingProxyType(

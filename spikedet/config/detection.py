@@ -41,17 +41,7 @@ class DetectConfig(SimulationConfig):
     """
 
     needs: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType({"with_labels": ("split",)})
-    basic: ClassVar[tuple[str, ...]] = (
-        "weights",
-        "t",
-        "confidence",
-        "stable_steps",
-        "track",
-        "save_json",
-        "save_txt",
-        "mode",
-        "out",
-    )
+    basic: ClassVar[str] = "weights t confidence stable_steps track save_json save_txt mode out"
 
     source: tuple[str, ...]
     weights: str = DEFAULT_WEIGHTS
@@ -118,7 +108,7 @@ class DemoConfig(SimulationConfig):
         public_url: address at which a proxy shows the page, with its sub-path.
     """
 
-    basic: ClassVar[tuple[str, ...]] = ("weights", "window", "source", "host", "port", "mode")
+    basic: ClassVar[str] = "weights window source host port mode"
 
     weights: str = DEFAULT_FAMILY
     webcam_weights: str = ""

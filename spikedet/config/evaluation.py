@@ -48,7 +48,7 @@ class EvaluateConfig(SimulationConfig):
         out: folder for results.json, table.md and ap_by_t.png.
     """
 
-    basic: ClassVar[tuple[str, ...]] = ("data", "split", "t", "limit", "batch", "mode", "resume", "out")
+    basic: ClassVar[str] = "data split t limit batch mode resume out"
 
     checkpoints: tuple[str, ...]
     data: str = ""
@@ -88,7 +88,7 @@ class EnergyConfig(SimulationConfig):
         out: folder for energy.json, energy.md and the plots; that of an evaluation puts them into its report.
     """
 
-    basic: ClassVar[tuple[str, ...]] = ("data", "split", "t", "limit", "out")
+    basic: ClassVar[str] = "data split t limit out"
 
     checkpoints: tuple[str, ...]
     data: str = ""
@@ -128,7 +128,7 @@ class ExplainConfig(SimulationConfig):
         out: folder for explain.json, explain.md and the plots; that of an evaluation puts them into its report.
     """
 
-    basic: ClassVar[tuple[str, ...]] = ("data", "split", "t", "images", "out")
+    basic: ClassVar[str] = "data split t images out"
 
     checkpoint: str
     qc: str = ""

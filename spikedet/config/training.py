@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import ClassVar
 
+from spikedet.common.errors import ConfigError
 from spikedet.config.checks import (
     Activation,
     Checked,
     ChosenLayout,
     Count,
     Fraction,
+    FreezeOut,
     ImageSize,
+    Learning,
     NotNegative,
     Pool,
     Positive,
     Precision,
+    Reset,
     Seed,
+    Surrogate,
     ThetaScope,
     TimeSteps,
+    TrainingMethod,
     Whole,
 )
 
@@ -35,6 +42,25 @@ class LoopConfig(Checked):
         fractions: of train, val and test, for a dataset without splits.
         strict: refuse boxes that have no size or leave their image, instead of dropping or clipping them.
         skip_bad: leave out broken images and annotations instead of stopping; every image is decoded to find them.
+        method: the road to a spiking network: "conversion" trains an ANN, which is converted; "sfa" trains activations
+            that are whole numbers of spikes (I-LIF), for spike-driven inference; "clif" trains spiking neurons.
+        T: real time steps of sfa (1 unless given) and clif (4 unless given). In Stage I the number of quantization
+            levels, time steps of the spiking network to come (8 unless given); a source ANN has none.
+        D: of sfa, the most spikes that a neuron sends in one real time step; each takes one sub-step.
+        beta: of sfa, the leak: what is left of a membrane potential in the next real time step.
+        reset: of clif, whether a spike sets the membrane potential to zero ("hard") or takes theta away ("soft").
+        surrogate: of clif, the shape of a spike's gradient: "rectangle", "triangle", "sigmoid" or "arctan".
+        width: of that shape, in units of theta; its height is 1 / width.
+        train_decays: of clif, train d_c and d_v of every layer instead of keeping 0.5 and 0.75.
+        learning: of clif, "current-step" (gradients do not pass from a time step to the one before; memory does not
+            grow with T) or "bptt" (they do).
+        skip_backward: of clif, time steps of each batch without a backward pass, drawn by the seed.
+        norm_until: of clif, share of the run after which batch normalization keeps its statistics; unless given 0 where
+            training starts from trained weights, and 0.5 from scratch.
+        freeze_out: freeze the layers one after the other, the first ones first, at times that grow "linear" or "cubic"
+            (FreezeOut); empty trains all to the end.
+        freeze_start: of freeze_out, t_0: the first layer is frozen after this share of the run, or after its cube.
+        freeze_scaled: of freeze_out, a learning rate that is higher the earlier a layer is frozen.
         epochs: passes over the training images.
         batch: images per step.
         lr: learning rate of the weights (AdamW).
@@ -60,12 +86,34 @@ class LoopConfig(Checked):
         out: output folder.
     """
 
+    needs = MappingProxyType(
+        {
+            "method=sfa": ("D", "beta"),
+            "method=clif": ("reset", "surrogate", "width", "train_decays", "learning", "skip_backward", "norm_until"),
+            "freeze_out": ("freeze_start", "freeze_scaled"),
+        }
+    )
+
     data: str = "synthetic"
     split: str = "train"
     layout: ChosenLayout = ""
     fractions: str = "0.8,0.1,0.1"
     strict: bool = False
     skip_bad: bool = False
+    method: TrainingMethod = "conversion"
+    T: TimeSteps | None = None
+    D: TimeSteps = 4
+    beta: Fraction = 0.25
+    reset: Reset = "hard"
+    surrogate: Surrogate = "rectangle"
+    width: Positive = 1.0
+    train_decays: bool = False
+    learning: Learning = "current-step"
+    skip_backward: Whole = 0
+    norm_until: Fraction | None = None
+    freeze_out: FreezeOut = ""
+    freeze_start: Fraction = 0.8
+    freeze_scaled: bool = True
     epochs: Count = 100
     batch: Count = 8
     lr: Positive = 1e-3
@@ -88,6 +136,20 @@ class LoopConfig(Checked):
     resume: bool = False
     out: str = "runs/run"
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.skip_backward >= self.time_steps:
+            raise ConfigError(
+                f"--skip-backward must be below T = {self.time_steps}, got {self.skip_backward}: one step has to learn"
+            )
+        if self.skip_backward and self.learning == "bptt":
+            raise ConfigError("--skip-backward has no effect with --learning bptt")
+
+    @property
+    def time_steps(self) -> int:
+        """T, or what the method takes unless it is given: real time steps of sfa and clif, levels of conversion."""
+        return self.T or {"conversion": 8, "sfa": 1, "clif": 4}[self.method]
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig(LoopConfig):
@@ -108,19 +170,7 @@ class TrainConfig(LoopConfig):
             trains from scratch.
     """
 
-    basic: ClassVar[tuple[str, ...]] = (
-        "data",
-        "split",
-        "fractions",
-        "model",
-        "weights",
-        "epochs",
-        "batch",
-        "lr",
-        "image_size",
-        "resume",
-        "out",
-    )
+    basic: ClassVar[str] = "data split fractions method T D model weights epochs batch lr image_size resume out"
 
     model: str = "tiny-yolo-csp"
     activation: Activation = ""
@@ -129,6 +179,11 @@ class TrainConfig(LoopConfig):
     theta_per: ThetaScope = "channel"
     theta_levels: Whole = 8
     weights: str = "auto"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.method == "conversion" and self.T is not None:
+            raise ConfigError("--T has no effect without --method sfa or clif; an ANN has no time steps")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +194,6 @@ class FinetuneConfig(LoopConfig):
         checkpoint: a source (or an earlier Stage I) checkpoint.
         data: as in training; empty takes the checkpoint's.
         split: as in training; empty takes the checkpoint's.
-        T: time steps of the spiking network to come, the number of quantization levels.
         noise: quantization noise p, the fraction of elements left unquantized in a training forward.
         theta_images: training images on which the mean-square-best initial thresholds are found; 0 keeps theta.
         sparsity: weight of an L1 penalty on firing rates, each weighed by the weights that its spikes meet; 0 is the
@@ -148,12 +202,13 @@ class FinetuneConfig(LoopConfig):
         out: output folder; empty is the checkpoint's folder.
     """
 
-    basic: ClassVar[tuple[str, ...]] = ("data", "T", "epochs", "lr", "distill", "teacher", "sparsity", "resume", "out")
+    basic: ClassVar[str] = "data method T D epochs lr distill teacher sparsity resume out"
+
+    needs = MappingProxyType({**LoopConfig.needs, "method=conversion": ("noise", "sparsity")})
 
     checkpoint: str
     data: str = ""
     split: str = ""
-    T: TimeSteps = 8
     noise: Fraction = 0.1
     theta_images: Whole = 32
     sparsity: NotNegative = 0.0

@@ -2,6 +2,6 @@
 
 from spikedet.conversion.converter import to_spiking
 from spikedet.conversion.fold import fold_batch_norm
-from spikedet.conversion.storage import load_spiking, save_spiking
+from spikedet.conversion.storage import load_spiking, require_one_window, save_spiking
 
-__all__ = ["fold_batch_norm", "load_spiking", "save_spiking", "to_spiking"]
+__all__ = ["fold_batch_norm", "load_spiking", "require_one_window", "save_spiking", "to_spiking"]

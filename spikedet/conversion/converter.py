@@ -6,8 +6,8 @@ from spikedet.common.errors import ConversionError
 from spikedet.config import Linear, MaxPoolRule, Neuron
 from spikedet.conversion.graph import GraphBuilder, Problem
 from spikedet.conversion.rules import INSTEAD, RULES, check_head, readout
-from spikedet.models import ClipDetector
-from spikedet.snn import IMAGE, SpikingNetwork
+from spikedet.models import ClipDetector, activations
+from spikedet.snn import IMAGE, CurrentLIF, SpikingNetwork
 
 
 def to_spiking(
@@ -18,28 +18,36 @@ def to_spiking(
     delay: int = 0,
     max_pool: MaxPoolRule = "count",
     linear: Linear = "spiking",
+    group: int = 0,
+    leak: float = 0.0,
 ) -> SpikingNetwork:
     """Fold BN, turn activations into IF neurons with soft reset and u[0] = theta / 2, read out mean potentials.
 
     The graph is walked through the model's own module list and its ``f`` indices.
 
     Args:
-        model: a detector whose activations are ``ClippedReLU`` or ``QCActivation``.
+        model: a detector whose activations are ``ClippedReLU``, ``QCActivation`` or ``CurrentLIF``. C-LIF neurons stay
+            what they are, convolutions without activation become analog currents, and maxima are those of every step.
         T: time steps it is converted for.
         neuron: ``if`` or ``signed``; with ``if``, a LeakyReLU becomes an asymmetric neuron (with ``signed`` it cannot
             spike). Layers without activation do not ask it.
         delay: firing delay of every layer, in steps.
         max_pool: what a maximum over spikes is, see ``spikedet.snn.operations``.
+        group, leak: see ``SpikingNetwork``; the firing delay is that of a group.
         linear: what a convolution without activation (a ``ClippedReLU`` of slope 1) becomes: ``spiking``, asymmetric IF
             of slope 1, or ``analog``, a current without neurons and without the clip.
 
     Raises:
         ConversionError: a layer cannot spike; the message names it.
     """
+    if any(isinstance(activation, CurrentLIF) for _, activation in activations(model)):
+        if neuron not in ("if", "clif") or delay:
+            raise ConversionError("the network was trained with C-LIF neurons: drop --neuron and --delay")
+        max_pool = "or"  # the maximum of every step, as in training
     graph = GraphBuilder(RULES, INSTEAD, neuron, delay, max_pool, linear)
     boxes, classes = walk(model, graph)
     strides = model.model[-1].stride.detach().clone()
-    return SpikingNetwork(graph.nodes, boxes, classes, strides, T).eval()
+    return SpikingNetwork(graph.nodes, boxes, classes, strides, T, group=group, leak=leak).eval()
 
 
 def problems(model: ClipDetector, graph: GraphBuilder) -> list[Problem]:

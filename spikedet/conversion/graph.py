@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from spikedet.common.errors import ConversionError
 from spikedet.config import Linear, MaxPoolRule, Neuron
 from spikedet.quantization import ClippedReLU
-from spikedet.snn import Node, SpikingConv
+from spikedet.snn import CurrentLIF, Node, SpikingConv
 from spikedet.snn.operations import LinearConv
 
 Rule = Callable[["GraphBuilder", Any, str, list[str]], str]
@@ -108,15 +108,20 @@ class GraphBuilder:
             "dilation": conv.dilation,
             "groups": conv.groups,
         }
-        if act.slope == 1 and self.linear == "analog":
+        if act.slope == 1 and (self.linear == "analog" or isinstance(act, CurrentLIF)):
             return self.add(name, inputs, LinearConv(weight, bias, **geometry))
         theta = act.theta.detach().expand(len(weight)).clone()
+        if isinstance(act, CurrentLIF):
+            how: dict[str, Any] = {"neuron": "clif", "decays": act.decays, "reset": act.reset_rule}
+            return self.add(name, inputs, SpikingConv(weight, bias, theta, **geometry, **how))
         neuron = self._neuron(act, name)
         layer = SpikingConv(weight, bias, theta, **geometry, neuron=neuron, slope=act.slope, delay=self.delay)
         return self.add(name, inputs, layer)
 
     def _neuron(self, act: ClippedReLU, name: str) -> Neuron:
         """The neuron of an activation: a leaky or two-sided one has the asymmetric, others what was asked for."""
+        if self.neuron == "clif":
+            raise ConversionError(f"{name} was not trained with C-LIF neurons: train with spikedet train --method clif")
         if act.slope == 1:
             return "asymmetric"
         if act.slope and self.neuron in ("if", "asymmetric"):

@@ -160,6 +160,8 @@ def _entry(node: Node, kind: str, trained: bool) -> LayerEntry:
 
 
 def _neurons(layer: SpikingConv) -> str:
+    if layer.neuron == "clif":
+        return f"C-LIF neurons, decays {layer.decays[0]:.3g} and {layer.decays[1]:.3g}, {layer.reset} reset"
     names = {"if": "", "signed": "signed ", "asymmetric": "asymmetric "}
     slope = f", slope {layer.slope:g}" if layer.neuron == "asymmetric" else ""
     slope += " (linear layer)" if layer.linear else ""

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from spikedet.checkpoint import CheckpointMeta, load_checkpoint, save_checkpoint
+from spikedet.checkpoint.metadata import FORMAT, WRITTEN
 from spikedet.checkpoint.tensors import require_fit
-from spikedet.common.errors import CheckpointError, SpikedetError
+from spikedet.common.errors import CheckpointError, ConfigError, SpikedetError
 from spikedet.conversion.converter import to_spiking
 from spikedet.conversion.stored_graph import graph_of, network_of
 from spikedet.models.architecture import check_architecture
@@ -31,7 +32,7 @@ Shapes = dict[str, tuple[int, int, int]]
 
 def save_spiking(path: Path, network: SpikingNetwork, meta: CheckpointMeta, *, keep: bool = False) -> Path:
     """Write a converted network; ``keep`` as in ``save_checkpoint``."""
-    meta = dataclasses.replace(meta, graph=graph_of(network))
+    meta = dataclasses.replace(meta, graph=graph_of(network), format=FORMAT if network.group else WRITTEN)
     return save_checkpoint(path, network.tensors(), meta, keep=keep)
 
 
@@ -59,6 +60,15 @@ def load_spiking(path: Path) -> tuple[SpikingNetwork, CheckpointMeta]:
     _extent(network, shapes, meta.image_size).require(CheckpointError, str(path))
     network.to_empty(device="cpu").load_tensors(tensors)
     return network, meta
+
+
+def require_one_window(network: SpikingNetwork, path: Path) -> None:
+    """Raise ConfigError where membranes carry over between groups of steps: rates of one window do not tell all."""
+    if network.group:
+        raise ConfigError(
+            f"{path}: an SFA network of {network.T // network.group} real time steps, whose membranes carry over; "
+            "calibration and explain work on networks of one window (sfa at T = 1, or conversion)"
+        )
 
 
 def _shapes(path: Path, network: SpikingNetwork, meta: CheckpointMeta) -> Shapes:

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from spikedet.common.errors import CheckpointError
 from spikedet.common.typed import typed
-from spikedet.config import LIMITS, MaxPoolRule, Neuron
+from spikedet.config import LIMITS, MaxPoolRule, Neuron, Reset
 from spikedet.snn import IMAGE, Node, Readout, SpikingConv, SpikingNetwork
+from spikedet.snn.layers import DECAYS
 from spikedet.snn.operations import Add, AvgPool, Concat, LinearConv, MaxPool, Slice, Upsample, ZeroPad
 
 MOST_GROWTH = 2**12
@@ -30,11 +31,15 @@ Positive = Annotated[int, Meta(ge=1, le=2**16)]
 Pair, Padding = tuple[Positive, Positive], tuple[Whole, Whole]
 Slope, Delay = Annotated[float, Meta(ge=0, le=1)], Annotated[int, Meta(ge=0, le=LIMITS["delay"][1])]
 Stride = Annotated[float, Meta(ge=1, le=2**16)]
+Decay = Annotated[float, Meta(ge=0, le=1)]
 
 _CONVOLUTION: dict[str, Any] = {"stride": Pair, "padding": Padding, "dilation": Pair, "groups": Positive}
 _POOL: dict[str, Any] = {"kernel_size": Pair, "stride": Pair, "padding": Padding, "ceil_mode": bool}
 SETTINGS: dict[type[nn.Module], dict[str, Any]] = {
-    SpikingConv: {**_CONVOLUTION, "neuron": Neuron, "slope": Slope, "delay": Delay},
+    SpikingConv: {
+        **_CONVOLUTION,
+        **{"neuron": Neuron, "slope": Slope, "delay": Delay, "decays": tuple[Decay, Decay], "reset": Reset},
+    },
     LinearConv: _CONVOLUTION,
     Readout: {"stride": Pair, "padding": Padding},
     Upsample: {"factor": Annotated[int, Meta(ge=1, le=64)]},
@@ -50,9 +55,17 @@ SETTINGS: dict[type[nn.Module], dict[str, Any]] = {
 ``kind`` is the name of the type, ``name`` that of the node, ``inputs`` are names of the nodes that it reads.
 """
 
+_DEFAULTS: dict[str, Any] = {"decays": DECAYS, "reset": "hard"}
+"""Of settings that are stored only where they are others: earlier versions did not know them."""
+
 _FORMS = {
     kind: msgspec.defstruct(
-        kind.__name__, [("name", Name), ("inputs", Names), *fields.items()], tag_field="kind", tag=kind.__name__
+        kind.__name__,
+        [("name", Name), ("inputs", Names)]
+        + [(key, form, _DEFAULTS[key]) if key in _DEFAULTS else (key, form) for key, form in fields.items()],
+        tag_field="kind",
+        tag=kind.__name__,
+        omit_defaults=True,
     )
     for kind, fields in SETTINGS.items()
 }
@@ -65,15 +78,19 @@ Graph: Any = msgspec.defstruct(
         ("boxes", Names),
         ("classes", Names),
         ("strides", Annotated[tuple[Stride, ...], Meta(min_length=1, max_length=100)]),
+        ("group", Delay, 0),
+        ("leak", Slope, 0.0),
     ],
 )
-"""Layers in execution order, names of the output layers by scale, and pixels per cell of each scale."""
+"""Layers in execution order, names of the output layers by scale, pixels per cell of each scale, groups of steps."""
 
 
 def graph_of(network: SpikingNetwork) -> dict[str, Any]:
     """A network's graph in plain values, for ``CheckpointMeta.graph``."""
     layers, strides = tuple(map(_stored, network.nodes)), tuple(network.strides.tolist())
-    made = msgspec.to_builtins(Graph(layers, network.box_readouts, network.class_readouts, strides))
+    made = msgspec.to_builtins(
+        Graph(layers, network.box_readouts, network.class_readouts, strides, network.group, network.leak)
+    )
     assert isinstance(made, dict)
     return made
 
@@ -105,9 +122,10 @@ def network_of(path: Path, graph: dict[str, Any], tensors: Mapping[str, Tensor],
         outputs = {node.name for node in nodes if isinstance(node.module, Readout)}
         if not outputs.issuperset(stored.boxes + stored.classes):
             raise ValueError("its outputs are none of its output layers")
+        boxes, classes, strides = list(stored.boxes), list(stored.classes), torch.tensor(stored.strides)
+        return SpikingNetwork(nodes, boxes, classes, strides, T, group=stored.group, leak=stored.leak)
     except ValueError as error:
         raise CheckpointError(f"{path}: its graph is not valid: {error}") from error
-    return SpikingNetwork(nodes, list(stored.boxes), list(stored.classes), torch.tensor(stored.strides), T)
 
 
 def _stored(node: Node) -> Any:

@@ -31,6 +31,7 @@ class LayerSynapses:
         constant_macs: of ``macs``, those on something constant (the image).
         delay: firing delay of its neurons, steps.
         analog_macs: of ``macs``, those of and on analog currents: computed in every step in place of SOPs.
+        leak_macs: of C-LIF neurons in every step, two for each: the decays of current and potential.
     """
 
     layer: str
@@ -41,6 +42,7 @@ class LayerSynapses:
     constant_macs: int
     delay: int = 0
     analog_macs: int = 0
+    leak_macs: int = 0
 
 
 def layer_synapses(network: SpikingNetwork, image_hw: tuple[int, int]) -> list[LayerSynapses]:
@@ -59,6 +61,7 @@ def layer_synapses(network: SpikingNetwork, image_hw: tuple[int, int]) -> list[L
         seen, constant = len(dense), int((inputs[node.name] == CONSTANT).sum())
         on_dense = float(met_weights(module, shapes[node.inputs[0]][1:]).sum()) * int(dense.sum())
         neurons, delay = (outputs, spiking[node.name].delay) if node.name in spiking else (0, 0)
+        leaks = node.name in spiking and spiking[node.name].neuron == "clif"
         found.append(
             LayerSynapses(
                 layer=node.name,
@@ -69,6 +72,7 @@ def layer_synapses(network: SpikingNetwork, image_hw: tuple[int, int]) -> list[L
                 constant_macs=macs * constant // seen,
                 delay=delay,
                 analog_macs=macs * int(dense.sum()) // seen,
+                leak_macs=2 * neurons * leaks,
             )
         )
     return found
@@ -79,7 +83,7 @@ class OperationCounter:
 
     Args:
         network: that is simulated.
-        backend: that simulates it.
+        backend: that simulates it; None where nothing is simulated (``count_whole``).
         image_hw: height and width of the images.
         steps: of every layer's window that are counted.
 
@@ -89,7 +93,7 @@ class OperationCounter:
         layers: their names.
     """
 
-    def __init__(self, network: SpikingNetwork, backend: Backend, image_hw: tuple[int, int], steps: int) -> None:
+    def __init__(self, network: SpikingNetwork, backend: Backend | None, image_hw: tuple[int, int], steps: int) -> None:
         self.backend, self.steps = backend, steps
         self.layers = [node.name for node, _ in readers(network)]
         self._row = {name: row for row, name in enumerate(self.layers)}
@@ -111,17 +115,47 @@ class OperationCounter:
         begin = self._done.get(node.name, 0)
         self._done[node.name] = begin + len(piece)
         piece = piece[: max(self.steps - begin, 0)]
-        fan_out = self._fan_outs.get(node.name)
-        groups = torch.zeros(1, dtype=torch.int64) if fan_out is None else fan_out.groups
-        if not len(piece) or (fan_out is None and isinstance(node.module, MaxPool)):
+        groups = self._groups(node)
+        if not len(piece) or groups is None:
             return
-        if fan_out is None:  # read by max-pooling alone
-            groups = torch.zeros(len(node.module.theta), dtype=torch.int64)  # type: ignore[arg-type]
-        counts = self.backend.place_counts(node, piece, groups)
-        window = slice(begin, begin + len(piece))
+        assert self.backend is not None
+        self._add(node, begin, self.backend.place_counts(node, piece, groups))
+
+    def count_whole(self, node: Node, spikes: Tensor, first: int, steps: int) -> None:
+        """Count a group of steps from step ``first`` on, whose neurons send ``spikes`` ``[N, C, H, W]`` first."""
+        groups = self._groups(node)
+        if groups is not None:
+            self._add(node, first, counts_of_whole(spikes, groups, min(steps, self.steps - first)))
+
+    def _groups(self, node: Node) -> Tensor | None:
+        """``[C]``, the group of every channel; None for spikes that meet no weight and are no neuron's."""
+        if (fan_out := self._fan_outs.get(node.name)) is not None:
+            return fan_out.groups
+        if isinstance(node.module, MaxPool):
+            return None
+        return torch.zeros(len(node.module.theta), dtype=torch.int64)  # type: ignore[arg-type]  # read by maxima alone
+
+    def _add(self, node: Node, begin: int, counts: Tensor) -> None:
+        """Add spikes by place, ``[G, K, N, H, W]``, from step ``begin`` on."""
+        window, fan_out = slice(begin, begin + counts.shape[1]), self._fan_outs.get(node.name)
         if not isinstance(node.module, MaxPool):
             self.spikes[self._row[node.name], window] += counts.sum((0, 3, 4))
         if fan_out is not None:
             costs = torch.einsum("gknp,rgp->rkn", counts.flatten(3).double(), fan_out.maps.flatten(2))
             for reader, cost in zip(fan_out.readers, costs, strict=True):
                 self.sops[self._row[reader], window] += cost
+
+
+def counts_of_whole(spikes: Tensor, groups: Tensor, steps: int) -> Tensor:
+    """Neurons that fire in each of so many steps, ``[G, steps, N, H, W]``; each fires in its first steps.
+
+    Args:
+        spikes: whole numbers ``[N, C, H, W]``, negative ones for negative spikes.
+        groups: ``[C]``, the group of every channel.
+        steps: of the group.
+    """
+    sent = spikes.abs().movedim(1, -1)
+    parts = [sent if len(groups.unique()) == 1 else sent[..., groups == g] for g in range(int(groups.max()) + 1)]
+    # Spikes sent so far, whole numbers that float32 holds: two passes over memory, where counting truth takes more.
+    so_far = [torch.stack([part.clamp(max=d).sum(-1) for d in range(steps + 1)]).diff(dim=0) for part in parts]
+    return torch.stack(so_far).cpu()

@@ -1,11 +1,12 @@
 """Energy of a detector for one image: operations counted, each priced by a table of constants.
 
     ANN:  E = mac_pj MACs
-    SNN:  E(t) = mac_pj (MACs on the image + t MACs of analog currents) + ac_pj SOPs of the first t steps
+    SNN:  E(t) = mac_pj (MACs on the image + t MACs of analog currents and leaks) + ac_pj SOPs of the first t steps
 
 (Wang et al., section VI-E, with the input convolution as what it is.) A SOP is one accumulation, counted for every
-weight that a spike meets. A linear layer that is kept as an analog current, and what reads it, costs MACs. Additions of
-biases and comparisons with theta, one for each neuron and step, are in neither.
+weight that a spike meets. A linear layer that is kept as an analog current, and what reads it, costs MACs; a C-LIF
+neuron, two in every step for its decays. Additions of biases and comparisons with theta, one for each neuron and step,
+are in neither.
 
 A model of memory traffic may be added:
 
@@ -39,6 +40,7 @@ class Totals:
         neurons: of its spiking layers.
         waits: the steps that each of its neurons waits before it may fire (firing delay), added.
         analog_macs: of ``macs``, those that a spiking network computes in every step, of and on analog currents.
+        leak_macs: those of its neurons' decays in every step.
     """
 
     macs: int
@@ -47,6 +49,7 @@ class Totals:
     neurons: int
     waits: int = 0
     analog_macs: int = 0
+    leak_macs: int = 0
 
     @classmethod
     def of(cls, layers: Sequence[LayerSynapses]) -> Self:
@@ -58,6 +61,7 @@ class Totals:
             neurons=sum(layer.neurons for layer in layers),
             waits=sum(layer.neurons * layer.delay for layer in layers),
             analog_macs=sum(layer.analog_macs for layer in layers),
+            leak_macs=sum(layer.leak_macs for layer in layers),
         )
 
 
@@ -83,8 +87,9 @@ class Pricing:
         return picojoules * PICO
 
     def snn_macs(self, totals: Totals, t: int) -> int:
-        """Of a spiking network read out after t steps: on the image, and of analog currents in every step."""
-        return totals.image_macs * (t if self.image_every_step else 1) + totals.analog_macs * t
+        """Of a spiking network read out after t steps: on the image, and of analog currents and leaks in every step."""
+        every_step = totals.analog_macs + totals.leak_macs
+        return totals.image_macs * (t if self.image_every_step else 1) + every_step * t
 
     def snn_joules(self, totals: Totals, t: int, sops: float, spikes: float) -> float:
         """Of a spiking network read out after t steps.

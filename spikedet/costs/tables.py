@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from spikedet.common.markdown import plain_text
+from spikedet.common.markdown import decimal, plain_text, table
 from spikedet.costs.report import EnergyReport, EnergyRow, LayerCost
 from spikedet.costs.sparsity_curve import Curve, sparsity_curves
 
@@ -53,11 +53,10 @@ def energy_markdown(report: EnergyReport) -> str:
 
 
 def _notes(report: EnergyReport) -> Iterable[str]:
-    for table in report.constants:
-        prices = f"{table.name}: {table.mac_pj:g} pJ a MAC, {table.ac_pj:g} pJ a SOP. {table.source}."
-        yield plain_text(prices)
-        if report.memory_traffic and table.memory is not None:
-            yield plain_text(f"{table.name}: {table.memory.access_pj:g} pJ an access. {table.memory.source}.")
+    for prices in report.constants:
+        yield plain_text(f"{prices.name}: {prices.mac_pj:g} pJ a MAC, {prices.ac_pj:g} pJ a SOP. {prices.source}.")
+        if report.memory_traffic and prices.memory is not None:
+            yield plain_text(f"{prices.name}: {prices.memory.access_pj:g} pJ an access. {prices.memory.source}.")
     if report.networks:
         yield IMAGE_EVERY_STEP if report.image_every_step else IMAGE_ONCE
     if any(layer.analog_macs for network in report.networks for layer in network.layers):
@@ -70,19 +69,18 @@ def short_table(rows: Sequence[EnergyRow]) -> str:
     """As table VII of Wang et al.: metrics downwards, time steps to the right, under the float ANN's constants."""
     spiking = [row for row in rows if row.spent is not None and row.constants == rows[0].constants]
     columns = list(dict.fromkeys(row.steps for row in sorted(spiking, key=lambda row: (row.T or 0, row.t or 0))))
-    found = [["metric", "network", "ANN", *columns], ["---"] * 2 + ["---:"] * (len(columns) + 1)]
+    found = []
     names = list(dict.fromkeys((row.network, row.model, row.image_size) for row in spiking))
     for metric, text in METRICS.items():
         for name in names:
             ann = next(row for row in rows if row.spent is None and (row.model, row.image_size) == name[1:])
             cells = {row.steps: text(row) for row in spiking if (row.network, row.model, row.image_size) == name}
             found.append([metric, plain_text(name[0]), text(ann), *(cells.get(column, "-") for column in columns)])
-    return markdown(found)
+    return table(("metric", "network", "ANN", *columns), found, 2)
 
 
 def _ap(row: EnergyRow) -> str:
-    shown = "-" if row.AP is None else f"{row.AP:.1f}"
-    return shown if row.loss is None else f"{shown} ({row.loss + 0.0:.1f})"
+    return decimal(row.AP) if row.loss is None else f"{decimal(row.AP)} ({decimal(row.loss)})"
 
 
 def _operations(row: EnergyRow) -> str:
@@ -107,38 +105,37 @@ def energy_table(report: EnergyReport) -> str:
     head = ["network", *(["model"] if several else []), "constants", "T", "t", "L", "AP50:95", "loss [95 %]", "GMAC"]
     head += ["GSOP", "firing rate, %", "mJ", "of the ANN, %", "of the quantized ANN, %"]
     head.append("mJ, image once" if report.image_every_step else "mJ, image in every step")
-    lines = [head, ["---"] * (2 + several) + ["---:"] * (len(head) - 2 - several)]
+    lines = []
     for row in report.rows:
         model = [f"{row.model}, {row.image_size} px"] if several else []
         names = map(plain_text, (row.network, *model, row.constants))
         lines.append([*names, *_numbers(row, report.image_every_step)])
-    return markdown(lines)
+    return table(head, lines, 2 + several)
 
 
 def _numbers(row: EnergyRow, image_every_step: bool) -> list[str]:
     steps = ["-" if value is None else str(value) for value in (row.T, row.t, row.L)]
-    ap = "-" if row.AP is None else f"{row.AP:.1f}"
-    loss = "-" if row.loss is None else f"{row.loss + 0.0:.1f}"
-    if row.loss_ci95 is not None:
-        loss += f" [{row.loss_ci95[0] + 0.0:.1f}, {row.loss_ci95[1] + 0.0:.1f}]"
+    interval = f" [{decimal(row.loss_ci95[0])}, {decimal(row.loss_ci95[1])}]" if row.loss_ci95 else ""
+    loss = decimal(row.loss) + interval
     spent, sops, rate, other = row.spent, "-", "-", "-"
     if spent is not None:
         sops, rate = _operations(row), f"{100 * spent.firing_rate:.1f}"
         other = f"{1e3 * (spent.joules_image_once if image_every_step else spent.joules_image_every_step):.4g}"
     quantized = f"{100 * row.ratio_quantized:.4g}"
-    return [*steps, ap, loss, f"{row.macs / 1e9:.4g}", sops, rate, _joules(row), _ratio(row), quantized, other]
+    operations = [f"{row.macs / 1e9:.4g}", sops, rate]
+    return [*steps, decimal(row.AP), loss, *operations, _joules(row), _ratio(row), quantized, other]
 
 
 def sparsity_table(curves: Mapping[str, Curve]) -> str:
     """AP against SOPs, a network after the other by falling SOPs."""
     head = ["network", "penalty", "GSOP", "of the most, %", "firing rate, %", "of the ANN, %", "AP50:95 (loss)"]
-    lines = [head, ["---"] * 2 + ["---:"] * (len(head) - 2)]
+    lines = []
     for name, line in curves.items():
         most = line[0][1].sops or 1.0
         for row, spent in line:
             shares = [f"{100 * spent.sops / most:.1f}", f"{100 * spent.firing_rate:.1f}", _ratio(row)]
             lines.append([plain_text(name), row.sparsity or "none", _operations(row), *shares, _ap(row)])
-    return markdown(lines)
+    return table(head, lines, 2)
 
 
 SHOWN_STEPS = 8
@@ -152,8 +149,8 @@ def layer_table(layers: Sequence[LayerCost]) -> str:
     analog = any(layer.analog_macs for layer in layers)
     head = ["layer", "neurons", "MMAC", "MMAC, image", *(["MMAC, analog, each step"] if analog else [])]
     head += ["MSOP", "SOP / MAC", "spikes", "firing rate, %"]
-    lines = [[*head, *(f"MSOP, step {step + 1}" for step in shown)]]
-    lines.append(["---"] + ["---:"] * (len(lines[0]) - 1))
+    head += [f"MSOP, step {step + 1}" for step in shown]
+    lines = []
     for layer in layers:
         sops, spikes = sum(layer.sops), sum(layer.spikes)
         numbers = [f"{layer.neurons:,}", f"{layer.macs / 1e6:.2f}", f"{layer.image_macs / 1e6:.2f}"]
@@ -165,12 +162,7 @@ def layer_table(layers: Sequence[LayerCost]) -> str:
         ]
         numbers += [f"{100 * spikes / (layer.neurons * steps):.1f}" if layer.neurons else "-"]
         lines.append([plain_text(layer.layer), *numbers, *(f"{layer.sops[step] / 1e6:.2f}" for step in shown)])
-    return markdown(lines)
-
-
-def markdown(lines: Sequence[Sequence[str]]) -> str:
-    """Cells as the lines of a table, head and rule first."""
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return table(head, lines)
 
 
 def _spread(mean: float, deviation: float | None) -> str:

@@ -9,7 +9,6 @@ from functools import cached_property
 from pathlib import Path
 
 from spikedet.common.errors import DataError
-from spikedet.config import SourceLayout
 from spikedet.data.dataset import Division
 from spikedet.data.division import PARTS, SEED, digest, divide
 from spikedet.data.layout import Entry, Layout, Listing, broken_entry, split_parts
@@ -20,7 +19,7 @@ Digests = Mapping[str, Sequence[str]]
 """Of the paths of the images of val and test, as a checkpoint keeps them; every other image is of train."""
 
 
-class DividedLayout:
+class DividedLayout(Layout):
     """The only split of a layout, in parts.
 
     Args:
@@ -34,39 +33,16 @@ class DividedLayout:
     def __init__(
         self, base: Layout, split: str, fractions: Sequence[float], trained: Digests | None = None, same: bool = False
     ) -> None:
+        super().__init__(base.kind, base.seen, base.root, base.name)
         self.base, self.split, self.fractions = base, split, fractions
         self._trained, self._same = trained or {}, same
-
-    @property
-    def kind(self) -> SourceLayout:
-        """The layout."""
-        return self.base.kind
-
-    @property
-    def root(self) -> Path:
-        """The dataset's folder."""
-        return self.base.root
-
-    @property
-    def name(self) -> str:
-        """The folder's name."""
-        return self.base.name
-
-    @property
-    def seen(self) -> str:
-        """What was recognized, in words."""
-        return self.base.seen
 
     def splits(self) -> list[str]:
         """The parts that have images."""
         return [part for part in PARTS if self.division[part]]
 
     def listing(self, split: str) -> Listing:
-        """Parts are ``train``, ``val``, ``test``, or the name of the whole.
-
-        Raises:
-            DataError: there is no such part, or it has no image.
-        """
+        """Parts are ``train``, ``val``, ``test``, or the name of the whole."""
         if not any(usual_split(part) in PARTS for part in split_parts(split)):
             return self._whole if split == self.split else self.base.listing(split)
         entries: list[Entry] = []

@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 import os
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NoReturn, Protocol
+from typing import NoReturn
 
 from spikedet.common.errors import ConfigError, DataError
 from spikedet.config import SourceLayout
+from spikedet.data.dataset import Division
 
 Box = tuple[float, float, float, float]
 USUAL_SPLITS = ("train", "val", "trainval", "test")
@@ -63,12 +65,14 @@ class Entry:
         image: the image's file; None where there is none to look at.
         annotation: the file that errors about its objects name.
         read: gives what is written. Raises DataError where the annotation cannot be used.
+        split: that its folders or its annotation file name, or "".
     """
 
     image_id: str
     image: Path | None
     annotation: Path
     read: Callable[[], AnnotatedImage]
+    split: str = ""
 
 
 @dataclass(frozen=True)
@@ -97,28 +101,29 @@ class Listing:
     total: int = 0
 
 
-class Layout(Protocol):
-    """A dataset on disk in one of the layouts."""
+class Layout(ABC):
+    """A dataset on disk in one of the layouts.
+
+    Attributes:
+        kind: which layout it is.
+        seen: what was recognized, in words, for example ``"VOC XML beside images"``.
+        root: the folder that holds everything; nothing is ever written to it.
+        name: what tables call the dataset; the folder's name unless it has another.
+    """
+
+    def __init__(self, kind: SourceLayout, seen: str, root: Path, name: str = "") -> None:
+        self.kind, self.seen, self.root, self.name = kind, seen, root, name or folder_name(root)
 
     @property
-    def kind(self) -> SourceLayout:
-        """Which layout it is."""
+    def division(self) -> Division | None:
+        """The images of each part, where images without splits were divided."""
+        return None
 
-    @property
-    def seen(self) -> str:
-        """What was recognized, in words, for example ``"VOC XML beside images"``."""
-
-    @property
-    def root(self) -> Path:
-        """The folder that holds everything; nothing is ever written to it."""
-
-    @property
-    def name(self) -> str:
-        """What tables call the dataset."""
-
+    @abstractmethod
     def splits(self) -> list[str]:
         """Every split that there is, without those that only part another by class. Raises DataError without any."""
 
+    @abstractmethod
     def listing(self, split: str) -> Listing:
         """The images of a split (``+``-joined parts). Raises DataError where it or a file of it is not there."""
 

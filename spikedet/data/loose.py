@@ -6,9 +6,9 @@ The reader of each layout says which images have which annotations (``Found``); 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -19,9 +19,9 @@ from spikedet.data.layout import (
     AnnotatedImage,
     Box,
     Entry,
+    Layout,
     Listing,
     broken_entry,
-    folder_name,
     in_usual_order,
     refuse,
     split_parts,
@@ -35,23 +35,6 @@ from spikedet.data.walk import Tree
 Edges = Callable[[Box, tuple[int, int]], Box]
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One image and what is annotated.
-
-    Attributes:
-        image: relative path.
-        annotation: the file that errors name.
-        read: gives what is written. Raises DataError where the annotation cannot be used.
-        split: that its folders or its annotation file name, or "".
-    """
-
-    image: str
-    annotation: Path
-    read: Callable[[], AnnotatedImage]
-    split: str
-
-
 @dataclass(frozen=True)
 class Found:
     """What the reader of a layout has found.
@@ -59,7 +42,7 @@ class Found:
     Attributes:
         kind: the layout.
         seen: in words, for example ``"VOC XML beside images"``.
-        items: the images that are of the dataset, each once, in the order of their paths.
+        entries: the images that are of the dataset, each once, by their paths, in order.
         edges: as ``Listing`` has it.
         class_names: in label order; None for those that the annotations use.
         notes: what is odd though it can be read, a sentence for each kind.
@@ -68,60 +51,36 @@ class Found:
 
     kind: SourceLayout
     seen: str
-    items: Sequence[Item]
+    entries: Sequence[Entry]
     edges: Edges
     class_names: tuple[str, ...] | None = None
     notes: Sequence[str] = ()
     stray: Sequence[tuple[str, Path, str]] = ()
 
 
-@dataclass(frozen=True)
-class LooseLayout:
+class LooseLayout(Layout):
     """A dataset without a fixed form.
 
-    Attributes:
-        tree: the files of its folder.
+    Args:
+        root: its folder.
         found: its images.
         parts: by split, the entries; "" is the only one where there are no splits.
         notes: what is odd though it can be read.
     """
 
-    tree: Tree
-    found: Found
-    parts: dict[str, tuple[Entry, ...]]
-    notes: tuple[str, ...]
-    names_by_image: dict[str, frozenset[str]] = field(default_factory=dict)
-
-    @property
-    def kind(self) -> SourceLayout:
-        """The layout."""
-        return self.found.kind
-
-    @property
-    def root(self) -> Path:
-        """The dataset's folder."""
-        return self.tree.root
-
-    @property
-    def name(self) -> str:
-        """The folder's name."""
-        return folder_name(self.tree.root)
-
-    @property
-    def seen(self) -> str:
-        """What was recognized, in words."""
-        return self.found.seen
+    def __init__(
+        self, root: Path, found: Found, parts: Mapping[str, tuple[Entry, ...]], notes: Sequence[str] = ()
+    ) -> None:
+        super().__init__(found.kind, found.seen, root)
+        self.found, self.parts, self.notes = found, parts, notes
+        self.names_by_image: dict[str, frozenset[str]] = {}
 
     def splits(self) -> list[str]:
         """The splits; none where the dataset has no splits."""
         return in_usual_order(split for split in self.parts if split)
 
     def listing(self, split: str) -> Listing:
-        """Parts are splits; "" is every image of a dataset without splits.
-
-        Raises:
-            DataError: there is no such split.
-        """
+        """Parts are splits; "" is every image of a dataset without splits."""
         entries: list[Entry] = []
         for part in split_parts(split):
             if part not in self.parts:
@@ -138,7 +97,7 @@ class LooseLayout:
             self.names_by_image[entry.image_id] = frozenset(item.name for item in found.objects)
             return found
 
-        return Entry(entry.image_id, entry.image, entry.annotation, read)
+        return replace(entry, read=read)
 
     def _class_names(self, used: set[str]) -> tuple[str, ...]:
         """The names that all splits use, so that they are the same for each; each annotation is read once."""
@@ -148,18 +107,18 @@ class LooseLayout:
 
     @cached_property
     def _names_in_all(self) -> frozenset[str]:
-        for item in self.found.items:
-            if item.image not in self.names_by_image:
-                self.names_by_image[item.image] = frozenset(names_in([item]))
+        for entry in self.found.entries:
+            if entry.image_id not in self.names_by_image:
+                self.names_by_image[entry.image_id] = frozenset(names_in([entry]))
         return frozenset(name for names in self.names_by_image.values() for name in names)
 
 
-def names_in(annotated: Iterable[Item | Entry]) -> set[str]:
+def names_in(entries: Iterable[Entry]) -> set[str]:
     """The class names that annotations use; of a broken one, none: whoever reads its split is told."""
     names = set()
-    for item in annotated:
+    for entry in entries:
         with suppress(DataError):
-            names |= {written.name for written in item.read().objects}
+            names |= {written.name for written in entry.read().objects}
     return names
 
 
@@ -170,7 +129,7 @@ def loose_layout(tree: Tree, images: Sequence[str], found: Found) -> LooseLayout
         DataError: some images are in folders of splits and others in none, or a file and a folder contradict.
     """
     notes = [*found.notes]
-    lists, more = split_lists(tree, Lookup(images), {item.annotation for item in found.items})
+    lists, more = split_lists(tree, Lookup(images), {entry.annotation for entry in found.entries})
     notes += more
     if lists:
         parts, left = _listed(tree, found, lists)
@@ -178,7 +137,7 @@ def loose_layout(tree: Tree, images: Sequence[str], found: Found) -> LooseLayout
         parts, left = _by_folder(tree, found), []
     if left:
         notes.append(f"{len(left)} annotated images are in no split file and are not used; first: {left[0]}")
-    return LooseLayout(tree, found, parts, tuple(notes))
+    return LooseLayout(tree.root, found, parts, notes)
 
 
 def paired(
@@ -189,7 +148,7 @@ def paired(
     *,
     what: str,
     background: bool = False,
-) -> tuple[list[Item], list[str], str]:
+) -> tuple[list[Entry], list[str], str]:
     """Images with an annotation file each.
 
     Args:
@@ -201,20 +160,21 @@ def paired(
         background: whether an image without annotation, in a folder of annotated ones, is one without objects.
 
     Returns:
-        The items, notes, and where the annotations lie: "beside images" or "in labels".
+        The entries, notes, and where the annotations lie: "beside images" or "in labels".
 
     Raises:
         DataError: a folder's path names two splits.
     """
     pairs, lone = pair(images, annotations)
     annotated = {_folder(found.image) for found in pairs if found.annotation or found.problem}
-    items, without, unused = [], [], []
+    entries, without, unused = [], [], []
     for found in pairs:
         if found.annotation or found.problem:
-            items.append(_item(tree, found, read))
+            entries.append(_entry(tree, found, read))
         elif background and _folder(found.image) in annotated:
             without.append(found.image)
-            items.append(Item(found.image, tree.root / found.image, _nothing, found.split))
+            image = tree.root / found.image
+            entries.append(Entry(found.image, image, image, _nothing, found.split))
         else:
             unused.append(found.image)
     notes = []
@@ -224,13 +184,13 @@ def paired(
         notes.append(f"{counted(len(unused), 'image')} without {what}: not used; first: {unused[0]}")
     if lone:
         notes.append(f"{counted(len(lone), 'annotation file')} without an image; first: {lone[0]}")
-    return items, notes, _place(pairs)
+    return entries, notes, _place(pairs)
 
 
-def _item(tree: Tree, found: Pair, read: Callable[[Path], AnnotatedImage]) -> Item:
+def _entry(tree: Tree, found: Pair, read: Callable[[Path], AnnotatedImage]) -> Entry:
     annotation = tree.root / (found.annotation or found.image)
     reader = partial(refuse, f"{tree.root}: {found.problem}") if found.problem else partial(read, annotation)
-    return Item(found.image, annotation, reader, found.split)
+    return Entry(found.image, tree.root / found.image, annotation, reader, found.split)
 
 
 def _place(pairs: Sequence[Pair]) -> str:
@@ -245,8 +205,8 @@ def _place(pairs: Sequence[Pair]) -> str:
 
 def _by_folder(tree: Tree, found: Found) -> dict[str, tuple[Entry, ...]]:
     parts: dict[str, list[Entry]] = {}
-    for item in found.items:
-        parts.setdefault(item.split, []).append(_entry(tree, item))
+    for entry in found.entries:
+        parts.setdefault(entry.split, []).append(entry)
     for split, annotation, reason in found.stray:
         parts.setdefault(split, []).append(broken_entry(reason, None, annotation, reason))
     if len(parts) > 1 and "" in parts:
@@ -264,34 +224,30 @@ def _listed(
     tree: Tree, found: Found, lists: dict[str, list[ListedImage]]
 ) -> tuple[dict[str, tuple[Entry, ...]], list[str]]:
     """The entries of split files, and the images that none of them names."""
-    items = {item.image: item for item in found.items}
+    known = {entry.image_id: entry for entry in found.entries}
     parts, listed = {}, set()
     for split, lines in lists.items():
         entries = []
         for line in lines:
-            item = items.get(line.image)
-            if item is None:
+            entry = known.get(line.image)
+            if entry is None:
                 reason = (
                     line.problem or f"{line.where}: image {line.image} has no annotation; add it, or remove the line"
                 )
                 image = tree.root / line.image if line.image else None
                 entries.append(broken_entry(line.image or line.where, image, line.file, reason))
                 continue
-            if item.split and item.split != split and split != "trainval":
+            if entry.split and entry.split != split and split != "trainval":
                 raise DataError(
-                    f"{line.where}: image {item.image} lies in a folder of the split {item.split!r}; move it"
+                    f"{line.where}: image {line.image} lies in a folder of the split {entry.split!r}; move it"
                 )
-            entries.append(_entry(tree, item))
-            listed.add(item.image)
+            entries.append(entry)
+            listed.add(line.image)
         parts[split] = unique_entries(entries)
-    left = [image for image in items if image not in listed]
+    left = [image for image in known if image not in listed]
     if list(parts) in (["train"], ["trainval"]) and not left:
         parts = {"": next(iter(parts.values()))}
     return parts, left
-
-
-def _entry(tree: Tree, item: Item) -> Entry:
-    return Entry(item.image, tree.root / item.image, item.annotation, item.read)
 
 
 def _nothing() -> AnnotatedImage:

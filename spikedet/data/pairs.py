@@ -10,8 +10,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
 
-from spikedet.data.split_names import split_of_folder
+from spikedet.common.errors import DataError
+from spikedet.data.split_names import split_in_name, split_of_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,18 @@ def _rank(image_folder: str, annotation_folder: str) -> int | None:
 
 
 split_of = cache(split_of_folder)
+
+
+def splits_of_files(root: Path, files: Sequence[str]) -> dict[str, str]:
+    """The split of each file that is about many images, by its name or folder; "" for an only file that names none.
+
+    Raises:
+        DataError: one of several names no split, or two name the same.
+    """
+    splits = {path: split_in_name(_stem(path)) or split_of(_folder(path)) for path in files}
+    if len(files) > 1 and ("" in splits.values() or len(set(splits.values())) < len(files)):
+        raise DataError(f"{root}: which of {', '.join(files[:5])} is which split? keep one, or one of each split")
+    return splits
 
 
 def _folder(path: str) -> str:

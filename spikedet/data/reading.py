@@ -113,8 +113,7 @@ def load_split(
     say_notes(layout.root, [listing])
     log_content(layout.root, listing.split, content)
     issues = replace(content.issues, examples=content.issues.examples[:MAX_EXAMPLES])
-    division = getattr(layout, "division", None)
-    return DetectionDataset(layout.name, listing.split, names, content.samples, issues, division)
+    return DetectionDataset(layout.name, listing.split, names, content.samples, issues, layout.division)
 
 
 def find_split(layout: Layout, split: str) -> Listing:
@@ -186,10 +185,7 @@ def list_splits(
 
 
 def read_splits(
-    root: Path,
-    listings: Mapping[str, Listing],
-    class_names: Sequence[str] | None = None,
-    rules: Rules = Rules(),
+    root: Path, listings: Mapping[str, Listing], class_names: Sequence[str] | None = None, rules: Rules = Rules()
 ) -> tuple[tuple[str, ...], dict[str, SplitContent]]:
     """Class names and contents of splits; an image in several splits is decoded once.
 

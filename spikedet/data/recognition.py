@@ -11,7 +11,7 @@ from spikedet.common.errors import ConfigError, DataError, SpikedetError
 from spikedet.common.yaml import read_mapping
 from spikedet.config import SourceLayout
 from spikedet.data.coco.files import annotation_files, has_usual_name
-from spikedet.data.coco.layout import coco_folder
+from spikedet.data.coco.layout import CocoLayout
 from spikedet.data.coco.loose import find_coco, is_coco
 from spikedet.data.images import IMAGE_SUFFIXES
 from spikedet.data.labelme.loose import find_labelme
@@ -104,7 +104,7 @@ def _yolo(tree: Tree, images: Sequence[str], class_names: Sequence[str] | None =
 
 def _coco(tree: Tree, images: Sequence[str]) -> Layout | Found | str:
     if any(has_usual_name(file) or is_coco(read_ends(file)) for file in annotation_files(tree.root)):
-        return coco_folder(tree.root, Lookup(images))
+        return CocoLayout(tree.root, lookup=Lookup(images))
     return find_coco(tree, images)
 
 

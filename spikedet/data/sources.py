@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -114,7 +115,8 @@ def find_layout(
     divided = parse_fractions(fractions)
     if is_synthetic(data):
         settings = str(data).partition(":")[2]
-        return VocLayout(_write_cached(parse_synthetic(settings), Path(cache_root))), SYNTHETIC_CLASS_NAMES
+        made = VocLayout(_write_cached(parse_synthetic(settings), Path(cache_root)))
+        return _with_splits(made, divided), SYNTHETIC_CLASS_NAMES
     known: Mapping[str, Any] = trained or {}
     same = bool(known.get("data")) and Path(data).resolve().name == Path(known["data"]).name
     wanted = _Wanted(layout or (same and known.get("layout")) or "", divided, known.get("parts"), same)
@@ -122,14 +124,14 @@ def find_layout(
     if path.is_dir():
         return _folder_layout(path, wanted), None
     if path.suffix.lower() == ".json":
-        return coco_file(path), None
+        return _with_splits(coco_file(path), divided), None
     if path.suffix.lower() in (".yaml", ".yml"):
         content = read_mapping(path, YAML_HELP)
         if not is_yolo(content):
             return _short_form(path, content, wanted)
         yolo = YoloLayout(parse_yolo(path, content))
         say_skipped(walk(yolo.root), IMAGE_SUFFIXES)
-        return yolo, None
+        return _with_splits(yolo, divided), None
     raise DataError(_nothing_at(path))
 
 
@@ -176,8 +178,16 @@ def _folder_layout(folder: Path, wanted: _Wanted, class_names: Sequence[str] | N
     found = recognize(folder, wanted.layout, class_names)
     splits = [""] if isinstance(found, LooseLayout) and not found.splits() else found.splits()
     if len(splits) > 1 or usual_split(splits[0]):
-        return found
+        return _with_splits(found, wanted.fractions)
     return DividedLayout(found, splits[0], wanted.fractions, wanted.parts, wanted.same)
+
+
+def _with_splits(found: Layout, fractions: Sequence[float]) -> Layout:
+    """A layout that is not divided; a word where fractions were asked for."""
+    if tuple(fractions) != parse_fractions(FRACTIONS):
+        splits = ", ".join(found.splits())
+        logging.getLogger("spikedet").warning(f"{found.root}: it has splits ({splits}), so fractions are not used")
+    return found
 
 
 def _short_form(path: Path, content: Mapping[str, Any], wanted: _Wanted) -> tuple[Layout, Sequence[str] | None]:

@@ -20,32 +20,9 @@ _NAMES = {
 }
 _BESIDE = frozenset(
     [
-        "images",
-        "image",
-        "imgs",
-        "img",
-        "jpegimages",
-        "labels",
-        "label",
-        "annotations",
-        "annotation",
-        "annots",
-        "annot",
-        "anno",
-        "xml",
-        "xmls",
-        "txt",
-        "json",
-        "csv",
-        "coco",
-        "instances",
-        "bbox",
-        "boxes",
-        "data",
-        "dataset",
-        "set",
-        "zip",
-        "split",
+        *("images", "image", "imgs", "img", "jpegimages", "labels", "label", "annotations", "annotation", "annots"),
+        *("annot", "anno", "xml", "xmls", "txt", "json", "csv", "coco", "instances", "bbox", "boxes"),
+        *("data", "dataset", "set", "zip", "split"),
     ]
 )
 _WORDS = re.compile(r"[\s_.,-]+")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import stat
 from pathlib import Path
+from typing import Any
 
 from spikedet.common.errors import DataError
 from spikedet.common.files import read_bytes
@@ -27,6 +29,15 @@ def read_bounded(path: Path, what: str, most: int | None = None) -> bytes:
             raise
         reason = getattr(error, "strerror", None) or error
         raise DataError(f"{path}: the {what} cannot be read ({reason})") from error
+
+
+def read_json(path: Path, what: str, most: int | None = None) -> Any:
+    """The content of a JSON file. Raises DataError as ``read_bounded``, and where it is not JSON."""
+    content = read_bounded(path, what, most)
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: not valid JSON ({error}); write the file again") from error
 
 
 def read_lines(path: Path, what: str, most: int | None = None) -> list[str]:

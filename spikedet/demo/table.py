@@ -8,13 +8,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import get_args
 
+from spikedet.common.markdown import decimal, table
 from spikedet.config import Stage
 from spikedet.evaluation import ResultRow, markdown_table, read_results
 from spikedet.visualization import plot_ap_by_t
 from spikedet.visualization.page import markdown_html
 
 STAGES = get_args(Stage)
-NEURONS = {"if": "plain IF", "signed": "signed IF", "asymmetric": "asymmetric IF"}
+NEURONS = {"if": "plain IF", "signed": "signed IF", "asymmetric": "asymmetric IF", "clif": "C-LIF"}
 
 
 def find_results(weights: Path) -> Path | None:
@@ -59,13 +60,12 @@ def short_table(rows: Sequence[ResultRow]) -> str:
         if shown and (known is None or STAGES.index(known.stage) <= STAGES.index(row.stage)):
             chosen[alike] = row
     several = len({(row.architecture, *_subject(row)) for row in chosen.values()}) > 1
-    lines = ["| network | T | AP50:95 | AP50 | loss |", "| --- | ---: | ---: | ---: | ---: |"]
+    lines = []
     for row in chosen.values():
         name = "ANN" if row.neuron is None else NEURONS[row.neuron] + (f", delay {row.delay}" if row.delay else "")
         name += f", {row.architecture} on {row.data} {row.split}, {row.images} images" if several else ""
-        cells = [name, str(row.T or "-"), *(_decimal(value) for value in (row.AP, row.AP50, _loss(row, rows)))]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+        lines.append([name, str(row.T or "-"), *map(decimal, (row.AP, row.AP50, _loss(row, rows)))])
+    return table(("network", "T", "AP50:95", "AP50", "loss"), lines)
 
 
 def _subject(row: ResultRow) -> tuple[object, ...]:
@@ -80,10 +80,6 @@ def _loss(row: ResultRow, rows: Sequence[ResultRow]) -> float | None:
     own = (row.architecture, *_subject(row))
     anns = [r.AP for r in rows if r.stage == "ann" and r.AP is not None and (r.architecture, *_subject(r)) == own]
     return max(anns) - row.AP if anns else None
-
-
-def _decimal(value: float | None) -> str:
-    return "-" if value is None else f"{round(value, 1) + 0.0:.1f}"
 
 
 def ap_plot(rows: Sequence[ResultRow], folder: Path) -> Callable[[], bytes]:

@@ -39,10 +39,7 @@ def chain_losses(chain: tuple[ApPoint, ...]) -> tuple[float | None, float | None
     last = {point.network: point.AP for point in chain}
     ann = max((point.AP for point in chain if point.network in ANNS and point.AP is not None), default=None)
     qc, snn = last.get(QC), last.get(SNN)
-    return (
-        None if ann is None or qc is None else ann - qc,
-        None if qc is None or snn is None else qc - snn,
-    )
+    return (None if ann is None or qc is None else ann - qc, None if qc is None or snn is None else qc - snn)
 
 
 def _points(lost: float) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from spikedet.common.markdown import plain_text
+from spikedet.common.markdown import decimal, plain_text, table
 from spikedet.diagnosis.records import ApPoint, Explanation, LayerErrors, Ranking
 from spikedet.diagnosis.split import TERMS
 
@@ -56,23 +56,21 @@ def explanation_markdown(found: Explanation) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def table(head: Line, lines: Sequence[Line]) -> str:
-    """Markdown; numbers to the right, names to the left."""
-    rule = ["---", *["---:"] * (len(head) - 1)]
-    named = ([plain_text(line[0]), *line[1:]] for line in lines)
-    return "\n".join(f"| {' | '.join(line)} |" for line in (head, rule, *named))
+def named_table(head: Line, lines: Sequence[Line]) -> str:
+    """A table whose lines begin with a name."""
+    return table(head, ([plain_text(line[0]), *line[1:]] for line in lines))
 
 
 def chain_table(chain: Sequence[ApPoint]) -> str:
-    lines = [[p.network, "-" if p.t is None else str(p.t), _ap(p.AP), _ap(p.AP50)] for p in chain]
-    return table(("network", "t", "AP50:95", "AP50"), lines)
+    lines = [[p.network, "-" if p.t is None else str(p.t), decimal(p.AP), decimal(p.AP50)] for p in chain]
+    return named_table(("network", "t", "AP50:95", "AP50"), lines)
 
 
 def ranking_table(ranking: Ranking) -> str:
-    lines = [["none", "0.0", _ap(ranking.none), "-"]]
-    lines += [[r.layer, _percent(r.moved), _ap(r.only), _ap(r.all_but)] for r in ranking.layers]
+    lines = [["none", "0.0", decimal(ranking.none), "-"]]
+    lines += [[r.layer, _percent(r.moved), decimal(r.only), decimal(r.all_but)] for r in ranking.layers]
     head = ("residual error of", "moves output layers, %", "AP50:95, it alone", "AP50:95, all but it")
-    return table(head, [*lines, ["all", "100.0", _ap(ranking.all), "-"]])
+    return named_table(head, [*lines, ["all", "100.0", decimal(ranking.all), "-"]])
 
 
 def error_table(layers: Sequence[LayerErrors]) -> str:
@@ -84,7 +82,7 @@ def error_table(layers: Sequence[LayerErrors]) -> str:
         scale = 100 / last.signal if last.signal else 0.0
         parts = [f"{_number(scale * last.mean_squares[t])} ({100 * last.shares[t]:.0f})" for t in TERMS]
         lines.append([layer.layer, *parts, _number(scale * last.cross), _number(scale * last.whole)])
-    return table(("layer", *terms, "cross", "whole"), lines)
+    return named_table(("layer", *terms, "cross", "whole"), lines)
 
 
 def residual_table(layers: Sequence[LayerErrors]) -> str:
@@ -97,7 +95,7 @@ def residual_table(layers: Sequence[LayerErrors]) -> str:
             shares += [_percent(r.negative), _percent(r.overflow)]
             sizes = [f"{r.deviation_mean:.2f}", f"{r.deviation_max:.1f}", f"{r.spikes_mean:.2f}", f"{r.spikes_max:.0f}"]
             lines.append([layer.layer, *shares, *sizes])
-    return table((*head, "spikes, mean", "max"), lines)
+    return named_table((*head, "spikes, mean", "max"), lines)
 
 
 def step_table(layers: Sequence[LayerErrors]) -> str:
@@ -105,7 +103,7 @@ def step_table(layers: Sequence[LayerErrors]) -> str:
     for layer in layers:
         pairs = [(100 * s.relative("under_firing"), 100 * s.relative("over_firing")) for s in layer.steps]
         lines.append([layer.layer, *(f"{under:.2f} + {over:.2f}" for under, over in pairs)])
-    return table(("layer", *_step_names(layers)), lines)
+    return named_table(("layer", *_step_names(layers)), lines)
 
 
 def _step_names(layers: Sequence[LayerErrors]) -> list[str]:
@@ -114,24 +112,11 @@ def _step_names(layers: Sequence[LayerErrors]) -> list[str]:
 
 def cosine_table(layers: Sequence[LayerErrors]) -> str:
     lines = [[layer.layer, *(f"{step.cosine:.4f}" for step in layer.steps)] for layer in layers]
-    return table(("layer", *_step_names(layers)), lines)
+    return named_table(("layer", *_step_names(layers)), lines)
 
 
 def theta_table(layers: Sequence[LayerErrors]) -> str:
-    head = [
-        "layer",
-        "theta",
-        "50 %",
-        "90 %",
-        "99 %",
-        "99.9 %",
-        "above theta",
-        "every step",
-        "QC",
-        "never",
-        "QC",
-        "dead",
-    ]
+    head = ("layer", "theta", "50 %", "90 %", "99 %", "99.9 %", "above theta", "every step", "QC", "never", "QC")
     lines = []
     for layer in layers:
         if (u := layer.theta) is not None:
@@ -139,11 +124,7 @@ def theta_table(layers: Sequence[LayerErrors]) -> str:
             shares = (u.clipped, u.saturated, u.saturated_qc, u.silent, u.silent_qc, u.dead_channels)
             thetas = f"{mean:.3g} [{low:.3g}, {high:.3g}]"
             lines.append([layer.layer, thetas, *(f"{q:.2f}" for q in u.quantiles.values()), *map(_percent, shares)])
-    return table(head, lines)
-
-
-def _ap(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1f}"
+    return named_table((*head, "dead"), lines)
 
 
 def _percent(share: float) -> str:

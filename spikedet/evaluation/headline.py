@@ -32,7 +32,7 @@ def sentences(row: ResultRow, energy: Priced | None = None, rows: Sequence[Resul
     ``SNN + joint loses 2.6 points of AP50:95 at T = 8, with 0.27 million spikes an image and 31 % of the ANN's
     energy.``
     """
-    name = row.network + {"signed": " with signed IF neurons"}.get(row.neuron or "", "")
+    name = row.network + {"signed": " with signed IF neurons", "clif": " with C-LIF neurons"}.get(row.neuron or "", "")
     images = f"{row.images:,} images of {row.data} {row.split}"
     if row.AP is None:
         return [f"There is no object to find on the {images}, so {name} has no AP."]

@@ -7,18 +7,19 @@ decimals, null where there is nothing to say.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
 
 from msgspec import Meta
 
 from spikedet.common.errors import ConfigError, DataError
-from spikedet.common.files import write_json
-from spikedet.common.markdown import plain_text
+from spikedet.common.files import MAX_LIST_BYTES, write_json
+from spikedet.common.markdown import decimal, plain_text, table
 from spikedet.common.typed import typed
 from spikedet.config import Neuron, Stage
 from spikedet.costs.counts import OperationCounts
+from spikedet.data.text import read_bounded
 
 AP_FIELDS = ("AP", "AP50", "AP75", "AP_S", "AP_M", "AP_L", "VOC07", "VOC_area", "loss")
 STEP_FIELDS = ("delay", "T", "t", "L")
@@ -29,18 +30,20 @@ Steps = Annotated[int, Meta(ge=1)]
 TABLE_APS = {"AP50:95": "AP", **{name: name for name in ("AP50", "AP75", "AP_S", "AP_M", "AP_L", "VOC07")}}
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class ResultRow:
     """One network on one split. The AP fields are those of ``APMeasures``: ``ResultRow(..., **vars(measures))``.
 
     Attributes:
         method: how the network was made.
         model: the architecture's name.
-        stage: ``ann``, ``qc`` (quantizing activations), or a spiking network with ``copied`` weights, after ``coarse``,
-            after coarse and ``fine``, or after ``joint`` calibration.
+        stage: ``ann``, ``qc`` (quantizing activations), ``sfa`` (integer activations), ``clif``, or a spiking network
+            with ``copied`` weights, after ``coarse``, after coarse and ``fine``, or after ``joint`` calibration.
         finetuned: True with the weights of Stage I; an ``ann`` then has clip activations.
         neuron: ``if``, ``signed`` or ``asymmetric``; None for a network that does not spike.
         delay: firing delay k in steps.
+        D: of method ``sfa``, the most spikes of a neuron in one real time step, T real steps times D; optional in the
+            file.
         T, t, L: window converted for, steps read out (1 to T), and end-to-end latency, in steps.
         spikes_per_image: mean number of spikes per image.
         data, split, images, seed: what it was evaluated on and the seed that made it.
@@ -68,6 +71,7 @@ class ResultRow:
     neuron: Neuron | None = None
     delay: Annotated[int, Meta(ge=0)] | None = None
     T: Steps | None = None
+    D: Steps | None = None
     t: Steps | None = None
     L: Steps | None = None
     spikes_per_image: float | None = None
@@ -100,6 +104,13 @@ class ResultRow:
     def __post_init__(self) -> None:
         if self.t is not None and (self.T is None or self.t > self.T):
             raise ValueError(f"t must not exceed T, got t={self.t} and T={self.T}")
+
+    def __repr__(self) -> str:
+        """What tells rows apart, in one line: ``evaluate`` returns a list of them, which notebooks print."""
+        network = ", ".join(part for part in (self.network, self.neuron) if part)
+        steps = f" at t = {self.t} of T = {self.T}" if self.read_early else f" at T = {self.T}" if self.T else ""
+        loss = "" if self.loss is None else f", loss {decimal(self.loss)}"
+        return f"<{network}{steps}: AP50:95 {decimal(self.AP)}{loss} on {self.data} {self.split}>"
 
     @property
     def architecture(self) -> str:
@@ -137,23 +148,20 @@ def network_name(stage: str, finetuned: bool) -> str:
     """What tables and images call a network of this stage, that has been through Stage I or not."""
     if stage == "ann":
         return "clip ANN after Stage I" if finetuned else "ANN"
-    names = {"qc": "QC-ANN", "copied": "SNN, weights copied", "coarse": "SNN + coarse", "joint": "SNN + joint"}
+    names = {
+        "qc": "QC-ANN",
+        "sfa": "SFA, integers",
+        "clif": "C-LIF, trained",
+        "copied": "SNN, weights copied",
+        "coarse": "SNN + coarse",
+        "joint": "SNN + joint",
+    }
     return names.get(stage, "SNN + coarse + fine")
 
 
-OPTIONAL_KEYS = (
-    "per_class",
-    "stage1_T",
-    "stage1_options",
-    "calibration_images",
-    "calibrated",
-    "max_pool",
-    "linear",
-    "activation",
-    "checkpoint",
-    "parent",
-    "operations",
-)
+_KEYS = [field.name for field in fields(ResultRow)]
+OPTIONAL_KEYS = ("D", *_KEYS[_KEYS.index("per_class") :])
+"""Left out of the file where there is nothing to say."""
 
 
 @dataclass(frozen=True)
@@ -184,11 +192,7 @@ def read_results(path: Path) -> tuple[dict[str, Any], list[ResultRow]]:
     Raises:
         DataError: naming the file, if it is no such file, a key is missing or a value is invalid.
     """
-    path = Path(path)
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    content = read_bounded(Path(path), "results", MAX_LIST_BYTES)
     found = typed(_File, content, f"{path}: not the results of spikedet evaluate", DataError)
     return found.meta, found.rows
 
@@ -219,8 +223,7 @@ def _table(rows: Sequence[ResultRow]) -> str:
     more = [name for name in MORE_COLUMNS if _needed(name, rows)]
     words += [MORE_COLUMNS[name] for name in more]
     numbers = ["delay", "T", "t", "L", "spikes per image", *TABLE_APS, "loss [95 %]"]
-    lines = [words + numbers, ["---"] * len(words) + ["---:"] * len(numbers), *(_cells(row, more) for row in rows)]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    return table(words + numbers, (_cells(row, more) for row in rows), len(words)) + "\n"
 
 
 def _needed(name: str, rows: Sequence[ResultRow]) -> bool:
@@ -237,16 +240,12 @@ def _needed(name: str, rows: Sequence[ResultRow]) -> bool:
 def _cells(row: ResultRow, more: Sequence[str]) -> list[str]:
     steps = ["-" if value is None else str(value) for value in (getattr(row, name) for name in STEP_FIELDS)]
     spikes = "-" if row.spikes_per_image is None else f"{row.spikes_per_image:,.1f}"
-    loss = _decimal(row.loss)
+    loss = decimal(row.loss)
     if row.loss_ci95 is not None:
-        loss += f" [{_decimal(row.loss_ci95[0])}, {_decimal(row.loss_ci95[1])}]"
-    aps = [_decimal(getattr(row, name)) for name in TABLE_APS.values()]
+        loss += f" [{decimal(row.loss_ci95[0])}, {decimal(row.loss_ci95[1])}]"
+    aps = [decimal(getattr(row, name)) for name in TABLE_APS.values()]
     words = [row.network, row.stage1, row.neuron or "-", *(str(getattr(row, name) or "-") for name in more)]
     return [*map(plain_text, words), *steps, spikes, *aps, loss]
-
-
-def _decimal(value: float | None) -> str:
-    return "-" if value is None else f"{round(value, 1) + 0.0:.1f}"  # + 0.0 turns -0.0 into 0.0
 
 
 def _to_json(row: ResultRow) -> dict[str, Any]:

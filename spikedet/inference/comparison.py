@@ -82,9 +82,9 @@ def load_family(weights: Sequence[str], how: SimulationConfig) -> list[Member]:
 
 def _title(meta: CheckpointMeta) -> str:
     if not meta.spiking:
-        return network_name(meta.stage, meta.finetuned) + (f", T = {meta.T}" if meta.stage == "qc" else "")
+        return network_name(meta.stage, meta.finetuned) + (f", T = {meta.T}" if meta.stage != "ann" else "")
     stage1 = ", Stage I" if meta.finetuned else ""
-    neuron = "" if meta.neuron == "if" else f", {meta.neuron} IF"
+    neuron = {"if": "", "clif": ", C-LIF"}.get(meta.neuron or "if", f", {meta.neuron} IF")
     delay = f", delay {meta.delay}" if meta.delay else ""
     return f"{network_name(meta.stage, meta.finetuned)}{stage1}{neuron}{delay}, T = {meta.T}"
 

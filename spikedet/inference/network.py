@@ -26,10 +26,11 @@ from spikedet.config import SimulationConfig
 from spikedet.conversion import load_spiking, to_spiking
 from spikedet.costs.operations import OperationCounter, layer_synapses
 from spikedet.exports import format_to_read
-from spikedet.models import ClipDetector, as_qc, load_ann
+from spikedet.models import ClipDetector, load_ann, with_method
 from spikedet.models.postprocess import decode_maps
-from spikedet.snn import SpikingNetwork, make_backend, simulate
+from spikedet.snn import Backend, Readings, SpikingNetwork, make_backend, simulate
 from spikedet.snn.backends.dense import float32
+from spikedet.snn.closed_form import ClosedForm, has_closed_form
 from spikedet.snn.memory import estimate_bytes
 
 ANN_STEP = 0
@@ -100,11 +101,11 @@ class Network(Protocol):
 
 
 class AnnNetwork:
-    """A source ANN, a clip ANN with Stage I's weights, or (``T`` given) a QC-ANN."""
+    """A network that is not converted: an ANN, a QC-ANN, or one that another method has trained."""
 
-    def __init__(self, model: ClipDetector, meta: CheckpointMeta, T: int | None = None, *, device: str = "cpu") -> None:
+    def __init__(self, model: ClipDetector, meta: CheckpointMeta, *, device: str = "cpu") -> None:
         self.meta, self._device = meta, pick_device(device)
-        self.model = (as_qc(model, T) if T is not None else model).eval().to(self._device)
+        self.model = model.eval().to(self._device)
 
     def describe(self, batch: int) -> str:
         return f"torch on {self._device}"
@@ -141,10 +142,18 @@ class SnnNetwork:
     def __init__(self, network: SpikingNetwork, meta: CheckpointMeta, how: SimulationConfig | None = None) -> None:
         how = how or SimulationConfig()
         self.meta, self.network = meta, network.to(pick_device(how.device))
-        self.backend = make_backend(self.network, how.backend, how.mode)
-        self._chunk = how.chunk or None
+        self._how, self._chunk = how, how.chunk or None
+        simulates = how.backend != "auto" or self._chunk or not has_closed_form(self.network)
+        self._closed = None if simulates else ClosedForm(self.network)
+
+    @cached_property
+    def backend(self) -> Backend:
+        """What simulates it."""
+        return make_backend(self.network, self._how.backend, self._how.mode)
 
     def describe(self, batch: int) -> str:
+        if self._closed is not None:
+            return "closed form: whole numbers in place of spikes, as every layer waits (--backend native simulates)"
         size = self.meta.image_size
         chunk = min(self._chunk or self.backend.chunk(batch), self.network.latency(self.network.T))
         mib = estimate_bytes(self.backend, (size, size), batch, chunk) / 2**20
@@ -155,7 +164,8 @@ class SnnNetwork:
 
     @cached_property
     def _counter(self) -> OperationCounter:
-        return OperationCounter(self.network, self.backend, self._image_hw, self.network.T)
+        backend = self.backend if self._closed is None else None
+        return OperationCounter(self.network, backend, self._image_hw, self.network.T)
 
     @property
     def _image_hw(self) -> tuple[int, int]:
@@ -167,17 +177,18 @@ class SnnNetwork:
         counter = self._counter if count_sops else None
         if counter is not None:
             counter.begin(len(images))
-        for reading in simulate(
-            self.network,
-            images,
-            steps,
-            T=self.network.T,
-            chunk=chunk or self._chunk,
-            backend=self.backend,
-            watch=counter,
-        ):
+        for reading in self._readings(images, steps, chunk, counter):
             operations = None if counter is None else counter.until(reading.t)
             yield reading.t, Prediction(decode_maps(self.network, reading.maps), reading.spikes, operations)
+
+    def _readings(
+        self, images: Tensor, steps: Sequence[int], chunk: int | None, counter: OperationCounter | None
+    ) -> Iterator[Readings]:
+        if self._closed is not None:
+            images = images.to(pick_device(self._how.device))
+            return self._closed(images, steps, None if counter is None else counter.count_whole)
+        T, chunk = self.network.T, chunk or self._chunk
+        return simulate(self.network, images, steps, T=T, chunk=chunk, backend=self.backend, watch=counter)
 
     def __call__(
         self, images: Tensor, t: int | Sequence[int] = (), *, count_sops: bool = False
@@ -223,7 +234,7 @@ def load_network(path: str | Path, how: SimulationConfig | None = None, name: st
     model, meta = load_ann(path)
     if name == "ann":
         meta = dataclasses.replace(meta, stage="ann")
-    return AnnNetwork(model, meta, meta.T if meta.stage == "qc" else None, device=how.device)
+    return AnnNetwork(with_method(model, meta), meta, device=how.device)
 
 
 def spiking_graph(path: Path) -> tuple[SpikingNetwork, CheckpointMeta]:

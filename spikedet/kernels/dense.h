@@ -59,7 +59,7 @@ inline void dense_places(const Steps& s, const Convolution& c, const uint8_t* sp
                 for (int j = 0; j < NV; j++) {
                     const int64_t at = b * block + LANES * j;
                     const Floats v = __builtin_convertvector((Ints)sum[p][j], Floats) * load<Floats>(s.scale + at);
-                    neurons.u[j] += v + load<Floats>(s.bias + at);
+                    neurons.charge(j, v + load<Floats>(s.bias + at));
                 }
             if (k >= s.silent) neurons.fire(k, place + p);
             neurons.save();

@@ -141,7 +141,7 @@ template <class W, int NV> void by_events(const Steps s, const Convolution c, Ev
                                 const int64_t at = b * block + LANES * j;
                                 Floats v = sum.total(j);
                                 if (!std::is_same<W, float>::value) v *= load<Floats>(s.scale + at);
-                                neurons.u[j] += v + load<Floats>(s.bias + at);
+                                neurons.charge(j, v + load<Floats>(s.bias + at));
                             }
                         };
                         if (!whole) {

@@ -29,7 +29,7 @@ void drive(const Steps& s, const float* v, bool constant) {
             Neurons<1> neurons(s, place, first);
             for (int64_t k = 0; k < s.steps + s.tail; k++) {
                 if (k < s.steps)
-                    neurons.u[0] += load<Floats>(v + ((constant ? 0 : k) * places + place) * s.channels + first);
+                    neurons.charge(0, load<Floats>(v + ((constant ? 0 : k) * places + place) * s.channels + first));
                 if (k >= s.silent) neurons.fire(k, place);
             }
             neurons.save();
@@ -63,6 +63,7 @@ Steps part_of(const Steps& s, int64_t first, int64_t steps, int64_t tail, int64_
     part.silent = std::clamp<int64_t>(s.silent - first, 0, steps + tail);
     part.u += image * places * s.channels;
     if (part.count) part.count += image * places * s.channels;
+    if (part.current) part.current += image * places * s.channels;
     part.spikes += (std::max<int64_t>(first - s.silent, 0) * s.images + image) * places * planes * (s.channels / 8);
     return part;
 }

@@ -13,6 +13,9 @@ struct Steps {
     const float *bias, *theta, *scale;          // [C]
     float *u, *count;                           // state [N][H'][W'][C]; count only for signed IF
     const float* lower;                         // [C], negative thresholds of asymmetric IF, or null
+    float* current;                             // state [N][H'][W'][C] of C-LIF, or null
+    float current_decay, potential_decay;       // of C-LIF
+    int64_t hard;                               // whether C-LIF is reset to zero
     uint8_t* spikes;  // [K - silent + tail][N][H'][W'][planes * C / 8], positive plane first
 };
 

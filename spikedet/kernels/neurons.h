@@ -1,4 +1,4 @@
-// Integrate-and-fire neurons with soft reset: plain, signed or asymmetric.
+// Integrate-and-fire neurons with soft reset: plain, signed or asymmetric; and C-LIF neurons.
 #pragma once
 
 #include "layout.h"
@@ -8,21 +8,31 @@ namespace {
 
 // Charge, fire and reset of 16 * NV channels of one place.
 template <int NV> struct Neurons {
-    Floats u[NV], count[NV]{};
+    Floats u[NV], count[NV]{};  // count: the current of C-LIF
     const Steps& layer;
     const int64_t first, at;
 
     Neurons(const Steps& layer, int64_t place, int64_t first)
         : layer(layer), first(first), at(place * layer.channels + first) {
         for (int j = 0; j < NV; j++) u[j] = load<Floats>(layer.u + at + LANES * j);
-        if (layer.count)
-            for (int j = 0; j < NV; j++) count[j] = load<Floats>(layer.count + at + LANES * j);
+        if (const float* second = layer.count ? layer.count : layer.current)
+            for (int j = 0; j < NV; j++) count[j] = load<Floats>(second + at + LANES * j);
     }
 
     void save() const {
         for (int j = 0; j < NV; j++) store(layer.u + at + LANES * j, u[j]);
-        if (layer.count)
-            for (int j = 0; j < NV; j++) store(layer.count + at + LANES * j, count[j]);
+        if (float* second = layer.count ? layer.count : layer.current)
+            for (int j = 0; j < NV; j++) store(second + at + LANES * j, count[j]);
+    }
+
+    // Input potential x of one step for 16 channels.
+    void charge(int j, Floats x) {
+        if (layer.current) {
+            count[j] = layer.current_decay * count[j] + x;
+            x = count[j];
+            u[j] *= Floats{} + layer.potential_decay;
+        }
+        u[j] += x;
     }
 
     // One decision; writes the bits of step k of output place `place` (counted over images, rows and columns).
@@ -46,7 +56,10 @@ template <int NV> struct Neurons {
                 store(out + plane + 2 * j, sign_bits(down));
                 u[j] -= (Floats)((Ints)lower & down);
             }
-            u[j] -= (Floats)((Ints)theta & up);
+            if (layer.current && layer.hard)
+                u[j] = (Floats)((Ints)u[j] & ~up);
+            else
+                u[j] -= (Floats)((Ints)theta & up);
         }
     }
 };

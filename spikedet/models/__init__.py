@@ -10,8 +10,18 @@ from spikedet.models.architecture import (
     load_model_yaml,
     read_model_yaml,
 )
-from spikedet.models.builder import ClipDetector, ExtraLoss, activations, as_clip, as_qc, build_detector
-from spikedet.models.start import fit_, load_teacher, normalized, read_start, start_from_, starting_weights
+from spikedet.models.builder import ClipDetector, ExtraLoss, activations, as_clip, as_qc, build_detector, over_time
+from spikedet.models.leaky_start import fit_leaky_
+from spikedet.models.methods import with_method
+from spikedet.models.start import (
+    fit_,
+    load_teacher,
+    normalize_,
+    normalized,
+    read_start,
+    start_from_,
+    starting_weights,
+)
 from spikedet.models.storage import import_ultralytics, load_ann
 from spikedet.models.thresholds import set_largest_thetas_, set_mean_square_best_thetas_
 
@@ -26,6 +36,7 @@ __all__ = [
     "check_architecture",
     "check_form",
     "fit_",
+    "fit_leaky_",
     "has_leaky_activations",
     "has_max_pools",
     "import_ultralytics",
@@ -33,11 +44,14 @@ __all__ = [
     "load_ann",
     "load_model_yaml",
     "load_teacher",
+    "normalize_",
     "normalized",
+    "over_time",
     "read_model_yaml",
     "read_start",
     "set_largest_thetas_",
     "set_mean_square_best_thetas_",
     "start_from_",
     "starting_weights",
+    "with_method",
 ]

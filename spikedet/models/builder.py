@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any
 
@@ -34,16 +35,29 @@ ExtraLoss = Callable[[Tensor, dict[str, Tensor]], Tensor]
 class ClipDetector(DetectionModel):
     """An ultralytics detection model whose training forward may run in bfloat16; the loss stays float32.
 
+    With ``steps`` it runs over time: that many forward passes on the same images, in which activations may remember
+    what was before, and the mean of the head's raw maps over the passes.
+
     Attributes:
         precision: of the training forward.
+        steps: real time steps of a network over time; 0 for a network without time.
+        learning: runs the steps of a training over time and returns the loss, see ``training.current_step``; None takes
+            the loss of the mean over all steps.
         extra_losses: more losses of a batch by name, from its images and the head's raw maps.
     """
 
     precision: Precision = "fp32"
+    steps: int = 0
+    learning: Callable[..., Any] | None = None
     extra_losses: Mapping[str, ExtraLoss] = MappingProxyType({})
 
     def loss(self, batch: dict[str, Any], preds: Any = None) -> Any:
-        """The ultralytics criterion on ``batch``; a forward in ``precision`` first when ``preds`` is None."""
+        """The ultralytics criterion on ``batch``; a forward in ``precision`` first when ``preds`` is None.
+
+        Where the network has a ``learning``, that is asked instead.
+        """
+        if preds is None and self.learning is not None:
+            return self.learning(self, batch["img"], lambda maps: self.loss(batch, maps))
         if preds is None:
             with autocast(batch["img"].device, self.precision):
                 preds = self(batch["img"])
@@ -54,6 +68,35 @@ class ClipDetector(DetectionModel):
             loss = torch.cat([loss, more.view(1) * len(batch["img"])])  # the criterion's are sums over images too
             items = {**items, name: more.detach()}
         return loss, items
+
+    def _predict_once(self, x: Tensor, profile: bool = False, embed: Any = None) -> Any:
+        """One forward pass, or the mean over ``steps`` of them, decoded by the head where it does not train."""
+        if not self.steps:
+            return super()._predict_once(x, profile, embed)
+        head, decodes = self.model[-1], not self.model[-1].training
+        with self.time() as step:
+            passes = [step(x) for _ in range(self.steps)]
+        maps = {name: torch.stack([one[name] for one in passes]).mean(0) for name in ("boxes", "scores")}
+        maps["feats"] = passes[-1]["feats"]  # their shapes alone are looked at
+        return (head._inference(maps), maps) if decodes else maps
+
+    @contextmanager
+    def time(self) -> Iterator[Callable[[Tensor], dict[str, Tensor]]]:
+        """One run over time: gives a function that takes the images one step further, to the head's raw maps."""
+        head, training = self.model[-1], self.model[-1].training
+        _reset_states_(self)
+        try:
+            head.training = True  # it gives raw maps then; its children stay as they are
+            yield super()._predict_once
+        finally:
+            head.training = training
+            _reset_states_(self)
+
+
+def _reset_states_(model: nn.Module) -> None:
+    """Let every activation forget what it remembers from one time step to the next."""
+    for _, activation in activations(model):
+        activation.reset()
 
 
 def to_float32(value: Any) -> Any:
@@ -151,7 +194,20 @@ def as_qc(model: ClipDetector, T: int, noise: float = 0.0) -> ClipDetector:
 
 
 def as_clip(model: ClipDetector) -> ClipDetector:
-    """A copy with plain clip activations: the clip ANN with Stage I's weights."""
+    """A copy with plain clip activations and without time: the clip ANN with the same weights."""
     made = copy.deepcopy(model)
-    replace_activations_(made, QCActivation, lambda old, _: old.copied())
+    made.steps = 0
+    replace_activations_(made, ClippedReLU, lambda old, _: old.copied())
+    return made
+
+
+def over_time(model: ClipDetector, steps: int, make: Callable[[ClippedReLU], ClippedReLU]) -> ClipDetector:
+    """A copy that runs over time: ``steps`` passes on the same images, activations exchanged by ``make(old)``.
+
+    An activation that remembers keeps its state in plain attributes; its ``reset`` drops them, and is called before the
+    first and after the last step of every batch.
+    """
+    made = copy.deepcopy(model)
+    made.steps = steps
+    replace_activations_(made, ClippedReLU, lambda old, _: make(old))
     return made

@@ -213,6 +213,13 @@ def normalized(start: Imported, images: DetectionDataset, image_size: int) -> Im
     return replace(start, tensors=tensors)
 
 
+@torch.no_grad()
+def normalize_(model: ClipDetector, images: DetectionDataset, image_size: int) -> None:
+    """Set the statistics of every batch normalization, in place, to those of a few images."""
+    with normalizing(model.eval(), same_function=False):
+        model(to_input([images.read_image(i) for i in range(len(images))], image_size))
+
+
 def fit_(model: ClipDetector, images: DetectionDataset, image_size: int, levels: int) -> None:
     """Fit normalization and thresholds, in place, of a network that has taken over weights without thresholds.
 

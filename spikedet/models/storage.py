@@ -17,10 +17,11 @@ from spikedet.models.architecture import check_architecture
 from spikedet.models.builder import UNCLIPPED, ClipDetector, build_skeleton
 from spikedet.models.extent import require_whole_cells
 from spikedet.models.imported import read_ultralytics
+from spikedet.models.methods import with_method
 
 
 def load_ann(path: Path) -> tuple[ClipDetector, CheckpointMeta]:
-    """A source ANN, or a QC-ANN as the clip ANN with its weights, in eval mode.
+    """A source ANN, a QC-ANN as the clip ANN with its weights, or the C-LIF network of stage clif, in eval mode.
 
     Raises:
         CheckpointError: the checkpoint is a spiking network, its tensors do not fit its architecture, or it is too
@@ -31,7 +32,7 @@ def load_ann(path: Path) -> tuple[ClipDetector, CheckpointMeta]:
         raise CheckpointError(f"{path}: a converted network (stage {meta.stage}); expected a source ANN or a QC-ANN")
     per_channel = any(v.numel() > 1 for k, v in tensors.items() if k.endswith("log_theta"))
     theta_per = "channel" if per_channel else "layer"
-    return _filled(path, meta.architecture, meta.class_names, meta.image_size, tensors, theta_per), meta
+    return _filled(path, meta.architecture, meta.class_names, meta.image_size, tensors, theta_per, meta), meta
 
 
 def _filled(
@@ -41,9 +42,12 @@ def _filled(
     image_size: int,
     tensors: dict[str, Tensor],
     theta_per: str = "channel",
+    meta: CheckpointMeta | None = None,
 ) -> ClipDetector:
     """The detector of an architecture with the tensors of a file. Raises CheckpointError where they do not fit."""
     model, extent = build_skeleton(architecture, class_names, theta_per=theta_per)
+    if meta is not None and meta.stage == "clif":
+        model = with_method(model, meta)
     require_fit(path, tensors, model.state_dict())
     require_whole_cells(path, image_size, model.stride)
     extent.at(image_size).require(CheckpointError, str(path))

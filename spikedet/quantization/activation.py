@@ -35,11 +35,12 @@ class _QuantizeClip(torch.autograd.Function):
     """g with the straight-through gradient of equation 13: ordinary through clip and theta, 1 through floor."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, theta: Tensor, T: int, slope: float, kept: Tensor | None) -> Tensor:
+    def forward(ctx: Any, x: Tensor, theta: Tensor, T: int, slope: float, kept: Tensor | None, waits: bool) -> Tensor:
         ctx.slope, ctx.T = slope, T
-        ctx.compiled = compiled.applies(x)
+        ctx.compiled = compiled.applies(x) and not (waits and slope)
         if ctx.compiled:
             out, inside = compiled.quantize_clip(x, theta, T, kept, slope)
+            inside = _between_levels(x, theta, slope) if waits else inside
             ctx.save_for_backward(x, out, inside, theta)
             return out
         # x may be bfloat16 under autocast; 8 bits of mantissa would move the rounding boundaries, so round in float32.
@@ -47,13 +48,16 @@ class _QuantizeClip(torch.autograd.Function):
         scaled = x.float() * scale
         rounded = torch.floor(scaled + 0.5)
         if slope:
-            most = torch.floor(-slope * (scaled / T + 0.5)).add_(T - 1)
-            below = torch.floor(-slope * (scaled + 0.5)).minimum(most).clamp_min_(0)
+            below = torch.floor(-slope * (scaled + 0.5))
+            if not waits:
+                below = below.minimum(torch.floor(-slope * (scaled / T + 0.5)).add_(T - 1))
+            below.clamp_min_(0)
             rounded = torch.where(scaled < 0, -below, rounded)
             scaled = torch.where(scaled < 0, slope * scaled, scaled)
         if kept is not None:
             rounded = torch.where(kept, scaled, rounded)
         inside = (rounded >= (-T if slope else 0)) & (rounded <= T)
+        inside = _between_levels(x, theta, slope) if waits else inside
         out = (rounded.clamp_(-T if slope else 0, T) / scale).to(x.dtype)
         ctx.save_for_backward(x, out, inside, theta)
         return out
@@ -64,7 +68,7 @@ class _QuantizeClip(torch.autograd.Function):
         (grad,) = grads
         if ctx.compiled:
             found = compiled.quantize_clip_backward(grad, x, out, inside, theta, ctx.T, ctx.slope)
-            return *found, None, None, None
+            return *found, None, None, None, None
         grad_x = grad * inside
         if ctx.slope:
             grad_x = torch.where(x < 0, ctx.slope * grad_x, grad_x)
@@ -72,7 +76,13 @@ class _QuantizeClip(torch.autograd.Function):
         weighted = torch.addcmul((grad * out).float(), grad_x.float(), x.float(), value=-1.0)
         over = [d for d in range(x.ndim) if d != 1] if theta.numel() > 1 else list(range(x.ndim))
         grad_theta = (weighted.sum(over) / theta.float()).view_as(theta).to(theta.dtype)
-        return grad_x, grad_theta, None, None, None
+        return grad_x, grad_theta, None, None, None, None
+
+
+def _between_levels(x: Tensor, theta: Tensor, slope: float) -> Tensor:
+    """Where x is within the range of g: from 0, or from -theta / slope, to theta."""
+    limit = per_channel(theta, x.ndim)
+    return (x >= (-limit / slope if slope else 0)) & (x <= limit)
 
 
 class _Clip(torch.autograd.Function):
@@ -130,6 +140,7 @@ def qc_quantize(
     kept: Tensor | None = None,
     *,
     slope: float = 0.0,
+    waits: bool = False,
 ) -> Tensor:
     """g(x), differentiable in x and theta.
 
@@ -140,8 +151,10 @@ def qc_quantize(
         kept: optional bool mask of x's shape, True where an element is left unquantized (quantization noise,
             equation 14; the paper's equation read literally says the opposite of its text).
         slope: of the LeakyReLU; 0 is ReLU.
+        waits: of neurons that wait for all their input (SFA): T negative spikes are as likely as T positive ones, and
+            the gradient passes from 0 to theta only, not half a level beyond.
     """
-    result: Tensor = _QuantizeClip.apply(x, theta, T, slope, kept)
+    result: Tensor = _QuantizeClip.apply(x, theta, T, slope, kept, waits)
     return result
 
 
@@ -185,6 +198,9 @@ class ClippedReLU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return leaky_clip(x, self.theta, self.slope)
+
+    def reset(self) -> None:
+        """Forget what was before; this activation remembers nothing."""
 
     def copied(self) -> ClippedReLU:
         """A clip activation of its own with this one's theta."""

@@ -12,8 +12,20 @@ spikes are float tensors of 0, 1 (and -1). A spike of a layer is worth its theta
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
+
+from spikedet.config import Reset
+
+Firing = Callable[[Tensor, Tensor], Tensor]
+"""``(potential, theta) -> spikes``."""
+
+
+def fires(v: Tensor, theta: Tensor) -> Tensor:
+    """1 where v >= theta, else 0."""
+    return (v >= theta).to(v.dtype)
 
 
 def if_step(v: Tensor, u: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
@@ -35,6 +47,35 @@ def asymmetric_if_step(v: Tensor, u: Tensor, theta: Tensor, lower: Tensor) -> tu
     u = u + v
     up, down = (u >= theta).to(u.dtype), (u <= lower).to(u.dtype)
     return up - down, u - theta * up - lower * down
+
+
+def clif_step(
+    x: Tensor,
+    c: Tensor,
+    v: Tensor,
+    theta: Tensor,
+    decays: tuple[float | Tensor, float | Tensor],
+    reset: Reset = "hard",
+    fire: Firing = fires,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """One step of C-LIF.
+
+    Args:
+        x: input potential.
+        c: current of the step before.
+        v: membrane potential after the reset of the step before.
+        theta: threshold.
+        decays: d_c and d_v, the shares of current and potential that a step leaves.
+        reset: ``hard`` to zero, or ``soft`` by theta.
+        fire: makes spikes; one with a surrogate gradient in training.
+
+    Returns:
+        Spikes in {0, 1}, current, potential after reset.
+    """
+    c = decays[0] * c + x
+    v = decays[1] * v + c
+    spikes = fire(v, theta)
+    return spikes, c, v * (1 - spikes) if reset == "hard" else v - theta * spikes
 
 
 def rate_after_waiting(x: Tensor, u0: Tensor, theta: Tensor, T: int) -> Tensor:

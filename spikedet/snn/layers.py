@@ -14,32 +14,42 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from spikedet.config import Neuron
-from spikedet.snn.functional import asymmetric_if_step, if_step, signed_if_step
+from spikedet.config import Neuron, Reset
+from spikedet.snn.functional import asymmetric_if_step, clif_step, if_step, signed_if_step
+
+DECAYS = (0.5, 0.75)
+"""d_c and d_v of C-LIF neurons. The paper's are not public; these are those of the PopSAN code family."""
 
 
 @dataclass
 class NeuronState:
-    """Membrane state of one layer: potential, signed spike count (signed IF only) and steps done."""
+    """Membrane state of one layer: potential, signed spike count (signed IF) or current (C-LIF), and steps done."""
 
     u: Tensor
     count: Tensor | None
     step: int = 0
+    current: Tensor | None = None
 
 
 class SpikingConv(nn.Module):
-    """A convolution with folded BN and a layer of integrate-and-fire neurons.
+    """A convolution with folded BN and a layer of integrate-and-fire or C-LIF neurons.
 
     Args:
         weight: ``[C, C_in / groups, k, k]``.
         bias: ``[C]``.
         theta: ``[C]``, positive thresholds in activation units.
         stride, padding, dilation, groups: of the convolution.
-        neuron: ``if``, ``signed`` or ``asymmetric``.
+        neuron: ``if``, ``signed``, ``asymmetric`` or ``clif``.
         slope: of the LeakyReLU that an asymmetric neuron represents; 1 is a clip from -theta to theta.
-        delay: firing delay in steps.
+        delay: firing delay in steps; a C-LIF neuron has none.
+        decays: d_c and d_v of C-LIF neurons, see ``clif_step``.
+        reset: of C-LIF neurons; the others' is soft.
 
-    Buffers/parameters: ``u0`` ``[C]`` (per channel) or ``[C, H, W]`` (per neuron), theta / 2 before calibration.
+    Buffers/parameters: ``u0`` ``[C]`` (per channel) or ``[C, H, W]`` (per neuron), theta / 2 before calibration and 0
+    for C-LIF neurons.
+
+    Raises:
+        ValueError: C-LIF neurons with a firing delay.
     """
 
     def __init__(
@@ -55,21 +65,26 @@ class SpikingConv(nn.Module):
         neuron: Neuron = "if",
         slope: float = 0.0,
         delay: int = 0,
+        decays: tuple[float, float] = DECAYS,
+        reset: Reset = "hard",
     ) -> None:
         super().__init__()
+        if neuron == "clif" and delay:
+            raise ValueError("C-LIF neurons leak and cannot wait; expected no firing delay")
         self.weight = nn.Parameter(weight)
         self.bias = nn.Parameter(bias)
-        self.u0 = nn.Parameter(theta / 2)
+        self.u0 = nn.Parameter(theta * 0 if neuron == "clif" else theta / 2)
         self.register_buffer("theta", theta.clone())
         self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
         self.neuron, self.slope, self.delay = neuron, slope, delay
+        self.decays, self.reset = decays, reset
 
     theta: Tensor
 
     @property
     def negative(self) -> bool:
         """Whether its neurons can send negative spikes."""
-        return self.neuron != "if"
+        return self.neuron in ("signed", "asymmetric")
 
     @property
     def linear(self) -> bool:
@@ -106,7 +121,8 @@ class SpikingConv(nn.Module):
     def initial_state(self, shape: Sequence[int]) -> NeuronState:
         """State before the first step, for potentials of this ``[N, C, H, W]`` shape."""
         u = broadcast(self.u0).expand(*shape).clone()
-        return NeuronState(u, torch.zeros_like(u) if self.neuron == "signed" else None)
+        count, current = (torch.zeros_like(u) if self.neuron == kind else None for kind in ("signed", "clif"))
+        return NeuronState(u, count, current=current)
 
     def run(self, v: Tensor, state: NeuronState) -> Tensor:
         """Feed K steps of input potential; the state moves on in place.
@@ -124,7 +140,11 @@ class SpikingConv(nn.Module):
         spikes = v.new_empty((len(v) - silent, *v.shape[1:]))  # made once: a list and a stack would hold them twice
         for step, current in enumerate(v):
             state.step += 1
-            if step < silent:
+            if state.current is not None:
+                spikes[step], state.current, state.u = clif_step(
+                    current, state.current, state.u, theta, self.decays, self.reset
+                )
+            elif step < silent:
                 state.u = state.u + current
             elif lower is not None:
                 spikes[step - silent], state.u = asymmetric_if_step(current, state.u, theta, lower)

@@ -108,12 +108,13 @@ def need(backend: Backend, image_hw: tuple[int, int], batch: int, chunk: int, fi
 
 
 def _states(network: SpikingNetwork, shapes: Shapes, batch: int) -> dict[str, int]:
-    """Potentials, signed counts, the potential of a constant input with the copies made on the way to it, and what
-    max-pooling remembers (2 bytes natively, taken as 4), and sums of what is read out; by node."""
+    """Potentials, signed counts or currents, the potential of a constant input with the copies made on the way to it,
+    and what max-pooling remembers (2 bytes natively, taken as 4), and sums of what is read out; by node."""
     pooled = [node for node in network.nodes if isinstance(node.module, (MaxPool, Readout))]
     states = {n.name: FLOAT * batch * (math.prod(shapes[n.inputs[0]]) + math.prod(shapes[n.name])) for n in pooled}
     for node, layer in network.spiking():
-        copies = 1 + (layer.neuron == "signed") + 3 * network.is_constant(node.inputs[0])
+        copies = 1 + (layer.neuron in ("signed", "clif")) + 3 * network.is_constant(node.inputs[0])
+        copies += 2 * (network.group > 0)
         states[node.name] = FLOAT * batch * math.prod(shapes[node.name]) * copies
     return states
 

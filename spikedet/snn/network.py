@@ -42,12 +42,29 @@ class SpikingNetwork(nn.Module):
         class_readouts: the same for the class logits.
         strides: pixels per cell of each scale.
         T: time steps the network was converted for.
+        group: length of the groups of steps into which T is divided (SFA at several real time steps, D sub-steps each);
+            0 for one window without groups. Every firing delay is one group then.
+        leak: what is left of a membrane potential from one group to the next.
+
+    Raises:
+        ValueError: T is not made of whole groups, or a layer's firing delay is another.
     """
 
     def __init__(
-        self, nodes: list[Node], box_readouts: list[str], class_readouts: list[str], strides: Tensor, T: int
+        self,
+        nodes: list[Node],
+        box_readouts: list[str],
+        class_readouts: list[str],
+        strides: Tensor,
+        T: int,
+        *,
+        group: int = 0,
+        leak: float = 0.0,
     ) -> None:
         super().__init__()
+        if group and (T % group or any(getattr(node.module, "delay", group) != group for node in nodes)):
+            raise ValueError(f"T = {T} and every firing delay must be made of groups of {group} steps")
+        self.group, self.leak = group, leak
         self.nodes = nodes
         self.box_readouts, self.class_readouts, self.strides, self.T = box_readouts, class_readouts, strides, T
         self._modules.update({node.name.replace(".", "/"): node.module for node in nodes})

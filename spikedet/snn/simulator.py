@@ -6,6 +6,14 @@ are aligned by buffering the earlier one, and inputs past their own window are z
 step-by-step mode; any chunking gives the same spikes, unless sums that torch rounds in another order move a potential
 across its threshold.
 
+Where a network has groups (SFA), neurons gather a whole group of their input before they fire: what was gathered in one
+group is fired in the next, first steps first, while the next group is gathered. With u[0] the potential at rest, and
+``leak`` times what the firing has left over,
+
+    u <- u[0] + leak (u - u[0]) + gathered            at the beginning of each group
+
+and maxima begin anew. So the spikes of one group are those of one real time step of the integers.
+
 The constant image is convolved once. A read-out is linear, so it runs once per requested time step, on mean spikes.
 """
 
@@ -22,7 +30,7 @@ from torch import Tensor
 from spikedet.config.checks import LIMITS
 from spikedet.snn.backends.backend import Backend
 from spikedet.snn.backends.dense import TorchBackend, float32
-from spikedet.snn.layers import Readout, SpikingConv
+from spikedet.snn.layers import Readout, SpikingConv, broadcast
 from spikedet.snn.memory import require_memory
 from spikedet.snn.network import IMAGE, Node, SpikingNetwork
 from spikedet.snn.operations import MaxPool, SpikeOp
@@ -51,6 +59,14 @@ class _Train:
 
     first: int
     values: Tensor
+
+
+@dataclass
+class _Groups:
+    """States of a layer that gathers one group of its input while it fires the one before."""
+
+    gathering: Any
+    firing: Any = None
 
 
 @dataclass
@@ -119,7 +135,7 @@ class Simulation:
                 states[node.name] = self.backend.constant_state(node, layer, self._constant(source))
             else:
                 states[node.name] = self.backend.state(node, layer, len(self.images), shapes[source][1:])
-        return states
+        return {name: _Groups(state) for name, state in states.items()} if self.network.group else states
 
     @torch.no_grad()
     def advance(self, steps: int) -> list[Readings]:
@@ -143,33 +159,65 @@ class Simulation:
         """Steps ``begin..end`` of the node's own clock, which starts with its input window."""
         module = node.module
         if isinstance(module, SpikingConv):
-            self._fire(node, module, begin, min(end, self.T + module.delay))
+            for start, stop in self._within_groups(begin, min(end, self.T + module.delay)):
+                (self._fire_group if self.network.group else self._fire)(node, module, start, stop)
             return
         end = min(end, self.T)
         if end <= begin or self.network.is_constant(node.name):
             return
-        if isinstance(module, SpikeOp):
-            pieces = [self._steps(name, begin, end) for name in node.inputs]
-            made = self.backend.combine(node, module, pieces, self._memories[node.name])
-            if self.watch is not None and isinstance(module, MaxPool):
-                self.watch(node, made)
-            self._emit(node.name, made)
+        if isinstance(module, MaxPool):
+            for start, stop in self._within_groups(begin, end):
+                if self.network.group and start % self.network.group == 0:
+                    self._memories[node.name].clear()
+                self._combine(node, module, start, stop)
+        elif isinstance(module, SpikeOp):
+            self._combine(node, module, begin, end)
         else:
             assert isinstance(module, Readout)
             self._read(node, module, self._steps(node.inputs[0], begin, end))
 
+    def _within_groups(self, begin: int, end: int) -> Iterator[tuple[int, int]]:
+        """These steps, cut where groups begin."""
+        while begin < end:
+            stop = min(end, begin - begin % self.network.group + self.network.group) if self.network.group else end
+            yield begin, stop
+            begin = stop
+
+    def _combine(self, node: Node, module: SpikeOp, begin: int, end: int) -> None:
+        pieces = [self._steps(name, begin, end) for name in node.inputs]
+        made = self.backend.combine(node, module, pieces, self._memories[node.name])
+        if self.watch is not None and isinstance(module, MaxPool):
+            self.watch(node, made)
+        self._emit(node.name, made)
+
     def _fire(self, node: Node, layer: SpikingConv, begin: int, end: int) -> None:
-        if end <= begin:
-            return
         source = node.inputs[0]
         steps = max(min(end, self.T) - begin, 0)
         tail = end - max(begin, self.T)  # the window of the input is over, a delayed layer still fires
         constant = self.network.is_constant(source)
         piece = self._steps(source, begin, begin + steps) if steps and not constant else None
         spikes, counts = self.backend.fire(node, layer, self._states[node.name], piece, steps, max(tail, 0))
-        if not len(spikes):
-            return
-        first = max(begin - layer.delay, 0)
+        if len(spikes):
+            self._sent(node, max(begin - layer.delay, 0), spikes, counts)
+
+    def _fire_group(self, node: Node, layer: SpikingConv, begin: int, end: int) -> None:
+        """Steps of one group: its input is gathered, what the group before has left in the neurons is fired."""
+        states, source = self._states[node.name], node.inputs[0]
+        if begin and begin % self.network.group == 0:
+            before, states.firing = states.firing, states.gathering
+            states.gathering = self.backend.again(node, layer, states.firing)
+            if before is not None:
+                left = self.backend.potential(node, layer, before) - broadcast(layer.u0)
+                self.backend.potential(node, layer, states.firing).add_(left, alpha=self.network.leak)
+        if begin < self.T:
+            piece = None if self.network.is_constant(source) else self._steps(source, begin, end)
+            self.backend.fire(node, layer, states.gathering, piece, end - begin, 0)
+        if begin >= layer.delay:
+            spikes, counts = self.backend.fire(node, layer, states.firing, None, 0, end - begin)
+            self._sent(node, begin - layer.delay, spikes, counts)
+
+    def _sent(self, node: Node, first: int, spikes: Tensor, counts: Tensor) -> None:
+        """Count and pass on the spikes of a layer from this step of its output window on."""
         self.spike_counts[first : first + len(spikes)] += counts
         if self.watch is not None:
             self.watch(node, spikes)
@@ -190,7 +238,13 @@ class Simulation:
 
     def potentials(self) -> dict[str, Tensor]:
         """Membrane potentials of every spiking layer as they stand, ``[N, C, H, W]``: after the last step, û[T]."""
-        return {n.name: self.backend.potential(n, layer, self._states[n.name]) for n, layer in self.network.spiking()}
+        potentials = {}
+        for node, layer in self.network.spiking():
+            state = self._states[node.name]
+            if isinstance(state, _Groups):
+                state = state.gathering if state.firing is None else state.firing
+            potentials[node.name] = self.backend.potential(node, layer, state)
+        return potentials
 
     # --- spike trains between nodes ------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Multi-step firing with a surrogate gradient, for calibration by BPTT through one layer.
+"""Surrogate gradients: multi-step firing for calibration by BPTT through one layer, and spikes for direct training.
 
 Forward: the exact spikes of ``functional.py`` over a window of T steps after ``delay`` steps of integration.
 Backward (equations 20 and 21), with h the rectangle of width alpha and height 1 / alpha around each threshold:
@@ -12,14 +12,82 @@ that reset times height is the same at both.
 
 from __future__ import annotations
 
+import functools
+import math
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from spikedet.config import Surrogate
 from spikedet.kernels.library import available
 from spikedet.snn.backends.native.rate import NativeRate
-from spikedet.snn.functional import asymmetric_if_step, if_step, signed_if_step
+from spikedet.snn.functional import Firing, asymmetric_if_step, if_step, signed_if_step
+
+Shape = Callable[[Tensor, float], Tensor]
+"""``(z, width) -> ds / dz``, z the distance from the threshold in units of theta."""
+
+
+def _rectangle(z: Tensor, width: float) -> Tensor:
+    return (z.abs() < width / 2).to(z.dtype) / width
+
+
+def _triangle(z: Tensor, width: float) -> Tensor:
+    return (1 - z.abs() / width).clamp_min(0) / width
+
+
+def _sigmoid(z: Tensor, width: float) -> Tensor:
+    open_ = torch.sigmoid(z * (4 / width))
+    return open_ * (1 - open_) * (4 / width)
+
+
+def _arctan(z: Tensor, width: float) -> Tensor:
+    return 1 / ((z * (math.pi / width)).square() + 1) / width
+
+
+SHAPES: Mapping[Surrogate, Shape] = MappingProxyType(
+    {"rectangle": _rectangle, "triangle": _triangle, "sigmoid": _sigmoid, "arctan": _arctan}
+)
+"""Shapes of a surrogate gradient, by name. Each has height 1 / width at the threshold and area 1.
+
+Rectangle: Wu et al., 2018. Triangle: Bellec et al., 2018. Sigmoid: of slope 4 / width, Zenke and Ganguli, 2018. Arctan:
+Fang et al., 2021, whose alpha is 2 / width.
+"""
+
+
+def firing(surrogate: Surrogate, width: float) -> Firing:
+    """Spikes ``(v, theta) -> {0, 1}`` with a surrogate gradient, for ``clif_step``.
+
+    ds / dv = h((v - theta) / theta) / theta and ds / dtheta = -v / theta ds / dv, as s depends on v / theta alone.
+
+    Args:
+        surrogate: name of the shape h, see ``SHAPES``.
+        width: of the shape, in units of theta.
+    """
+    return functools.partial(_spikes, SHAPES[surrogate], width)
+
+
+def _spikes(shape: Shape, width: float, v: Tensor, theta: Tensor) -> Tensor:
+    spikes: Tensor = _Spike.apply(v, theta, shape, width)
+    return spikes
+
+
+class _Spike(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, v: Tensor, theta: Tensor, shape: Shape, width: float) -> Tensor:
+        ctx.save_for_backward(v, theta)
+        ctx.shape, ctx.width = shape, width
+        return (v >= theta).to(v.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        v, theta = ctx.saved_tensors
+        ratio = v / theta
+        grad_v = grads[0] * ctx.shape(ratio - 1, ctx.width) / theta
+        grad_theta = -(grad_v * ratio).sum_to_size(theta.shape) if ctx.needs_input_grad[1] else None
+        return grad_v.sum_to_size(v.shape), grad_theta, None, None
 
 
 class _Fire(torch.autograd.Function):

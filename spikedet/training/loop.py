@@ -5,7 +5,8 @@ memory), validation (our AP on a held-out slice of the training images), thresho
 checkpoints and resume (never pickled), and every callback that would reach for the network.
 
 Under torchrun ultralytics shares out the images and torch averages the gradients, the thresholds' among them: every
-process has the same weights after every step. Batch normalization sees each process's own part of the batch.
+process has the same weights after every step. Batch normalization sees each process's own part of the batch. A network
+that learns step by step runs most of its backward passes before torch can average: its gradients are summed here.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.utils.torch_utils import ModelEMA, unwrap_model
 
 from spikedet.checkpoint.state import finite, load_adam_, save_state
-from spikedet.common.distributed import any_says, barrier, copy_from_first_, is_first, rank, size
+from spikedet.common.distributed import any_says, barrier, copy_from_first_, is_first, rank, size, sum_gradients_
 from spikedet.common.environment import pick_device, seed_everything
 from spikedet.common.errors import CheckpointError, ConfigError, TrainingError
 from spikedet.common.progress import make_progress
@@ -37,7 +38,9 @@ from spikedet.evaluation.measures import measure
 from spikedet.evaluation.predict import predict_dataset
 from spikedet.models import ClipDetector
 from spikedet.models.start import AUTO, NONE
+from spikedet.training.current_step import set_learning_
 from spikedet.training.dataset import AugmentedDataset
+from spikedet.training.freeze_out import fix_norms_, freezing
 from spikedet.training.resuming import forget_epochs, load_progress, log_path, state_path
 from spikedet.training.workers import require_shared_memory, start_worker, worker_errors
 
@@ -108,11 +111,16 @@ class TrainingLoop(DetectionTrainer):
             lambda loop: seed_epoch(loop.train_loader, config.seed, loop.epoch),
         ]
         self.callbacks["on_train_start"] = [lambda loop: loop.evaluate_start()]
+        self.callbacks["on_train_batch_start"] = [lambda loop: loop.begin_batch()]
         self.callbacks["on_train_batch_end"] = [lambda loop: loop.progress.advance(loop.bar)]
         self.bar = self.progress.add_task("batches")
         self.args.workers = config.workers
         self.model = model.to(memory_format=torch.channels_last)  # a sixth faster on a CPU
         self.model.precision = config.precision
+        if config.method == "clif":
+            set_learning_(self.model, config)
+        self.freezing, self.batches = freezing(self.model.model, config), 0
+        self.norm_until = _norm_until(config, self.from_weights)
         self.metrics = {}
         # One step of the optimizer for each batch, also where there are fewer images than a batch takes.
         self.batch_size = self.args.batch = self.args.nbs = _batch(config, len(train))
@@ -143,7 +151,7 @@ class TrainingLoop(DetectionTrainer):
         self.world_size = size()
         super()._build_train_pipeline()
         self.train_loader.worker_init_fn = start_worker
-        if size() > 1:
+        if size() > 1 and unwrap_model(self.model).learning is None:
             devices = [self.device] if self.device.type == "cuda" else None
             self.model = DistributedDataParallel(
                 self.model, device_ids=devices, find_unused_parameters=True, broadcast_buffers=False
@@ -152,9 +160,9 @@ class TrainingLoop(DetectionTrainer):
     # --- optimizer --------------------------------------------------------------------------------------------------
 
     def build_optimizer(self, model: Any, name: str = "auto", lr: float = 1e-3, **kwargs: Any) -> Any:
-        """Ultralytics' groups, with the thresholds in one of their own: higher rate, no weight decay."""
+        """Ultralytics' groups, with thresholds and decays in one of their own: higher rate, no weight decay."""
         optimizer = super().build_optimizer(model, name, lr, **kwargs)
-        thetas = [p for n, p in model.named_parameters() if n.endswith("log_theta")]
+        thetas = [p for n, p in model.named_parameters() if n.endswith(("log_theta", "logit_decays"))]
         chosen = {id(p) for p in thetas}
         for group in optimizer.param_groups:
             group["params"] = [p for p in group["params"] if id(p) not in chosen]
@@ -163,7 +171,37 @@ class TrainingLoop(DetectionTrainer):
         optimizer.add_param_group(
             {**defaults, "params": thetas, "lr": rate, "weight_decay": 0.0, "param_group": "theta"}
         )
+        if self.freezing is not None:
+            optimizer.param_groups = self.freezing.by_layer(optimizer.param_groups)
         return optimizer
+
+    def _model_train(self) -> None:
+        super()._model_train()
+        self.batches = 0
+
+    def begin_batch(self) -> None:
+        """Freeze what has been trained for long enough."""
+        done = self._done()
+        if done >= self.norm_until:
+            fix_norms_(self.model)
+        if self.freezing is not None:
+            self.freezing.freeze_(done)
+
+    def _done(self) -> float:
+        """The share of the run that is over, in [0, 1)."""
+        return (self.epoch + self.batches / len(self.train_loader)) / self.epochs
+
+    def optimizer_step(self) -> None:
+        """Ultralytics' step, with the gradients of all processes and the rates of all layers."""
+        if unwrap_model(self.model).learning is not None:
+            sum_gradients_(p for p in self.model.parameters() if p.requires_grad)
+        if self.freezing is not None:
+            done, warmup = self._done(), self._get_warmup_iterations(len(self.train_loader))
+            warm = min((self.epoch * len(self.train_loader) + self.batches) / max(warmup, 1), 1.0)
+            for group in self.optimizer.param_groups:
+                group["lr"] = group["initial_lr"] * warm * self.freezing.factor(group["layer"], done)
+        super().optimizer_step()
+        self.batches += 1
 
     # --- validation -------------------------------------------------------------------------------------------------
 
@@ -331,6 +369,13 @@ def seed_epoch(loader: Any, seed: int, epoch: int) -> None:
 def _shown(measures: dict[str, float]) -> str:
     """AP by name; "-" where it is not known."""
     return "  ".join(f"{name} {value:.1f}" if math.isfinite(value) else f"{name} -" for name, value in measures.items())
+
+
+def _norm_until(config: LoopConfig, from_weights: bool) -> float:
+    """The share of the run after which batch normalization keeps its statistics."""
+    if config.norm_until is not None:
+        return config.norm_until
+    return (0.0 if from_weights else 0.5) if config.method == "clif" else 1.0
 
 
 def _batch(config: LoopConfig, images: int) -> int:

@@ -20,13 +20,16 @@ from spikedet.data.sources import is_synthetic
 from spikedet.models import (
     ClipDetector,
     ExtraLoss,
-    as_clip,
+    activations,
+    fit_leaky_,
     load_teacher,
+    normalize_,
+    with_method,
 )
 from spikedet.models.start import NONE
 from spikedet.training.distillation import Distillation
 from spikedet.training.loop import TrainingLoop
-from spikedet.training.resuming import finished, interrupted_after, log_path
+from spikedet.training.resuming import finished, interrupted_after, log_path, state_path
 from spikedet.visualization import plot_training
 
 logger = logging.getLogger("spikedet")
@@ -65,8 +68,7 @@ def run_training(model: ClipDetector, dataset: DetectionDataset, config: LoopCon
     logger.info(f"{meta.model}: {counted(len(rest), 'image')} to train on, {len(held_out)} held out, output {path}")
 
     def save(network: ClipDetector, measures: dict[str, float]) -> None:
-        clip = as_clip(network)
-        save_checkpoint(path, clip.state_dict(), dataclasses.replace(meta, notes={"held_out": measures}))
+        save_checkpoint(path, network.state_dict(), dataclasses.replace(meta, notes={"held_out": measures}))
 
     TrainingLoop(model, rest, held_out, config, meta.image_size, save, meta.stage, identity).run()
     if is_first():
@@ -108,6 +110,50 @@ def training_images(
     if dataset.division is not None:
         facts["parts"] = {part: [digest(name) for name in dataset.division[part]] for part in ("val", "test")}
     return facts
+
+
+def method_facts(config: LoopConfig) -> dict[str, Any]:
+    """What a checkpoint says of its training method: stage, method, T and settings; Stage I's for conversion."""
+    facts: dict[str, Any] = {"method": config.method, "T": config.time_steps, "D": None, "beta": None}
+    if config.method == "conversion":
+        return {**facts, "stage": "qc", "finetuned": True}
+    if config.method == "sfa":
+        facts |= {"T": config.time_steps * config.D, "D": config.D, "beta": config.beta}
+    if config.method == "clif":
+        facts["reset"] = config.reset
+    return {**facts, "stage": config.method}
+
+
+FITTED_MAPS = 64
+"""Training images times time steps on which a C-LIF network is fitted to its ANN."""
+
+
+def method_network(
+    model: ClipDetector, meta: CheckpointMeta, dataset: DetectionDataset, config: LoopConfig, *, start: str = ""
+) -> ClipDetector:
+    """The network that a method trains.
+
+    Args:
+        model: the clip ANN; of a training that goes on with a C-LIF network, that network.
+        meta: of the checkpoint to come.
+        dataset: to be trained on; neurons of clif are fitted to the ANN on some of its images.
+        config: settings of the training.
+        start: stage of the weights that ``model`` has; empty for none.
+    """
+    made = with_method(model, meta, noise=getattr(config, "noise", 0.0))
+    goes_on = config.resume and state_path(config, meta.stage).exists() and _per_channel(model)
+    if meta.stage == "clif" and start != "clif" and not first_says(goes_on):
+        images = dataset.draw(max(min(32, FITTED_MAPS // config.time_steps), 2), config.seed)
+        if not start:
+            normalize_(model, images, meta.image_size)
+            made = with_method(model, meta)
+        fit_leaky_(made, model, images, meta.image_size)
+    return made
+
+
+def _per_channel(model: ClipDetector) -> bool:
+    """Whether thresholds have the shapes that a state of a fitted network has."""
+    return all(activation.theta.numel() > 1 for _, activation in activations(model))
 
 
 def earlier_settings(before: CheckpointMeta | None, stage: str) -> dict[str, Any]:

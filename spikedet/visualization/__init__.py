@@ -1,7 +1,6 @@
-"""Images with boxes, AP against t and against what made it, energy, and training curves."""
+"""Images with boxes, AP against t and by class, energy, and training curves."""
 
-from spikedet.visualization.ablations import plot_ap_by_class, plot_ap_by_images, plot_parts
-from spikedet.visualization.curves import plot_ap_by_t
+from spikedet.visualization.curves import plot_ap_by_class, plot_ap_by_t
 from spikedet.visualization.data_plot import plot_data
 from spikedet.visualization.draw import beside, draw_detections, draw_lines, fit_side, save_image
 from spikedet.visualization.energy_plots import plot_energy
@@ -15,11 +14,9 @@ __all__ = [
     "fit_side",
     "names_beside",
     "plot_ap_by_class",
-    "plot_ap_by_images",
     "plot_ap_by_t",
     "plot_data",
     "plot_energy",
-    "plot_parts",
     "plot_training",
     "save_image",
 ]

@@ -1,14 +1,15 @@
-"""AP50:95 against the number of time steps, as an image."""
+"""AP50:95 against the number of time steps, and by class, as images."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 from spikedet.evaluation.results import ResultRow
-from spikedet.visualization.figure import label_ends, new_figure
+from spikedet.visualization.figure import MARKERS, colour_of, label_ends, new_figure
 from spikedet.visualization.lines import Line, chosen_lines
 
 
@@ -63,3 +64,27 @@ def ap_axes(path: Path, width: float = 6) -> Iterator[Any]:
 def ann_levels(rows: Sequence[ResultRow]) -> dict[str, float]:
     """AP of the ANNs by name, those with an AP; of Stage I runs that follow each other the last counts."""
     return {row.network: row.AP for row in rows if row.stage == "ann" and row.AP is not None}
+
+
+def plot_ap_by_class(rows: Sequence[ResultRow], path: Path) -> Path:
+    """AP50:95 (percent) of every class, sorted by the source's; a mark for each network; a PNG."""
+    shown = class_aps(rows)
+    first = next(iter(shown.values()), {})
+    order = sorted(first, key=lambda name: -(first[name] or 0.0))
+    with ap_axes(path, width=max(6, 0.5 * len(order))) as axes:
+        for (label, aps), marker in zip(shown.items(), cycle(MARKERS)):
+            how = {"color": colour_of(label), "label": label, "alpha": 0.8}
+            axes.plot(range(len(order)), [aps[name] for name in order], marker, **how)
+        axes.set_xticks(range(len(order)), order, rotation=45, ha="right")
+    return path
+
+
+def class_aps(rows: Sequence[ResultRow]) -> dict[str, dict[str, float | None]]:
+    """AP of every class by the label of each network; of Stage I runs that follow each other the last one's ANN."""
+    shown = [row for row in rows if row.per_class and not row.read_early and row.stage != "qc"]
+    return {
+        row.network + (f", T = {row.T}, {row.neuron}" if row.T else ""): {
+            name: aps["AP"] for name, aps in (row.per_class or {}).items()
+        }
+        for row in shown
+    }

@@ -24,7 +24,7 @@ CHOSEN = (
 )
 """Network and neuron, the first to be shown first; others come last."""
 
-NEURONS = {"if": "IF", "signed": "signed IF"}
+NEURONS = {"if": "IF", "signed": "signed IF", "clif": "C-LIF"}
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def _series(rows: Sequence[ResultRow]) -> dict[Series, list[ResultRow]]:
 def _key(row: ResultRow, early_T: int | None = 0) -> Series:
     usual = row.method == "two-stage" or row.stage == "ann"
     name = row.network.removesuffix(" after Stage I") if usual else row.method
-    neuron = {"signed": "signed", None: ""}.get(row.neuron, "if") if usual else ""
+    neuron = {"signed": "signed", "clif": "clif", None: ""}.get(row.neuron, "if") if usual else ""
     return Series(
         (row.architecture, row.data, row.split), name, neuron, row.delay or 0, row.finetuned and usual, early_T or 0
     )

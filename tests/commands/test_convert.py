@@ -119,6 +119,23 @@ def test_resuming_with_another_T_converts_anew(tmp_path: Path) -> None:
     assert read_meta(copied).T == 5
 
 
+def test_a_network_that_is_replaced_is_named_with_its_later_stages(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def warnings(**changes: Any) -> list[str]:
+        caplog.clear()
+        convert.convert(config(tmp_path, "qc", **changes))
+        return [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+
+    copied = tmp_path / "copied.safetensors"
+    assert warnings() == warnings() == warnings(resume=True) == []
+    assert warnings(delay=1) == [f"{copied}: another network was here and is replaced"]
+    for stage in ("coarse", "fine"):
+        shutil.copy(chain()[stage], tmp_path)
+    stale = "coarse.safetensors, fine.safetensors beside it came from the earlier one"
+    assert warnings() == [f"{copied}: another network was here and is replaced; {stale}"]
+
+
 def test_the_network_is_the_conversion_of_the_checkpoint(tmp_path: Path) -> None:
     (copied,) = convert.convert(config(tmp_path, "qc", T=None))
     model, _ = load_ann(chain()["qc"])

@@ -92,9 +92,19 @@ def test_a_checkpoint_from_before_divisions(tmp_path: Path, mine: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", LAYOUTS)
-def test_check_train_and_evaluate(tmp_path: Path, name: str) -> None:
+def test_check(tmp_path: Path, name: str) -> None:
     LAYOUTS[name].write(tmp_path / "mine", annotated(sample_images()))
     assert main(["data", "check", str(tmp_path / "mine"), "--out", str(tmp_path / "check")]) == 0
+
+
+ONE_OF_A_KIND = {(layout.kind, layout.split): name for name, layout in LAYOUTS.items()}
+"""A layout of each reader, with and without splits; tests/data/test_foreign_layouts.py loads all of them."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ONE_OF_A_KIND.values())
+def test_train_and_evaluate(tmp_path: Path, name: str) -> None:
+    LAYOUTS[name].write(tmp_path / "mine", annotated(sample_images()))
     checkpoint = trained(tmp_path, tmp_path / "mine")
     rows = evaluate(EvaluateConfig(checkpoints=(str(checkpoint),), split="test", out=str(tmp_path / "out")))
     assert [row.images for row in rows] == [4 if LAYOUTS[name].split else 2]

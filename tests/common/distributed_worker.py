@@ -62,13 +62,13 @@ def remember(loop: TrainingLoop) -> None:
 
 def run(out: Path) -> None:
     """Primitives, then every command that may be shared out."""
+    gc.freeze()  # trainings ask for collections, which need not look at what imports have made
     seen: dict[str, Any] = {"primitives": primitives()}
     TrainingLoop.final_eval = remember  # type: ignore[method-assign]
     for command in (out / "commands.txt").read_text("utf-8").splitlines():
         assert main(command.split()) == 0, command
     seen["weights"] = [numbers_of_all([digest(loop)])[:, 0].tolist() for loop in loops]
-    loops.clear()  # they hold the process group, whose threads must end before the interpreter does
-    gc.collect()
+    loops.clear()  # they hold the process group
     if distributed.is_first():
         (out / "seen.json").write_text(json.dumps(seen), "utf-8")
 

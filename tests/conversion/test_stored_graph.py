@@ -177,3 +177,21 @@ def test_thresholds_are_positive(network: SpikingNetwork, tmp_path: Path) -> Non
     tensors = {**network.tensors(), "model.0.theta": torch.zeros(8)}
     with pytest.raises(CheckpointError, match=r"a\.safetensors: model\.0\.theta holds 0; expected values from 1e-12"):
         save_checkpoint(tmp_path / "a.safetensors", tensors, META)
+
+
+def test_decays_and_reset_of_clif_layers_are_kept_and_those_of_others_not_stored(
+    network: SpikingNetwork, tmp_path: Path
+) -> None:
+    assert "decays" not in graph_of(network)["layers"][0]
+    for (_, layer), decays in zip(network.spiking(), ((0.5, 0.75), (0.1, 0.9)), strict=False):
+        layer.neuron, layer.decays, layer.reset = "clif", decays, "soft"
+    found, _ = load_spiking(save_spiking(tmp_path / "clif.safetensors", network, replace(META, neuron="clif")))
+    assert forms(found.eval()) == forms(network)
+
+
+def test_clif_layers_have_no_delay(network: SpikingNetwork, tmp_path: Path) -> None:
+    layer = next(network.spiking())[1]
+    layer.neuron, layer.delay = "clif", 2
+    path = save_spiking(tmp_path / "clif.safetensors", network, replace(META, neuron="clif"))
+    with pytest.raises(CheckpointError, match="its graph is not valid: C-LIF neurons leak"):
+        load_spiking(path)

@@ -7,6 +7,7 @@ import csv
 import json
 import os
 import shutil
+import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -370,7 +371,11 @@ def folder_tree(root: Path) -> str:
         if path.is_file():
             found.setdefault(path.parent.relative_to(root.parent).as_posix(), []).append(path.name)
     width = max(map(len, found)) + 3
-    return "\n".join(f"{folder + '/':<{width}}{' '.join(names)}" for folder, names in sorted(found.items()))
+    lines = []
+    for folder, names in sorted(found.items()):
+        start = f"{folder + '/':<{width}}"
+        lines.append(textwrap.fill(" ".join(names), 80, initial_indent=start, subsequent_indent=" " * width))
+    return "\n".join(lines)
 
 
 def described(folder: Path, image: Path) -> str:

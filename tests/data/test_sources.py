@@ -149,6 +149,15 @@ def test_invalid_yaml(tmp_path: Path, text: str, message: str) -> None:
         load_dataset(tmp_path / "x.yaml", "train")
 
 
+def test_fractions_that_are_not_used_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    root = write_year(tmp_path / "mine", {"a": CAT}, {"train": "a", "val": "a"})
+    load_dataset(str(root), "train", fractions="80,10,10")
+    assert [r for r in caplog.records if r.levelname == "WARNING"] == []
+    load_dataset(str(root), "train", fractions="60,20,20")
+    said = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+    assert said == [f"{root}: it has splits (train, val), so fractions are not used"]
+
+
 def test_fractions_are_checked_where_there_are_splits_too(tmp_path: Path) -> None:
     root = write_year(tmp_path / "mine", {"a": CAT})
     for data in (str(root), TINY):

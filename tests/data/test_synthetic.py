@@ -9,13 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from voc_writer import fingerprint
+from voc_writer import fingerprint, load_voc
 
 from spikedet.common.errors import ConfigError, DataError
 from spikedet.data.synthetic import dataset as synthetic
 from spikedet.data.synthetic.dataset import SyntheticConfig, write_synthetic
 from spikedet.data.synthetic.scenes import SYNTHETIC_CLASS_NAMES, Scene, render_scene
-from spikedet.data.voc.layout import load_voc
 
 
 def contents(root: Path) -> dict[str, bytes]:

@@ -14,13 +14,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from voc_writer import annotation_xml, fingerprint, object_xml, write_year
+from voc_writer import annotation_xml, fingerprint, load_voc, object_xml, write_year
 
 from spikedet.common import files
 from spikedet.common.errors import DataError
 from spikedet.data import DetectionDataset
 from spikedet.data.dataset import BoxIssues
-from spikedet.data.voc.layout import discover_class_names, load_voc
 from spikedet.data.voc.splits import VOC_CLASS_NAMES
 
 OneImage = Callable[[str], Path]
@@ -234,16 +233,16 @@ def test_folder_missing_or_of_another_layout(tmp_path: Path) -> None:
 def test_official_names_have_the_official_order(tmp_path: Path) -> None:
     root = devkit(tmp_path / "kit")
     assert len(VOC_CLASS_NAMES) == 20
-    assert discover_class_names(root, "val") == VOC_CLASS_NAMES
-    assert discover_class_names(root / "VOC2012", "train") == VOC_CLASS_NAMES
+    assert load_voc(root, "val").class_names == VOC_CLASS_NAMES
+    assert load_voc(root / "VOC2012", "train").class_names == VOC_CLASS_NAMES
     assert load_voc(root, "val").samples[0].labels.tolist() == [11]
 
 
 def test_other_names_in_a_devkit_are_sorted(tmp_path: Path) -> None:
     root = devkit(tmp_path / "kit")
     (root / "VOC2012" / "Annotations" / "2008_000003.xml").write_text(CAT.replace("cat", "ant"))
-    assert discover_class_names(root, "train") == ("ant", "cat")
-    assert discover_class_names(root, "VOC2007/train") == VOC_CLASS_NAMES
+    assert load_voc(root, "train").class_names == ("ant", "cat")
+    assert load_voc(root, "VOC2007/train").class_names == VOC_CLASS_NAMES
 
 
 def test_no_object_no_names(one_image: OneImage) -> None:

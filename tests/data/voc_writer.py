@@ -1,11 +1,16 @@
-"""A tiny VOC writer and a folder fingerprint for the data tests."""
+"""A tiny VOC writer, a reader and a folder fingerprint for the data tests."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
+
+from spikedet.data import DetectionDataset
+from spikedet.data.reading import load_split
+from spikedet.data.voc.layout import VocLayout
 
 
 def object_xml(name: str, corners: Sequence[object], difficult: object | None = 0) -> str:
@@ -35,6 +40,11 @@ def write_year(
     for name, text in (splits or {"train": "\n".join(annotations)}).items():
         (folder / "ImageSets/Main" / f"{name}.txt").write_text(text, encoding="utf-8")
     return folder
+
+
+def load_voc(root: Path, split: str, class_names: Sequence[str] | None = None, **how: Any) -> DetectionDataset:
+    """A split of a year folder or of a devkit."""
+    return load_split(VocLayout(root), split, class_names, **how)
 
 
 def fingerprint(folder: Path) -> dict[str, tuple[int, int]]:

@@ -103,7 +103,7 @@ def test_a_foreign_file_is_named(tmp_path, text, message):
 
 
 def test_no_file(tmp_path):
-    with pytest.raises(DataError, match=r"gone\.json: cannot be read"):
+    with pytest.raises(DataError, match=r"gone\.json: the results cannot be read"):
         read_results(tmp_path / "gone.json")
 
 
@@ -163,3 +163,8 @@ def test_models_get_tables_of_their_own():
 )
 def test_network_names(stage, finetuned, network):
     assert replace(ANN, stage=stage, finetuned=finetuned).network == network
+
+
+def test_rows_are_printed_in_one_line_each():
+    assert repr(ANN) == "<ANN: AP50:95 60.0 on BCCD test>"
+    assert repr(EARLY) == "<SNN + coarse + fine, if at t = 4 of T = 8: AP50:95 41.0, loss 0.0 on BCCD test>"

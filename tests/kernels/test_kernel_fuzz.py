@@ -69,7 +69,7 @@ def test_a_kernel_without_memory_raises_and_the_next_call_works() -> None:
 @needs_sanitizers
 def test_sanitizers_find_nothing_in_random_calls() -> None:
     """``make sanitize`` looks longer, and runs the tests of all that calls kernels under them."""
-    done = run(str(HERE / "sanitized.py"), str(HERE / "kernel_fuzz.py"), "--seconds", "10", "--seed", "1000")
+    done = run(str(HERE / "sanitized.py"), str(HERE / "kernel_fuzz.py"), "--seconds", "4", "--seed", "1000")
     assert done.returncode == 0, done.stderr
     assert "none wrong" in done.stdout
 

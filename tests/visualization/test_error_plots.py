@@ -41,7 +41,7 @@ def test_images_are_written(found: Explanation, drawn: list[str], tmp_path: Path
         assert image.imread(path).std() > 0.01
 
 
-def test_images_of_an_earlier_explanation_do_not_stay(tmp_path: Path) -> None:
+def test_images_of_an_earlier_explanation_do_not_stay(tmp_path: Path, unrendered_plots: None) -> None:
     plot_explanation(WHOLE, tmp_path)
     other = tmp_path / "ap_by_t.png"
     other.write_text("")

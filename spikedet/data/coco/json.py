@@ -6,7 +6,6 @@ our own key ``difficult`` stands beside it, the object is a difficult one as in 
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +18,7 @@ from spikedet.common.files import MAX_LIST_BYTES
 from spikedet.data.boxes import refuse_fractions
 from spikedet.data.coco.segmentation import segmentation_box
 from spikedet.data.layout import Box, WrittenObject, checked_class_names, plain_number, shown, written_hw
-from spikedet.data.text import read_bounded
+from spikedet.data.text import read_json
 
 DIFFICULT = "difficult"
 _LISTS = ("images", "annotations", "categories")
@@ -65,7 +64,7 @@ def read_coco(path: Path) -> CocoFile:
     Raises:
         DataError: it is missing, not JSON, lacks one of its three lists, or its categories are not whole.
     """
-    content = _read_json(path)
+    content = _lists(path)
     names = _categories(path, content["categories"])
     images, stray = _images(path, content["images"])
     stray += _add_annotations_(path, content["annotations"], images, names)
@@ -101,13 +100,8 @@ def coco_categories(class_names: Sequence[str]) -> list[dict[str, Any]]:
     return [{"id": category_id(label), "name": name} for label, name in enumerate(class_names)]
 
 
-def _read_json(path: Path) -> dict[str, list[Any]]:
-    try:
-        content: Any = json.loads(read_bounded(path, "annotations", MAX_LIST_BYTES))
-    except (ValueError, RecursionError) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"{path}: not valid JSON ({error}); write the file again") from error
+def _lists(path: Path) -> dict[str, list[Any]]:
+    content = read_json(path, "annotations", MAX_LIST_BYTES)
     lists = content if isinstance(content, dict) else {}
     missing = [name for name in _LISTS if not isinstance(lists.get(name), list)]
     if missing:

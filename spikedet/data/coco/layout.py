@@ -5,18 +5,17 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from spikedet.common.errors import DataError
-from spikedet.config import SourceLayout
 from spikedet.data.coco.files import find_annotations, full_split_name, image_folders, short_split_name, split_files
 from spikedet.data.coco.json import CocoImage, coco_edges, read_coco
 from spikedet.data.layout import (
     USUAL_SPLITS,
     AnnotatedImage,
     Entry,
+    Layout,
     Listing,
     broken_entry,
     check_same_names,
@@ -30,35 +29,25 @@ from spikedet.data.paths import contained
 from spikedet.data.split_names import usual_split
 
 
-@dataclass(frozen=True)
-class CocoLayout:
+class CocoLayout(Layout):
     """A folder with annotation files, or one such file.
 
-    Attributes:
-        root: the dataset's folder, links resolved; no ``file_name`` leads out of it.
-        name: the folder's name as written.
+    Args:
+        root: the dataset's folder; no ``file_name`` leads out of it, links resolved.
         file: the only annotation file, whatever split is asked for; None has one for each split.
         lookup: every image of the folder, for those that are in none of COCO's usual places.
     """
 
-    root: Path
-    name: str
-    file: Path | None = None
-    lookup: Lookup | None = None
-    kind: SourceLayout = "coco"
-    seen: str = "COCO JSON"
+    def __init__(self, root: Path, file: Path | None = None, lookup: Lookup | None = None) -> None:
+        super().__init__("coco", "COCO JSON", root.resolve(), folder_name(root))
+        self.file, self.lookup = file, lookup
 
     def splits(self) -> list[str]:
         """The splits that have an annotation file."""
         return list(split_files(self.root)) if self.file is None else [full_split_name(self.file)]
 
     def listing(self, split: str) -> Listing:
-        """Parts are ``train`` or ``train2017``.
-
-        Raises:
-            DataError: a part has no annotation file, that is not whole, or the parts have different classes; or the
-                one file is plainly that of another split.
-        """
+        """Parts are ``train`` or ``train2017``; an only file is any split but one that it is plainly not of."""
         if self.file is not None:
             _refuse_other_split(self.file, split)
         files = [self.file] if self.file else [find_annotations(self.root, part) for part in split_parts(split)]
@@ -79,11 +68,6 @@ class CocoLayout:
         return Listing(shown_split, unique_entries(entries), lambda _: names, coco_edges, lambda: remarks)
 
 
-def coco_folder(folder: Path, lookup: Lookup | None = None) -> CocoLayout:
-    """The layout of a folder with annotation files."""
-    return CocoLayout(folder.resolve(), folder_name(folder), lookup=lookup)
-
-
 def coco_file(file: Path) -> CocoLayout:
     """The layout of one annotation file: its folder is the dataset's, or where that is ``annotations``, the one above.
 
@@ -94,7 +78,7 @@ def coco_file(file: Path) -> CocoLayout:
         raise DataError(f"{file}: no such file; expected COCO annotations")
     home = Path(os.path.abspath(file)).parent
     root = home.parent if home.name.lower().startswith("ann") else home
-    return CocoLayout(root.resolve(), root.name, file)
+    return CocoLayout(root, file)
 
 
 def _refuse_other_split(file: Path, split: str) -> None:

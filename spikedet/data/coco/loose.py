@@ -11,11 +11,10 @@ from pathlib import Path
 from spikedet.common.counts import counted
 from spikedet.common.errors import DataError
 from spikedet.data.coco.json import CocoImage, coco_edges, read_coco
-from spikedet.data.layout import AnnotatedImage, check_same_names, refuse, shown
+from spikedet.data.layout import AnnotatedImage, Entry, check_same_names, refuse, shown
 from spikedet.data.lookup import Lookup
-from spikedet.data.loose import Found, Item
-from spikedet.data.pairs import split_of
-from spikedet.data.split_names import split_in_name
+from spikedet.data.loose import Found
+from spikedet.data.pairs import split_of, splits_of_files
 from spikedet.data.text import read_ends
 from spikedet.data.walk import Tree
 
@@ -46,36 +45,33 @@ def find_coco(tree: Tree, images: Sequence[str]) -> Found | str:
     files = [path for path in files if path.rpartition("/")[2].startswith("instances")] or files
     if not files or not images:
         return ""
-    splits = {path: _split(path) for path in files}
-    if len(files) > 1 and ("" in splits.values() or len(set(splits.values())) < len(files)):
-        raise DataError(f"{tree.root}: which of {', '.join(files[:5])} is which split? keep one, or one of each split")
+    splits = splits_of_files(tree.root, files)
     lookup, names = Lookup(images), tuple[str, ...]()
-    items: dict[str, Item] = {}
+    entries: dict[str, Entry] = {}
     notes: list[str] = []
     stray: list[tuple[str, Path, str]] = []
     for path, split in splits.items():
         content = read_coco(tree.root / path)
         check_same_names(tree.root, files[0], names or content.class_names, path, content.class_names)
         names = content.class_names
-        found, missing = _items(tree, path, split, content.images, lookup)
-        for item in found:
-            if item.image in items:
-                raise DataError(f"{tree.root}: both {files[0]} and {path} have the image {item.image}; keep it in one")
-            items[item.image] = item
+        found, missing = _entries(tree, path, split, content.images, lookup)
+        if twice := next((image for image in found if image in entries), None):
+            raise DataError(f"{tree.root}: both {files[0]} and {path} have the image {twice}; keep it in one")
+        entries |= found
         stray += [(split, tree.root / path, reason) for reason in (*missing, *content.stray)]
         notes += content.repeated
-    if not items:
+    if not entries:
         return f"{files[0]} names no image that is here"
-    left = [image for image in images if image not in items]
+    left = [image for image in images if image not in entries]
     if left:
         notes.append(f"{counted(len(left), 'image')} that no COCO file names: not used; first: {left[0]}")
-    ordered = [items[image] for image in sorted(items)]
+    ordered = [entries[image] for image in sorted(entries)]
     return Found("coco", f"COCO JSON ({', '.join(files[:3])})", ordered, coco_edges, names, notes, stray)
 
 
-def _items(
+def _entries(
     tree: Tree, path: str, split: str, images: Sequence[CocoImage], lookup: Lookup
-) -> tuple[list[Item], list[str]]:
+) -> tuple[dict[str, Entry], list[str]]:
     """The images of a file that are there, and why the others are not."""
     file, found, missing = tree.root / path, [], []
     for image in images:
@@ -88,7 +84,7 @@ def _items(
         else:
             missing.append(image.problem)
     times = Counter(where for _, where in found)
-    items = {}
+    entries = {}
     for image, where in found:
         own, problem = split_of(where.rpartition("/")[0]), image.problem
         if times[where] > 1:
@@ -96,10 +92,5 @@ def _items(
         elif split and own not in ("", split):
             problem = f"{file}: it is of the split {split!r}, the folder of {where} of {own!r}; move the image"
         read = partial(refuse, problem) if problem else partial(AnnotatedImage, image.objects, image.image_hw)
-        items[where] = Item(where, file, read, split or own)
-    return list(items.values()), missing
-
-
-def _split(path: str) -> str:
-    folder, _, name = path.rpartition("/")
-    return split_in_name(name.rpartition(".")[0]) or split_of(folder)
+        entries[where] = Entry(where, tree.root / where, file, read, split or own)
+    return entries, missing

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from spikedet.common.errors import DataError
 from spikedet.data.boxes import refuse_fractions
 from spikedet.data.layout import AnnotatedImage, Box, WrittenObject, pixel_edges, shown, written_hw
 from spikedet.data.loose import Found, paired
 from spikedet.data.pairs import pair
-from spikedet.data.text import read_bounded, read_ends
+from spikedet.data.text import read_ends, read_json
 from spikedet.data.walk import Tree
 
 MAX_JSON_BYTES = 200_000_000
@@ -46,12 +44,7 @@ def read_labelme(path: Path) -> AnnotatedImage:
     Raises:
         DataError: the file cannot be read, or a shape is not whole.
     """
-    try:
-        content: Any = json.loads(read_bounded(path, "LabelMe JSON", MAX_JSON_BYTES))
-    except (ValueError, RecursionError) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"{path}: not valid JSON ({error}); write the file again") from error
+    content = read_json(path, "LabelMe JSON", MAX_JSON_BYTES)
     shapes = content.get("shapes") if isinstance(content, dict) else None
     if not isinstance(shapes, list):
         raise DataError(f"{path}: no list 'shapes'; expected LabelMe JSON")

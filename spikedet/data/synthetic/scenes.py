@@ -64,11 +64,7 @@ def render_scene(rng: np.random.Generator, image_hw: tuple[int, int]) -> Scene:
 
 
 def _place(
-    rng: np.random.Generator,
-    name: str,
-    image_hw: tuple[int, int],
-    masks: list[_Mask],
-    visible: list[_Mask],
+    rng: np.random.Generator, name: str, image_hw: tuple[int, int], masks: list[_Mask], visible: list[_Mask]
 ) -> _Mask | None:
     """A mask ``[H, W]`` that leaves the earlier objects visible enough, or None where no place was found."""
     covering = bool(masks) and rng.random() < _COVERING_PROBABILITY
@@ -93,11 +89,7 @@ def _still_visible(full: _Mask, seen: _Mask, cover: _Mask, least_visible: float)
 
 
 def _shape_mask(
-    rng: np.random.Generator,
-    name: str,
-    image_hw: tuple[int, int],
-    center_xy: npt.NDArray[np.float64],
-    radius: float,
+    rng: np.random.Generator, name: str, image_hw: tuple[int, int], center_xy: npt.NDArray[np.float64], radius: float
 ) -> _Mask:
     """A shape within a circle of this radius, moved wholly inside the image, turned at random."""
     margin = math.ceil(radius) + 1

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -15,11 +15,10 @@ from pathlib import Path
 from spikedet.common.counts import counted
 from spikedet.common.errors import DataError
 from spikedet.data.boxes import refuse_fractions
-from spikedet.data.layout import AnnotatedImage, WrittenObject, finite_number, pixel_edges, refuse, written_hw
+from spikedet.data.layout import AnnotatedImage, Entry, WrittenObject, finite_number, pixel_edges, refuse, written_hw
 from spikedet.data.lookup import Lookup
-from spikedet.data.loose import Found, Item
-from spikedet.data.pairs import split_of
-from spikedet.data.split_names import split_in_name
+from spikedet.data.loose import Found
+from spikedet.data.pairs import split_of, splits_of_files
 from spikedet.data.text import read_bounded, read_start
 from spikedet.data.walk import Tree
 
@@ -55,32 +54,26 @@ def find_table(tree: Tree, images: Sequence[str]) -> Found | str:
     tables = [path for path in sorted(tree.files([".csv"])) if _columns(_header(read_start(tree.root / path)))]
     if not tables or not images:
         return ""
-    splits = {path: split_in_name(path.rpartition("/")[2][:-4]) or split_of(path.rpartition("/")[0]) for path in tables}
-    if len(tables) > 1 and ("" in splits.values() or len(set(splits.values())) < len(tables)):
-        raise DataError(f"{tree.root}: which of {', '.join(tables[:5])} is which split? keep one, or one of each split")
     rows: dict[str, _Image] = {}
     stray = []
-    for path, split in splits.items():
+    for path, split in splits_of_files(tree.root, tables).items():
         stray += _read(tree, path, split, Lookup(images), rows)
-    items = [_item(tree, image, found) for image, found in sorted(rows.items())]
+    entries = [_entry(tree, image, found) for image, found in sorted(rows.items())]
     left = [image for image in images if image not in rows]
     notes = [f"{counted(len(left), 'image')} that no table names: not used; first: {left[0]}"] if left else []
-    if not items:
+    if not entries:
         return f"{tables[0]} names no image that is here"
-    return Found("csv", f"CSV ({', '.join(tables[:3])})", items, pixel_edges, None, notes, stray)
+    return Found("csv", f"CSV ({', '.join(tables[:3])})", entries, pixel_edges, None, notes, stray)
 
 
-def _item(tree: Tree, image: str, found: _Image) -> Item:
-    read = partial(AnnotatedImage, found.objects, found.image_hw)
+def _entry(tree: Tree, image: str, found: _Image) -> Entry:
     own = split_of(image.rpartition("/")[0])
     if found.split and own not in ("", found.split):
         found.problem = f"{image}: {found.file} is of the split {found.split!r}, its folder of {own!r}; move it"
-    return Item(
-        image,
-        tree.root / found.file,
-        partial(refuse, f"{tree.root}: {found.problem}") if found.problem else read,
-        found.split or own,
-    )
+    read: Callable[[], AnnotatedImage] = partial(AnnotatedImage, found.objects, found.image_hw)
+    if found.problem:
+        read = partial(refuse, f"{tree.root}: {found.problem}")
+    return Entry(image, tree.root / image, tree.root / found.file, read, found.split or own)
 
 
 def _read(tree: Tree, path: str, split: str, lookup: Lookup, rows: dict[str, _Image]) -> list[tuple[str, Path, str]]:

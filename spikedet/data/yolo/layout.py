@@ -9,17 +9,16 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from spikedet.common.errors import DataError
 from spikedet.common.files import MAX_LIST_BYTES
-from spikedet.config import SourceLayout
 from spikedet.data.images import IMAGE_SUFFIXES
 from spikedet.data.layout import (
     AnnotatedImage,
     Entry,
+    Layout,
     Listing,
     broken_entry,
     in_usual_order,
@@ -34,38 +33,19 @@ from spikedet.data.yolo.labels import read_labels, yolo_edges
 from spikedet.data.yolo.yaml import CLASS_LISTS, YoloFile
 
 
-@dataclass(frozen=True)
-class YoloLayout:
+class YoloLayout(Layout):
     """The dataset that a ``data.yaml`` describes."""
 
-    yaml: YoloFile
-    kind: SourceLayout = "yolo"
-
-    @property
-    def seen(self) -> str:
-        """What was recognized, in words."""
-        return f"YOLO with {self.yaml.file.name}"
-
-    @property
-    def root(self) -> Path:
-        """The dataset's folder."""
-        return self.yaml.root
-
-    @property
-    def name(self) -> str:
-        """The folder's name."""
-        return self.yaml.name
+    def __init__(self, yaml: YoloFile) -> None:
+        super().__init__("yolo", f"YOLO with {yaml.file.name}", yaml.root, yaml.name)
+        self.yaml = yaml
 
     def splits(self) -> list[str]:
         """The splits that the YAML names."""
         return in_usual_order(self.yaml.parts)
 
     def listing(self, split: str) -> Listing:
-        """Parts are keys of the YAML.
-
-        Raises:
-            DataError: the YAML has no such split, or its folder or list is missing, empty or outside the dataset.
-        """
+        """Parts are keys of the YAML."""
         entries: list[Entry] = []
         labels = _Labels()
         for part in split_parts(split):

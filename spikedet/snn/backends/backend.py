@@ -53,6 +53,10 @@ class Backend(ABC):
         """The same for an input ``[N, C, H, W]`` that never changes; it is convolved here, once."""
 
     @abstractmethod
+    def again(self, node: Node, layer: SpikingConv, state: Any) -> Any:
+        """A state before the first step for as many maps as ``state``; a constant input is not convolved again."""
+
+    @abstractmethod
     def fire(
         self, node: Node, layer: SpikingConv, state: Any, piece: Tensor | None, steps: int, tail: int
     ) -> tuple[Tensor, Tensor]:
@@ -72,7 +76,7 @@ class Backend(ABC):
 
     @abstractmethod
     def potential(self, node: Node, layer: SpikingConv, state: Any) -> Tensor:
-        """Membrane potentials of a layer as they stand, ``[N, C, H, W]``, activation units; not to be changed."""
+        """Membrane potentials of a layer as they stand, ``[N, C, H, W]``, activation units: the state's own memory."""
 
     @abstractmethod
     def place_counts(self, node: Node, piece: Tensor, groups: Tensor) -> Tensor:

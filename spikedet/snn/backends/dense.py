@@ -107,6 +107,9 @@ class TorchBackend(Backend):
             drive = layer.potential(x.unsqueeze(0))
         return _State(layer.initial_state(drive.shape[1:]), drive)
 
+    def again(self, node: Node, layer: SpikingConv, state: _State) -> _State:
+        return _State(layer.initial_state(state.neurons.u.shape), state.drive)
+
     def fire(
         self, node: Node, layer: SpikingConv, state: _State, piece: Tensor | None, steps: int, tail: int
     ) -> tuple[Tensor, Tensor]:
@@ -115,7 +118,7 @@ class TorchBackend(Backend):
             v = self._potential(node, layer, piece)
         else:
             v = state.drive if state.drive is not None else state.neurons.u.new_zeros((1, *shape))
-        if self._neurons is not None:
+        if self._neurons is not None and layer.neuron != "clif":
             train = self._fused(layer, state.neurons, v, steps, tail)
         else:
             train = self._plain(layer, state.neurons, v.expand(steps, *shape), tail)

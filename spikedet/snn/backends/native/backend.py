@@ -7,6 +7,7 @@ add up in another order: a neuron within rounding of its threshold may fire a st
 from __future__ import annotations
 
 import ctypes
+import dataclasses
 from typing import Any
 
 import torch
@@ -68,6 +69,10 @@ class NativeBackend(Backend):
 
     def constant_state(self, node: Node, layer: SpikingConv, x: Tensor) -> PackedState:
         return self.layers[node.name].constant_state(x)
+
+    def again(self, node: Node, layer: SpikingConv, state: PackedState) -> PackedState:
+        batch, height, width, _ = state.u.shape
+        return dataclasses.replace(self.layers[node.name].initial_state(batch, (height, width)), drive=state.drive)
 
     def fire(
         self, node: Node, layer: SpikingConv, state: PackedState, piece: Tensor | None, steps: int, tail: int

@@ -27,7 +27,10 @@ LEVELS = 127
 class _Steps(ctypes.Structure):
     _fields_ = [
         *((name, ctypes.c_int64) for name in ("steps", "silent", "tail", "images", "height", "width", "channels")),
-        *((name, ctypes.c_void_p) for name in ("bias", "theta", "scale", "u", "count", "lower", "spikes")),
+        *((name, ctypes.c_void_p) for name in ("bias", "theta", "scale", "u", "count", "lower", "current")),
+        *((name, ctypes.c_float) for name in ("current_decay", "potential_decay")),
+        ("hard", ctypes.c_int64),
+        ("spikes", ctypes.c_void_p),
     ]
 
 
@@ -45,12 +48,14 @@ class _Convolution(ctypes.Structure):
 
 @dataclass
 class PackedState:
-    """One layer: potentials, signed counts, a constant input's potential ``[N, H, W, C padded]``; steps done."""
+    """One layer: potentials, signed counts or currents, a constant input's potential ``[N, H, W, C padded]``; steps
+    done."""
 
     u: Tensor
     count: Tensor | None
     drive: Tensor | None = None
     step: int = 0
+    current: Tensor | None = None
 
 
 class PackedConv:
@@ -131,10 +136,15 @@ class PackedConv:
                     f"an input map of {height} x {width} with {channels} channels is too large for the native backend; "
                     "use smaller images or --backend torch"
                 )
-        _, count, height, width = self.layer.output_shape(batch, *input_hw, padding=self._padding)
-        u0 = F.pad(self._u0 if self._u0.ndim == 1 else self._u0.permute(1, 2, 0), (0, self.channels - count))
-        u = torch.empty(batch, height, width, self.channels).copy_(u0)
-        return PackedState(u, torch.zeros_like(u) if self.layer.neuron == "signed" else None)
+        return self.initial_state(batch, self.layer.output_shape(batch, *input_hw, padding=self._padding)[2:])
+
+    def initial_state(self, batch: int, output_hw: tuple[int, int]) -> PackedState:
+        """Before the first step, for output maps of this height and width."""
+        pad = self.channels - len(self.layer.theta)
+        u0 = F.pad(self._u0 if self._u0.ndim == 1 else self._u0.permute(1, 2, 0), (0, pad))
+        u = torch.empty(batch, *output_hw, self.channels).copy_(u0)
+        signed, leaky = (torch.zeros_like(u) if self.layer.neuron == kind else None for kind in ("signed", "clif"))
+        return PackedState(u, signed, current=leaky)
 
     @torch.no_grad()
     def constant_state(self, x: Tensor) -> PackedState:
@@ -160,7 +170,8 @@ class PackedConv:
         state.step += steps + tail
         call = _Steps(
             *(steps, silent, tail, batch, height, width, self.channels),
-            *map(pointer, (self._bias, self._theta, self._scale, state.u, state.count, self._lower, out)),
+            *map(pointer, (self._bias, self._theta, self._scale, state.u, state.count, self._lower, state.current)),
+            *(*self.layer.decays, int(self.layer.reset == "hard"), pointer(out)),
         )
         # Kernels look at no size again.
         assert bits is None or bits.shape[:2] == (steps, batch)

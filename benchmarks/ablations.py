@@ -1,4 +1,4 @@
-"""What each part of a conversion is worth, as images: calibration images, parts of the calibration, classes."""
+"""What each part of a conversion is worth, as images: calibration images, parts of the calibration."""
 
 from __future__ import annotations
 
@@ -75,30 +75,6 @@ def part_name(row: ResultRow) -> str:
     if row.stage == "fine":
         return f"coarse, fine: {row.calibrated}"
     return "weights copied" if row.stage == "copied" else "coarse"
-
-
-def plot_ap_by_class(rows: Sequence[ResultRow], path: Path) -> Path:
-    """AP50:95 (percent) of every class, sorted by the source's; a mark for each network; a PNG."""
-    shown = class_aps(rows)
-    first = next(iter(shown.values()), {})
-    order = sorted(first, key=lambda name: -(first[name] or 0.0))
-    with ap_axes(path, width=max(6, 0.5 * len(order))) as axes:
-        for (label, aps), marker in zip(shown.items(), cycle(MARKERS)):
-            how = {"color": colour_of(label), "label": label, "alpha": 0.8}
-            axes.plot(range(len(order)), [aps[name] for name in order], marker, **how)
-        axes.set_xticks(range(len(order)), order, rotation=45, ha="right")
-    return path
-
-
-def class_aps(rows: Sequence[ResultRow]) -> dict[str, dict[str, float | None]]:
-    """AP of every class by the label of each network; of Stage I runs that follow each other the last one's ANN."""
-    shown = [row for row in rows if row.per_class and not row.read_early and row.stage != "qc"]
-    return {
-        row.network + (f", T = {row.T}, {row.neuron}" if row.T else ""): {
-            name: aps["AP"] for name, aps in (row.per_class or {}).items()
-        }
-        for row in shown
-    }
 
 
 def _made_for(row: ResultRow) -> tuple[Any, ...]:

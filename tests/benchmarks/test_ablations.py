@@ -2,11 +2,11 @@
 
 from dataclasses import replace
 
+from ablations import images_lines, part_name, plot_ap_by_images, plot_parts
 from PIL import Image
 
 from spikedet.evaluation import ResultRow
-from spikedet.visualization import plot_ap_by_class, plot_ap_by_images, plot_parts
-from spikedet.visualization.ablations import class_aps, images_lines, part_name
+from spikedet.visualization.curves import class_aps, plot_ap_by_class
 
 ANN = ResultRow(
     model="m", stage="ann", finetuned=False, data="d", split="s", images=9, seed=0, AP=60.0,

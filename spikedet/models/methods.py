@@ -1,0 +1,35 @@
+"""The network that a training method trains: activations that fire, run over real time steps."""
+
+from __future__ import annotations
+
+from spikedet.checkpoint import CheckpointMeta
+from spikedet.common.errors import ConfigError
+from spikedet.models.architecture import has_leaky_activations
+from spikedet.models.builder import ClipDetector, as_qc, over_time
+from spikedet.quantization import IntegerActivation
+from spikedet.snn import CurrentLIF
+
+
+def with_method(model: ClipDetector, meta: CheckpointMeta, *, noise: float = 0.0) -> ClipDetector:
+    """A copy with the activations that a checkpoint's stage has, at the same weights and thetas.
+
+    Args:
+        model: the clip ANN, or of stage clif the network itself.
+        meta: its stage, T, method and the settings of the method.
+        noise: quantization noise of a QC-ANN in training.
+
+    Raises:
+        ConfigError: C-LIF neurons for LeakyReLU.
+    """
+    if meta.stage == "qc":
+        assert meta.T is not None
+        return as_qc(model, meta.T, noise)
+    if meta.stage == "sfa":
+        steps, D = meta.real_steps, meta.D or 1
+        beta = meta.beta or 0.0 if steps > 1 else 0.0  # nothing is left of a membrane where no step follows
+        return over_time(model, steps, lambda old: IntegerActivation.from_clip(old, D=D, beta=beta))
+    if meta.stage == "clif":
+        if has_leaky_activations(meta.architecture):
+            raise ConfigError("C-LIF neurons send no negative spikes; take --activation clip instead of LeakyReLU")
+        return over_time(model, meta.real_steps, lambda old: CurrentLIF.from_clip(old, reset_rule=meta.reset))
+    return model

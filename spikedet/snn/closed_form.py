@@ -1,0 +1,166 @@
+"""Networks whose layers wait for all their input need no simulation: one pass with whole numbers gives every spike.
+
+A neuron that has gathered the input of D steps before it fires sends
+
+    S = clip(floor(u / theta), 0, D),    u = u[0] + D x,    x the mean of its input potential
+
+spikes, in the first S of the next D steps; so after d of them it has sent min(S, d). Where groups of D steps follow
+each other (SFA at several real time steps), u also has what is left over, see ``simulator``. The simulation sends the
+same spikes and counts the same synaptic operations; it adds up the same potentials in another order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from spikedet.snn.backends.dense import float32
+from spikedet.snn.layers import Readout, SpikingConv, broadcast
+from spikedet.snn.network import IMAGE, Node, SpikingNetwork
+from spikedet.snn.operations import Concat, MaxPool, Slice, SpikeOp, Upsample, ZeroPad
+from spikedet.snn.simulator import Readings
+
+WatchCounts = Callable[[Node, Tensor, int, int], None]
+"""Shown a node, its spikes ``[N, C, H, W]`` in a group (negative ones below zero), the group's first step, and D."""
+
+
+def spike_units(network: SpikingNetwork) -> dict[str, Tensor]:
+    """``[C]``, what a spike is worth, of every node whose channels carry the spikes of one neuron at a place."""
+    units: dict[str, Tensor] = {}
+    for node in network.nodes:
+        module, inputs = node.module, [units.get(name) for name in node.inputs]
+        known = [unit for unit in inputs if unit is not None]
+        if isinstance(module, SpikingConv):
+            units[node.name] = module.theta
+        elif len(known) == len(inputs) and isinstance(module, (Upsample, ZeroPad, MaxPool, Concat, Slice)):
+            whole = torch.cat(known)
+            units[node.name] = whole[module.start : module.stop] if isinstance(module, Slice) else whole
+    return units
+
+
+def has_closed_form(network: SpikingNetwork) -> bool:
+    """Whether every neuron has all its input before it fires, and every maximum is one of spike counts."""
+    D, units = network.group or network.T, spike_units(network)
+    pools = [node for node in network.nodes if isinstance(node.module, MaxPool)]
+    return (
+        all(layer.neuron != "signed" and layer.delay >= D for _, layer in network.spiking())
+        and all(pool.module.rule == "count" and pool.inputs[0] in units for pool in pools)
+        and not (pools and any(layer.negative for _, layer in network.spiking()))
+    )
+
+
+class ClosedForm:
+    """One network without simulation.
+
+    Args:
+        network: one of ``has_closed_form``; its weights are read now.
+
+    Raises:
+        ValueError: it has none.
+    """
+
+    def __init__(self, network: SpikingNetwork) -> None:
+        if not has_closed_form(network):
+            raise ValueError("a layer fires before it has all its input, or a maximum is none of spike counts")
+        self.network, self.D = network, network.group or network.T
+        self.groups = network.T // self.D
+        self._units = spike_units(network)
+        self._weights = {node.name: self._folded(layer) for node, layer in network.spiking()}
+        self._read = {node.inputs[0] for node in network.nodes if isinstance(node.module, Readout)}
+
+    @torch.no_grad()
+    def _folded(self, layer: SpikingConv) -> tuple[Tensor, Tensor]:
+        """Weight and bias whose convolution of a mean input is u / theta; u[0] per neuron is added later."""
+        theta, u0 = layer.theta.double(), layer.u0.double() if layer.u0.ndim == 1 else 0.0
+        weight = (layer.weight.double() * (self.D / theta).view(-1, 1, 1, 1)).to(layer.weight.dtype)
+        bias = ((self.D * layer.bias.double() + u0) / theta).to(layer.bias.dtype)
+        return weight.contiguous(memory_format=torch.channels_last), bias
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor, readouts: Iterable[int], watch: WatchCounts | None = None) -> Iterator[Readings]:
+        """Yield what the network says of ``[N, 3, H, W]`` after each of these time steps, earliest first."""
+        steps = sorted(set(readouts))
+        if not steps or steps[0] < 1 or steps[-1] > self.network.T:
+            raise ValueError(f"time steps must lie in 1..T = {self.network.T}, got {steps}")
+        images = images.contiguous(memory_format=torch.channels_last)
+        sums: dict[str, Tensor | float] = dict.fromkeys(self._read, 0.0)
+        spikes = torch.zeros(len(images), dtype=torch.float64, device=images.device)
+        left: dict[str, Tensor] = {}
+        with float32():
+            for group in range(-(-steps[-1] // self.D)):
+                values, counts = self._group(images, left)
+                if watch is not None:
+                    self._show(values, counts, group, watch)
+                for t in [t for t in steps if t - 1 < (group + 1) * self.D and t > group * self.D]:
+                    d = t - group * self.D
+                    early = values if d == self.D else self._after(images, counts, d)
+                    maps = {
+                        node.name: node.module((sums[node.inputs[0]] + d * early[node.inputs[0]]) / t)
+                        for node in self.network.nodes
+                        if isinstance(node.module, Readout)
+                    }
+                    yield Readings(t, maps, _spikes(spikes, counts, d).cpu())
+                spikes = _spikes(spikes, counts, self.D)
+                sums = {name: sums[name] + self.D * values[name] for name in self._read}
+
+    def _group(self, images: Tensor, left: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Mean over one group of what every node sends, and the spikes of every spiking layer.
+
+        ``left`` has what the group before left over by layer, and is brought up to date.
+        """
+        values, counts = {IMAGE: images}, dict[str, Tensor]()
+        for node in self.network.nodes:
+            module = node.module
+            if isinstance(module, SpikingConv):
+                x = values[node.inputs[0]]
+                counts[node.name], left_over = self._fire(node.name, module, x, left.get(node.name))
+                if self.groups > 1:
+                    left[node.name] = left_over
+                values[node.name] = counts[node.name] * (broadcast(module.theta) / self.D)
+            elif isinstance(module, SpikeOp):
+                values[node.name] = module([values[name].unsqueeze(0) for name in node.inputs])[0]
+        return values, counts
+
+    def _fire(self, name: str, layer: SpikingConv, x: Tensor, left: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Spikes for a mean input, and what is left of the membrane potential beside u[0], in units of theta."""
+        weight, bias = self._weights[name]
+        u = F.conv2d(x, weight, bias, layer.stride, layer.padding, layer.dilation, layer.groups)
+        if layer.u0.ndim > 1:
+            u.add_(broadcast(layer.u0) / broadcast(layer.theta))
+        if left is not None:
+            u.add_(left, alpha=self.network.leak)
+        down = (u * -layer.slope).floor_().clamp_(0, self.D) if layer.neuron == "asymmetric" else None
+        if self.groups == 1:
+            sent = u.floor_().clamp_(0, self.D)
+            return sent if down is None else sent.sub_(down), u
+        sent = u.floor().clamp_(0, self.D)
+        u.sub_(sent).sub_(broadcast(layer.u0) / broadcast(layer.theta))
+        return (sent, u) if down is None else (sent - down, u.add_(down, alpha=1 / layer.slope))
+
+    def _after(self, images: Tensor, counts: dict[str, Tensor], d: int) -> dict[str, Tensor]:
+        """Mean over the first d steps of a group of what every node sends."""
+        values = {IMAGE: images}
+        for node in self.network.nodes:
+            if isinstance(node.module, SpikingConv):
+                values[node.name] = counts[node.name].clamp(-d, d) * (broadcast(node.module.theta) / d)
+            elif isinstance(node.module, SpikeOp):
+                values[node.name] = node.module([values[name].unsqueeze(0) for name in node.inputs])[0]
+        return values
+
+    def _show(self, values: dict[str, Tensor], counts: dict[str, Tensor], group: int, watch: WatchCounts) -> None:
+        for node in self.network.nodes:
+            if isinstance(node.module, MaxPool):
+                sent = values[node.name] * (self.D / broadcast(self._units[node.name]))
+                watch(node, sent.round_(), group * self.D, self.D)
+            elif node.name in counts:
+                watch(node, counts[node.name], group * self.D, self.D)
+
+
+def _spikes(before: Tensor, counts: dict[str, Tensor], d: int) -> Tensor:
+    """Spikes of either sign per image in the first d steps of a group, float64 ``[N]``, added to those before."""
+    sent = (count.abs().clamp_(max=d) for count in counts.values())
+    # By channel in float32, where every sum is a whole number that it holds.
+    return sum((c.sum((2, 3)).double().sum(1) for c in sent), start=before)

@@ -1,0 +1,163 @@
+"""Training over real time steps: one loop for every method, checked on the SFA network."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny_detector import ARCHITECTURE, IMAGE_SIZE, chain, detector, same, sample_images, write_model_yaml
+
+from spikedet.checkpoint import load_checkpoint, read_meta
+from spikedet.commands.finetune import finetune
+from spikedet.commands.train import train
+from spikedet.common.errors import ConfigError
+from spikedet.config import FinetuneConfig, TrainConfig
+from spikedet.models import as_clip, as_qc, build_detector, over_time, with_method
+from spikedet.quantization import ClippedReLU, IntegerActivation
+
+SHORT: dict[str, Any] = {"epochs": 2, "batch": 4, "warmup_epochs": 0, "held_out": 0.25, "mosaic": 0.0}
+
+
+def integer(T: int, D: int = 4, beta: float = 0.25) -> Any:
+    return over_time(detector(), T, lambda old: IntegerActivation.from_clip(old, D=D, beta=beta))
+
+
+def images(count: int = 2) -> torch.Tensor:
+    torch.manual_seed(5)
+    return torch.rand(count, 3, IMAGE_SIZE, IMAGE_SIZE)
+
+
+class Counter(ClippedReLU):
+    """Adds to its input how often it was called since the last reset."""
+
+    calls = 0
+
+    def reset(self) -> None:
+        self.calls = 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        return super().forward(x) + self.calls - 1
+
+
+def test_raw_outputs_are_averaged_over_the_steps() -> None:
+    model = over_time(detector(), 3, lambda old: Counter(old.log_theta.numel())).eval()
+    decoded, maps = model(images())
+    single = copy.deepcopy(model)
+    single.steps = 0
+    passes = [single(images())[1] for _ in range(3)]  # its activations go on counting
+    for name in ("boxes", "scores"):
+        assert torch.equal(maps[name], torch.stack([one[name] for one in passes]).mean(0))
+    assert torch.equal(decoded[:, 4:], maps["scores"].sigmoid())
+    assert {activation.calls for activation in model.modules() if isinstance(activation, Counter)} == {0}
+
+
+def test_one_step_without_memory_is_the_network_without_time() -> None:
+    clip = detector().eval()
+    once = over_time(clip, 1, ClippedReLU.copied).eval()
+    assert torch.equal(once(images())[0], clip(images())[0])
+    clip.train(), once.train()
+    assert torch.equal(once(images())["scores"], clip(images())["scores"])
+
+
+def test_a_batch_knows_nothing_of_the_one_before() -> None:
+    model = integer(T=3).eval()
+    with torch.no_grad():
+        first = model(images())[0]
+        model(images(5))  # of another size
+        assert torch.equal(model(images())[0], first)
+    copy.deepcopy(model)
+
+
+def test_at_one_step_the_sfa_network_is_a_qc_ann() -> None:
+    clip = detector()
+    assert torch.equal(integer(T=1, D=4).eval()(images())[0], as_qc(clip, 4).eval()(images())[0])
+
+
+def test_the_clip_ann_has_no_time() -> None:
+    made = as_clip(integer(T=3))
+    assert made.steps == 0
+    assert torch.equal(made.eval()(images())[0], detector().eval()(images())[0])
+
+
+def test_the_gradient_goes_through_all_steps() -> None:
+    model = integer(T=2).train()
+    maps = model(images())
+    (maps["scores"].square().mean() + maps["boxes"].square().mean()).backward()
+    assert all(
+        p.grad is not None and bool(p.grad.isfinite().all()) for n, p in model.named_parameters() if "log_theta" in n
+    )
+
+
+def test_c_lif_is_refused_in_one_sentence() -> None:
+    with pytest.raises(ConfigError, match="clif"):
+        with_method(
+            build_detector(ARCHITECTURE, ("a", "b")),
+            read_meta(chain()["ann"]).child(chain()["ann"], stage="clif", method="clif", T=4),
+        )
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"T": 4}, "--T has no effect without --method sfa or clif"),
+        ({"D": 8}, "--D has no effect without --method sfa"),
+        ({"beta": 0.5, "method": "clif"}, "--beta has no effect without --method sfa"),
+        ({"method": "SFA"}, "--method must be one of"),
+        ({"method": "sfa", "D": 0}, "--D must be between 1"),
+        ({"method": "sfa", "beta": 1.5}, "--beta must be between 0 and 1"),
+    ],
+)
+def test_settings_without_effect_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        TrainConfig(**settings)
+
+
+def test_settings_of_stage_one_do_not_go_with_sfa() -> None:
+    with pytest.raises(ConfigError, match="--sparsity has no effect without --method conversion"):
+        FinetuneConfig(checkpoint="a", method="sfa", sparsity=1.0)
+    assert [FinetuneConfig(checkpoint="a", method=m).time_steps for m in ("conversion", "sfa", "clif")] == [8, 1, 4]
+
+
+# --- whole trainings ------------------------------------------------------------------------------------------------
+
+
+def settings(folder: Path, **changes: Any) -> TrainConfig:
+    folder.mkdir(exist_ok=True)
+    given = {"data": str(sample_images()), "image_size": IMAGE_SIZE, "out": str(folder / "out"), "method": "sfa"}
+    model = write_model_yaml(folder / "tiny.yaml")
+    return TrainConfig(**{**SHORT, **given, "model": str(model), "T": 2, "D": 3, **changes})
+
+
+@pytest.mark.slow
+def test_sfa_is_trained_and_resumed_with_the_same_bytes(tmp_path: Path) -> None:
+    whole = train(settings(tmp_path / "a"))
+    assert whole.name == "sfa.safetensors"
+    tensors, meta = load_checkpoint(whole)
+    assert (meta.stage, meta.method, meta.T, meta.D, meta.beta, meta.real_steps) == ("sfa", "sfa", 6, 3, 0.25, 2)
+    assert (meta.finetuned, meta.config["train"]["method"]) == (False, "sfa")
+    train(settings(tmp_path / "b", epochs=1))
+    resumed = train(settings(tmp_path / "b", resume=True))
+    state = load_checkpoint(resumed)[0]
+    assert read_meta(resumed).notes == meta.notes
+    assert same(state, tensors) or meta.notes["held_out"]["AP"] > 0  # the better of the two epochs is kept
+
+
+@pytest.mark.slow
+def test_sfa_starts_from_any_source(tmp_path: Path) -> None:
+    for stage in ("ann", "qc"):
+        source, out = chain()[stage], tmp_path / stage
+        made = finetune(
+            FinetuneConfig(**{**SHORT, "epochs": 1}, checkpoint=str(source), method="sfa", D=2, out=str(out))
+        )
+        meta = read_meta(made)
+        assert made == out / "sfa.safetensors"
+        assert (meta.stage, meta.method, meta.T, meta.D, meta.real_steps) == ("sfa", "sfa", 2, 2, 1)
+        assert meta.parent and meta.parent["stage"] == stage
+        assert "T" in meta.config["sfa"]
+    back = finetune(FinetuneConfig(**{**SHORT, "epochs": 1}, checkpoint=str(made), T=4, out=str(tmp_path / "back")))
+    meta = read_meta(back)
+    assert (meta.stage, meta.method, meta.T, meta.D, meta.beta) == ("qc", "conversion", 4, None, None)
