@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import onnx
 import torch
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
@@ -19,7 +20,7 @@ from spikedet.common.errors import CheckpointError, DataError
 from spikedet.common.files import read_bytes
 from spikedet.common.memory import free_bytes
 from spikedet.exports.metadata import KEY, ExportMeta, from_text, output_names
-from spikedet.exports.onnx_extent import extent_of
+from spikedet.exports.onnx_extent import SMALL, extent_of
 from spikedet.exports.protobuf import require_modest
 from spikedet.snn import IMAGE
 
@@ -30,11 +31,10 @@ POSITIVE = ("strides", "kernel_shape", "dilations", "group", "num_scan_inputs")
 """Attributes that libraries divide by, or count with."""
 OPSETS = range(13, 30)
 _NAMES = """
-    Abs Add And ArgMax AveragePool Cast Ceil Clip Concat Constant Conv CumSum DequantizeLinear Div Equal Expand
-    Flatten Floor Gather GatherElements GatherND Gemm Greater GreaterOrEqual Identity LeakyRelu Less LessOrEqual
-    MatMul Max MaxPool Min Mul Neg NonMaxSuppression Not Or Pad QuantizeLinear ReduceMax ReduceMean ReduceSum Relu
-    Reshape Resize Round Scan Shape Sigmoid Sign Slice Softmax Split Sqrt Squeeze Sub Tile TopK Transpose Unsqueeze
-    Where Xor
+    Add And AveragePool Cast Clip Concat Conv CumSum DequantizeLinear Div Expand Floor Gather GatherND Greater
+    GreaterOrEqual Identity LeakyRelu Less LessOrEqual MatMul Max MaxPool Min Mul Neg NonMaxSuppression Pad
+    QuantizeLinear ReduceMean ReduceSum Relu Reshape Resize Round Scan Shape Sigmoid Slice Softmax Split Squeeze Sub
+    Tile Transpose Unsqueeze Where
 """
 OPERATORS = frozenset(_NAMES.split())
 """None of them calls a function of another library, repeats without a bound, or makes maps whose size is data."""
@@ -70,7 +70,7 @@ def checked(path: Path) -> tuple[bytes, ExportMeta]:
     try:
         _require_plain(model, meta)
         extent = extent_of(model, meta.network.image_size)
-    except ValueError as error:
+    except (LookupError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: not a file that spikedet has exported: {error}") from error
     extent.require(CheckpointError, str(path))
     return content, meta
@@ -137,6 +137,9 @@ def require_tensor(tensor: onnx.TensorProto) -> None:
     given += sum(len(getattr(tensor, f"{kind}_data")) for kind in ("float", "int32", "int64", "double", "uint64"))
     if given != math.prod(tensor.dims):
         raise ValueError(f"the tensor {tensor.name[:80]!r} has {given} values; its shape has {math.prod(tensor.dims)}")
+    whole = tensor.data_type == onnx.TensorProto.INT64 and given <= SMALL
+    if whole and not np.all(np.abs(onnx.numpy_helper.to_array(tensor).astype(np.float64)) <= 2**31):
+        raise ValueError(f"the tensor {tensor.name[:80]!r} has numbers beyond 2^31")
 
 
 def _require_interface(graph: onnx.GraphProto, meta: ExportMeta) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import onnx
 from onnx import TensorProto, helper, shape_inference
 
@@ -15,8 +16,9 @@ from spikedet.models.extent import Extent
 Shape = tuple[int, ...]
 Values = dict[str, tuple[Shape, int]]
 """Shapes and types of values, by name."""
-LARGEST = 2**40
-"""Values of one tensor; far beyond any memory, so that products of sides stay numbers that are quick to multiply."""
+LARGEST = 2**31
+"""Values of one tensor: its sides, and their products with the whole numbers of a file, do not overflow."""
+MOST_SCALE = 2**16
 SMALL = 1024
 """Values of a constant that shapes may depend on; larger ones are known by their shape alone."""
 UNKNOWN = 2**16
@@ -54,7 +56,7 @@ class _Extent:
     """The extent of a graph while it grows, with what its shapes may depend on: small constants, and the opset."""
 
     extent: Extent
-    constants: Mapping[str, TensorProto]
+    constants: dict[str, TensorProto]
     opsets: Any
 
     def add(self, graph: onnx.GraphProto, known: Values, repeats: int) -> Values:
@@ -62,17 +64,15 @@ class _Extent:
 
         What the file says about shapes is not believed.
         """
-        values, pending = known, list[onnx.NodeProto]()
+        values = known
         for node in graph.node:
-            if any(name in values for name in node.output):
+            made = [name for name in node.output if name]
+            if len({*made} - values.keys()) < len(made):
                 raise ValueError("two of its values have one name")
             if node.op_type == "Scan":
-                self._infer(pending, values)
-                pending = []
                 self._scan(node, values, repeats)
             else:
-                pending.append(node)
-        self._infer(pending, values)
+                self._infer(node, values)
         self._count(graph, values, repeats)
         return values
 
@@ -97,18 +97,17 @@ class _Extent:
             shape, kind = _known(made, value.name)
             values[name] = (shape if number < states else (steps, *shape), kind)
 
-    def _infer(self, nodes: Sequence[onnx.NodeProto], values: Values) -> None:
-        """Write down shape and type of what these nodes make."""
-        made = [name for node in nodes for name in node.output if name]
-        if len(set(made)) < len(made):
-            raise ValueError("two of its values have one name")
-        used = {name for node in nodes for name in node.input if name in values}
-        read = [(name, *values[name]) for name in sorted(used - self.constants.keys())]
+    def _infer(self, node: onnx.NodeProto, values: Values) -> None:
+        """Write down shape and type of what a node makes, one by one: sizes that overflow would abort the inference."""
+        used = {name for name in node.input if name}
+        read = [(name, *_known(values, name)) for name in sorted(used - self.constants.keys())]
+        if node.op_type == "Resize":
+            self._require_moderate(node)
         graph = helper.make_graph(
-            nodes,
+            [node],
             "shapes",
             [helper.make_tensor_value_info(name, kind, shape) for name, shape, kind in read],
-            [helper.make_empty_tensor_value_info(name) for name in made],
+            [helper.make_empty_tensor_value_info(name) for name in node.output if name],
             [self.constants[name] for name in sorted(used & self.constants.keys())],
         )
         model = helper.make_model(graph, opset_imports=self.opsets, ir_version=10)
@@ -116,12 +115,23 @@ class _Extent:
             found = shape_inference.infer_shapes(model, strict_mode=True, data_prop=True).graph.output
         except Exception as error:  # of several types, none of which it shares with others
             raise ValueError(f"its shapes do not fit ({str(error).splitlines()[0][:200]})") from error
-        suppressed = any(node.op_type == "NonMaxSuppression" for node in nodes)
         for value in found:
             tensor = value.type.tensor_type
             sides = [side.dim_value if side.HasField("dim_value") else -1 for side in tensor.shape.dim]
-            if tensor.HasField("shape") and (min(sides, default=0) >= 0 or suppressed):
+            if tensor.HasField("shape") and (min(sides, default=0) >= 0 or node.op_type == "NonMaxSuppression"):
                 values[value.name] = (tuple(UNKNOWN if side < 0 else side for side in sides), tensor.elem_type)
+                _size(values, value.name)
+        if node.op_type == "Shape" and not node.attribute:  # what shapes are computed from
+            sides = list(_known(values, node.input[0])[0])
+            self.constants[node.output[0]] = helper.make_tensor(node.output[0], TensorProto.INT64, [len(sides)], sides)
+
+    def _require_moderate(self, node: onnx.NodeProto) -> None:
+        """Raise ValueError for a Resize whose scales are not known and moderate."""
+        for name in node.input[1:]:
+            if name and name not in self.constants:
+                raise ValueError("a Resize computes its scales")
+            if name and not np.all(np.abs(onnx.numpy_helper.to_array(self.constants[name])) < MOST_SCALE):
+                raise ValueError(f"a Resize enlarges maps more than {MOST_SCALE} times")
 
     def _count(self, graph: onnx.GraphProto, values: Values, repeats: int) -> None:
         """Add memory and operations of a graph, from the shapes of all its values."""

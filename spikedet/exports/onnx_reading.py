@@ -26,7 +26,7 @@ def read(path: Path) -> tuple[ExportMeta, Callable[[Tensor], Mapping[int, Output
     content, meta = checked(path)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = torch.get_num_threads(), 1
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # what is wrong is in the exception
     try:
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # of a type of its own for every kind of failure

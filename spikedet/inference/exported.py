@@ -64,7 +64,10 @@ class ExportedNetwork:
         """All time steps are there at once; synaptic operations are not counted."""
         found: Mapping[int, Outputs] = self._run(images)
         for t in steps:
-            yield t, Prediction(self._decoded(found[t]), found[t].spikes)
+            decoded = self._decoded(found[t])
+            if not bool(decoded.isfinite().all()):
+                raise CheckpointError(f"{self.path}: its outputs are no numbers; export it again")
+            yield t, Prediction(decoded, found[t].spikes)
 
     def __call__(
         self, images: Tensor, t: int | Sequence[int] = (), *, count_sops: bool = False
