@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_detector import ARCHITECTURE, IMAGE_SIZE, chain, detector, same, sample_images, write_model_yaml
+from tiny_detector import IMAGE_SIZE, chain, detector, same, sample_images, write_model_yaml
 
 from spikedet.checkpoint import load_checkpoint, read_meta
 from spikedet.commands.finetune import finetune
 from spikedet.commands.train import train
 from spikedet.common.errors import ConfigError
 from spikedet.config import FinetuneConfig, TrainConfig
-from spikedet.models import as_clip, as_qc, build_detector, over_time, with_method
+from spikedet.models import as_clip, as_qc, over_time
 from spikedet.quantization import ClippedReLU, IntegerActivation
 
 SHORT: dict[str, Any] = {"epochs": 2, "batch": 4, "warmup_epochs": 0, "held_out": 0.25, "mosaic": 0.0}
@@ -90,14 +90,6 @@ def test_the_gradient_goes_through_all_steps() -> None:
     assert all(
         p.grad is not None and bool(p.grad.isfinite().all()) for n, p in model.named_parameters() if "log_theta" in n
     )
-
-
-def test_c_lif_is_refused_in_one_sentence() -> None:
-    with pytest.raises(ConfigError, match="clif"):
-        with_method(
-            build_detector(ARCHITECTURE, ("a", "b")),
-            read_meta(chain()["ann"]).child(chain()["ann"], stage="clif", method="clif", T=4),
-        )
 
 
 @pytest.mark.parametrize(
