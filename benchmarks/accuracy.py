@@ -21,9 +21,9 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, get_args
 
-from experiment import SOURCE, Experiment, NetworkSettings, load_experiment
+from experiment import SOURCE, Experiment, NetworkSettings, load_experiment, trained
 from readme_tables import ROOT, publish
 from tables import versus_paper
 
@@ -40,17 +40,21 @@ from spikedet.common.digests import file_sha256
 from spikedet.common.errors import ConfigError
 from spikedet.common.files import atomic_path
 from spikedet.config import (
+    SPIKING_STAGES,
     CalibrateConfig,
     ConvertConfig,
     DownloadConfig,
     EvaluateConfig,
     FinetuneConfig,
     JointConfig,
+    Stage,
     TrainConfig,
 )
 from spikedet.evaluation import ResultRow, markdown_table, read_results, write_results
 from spikedet.visualization import plot_ap_by_class, plot_ap_by_images, plot_ap_by_t, plot_parts
 
+TRAINED = tuple(stage for stage in get_args(Stage) if stage not in SPIKING_STAGES)
+"""Stages of networks that are not converted."""
 PLOTS = {"t": plot_ap_by_t, "images": plot_ap_by_images, "class": plot_ap_by_class, "parts": plot_parts}
 
 
@@ -74,12 +78,12 @@ def run(
     """
     loading = {"workers": workers} if workers else {}
     if source:
-        if set(experiment.sources) != {SOURCE}:
+        if SOURCE not in experiment.sources:
             raise ConfigError(f"--source: {experiment.name} has sources of its own, {', '.join(experiment.sources)}")
         with atomic_path(out / SOURCE / "ann.safetensors") as copy:
             shutil.copyfile(source, copy)
-    else:
-        for name, settings in experiment.sources.items():
+    for name, settings in experiment.sources.items():
+        if not (source and name == SOURCE):
             train(
                 TrainConfig(
                     data=data,
@@ -147,10 +151,10 @@ def gather(experiment: Experiment, evaluated: Sequence[Path], out: Path) -> Path
         images = meta.get("images", meta.get("pictures"))  # "pictures" in results of 0.1 and before
         listed |= {str(len(images)): images} if images else {}
         # The ANNs are evaluated with every network, once is enough; another experiment may have other stages too.
-        rows |= {repr(row): row for row in found if row.stage in ("ann", "qc", *experiment.stages)}
+        rows |= {repr(row): row for row in found if row.stage in (*TRAINED, *experiment.stages)}
     whole = f"{len(evaluated)} of {len(experiment.networks)} networks"
     meta = {**meta, "checkpoints": {}, "images": listed, "evaluated": whole}
-    ordered = sorted(rows.values(), key=lambda row: row.stage not in ("ann", "qc"))  # stable: the ANNs first
+    ordered = sorted(rows.values(), key=lambda row: row.stage not in TRAINED)  # stable: the ANNs first
     return write_results(out / "results" / experiment.name / "results.json", meta, ordered)
 
 
@@ -219,10 +223,9 @@ def spiking(out: Path, network: NetworkSettings, experiment: Experiment, data: s
     """The folder of one network, converted and calibrated unless it is there already."""
     folder, copied = out / network.folder, out / network.converted / "copied.safetensors"
     if not copied.exists():
-        stage = "ann" if network.stage1 in experiment.sources else "qc"
         convert(
             ConvertConfig(
-                checkpoint=str(out / network.stage1 / f"{stage}.safetensors"),
+                checkpoint=str(out / network.stage1 / trained(experiment, network.stage1)),
                 T=network.T,
                 method=network.method,
                 neuron=network.neuron,
