@@ -150,6 +150,18 @@ def test_sfa_is_trained_and_resumed_with_the_same_bytes(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_training_from_weights_begins_at_the_best_thresholds_for_its_levels(tmp_path: Path) -> None:
+    """A rate of zero keeps them: each is the mean-square-best of its channel, below the clip's."""
+    start = {"weights": str(chain()["ann"]), "epochs": 1, "theta_lr_factor": 0.0, "T": 1, "D": 2}
+    clips = {name: value for name, value in load_checkpoint(chain()["ann"])[0].items() if "log_theta" in name}
+    fitted = load_checkpoint(train(settings(tmp_path / "a", **start)))[0]
+    kept = load_checkpoint(train(settings(tmp_path / "b", **start, theta_levels=0)))[0]
+    assert all(torch.allclose(kept[name], value) for name, value in clips.items())
+    assert all(bool((fitted[name] <= value + 1e-5).all()) for name, value in clips.items())
+    assert any(bool((fitted[name] < value - 0.1).any()) for name, value in clips.items())
+
+
+@pytest.mark.slow
 def test_sfa_starts_from_any_source(tmp_path: Path) -> None:
     for stage in ("ann", "qc"):
         source, out = chain()[stage], tmp_path / stage
