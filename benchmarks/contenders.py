@@ -12,7 +12,7 @@ from spikedet.config import BackendName, Mode
 from spikedet.snn import IMAGE, Readout, SpikingConv, SpikingNetwork, if_step, make_backend, signed_if_step, simulate
 from spikedet.snn.closed_form import ClosedForm
 from spikedet.snn.layers import broadcast
-from spikedet.snn.network import qc_forward
+from spikedet.snn.network import Node, mean_forward
 from spikedet.snn.operations import SpikeOp
 
 Run = Callable[[Tensor], object]
@@ -28,8 +28,19 @@ class Ann(nn.Module):
         self.readouts = network.box_readouts + network.class_readouts
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        values = qc_forward(self.network, images, None)
+        values = mean_forward(self.network, images, plain_clip).outputs
         return [values[name] for name in self.readouts]
+
+
+def plain_clip(node: Node, value: Tensor) -> Tensor:
+    """The clip as plain operators, which a compiler sees through, as it does not through kernels."""
+    layer = node.module
+    if not isinstance(layer, SpikingConv):
+        return value
+    theta = broadcast(layer.theta)
+    if layer.slope:
+        return torch.where(value < 0, layer.slope * value, value).minimum(theta).maximum(-theta)
+    return value.clamp_min(0).minimum(theta)
 
 
 def ann(dtype: torch.dtype, *, compiled: bool) -> Maker:

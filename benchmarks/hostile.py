@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Reads checkpoints that mean harm: safetensors with impossible contents, and ``.pt`` files with more than tensors.
+"""Reads checkpoints that mean harm: impossible safetensors, ``.pt`` files with more than tensors, and ONNX files.
 
     python benchmarks/hostile.py [--cases 1000] [--seed 0]
 
@@ -24,6 +24,7 @@ from fuzz import Findings, Watch, few_words, watched
 from fuzz_targets import Target
 from hostile_archives import ARCHIVES, write_archive
 from hostile_checkpoints import CHECKPOINTS, seeds
+from hostile_exports import EXPORTS, export_seeds
 
 from spikedet.data.transforms import to_input
 from spikedet.inference.network import load_network
@@ -37,8 +38,9 @@ def hostile(cases: int, seed: int, home: Path) -> tuple[Findings, int]:
     """Run that many cases, every kind in turn; returns what came out, and the most memory that was taken, bytes."""
     chance, watch, findings = random.Random(seed), Watch(), Findings()
     originals, case, out = seeds(home / "whole"), home / "case", home / "out"
-    kinds = [*CHECKPOINTS, *ARCHIVES]
-    for path in originals.values():
+    exports = export_seeds(home / "exports", originals)
+    kinds = [*CHECKPOINTS, *ARCHIVES, *EXPORTS]
+    for path in (*originals.values(), *exports.values()):
         detected(path)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with few_words(), patch("spikedet.models.extent.free_bytes", lambda _: FREE_BYTES):
@@ -50,6 +52,9 @@ def hostile(cases: int, seed: int, home: Path) -> tuple[Findings, int]:
             if kind in CHECKPOINTS:
                 CHECKPOINTS[kind](case / "x.safetensors", originals, chance)
                 target = Target(kind, "x.safetensors", lambda home, out: detected(home / "x.safetensors"))
+            elif kind in EXPORTS:
+                EXPORTS[kind](case / "x.onnx", exports, chance)
+                target = Target(kind, "x.onnx", lambda home, out: detected(home / "x.onnx"))
             else:
                 write_archive(case / "x.pt", ARCHIVES[kind], chance)
                 target = Target(

@@ -25,7 +25,7 @@ PAGES = (
     ROOT / "README.md",
     *(
         ROOT / "docs" / f"{name}.md"
-        for name in ("simulator", "pipeline", "table_x", "energy", "scaling", "zoo", "quickstart", "choose")
+        for name in ("simulator", "pipeline", "table_x", "energy", "scaling", "zoo", "quickstart", "choose", "export")
     ),
 )
 PLAIN = {"kill": tables.kill_table, "fuzz": tables.fuzz_table, "scaling": tables.scaling_table}
@@ -54,6 +54,9 @@ def published_table(name: str) -> str:
         return tables.first_table(text.partition("## Sparsity")[2] if form == "sparsity" else text)
     if name in PLAIN:
         return PLAIN[name](json.loads(path.read_text(encoding="utf-8"))["rows"])
+    if name == "export":
+        made = tables.export_speed_table if form == "speed" else tables.export_table
+        return made(json.loads(path.read_text(encoding="utf-8")))
     if name == "simulator":
         return tables.speed_table(json.loads(path.read_text(encoding="utf-8")), whole=form == "whole")
     return FORMS[form](read_results(path)[1])

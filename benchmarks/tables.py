@@ -228,3 +228,42 @@ def speed_table(published: dict[str, Any], *, whole: bool) -> str:
         f"| --- |{' ---: |' * (len(SPEED_HEAD) - 1)}",
     ]
     return "\n".join([*lines, *map(speed_line, rows)])
+
+
+EXPORT_HEAD = ("network", "stage", "format", "boxes, px", "scores", "spikes", "AP network", "AP file", "MB", "seconds")
+EXPORT_SPEED_HEAD = ("what runs", "T", "ms")
+
+
+def export_line(row: Mapping[str, Any]) -> str:
+    """A file beside its network, in the order of ``EXPORT_HEAD``."""
+    first = [row["network"], row["stage"], row["format"]]
+    if "refused" in row:
+        return f"| {' | '.join([*first, 'refused: ' + row['refused'].replace('|', '/'), *['-'] * 6])} |"
+    found = row["difference"]
+    spikes = "-" if found["spikes"] is None else str(found["spikes"])
+    aps = ["-" if row[name] is None else f"{row[name]:.1f}" for name in ("network_AP", "AP")]
+    numbers = [f"{found['boxes_px']:.2g}", f"{found['scores']:.2g}", spikes, *aps]
+    numbers += [f"{row[name]:.1f}" for name in ("megabytes", "seconds")]
+    return f"| {' | '.join([*first, *numbers])} |"
+
+
+def export_table(published: Mapping[str, Any]) -> str:
+    """Every network in every format: largest differences, AP, size, time to write."""
+    head = [f"| {' | '.join(EXPORT_HEAD)} |", f"| --- | --- | --- |{' ---: |' * (len(EXPORT_HEAD) - 3)}"]
+    return "\n".join([*head, *map(export_line, published["rows"])])
+
+
+def export_speed_line(row: Mapping[str, Any]) -> str:
+    """A contender, in the order of ``EXPORT_SPEED_HEAD``."""
+    return f"| {row['contender']} | {row['T'] or '-'} | {row['ms']:.1f} |"
+
+
+def export_speed_table(published: Mapping[str, Any]) -> str:
+    """Milliseconds of one image of 320 px by engine."""
+    lines = [
+        f"tiny-yolo, one image of 320 px, {published['meta']['threads']} threads, medians.",
+        "",
+        f"| {' | '.join(EXPORT_SPEED_HEAD)} |",
+        "| --- | ---: | ---: |",
+    ]
+    return "\n".join([*lines, *map(export_speed_line, published["speed"])])

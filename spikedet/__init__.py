@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from spikedet.commands.energy import energy
     from spikedet.commands.evaluate import evaluate
     from spikedet.commands.explain import explain
+    from spikedet.commands.export import export
     from spikedet.commands.finetune import finetune
     from spikedet.commands.joint import joint
     from spikedet.commands.train import train
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
         EnergyConfig,
         EvaluateConfig,
         ExplainConfig,
+        ExportConfig,
         FinetuneConfig,
         JointConfig,
         SimulationConfig,
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from spikedet.detections import Detections
     from spikedet.inference.detector import SpikingDetector
 
-_COMMANDS = ("train", "finetune", "convert", "calibrate", "joint", "evaluate", "energy", "explain", "detect")
+_COMMANDS = ("train", "finetune", "convert", "calibrate", "joint", "evaluate", "energy", "explain", "export", "detect")
 
 __all__ = [
     "CalibrateConfig",
@@ -42,6 +44,7 @@ __all__ = [
     "EnergyConfig",
     "EvaluateConfig",
     "ExplainConfig",
+    "ExportConfig",
     "FinetuneConfig",
     "JointConfig",
     "SimulationConfig",
@@ -55,6 +58,7 @@ __all__ = [
     "energy",
     "evaluate",
     "explain",
+    "export",
     "finetune",
     "joint",
     "train",

@@ -19,7 +19,7 @@ detections checkpoint
 quantization snn
 data
 models conversion
-evaluation costs diagnosis
+evaluation costs diagnosis exports
 visualization video inference
 training calibration
 commands demo cli __init__ __main__

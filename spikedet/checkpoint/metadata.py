@@ -286,7 +286,10 @@ def is_foreign(path: Path) -> bool:
         return False
 
 
+_EXPORTED = "an exported file, which spikedet evaluate and detect run; here name the checkpoint that it came from"
 _FOREIGN = {
+    ".onnx": _EXPORTED,
+    ".xml": _EXPORTED,
     ".pt": "an ultralytics file; import it with spikedet convert {0} --T 8 (ReLU, LeakyReLU), or start from its "
     "weights with spikedet train --from MODEL.yaml --activation clip --weights {0}",
     ".yaml": "a model without weights; train it with spikedet train --from {0} --activation clip, or see "

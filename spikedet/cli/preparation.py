@@ -16,7 +16,7 @@ from spikedet.common.resources import shipped_file
 Config = TypeVar("Config")
 
 CHECKPOINT_FIELDS = ("checkpoint", "checkpoints", "teacher", "weights", "qc", "source", "ann")
-FILE_SUFFIXES = (".safetensors", ".html")
+FILE_SUFFIXES = (".safetensors", ".html", ".onnx", ".xml", ".nir", ".py")
 """Of an ``out`` that is a file and no folder."""
 
 

@@ -53,6 +53,7 @@ COMMANDS = {
     "detect": Command("DetectConfig", "boxes on images, videos and cameras", "source"),
     "grow": Command("GrowConfig", "a strip and an animation of boxes growing with t", "source"),
     "explain": Command("ExplainConfig", "the error of a converted network by layer", "checkpoint"),
+    "export": Command("ExportConfig", "ONNX, OpenVINO and other engines, checked against the network", "checkpoint"),
     "report": Command("ReportConfig", "one HTML file about an evaluation", "run"),
     "demo": Command("DemoConfig", "a web page: images, video and webcam, growing with t; or a window", alone=False),
     "publish": Command("PublishConfig", "float16 weights and a model card, to give away", "checkpoint"),
@@ -122,7 +123,7 @@ def python_function(name: str) -> Callable[..., Any]:
     return call
 
 
-_NETWORKS = {"evaluate": "checkpoints", "energy": "checkpoints", "detect": "weights"}
+_NETWORKS = {"evaluate": "checkpoints", "energy": "checkpoints", "export": "checkpoint", "detect": "weights"}
 """By command, the setting that may be a network in memory."""
 
 
@@ -130,6 +131,7 @@ def _named(name: str, settings: dict[str, Any]) -> tuple[dict[str, Any], dict[st
     """Settings with names in place of the dataset and of networks, and these objects by name."""
     from spikedet.data import DetectionDataset
     from spikedet.inference.detector import SpikingDetector
+    from spikedet.inference.exported import ExportedNetwork
     from spikedet.inference.network import AnnNetwork, SnnNetwork
 
     objects: dict[str, Any] = {}
@@ -139,7 +141,7 @@ def _named(name: str, settings: dict[str, Any]) -> tuple[dict[str, Any], dict[st
         if isinstance(value, (list, tuple)):
             return [label(item) for item in value]
         network = value.network if isinstance(value, SpikingDetector) else value
-        if not isinstance(network, (AnnNetwork, SnnNetwork)):
+        if not isinstance(network, (AnnNetwork, ExportedNetwork, SnnNetwork)):
             return value
         found = f"memory:{network.meta.model}-{network.meta.stage}-{len(objects)}"
         objects[found] = network
@@ -182,4 +184,4 @@ def _value(name: str, value: Any, type_name: str) -> Any:
     return str(value) if isinstance(value, PathLike) else value
 
 
-_TAKEN = "datasets are taken as data, SpikingDetector and the networks of load_network by evaluate, energy and detect"
+_TAKEN = f"datasets are taken as data, SpikingDetector and the networks of load_network by {', '.join(_NETWORKS)}"

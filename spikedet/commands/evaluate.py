@@ -10,15 +10,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from spikedet.checkpoint import CheckpointMeta, read_meta, require_same_classes
 from spikedet.checkpoint.ancestry import lineage, with_parents
 from spikedet.common.counts import counted
-from spikedet.common.distributed import first_says, is_first
+from spikedet.common.distributed import first_says, gather_arrays, is_first
 from spikedet.common.environment import run_facts
 from spikedet.common.errors import ConfigError
 from spikedet.common.files import write_text
+from spikedet.common.objects import known_by_name
 from spikedet.common.progress import track
 from spikedet.config import EvaluateConfig, Stage, parse_time_steps
 from spikedet.costs.counts import OperationCounts, operation_counts
@@ -29,6 +32,7 @@ from spikedet.evaluation.archive import Predicted, archive_key, load_predicted, 
 from spikedet.evaluation.bootstrap import Resampled
 from spikedet.evaluation.origins import relative_name
 from spikedet.evaluation.predict import predict_dataset
+from spikedet.inference.exported import ExportedNetwork, exported_networks
 from spikedet.inference.network import ANN_STEP, Network, checkpoint_sha256, load_network, network_names
 from spikedet.models import has_leaky_activations, has_max_pools
 from spikedet.visualization import plot_ap_by_t
@@ -115,9 +119,10 @@ class Evaluation:
 
 def evaluate_all(config: EvaluateConfig, *, chain: bool = True) -> Evaluation:
     """Every network that the checkpoints represent, at every time step. Raises as ``evaluate``."""
-    first = read_meta(expand(config.checkpoints)[0])
-    data = first.evaluation_data(config.data, config.split)
-    return evaluate_on(load_images(data, first, config), data, config, chain=chain)
+    with known_by_name(exported_networks(config.checkpoints, config)):
+        first = read_meta(expand(config.checkpoints)[0])
+        data = first.evaluation_data(config.data, config.split)
+        return evaluate_on(load_images(data, first, config), data, config, chain=chain)
 
 
 def load_images(data: str, meta: CheckpointMeta, config: EvaluateConfig) -> DetectionDataset:
@@ -171,7 +176,8 @@ def evaluate_network(
     asked = parse_time_steps(config.t)
     steps = network.steps(asked)
     if network.meta.spiking and (beyond := sorted(set(asked) - set(steps))):
-        logger.info(f"{name}: t = {', '.join(map(str, beyond))} left out, its T is {network.meta.T}")
+        at = ", ".join(map(str, beyond))
+        logger.info(f"{name}: t = {at} left out, its T is {network.meta.T} and it is read at {steps}")
     if not steps:
         return []
     facts = {"checkpoint": digest, "network": name, "t": steps, "mode": config.mode, "backend": config.backend}
@@ -197,17 +203,30 @@ def evaluate_network(
 def predict(name: str, network: Network, dataset: DetectionDataset, steps: Sequence[int], batch: int) -> Predicted:
     """One run over the images: detections, and what spikes do meanwhile."""
     operations_seen: list[Tensor] = []
+    spikes_seen: dict[int, list[Tensor]] = {t: [] for t in steps}
 
     def forward(images: Tensor) -> dict[int, Tensor]:
         predictions = network(images, steps, count_sops=True)
         if (operations := predictions[max(predictions)].operations) is not None:
             operations_seen.append(operations)
+        for t, prediction in predictions.items():
+            spikes_seen[t] += [] if prediction.spikes is None else [prediction.spikes]
         return {t: prediction.decoded for t, prediction in predictions.items()}
 
     label = f"{name} on {counted(len(dataset), 'image')}"
     found = predict_dataset(forward, dataset, network.meta.image_size, batch, lambda batches: track(batches, label))
+    if isinstance(network, ExportedNetwork):
+        return Predicted(found, mean_spikes(spikes_seen))
     counts = operation_counts(operations_seen, sorted(found)) if network.meta.spiking else {}
     return Predicted(found, {t: at.spikes for t, at in counts.items()}, counts)
+
+
+def mean_spikes(seen: Mapping[int, Sequence[Tensor]]) -> dict[int, float]:
+    """Mean over the images of all processes by time step, of the spikes ``[N]`` that their batches had."""
+    here = {str(t): torch.cat(list(batches)).numpy() for t, batches in seen.items() if batches}
+    parts = gather_arrays(here)
+    every = {t: [part[str(t)] for part in parts if str(t) in part] for t in seen}
+    return {t: float(np.concatenate(spikes).mean()) for t, spikes in every.items() if spikes}
 
 
 def parent_of(meta: CheckpointMeta) -> str | None:

@@ -21,5 +21,9 @@ class ConversionError(SpikedetError):
     """A layer cannot spike. The message names its qualified path and what to use instead."""
 
 
+class ExportError(SpikedetError):
+    """A format cannot hold a network as it is. The message names the layer and what would be lost."""
+
+
 class TrainingError(SpikedetError):
     """Training cannot go on, for example because the loss is no longer finite."""

@@ -42,6 +42,7 @@ from spikedet.config.evaluation import (
     SimulationConfig,
     parse_time_steps,
 )
+from spikedet.config.export import ExportConfig
 from spikedet.config.training import FinetuneConfig, LoopConfig, TrainConfig
 
 __all__ = [
@@ -64,6 +65,7 @@ __all__ = [
     "EnergyConfig",
     "EvaluateConfig",
     "ExplainConfig",
+    "ExportConfig",
     "FinetuneConfig",
     "GrowConfig",
     "JointConfig",

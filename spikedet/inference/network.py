@@ -1,4 +1,4 @@
-"""Any checkpoint as one kind of thing: images in, decoded predictions by time step out.
+"""Any checkpoint, or exported file, as one kind of thing: images in, decoded predictions by time step out.
 
 ANN, QC-ANN and spiking networks are evaluated and shown by the same code.
 """
@@ -25,6 +25,7 @@ from spikedet.common.objects import given
 from spikedet.config import SimulationConfig
 from spikedet.conversion import load_spiking, to_spiking
 from spikedet.costs.operations import OperationCounter, layer_synapses
+from spikedet.exports import format_to_read
 from spikedet.models import ClipDetector, load_ann, with_method
 from spikedet.models.postprocess import decode_maps
 from spikedet.snn import Backend, Readings, SpikingNetwork, make_backend, simulate
@@ -208,7 +209,7 @@ def load_network(path: str | Path, how: SimulationConfig | None = None, name: st
     """A checkpoint of any stage, ready to predict; a QC checkpoint is its QC-ANN.
 
     Args:
-        path: the checkpoint.
+        path: the checkpoint, or a file of ``spikedet export`` that ends in .onnx or .xml.
         how: backend, mode and device; their defaults unless given.
         name: ``ann`` asks a QC checkpoint for the clip ANN with its weights; others are known by their stage alone.
 
@@ -220,6 +221,10 @@ def load_network(path: str | Path, how: SimulationConfig | None = None, name: st
     path = Path(path)
     if (network := given(path)) is not None:
         return network
+    if format_to_read(path) is not None:
+        from spikedet.inference.exported import ExportedNetwork  # it is one of the networks of this module
+
+        return ExportedNetwork(path, how)
     meta = read_meta(path)
     if name not in ("", *network_names(path)):
         raise CheckpointError(f"{path}: holds {' and '.join(network_names(path))}, no network of the name {name!r}")
@@ -237,6 +242,8 @@ def spiking_graph(path: Path) -> tuple[SpikingNetwork, CheckpointMeta]:
     network = given(path)
     if isinstance(network, SnnNetwork):
         return network.network, network.meta
+    if network is not None and not isinstance(network, AnnNetwork):
+        raise CheckpointError(f"{path}: an exported file has no layers to look into; name the checkpoint it came from")
     if network is None and read_meta(path).spiking:
         return load_spiking(path)
     model, meta = load_ann(path) if network is None else (network.model, network.meta)
@@ -244,9 +251,9 @@ def spiking_graph(path: Path) -> tuple[SpikingNetwork, CheckpointMeta]:
 
 
 def checkpoint_sha256(path: Path) -> str:
-    """Digest of a checkpoint's file, or of the tensors and metadata of a network that was given as an object."""
+    """Digest of the file, or of the tensors and metadata of a network that was given as an object."""
     network = given(path)
-    if network is None:
+    if not isinstance(network, (AnnNetwork, SnnNetwork)):
         return file_sha256(path)
     module = network.network if isinstance(network, SnnNetwork) else network.model
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
@@ -264,7 +271,10 @@ def require_steps(network: Network, requested: int | Sequence[int]) -> list[int]
     requested, T = [requested] if isinstance(requested, int) else requested, network.meta.T
     if network.meta.spiking and T is not None and not all(1 <= t <= T for t in requested):
         raise ConfigError(f"the network was converted for T = {T}; time steps must lie in 1..T, got {list(requested)}")
-    return network.steps(requested)
+    steps = network.steps(requested)
+    if network.meta.spiking and (missing := set(requested) - set(steps)):
+        raise ConfigError(f"the file gives outputs at t = {steps} alone, not at {sorted(missing)}; export it with --t")
+    return steps
 
 
 def before_calibration(calibrated: CheckpointMeta, qc: AnnNetwork, how: SimulationConfig) -> Network | None:

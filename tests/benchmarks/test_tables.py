@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import readme_tables
 from tables import (
+    export_speed_table,
+    export_table,
     fuzz_table,
     models_table,
     network_name,
@@ -141,6 +143,20 @@ def test_several_processes_beside_one() -> None:
         "| train | 2 x 1 | 2.0 | 1.50 | AP50:95 1.0 |",
         "| evaluate | 1 x 2 | 3.0 | 1.00 | AP50:95 1.0 |",
     ]
+
+
+def test_exports_beside_their_networks() -> None:
+    found = {"boxes_px": 0.00012, "scores": 1e-7, "mean_score": 0.0, "spikes": 0, "detections": None}
+    row = {"network": "a", "stage": "fine", "format": "onnx", "seconds": 1.25, "megabytes": 4.72}
+    full = {**row, "difference": found, "network_AP": 20.04, "AP": None}
+    refused = {**row, "format": "nir", "refused": "model.0: no a|b"}
+    assert export_table({"rows": [full, refused]}).splitlines()[2:] == [
+        "| a | fine | onnx | 0.00012 | 1e-07 | 0 | 20.0 | - | 4.7 | 1.2 |",
+        "| a | fine | nir | refused: model.0: no a/b | - | - | - | - | - | - |",
+    ]
+    speed = {"meta": {"threads": 2}, "speed": [{"contender": "ANN", "T": 0, "ms": 3.14}]}
+    assert export_speed_table(speed).splitlines()[0] == "tiny-yolo, one image of 320 px, 2 threads, medians."
+    assert export_speed_table(speed).splitlines()[-1] == "| ANN | - | 3.1 |"
 
 
 def test_a_mark_shows_an_energy_reports_first_table_or_that_of_penalties(

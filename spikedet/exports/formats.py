@@ -1,0 +1,105 @@
+"""The formats: what writes a file, what runs it, and what must be installed for both.
+
+A new format is a row here and two functions:
+
+    write(subject: Subject, path: Path) -> dict[str, str]     facts worth telling, by name
+    run(path: Path) -> Callable[[Tensor], dict[int, Outputs]] images [N, 3, S, S] in [0, 1] -> outputs by time step
+
+``write`` gets a path in an empty folder and may write further files beside it, whose names begin with its stem.
+It raises ExportError, naming the layer, where the format cannot hold the network.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from spikedet.common.errors import ConfigError
+from spikedet.config.export import ExportFormat
+from spikedet.exports.metadata import ExportMeta
+from spikedet.exports.subject import Outputs, Subject
+
+Run = Callable[[Tensor], Mapping[int, Outputs]]
+
+
+@dataclass(frozen=True)
+class Format:
+    """A row of the table.
+
+    Attributes:
+        suffix: of the file.
+        module: where its functions ``write`` and ``run`` are.
+        packages: imported by them, by the names that pip knows.
+        stages: what it can hold, "ann", "qc" and "spiking".
+    """
+
+    suffix: str
+    module: str
+    packages: tuple[str, ...]
+    stages: tuple[str, ...] = ("ann", "qc", "spiking")
+
+    def write(self, subject: Subject, path: Path) -> dict[str, str]:
+        """Write a file. Raises ConfigError without the packages, ExportError for a network that it cannot hold."""
+        return self._function("write")(subject, path)
+
+    def run(self, path: Path) -> Run:
+        """A file as a function of images. Raises ConfigError without the packages, CheckpointError for a bad file."""
+        return self._function("run")(path)
+
+    def read(self, path: Path) -> tuple[ExportMeta, Run]:
+        """A file that others may have written: its metadata, and the file as a function of images. Raises as run."""
+        made: tuple[ExportMeta, Run] = self._function("read")(path)
+        return made
+
+    def _function(self, name: str) -> Callable[..., Any]:
+        for package in self.packages:
+            require(package)
+        found: Callable[..., Any] = getattr(importlib.import_module(f"spikedet.exports.{self.module}"), name)
+        return found
+
+
+READABLE = (".onnx", ".xml")
+"""Of files that are data and no programs."""
+FORMATS: dict[ExportFormat, Format] = {
+    "onnx": Format(".onnx", "onnx_file", ("onnx", "onnxruntime")),
+    "onnx-int8": Format(".onnx", "onnx_file", ("onnx", "onnxruntime"), ("qc",)),
+    "openvino": Format(".xml", "openvino_file", ("onnx", "openvino")),
+    "spikingjelly": Format(".py", "spikingjelly_file", ("spikingjelly",), ("spiking",)),
+    "nir": Format(".nir", "nir_file", ("nir",), ("spiking",)),
+}
+
+
+def format_to_read(path: Path) -> Format | None:
+    """The format of a file that can be evaluated, by its suffix; None for other files."""
+    rows = (row for row in FORMATS.values() if row.suffix == path.suffix and path.suffix in READABLE)
+    return next(rows, None)
+
+
+def format_of(name: ExportFormat, out: Path) -> Format:
+    """The row of a format. Raises ConfigError where the output file has another suffix."""
+    found = FORMATS[name]
+    if out.suffix != found.suffix:
+        raise ConfigError(f"--out {out}: expected a file that ends in {found.suffix} for --to {name}")
+    return found
+
+
+def require(package: str) -> Any:
+    """Import an optional package. Raises ConfigError, with what to install, where it is missing.
+
+    Nothing is sent: without ``openvino_telemetry`` OpenVINO uses its own stub; onnxruntime's events (Windows) are off.
+    """
+    if package == "openvino":
+        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    try:
+        module = importlib.import_module(package)
+    except ImportError as error:
+        raise ConfigError(f"exports need the package {package} ({error}); pip install 'spikedet[export]'") from error
+    if package == "onnxruntime":
+        module.disable_telemetry_events()
+    return module

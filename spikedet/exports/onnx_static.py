@@ -1,0 +1,72 @@
+"""ANN and QC-ANN as ONNX: the clip is a Clip or Min, g's floor and clip are operators (see spikedet.quantization)."""
+
+from __future__ import annotations
+
+from spikedet.exports.onnx_graph import OnnxGraph, channels_first
+from spikedet.exports.onnx_layers import convolution, operation
+from spikedet.snn import IMAGE, Readout, SpikingConv, SpikingNetwork
+
+
+def write_static(graph: OnnxGraph, network: SpikingNetwork, T: int | None) -> dict[str, str]:
+    """Append a network without time; returns the values of the read-outs by name of the layer.
+
+    Args:
+        graph: its input is ``IMAGE``.
+        network: with the weights of the ANN.
+        T: quantization levels of a QC-ANN, None for the clip ANN.
+    """
+    values = {IMAGE: IMAGE}
+    for node in network.nodes:
+        inputs = [values[name] for name in node.inputs]
+        if isinstance(node.module, SpikingConv):
+            made = activation(graph, node.module, convolution(graph, node, inputs[0]), T)
+        elif isinstance(node.module, Readout):
+            made = convolution(graph, node, inputs[0])
+        else:
+            made = operation(graph, node, inputs)
+        values[node.name] = made
+    return values
+
+
+def activation(graph: OnnxGraph, layer: SpikingConv, x: str, T: int | None) -> str:
+    """sigma_theta or, with T levels, g of potentials ``[N, C, H, W]``; as torch computes them, one by one."""
+    return _clip(graph, layer, x) if T is None else _quantized(graph, layer, x, T)
+
+
+def _clip(graph: OnnxGraph, layer: SpikingConv, x: str) -> str:
+    theta = graph.constant(channels_first(layer.theta), "theta")
+    if not layer.slope:
+        return graph.op("Min", graph.op("Relu", x), theta)
+    if layer.slope != 1:
+        x = graph.op("LeakyRelu", x, alpha=layer.slope)
+    return graph.op("Max", graph.op("Min", x, theta), graph.constant(channels_first(-layer.theta), "theta"))
+
+
+def _quantized(graph: OnnxGraph, layer: SpikingConv, x: str, T: int) -> str:
+    scale = graph.constant(channels_first(T / layer.theta), "scale")
+    return graph.op("Div", levels(graph, layer, graph.op("Mul", x, scale), T), scale)
+
+
+def levels(graph: OnnxGraph, layer: SpikingConv, scaled: str, T: int) -> str:
+    """Levels of g, whole numbers from 0 or -T to T, of potentials times T / theta."""
+    rounded = rounded_half_up(graph, scaled)
+    if layer.slope:
+        rounded = graph.op(
+            "Where", graph.op("Less", scaled, graph.constant(0.0)), _below(graph, layer, scaled, T), rounded
+        )
+    limits = graph.constant(float(-T if layer.slope else 0)), graph.constant(float(T))
+    return graph.op("Clip", rounded, *limits)
+
+
+def rounded_half_up(graph: OnnxGraph, x: str) -> str:
+    """floor(x + 1/2)."""
+    return graph.op("Floor", graph.op("Add", x, graph.constant(0.5)))
+
+
+def _below(graph: OnnxGraph, layer: SpikingConv, scaled: str, T: int) -> str:
+    """Levels below zero: -max(min(floor(-a (x T / theta + 1/2)), floor(-a (x / theta + 1/2)) + T - 1), 0)."""
+    half, slope = graph.constant(0.5), graph.constant(-layer.slope)
+    first = graph.op("Add", graph.op("Div", scaled, graph.constant(float(T))), half)
+    most = graph.op("Add", graph.op("Floor", graph.op("Mul", first, slope)), graph.constant(float(T - 1)))
+    fired = graph.op("Floor", graph.op("Mul", graph.op("Add", scaled, half), slope))
+    return graph.op("Neg", graph.op("Relu", graph.op("Min", fired, most)))

@@ -1,0 +1,121 @@
+"""SpikingJelly: a Python file of its layers and neurons, with the tensors in a safetensors file beside it.
+
+The code is the same for every network, that of ``spikingjelly_network``. What a network's own values (names of classes
+and layers among them) add to it is literals alone, so nothing in a checkpoint becomes code.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from spikedet.common.errors import ExportError
+from spikedet.conversion.stored_graph import SETTINGS, graph_of
+from spikedet.exports.metadata import KEY, to_text
+from spikedet.exports.subject import Outputs, Subject
+from spikedet.snn import SpikingConv, SpikingNetwork
+from spikedet.snn.operations import MaxPool
+from spikedet.snn.packed_operations import network_channels
+
+_BEGIN = "# Values of this network alone; nothing of them is code.\n"
+_END = "# From here on every export is the same.\n"
+_NEURONS = ("if", "signed", "asymmetric")
+
+
+def write(subject: Subject, path: Path) -> dict[str, str]:
+    """Write ``STEM.py`` and ``STEM-weights.safetensors``.
+
+    Raises:
+        ExportError: a layer or a neuron has no form in SpikingJelly (the message names the layer), or the file of
+            tensors would take the place of the checkpoint.
+    """
+    network = subject.network
+    for node in network.nodes:
+        kind = type(node.module)
+        if kind not in SETTINGS:
+            raise ExportError(f"{node.name}: a {kind.__name__} has no SpikingJelly form yet; export it to onnx")
+        if isinstance(node.module, SpikingConv) and node.module.neuron not in _NEURONS:
+            raise ExportError(
+                f"{node.name}: {node.module.neuron} neurons have no SpikingJelly form yet; export it to onnx"
+            )
+    weights = path.with_name(f"{path.stem}-weights.safetensors")
+    if Path(subject.config.out).with_name(weights.name).resolve() == Path(subject.config.checkpoint).resolve():
+        raise ExportError(f"{weights.name}: the checkpoint has the name of the file of tensors; choose another --out")
+    tensors = {name: value.detach().cpu().contiguous() for name, value in network.tensors().items()}
+    weights.touch()  # with the mode that the umask leaves; safetensors would make it private
+    save_file(tensors | pooled_units(network), weights, metadata={KEY: to_text(subject.file_meta)})
+    path.write_text(source(subject, weights.name), encoding="utf-8")
+    return {"tensors": weights.name}
+
+
+def source(subject: Subject, weights: str) -> str:
+    """The Python file; ``weights`` is the name of the file of tensors."""
+    graph, meta = graph_of(subject.network), subject.meta
+    values = {
+        "WEIGHTS": weights,
+        "T": subject.network.T,
+        "STEPS": subject.steps,
+        "IMAGE_SIZE": meta.image_size,
+        "CLASS_NAMES": tuple(meta.class_names),
+        "STRIDES": tuple(graph["strides"]),
+        "BOXES": tuple(graph["boxes"]),
+        "CLASSES": tuple(graph["classes"]),
+    }
+    lines = [f"{name} = {value!a}" for name, value in values.items()]
+    lines += ["LAYERS = (", *(f"    {layer!a}," for layer in graph["layers"]), ")"]
+    text = Path(__file__).with_name("spikingjelly_network.py").read_text(encoding="utf-8")
+    head, _, rest = text.partition(_BEGIN)
+    _, _, tail = rest.partition(_END)
+    return "\n".join([head + _BEGIN + lines[0], *lines[1:], _END + tail])
+
+
+def pooled_units(network: SpikingNetwork) -> dict[str, Tensor]:
+    """``NODE.unit`` ``[C]``, what a spike is worth where max-pooling counts them: the torch backend's own."""
+    pooled = [node for node in network.nodes if isinstance(node.module, MaxPool)]
+    channels = network_channels(network) if pooled else {}
+    units = {node.name: channels[node.inputs[0]].unit for node in pooled if node.inputs[0] in channels}
+    return {f"{name}.unit": unit.where(unit > 0, 1.0).float() for name, unit in units.items() if unit is not None}
+
+
+def run(path: Path) -> Callable[[Tensor], dict[int, Outputs]]:
+    """The file as a function of images. It is executed: to be called on what ``write`` has written only."""
+    module = imported(path)
+    network = module.load()
+    return partial(_outputs, module, network)
+
+
+def imported(path: Path) -> ModuleType:
+    """The file as a module."""
+    spec = importlib.util.spec_from_file_location("spikingjelly_export", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@torch.no_grad()
+def _outputs(module: Any, network: Any, images: Tensor) -> dict[int, Outputs]:
+    counts: list[Tensor] = []  # [T, N] of every layer
+    hooks = [
+        layer.neurons.register_forward_hook(lambda _, __, spikes: counts.append(spikes.abs().flatten(2).sum(2)))
+        for layer in network.layers
+        if hasattr(layer, "neurons")
+    ]
+    try:
+        maps = network(images)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    none = torch.zeros(len(images), dtype=torch.float64)
+    return {
+        t: Outputs(module.decode(found), sum((count[:t].sum(0).double() for count in counts), start=none))
+        for t, found in maps.items()
+    }
