@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Reads checkpoints that mean harm: impossible safetensors, ``.pt`` files with more than tensors, and ONNX files.
+"""Reads checkpoints that mean harm: impossible safetensors, ``.pt`` files with more than tensors, and exports.
 
     python benchmarks/hostile.py [--cases 1000] [--seed 0]
 
@@ -24,7 +24,7 @@ from fuzz import Findings, Watch, few_words, watched
 from fuzz_targets import Target
 from hostile_archives import ARCHIVES, write_archive
 from hostile_checkpoints import CHECKPOINTS, seeds
-from hostile_exports import EXPORTS, export_seeds
+from hostile_exports import EXPORTS, IRS, export_seeds
 
 from spikedet.data.transforms import to_input
 from spikedet.inference.network import load_network
@@ -53,8 +53,9 @@ def hostile(cases: int, seed: int, home: Path) -> tuple[Findings, int]:
                 CHECKPOINTS[kind](case / "x.safetensors", originals, chance)
                 target = Target(kind, "x.safetensors", lambda home, out: detected(home / "x.safetensors"))
             elif kind in EXPORTS:
-                EXPORTS[kind](case / "x.onnx", exports, chance)
-                target = Target(kind, "x.onnx", lambda home, out: detected(home / "x.onnx"))
+                name = "x.xml" if kind in IRS else "x.onnx"
+                EXPORTS[kind](case / name, exports, chance)
+                target = Target(kind, name, lambda home, out, name=name: detected(home / name))  # type: ignore[misc]
             else:
                 write_archive(case / "x.pt", ARCHIVES[kind], chance)
                 target = Target(

@@ -1,4 +1,4 @@
-"""ONNX files that mean harm, by kind: each writes one file, made from a good export."""
+"""Exported files that mean harm, ONNX and OpenVINO's IR, by kind: each writes one, made from a good export."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import onnx
@@ -42,8 +43,9 @@ def export_seeds(folder: Path, originals: dict[str, Path]) -> dict[str, Path]:
     folder.mkdir(parents=True)
     made = {name: folder / f"{name}.onnx" for name in ("qc", "rich", "unrolled")}
     for name, path in made.items():
-        source = originals["qc" if name == "qc" else "rich"]
-        export(ExportConfig(checkpoint=str(source), out=str(path), unroll=name == "unrolled", images=1))
+        source = str(originals["qc" if name == "qc" else "rich"])
+        export(ExportConfig(checkpoint=source, out=str(path), unroll=name == "unrolled", images=1))
+        export(ExportConfig(checkpoint=source, out=str(path.with_suffix(".xml")), to="openvino", images=1))
     return made
 
 
@@ -266,7 +268,59 @@ def _varint(number: int) -> bytes:
     return made + bytes([number])
 
 
+def _ir_bytes(path: Path, originals: dict[str, Path], chance: random.Random) -> None:
+    source = originals[chance.choice(sorted(originals))].with_suffix(".xml")
+    files = {path: source, path.with_suffix(".bin"): source.with_suffix(".bin")}
+    broken = chance.choice(sorted(files))
+    for target, whole in files.items():
+        target.write_bytes(bytes_mutated(whole.read_bytes(), chance) if target == broken else whole.read_bytes())
+
+
+def _ir_values(path: Path, originals: dict[str, Path], chance: random.Random) -> None:
+    """Attributes of layers and edges, sizes, and text that expands."""
+    source = originals[chance.choice(sorted(originals))].with_suffix(".xml")
+    path.with_suffix(".bin").write_bytes(source.with_suffix(".bin").read_bytes())
+    tree = ElementTree.parse(source)
+    layers, edges = list(tree.iterfind("layers/layer")), list(tree.iterfind("edges/edge"))
+    for _ in range(chance.choice((1, 2, 4))):
+        layer = chance.choice(layers)
+        match chance.randrange(6):
+            case 0:
+                layer.set("type", chance.choice(("Loop", "TensorIterator", "If", "Convolution", "Tile", "x", "Range")))
+            case 1:
+                layer.set("version", chance.choice(("extension", "opset1", "opset99", "")))
+            case 2:
+                edge = chance.choice(edges)
+                edge.set(chance.choice(sorted(edge.keys())), str(chance.choice((*NUMBERS, *range(20)))))
+            case 3 if (data := layer.find("data")) is not None:
+                key = chance.choice(sorted(data.keys()))
+                data.set(key, chance.choice((*map(str, NUMBERS), "1,1", f"{2**40}, 4", "f64", "i64", "")))
+            case 4:
+                tree.getroot()[0].append(layer)
+            case _:
+                for side in layer.iter("dim"):
+                    side.text = str(chance.choice(NUMBERS))
+    text = ElementTree.tostring(tree.getroot(), encoding="unicode")
+    if chance.random() < 0.1:
+        text = '<!DOCTYPE a [<!ENTITY b "cccccccc"><!ENTITY d "&b;&b;&b;">]>' + text
+    path.write_text(text, encoding="utf-8")
+
+
+def _ir_shapes(path: Path, originals: dict[str, Path], chance: random.Random) -> None:
+    """Constants that shapes are computed from."""
+    source = originals[chance.choice(sorted(originals))].with_suffix(".xml")
+    content, tree = bytearray(source.with_suffix(".bin").read_bytes()), ElementTree.parse(source)
+    whole = [data.attrib for data in tree.iter("data") if data.get("element_type") == "i64" and "offset" in data.attrib]
+    for _ in range(chance.choice((1, 1, 3))):
+        offset = int(chance.choice(whole)["offset"])
+        content[offset : offset + 8] = chance.choice(NUMBERS).to_bytes(8, "little", signed=True)
+    path.with_suffix(".bin").write_bytes(content)
+    path.write_bytes(source.read_bytes())
+
+
+IRS: dict[str, Writer] = {"IR: bytes": _ir_bytes, "IR: values": _ir_values, "IR: shapes": _ir_shapes}
 EXPORTS: dict[str, Writer] = {
+    **IRS,
     "exports: bytes": _bytes,
     "exports: other files": _changed(_external),
     "exports: operators": _changed(_operator),

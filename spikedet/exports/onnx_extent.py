@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -135,17 +135,32 @@ class _Extent:
 
     def _count(self, graph: onnx.GraphProto, values: Values, repeats: int) -> None:
         """Add memory and operations of a graph, from the shapes of all its values."""
-        last = {name: number for number, node in enumerate(graph.node) for name in node.input}
-        alive = most = 0
-        for number, node in enumerate(graph.node):
-            made = sum(_size(values, name) for name in node.output if name)
-            read = sum(_size(values, name) for name in {*node.input} if name)
-            self.extent.values = max(self.extent.values, made + read)
-            self.extent.operations += repeats * made * _work(node, values)
-            alive += made
-            most = max(most, alive)
-            alive -= sum(_size(values, name) for name in {*node.input} if name and last[name] == number)
-        self.extent.parameters += max(most, 0)
+        steps = []
+        for node in graph.node:
+            made = {name: _size(values, name) for name in node.output if name}
+            read = [name for name in node.input if name]
+            total = sum(made.values())
+            self.extent.values = max(self.extent.values, total + sum(_size(values, name) for name in {*read}))
+            self.extent.operations += repeats * total * _work(node, values)
+            steps.append((read, made))
+        self.extent.parameters += most_alive(steps)
+
+
+def most_alive(steps: Sequence[tuple[Sequence[str], Mapping[str, int]]]) -> int:
+    """Most values that are kept at once.
+
+    Args:
+        steps: names of what each step reads, and sizes of what it makes, by name; kept until it is last read.
+    """
+    last = {name: number for number, (read, _) in enumerate(steps) for name in read}
+    sizes: dict[str, int] = {}
+    alive = most = 0
+    for number, (read, made) in enumerate(steps):
+        sizes |= made
+        alive += sum(made.values())
+        most = max(most, alive)
+        alive -= sum(sizes.get(name, 0) for name in {*read} if last[name] == number)
+    return most
 
 
 def _known(values: Values, name: str) -> tuple[Shape, int]:

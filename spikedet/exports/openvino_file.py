@@ -17,6 +17,7 @@ from torch import Tensor
 
 from spikedet.common.errors import CheckpointError
 from spikedet.exports.formats import require
+from spikedet.exports.ir_checks import extent_of, require_plain
 from spikedet.exports.metadata import KEY, ExportMeta, from_text, to_text
 from spikedet.exports.onnx_model import onnx_model
 from spikedet.exports.outputs import outputs_of
@@ -48,11 +49,16 @@ def read(path: Path) -> tuple[ExportMeta, Callable[[Tensor], Mapping[int, Output
     """
     openvino = require("openvino")
     _require_modest(path)
+    require_plain(path)
     try:
         core = openvino.Core()
         model = core.read_model(path)
         text = model.get_rt_info([KEY]).astype(str) if model.has_rt_info([KEY]) else None
         meta = from_text(text, str(path))
+        size = meta.network.image_size
+        model.reshape({IMAGE: [1, 3, size, size]})
+        extent_of(model, size).require(CheckpointError, str(path))
+        model.reshape({IMAGE: [-1, 3, size, size]})
         how = {
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
             "PERFORMANCE_HINT": "LATENCY",
