@@ -12,7 +12,7 @@ from spikedet.config import BackendName, Mode
 from spikedet.snn import IMAGE, Readout, SpikingConv, SpikingNetwork, if_step, make_backend, signed_if_step, simulate
 from spikedet.snn.closed_form import ClosedForm
 from spikedet.snn.layers import broadcast
-from spikedet.snn.network import Node, mean_forward
+from spikedet.snn.network import Node, mean_forward, qc_forward
 from spikedet.snn.operations import SpikeOp
 
 Run = Callable[[Tensor], object]
