@@ -50,7 +50,7 @@ def plot_parts(rows: Sequence[ResultRow], path: Path) -> Path:
     groups: dict[int, dict[str, float]] = {}
     colours: dict[str, str] = {}
     for row in rows:
-        if row.stage not in ("ann", "qc") and row.AP is not None and row.T and not row.read_early:
+        if row.spiking and row.AP is not None and row.T and not row.read_early:
             groups.setdefault(row.T, {})[part_name(row)] = row.AP
             colours[part_name(row)] = colour_of(row.network)
     with ap_axes(path) as axes:

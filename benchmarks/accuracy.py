@@ -21,10 +21,10 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, get_args
 
 from ablations import plot_ap_by_images, plot_parts
-from experiment import SOURCE, Experiment, NetworkSettings, load_experiment
+from experiment import SOURCE, Experiment, NetworkSettings, load_experiment, trained
 from readme_tables import ROOT, publish
 from tables import versus_paper
 
@@ -41,17 +41,21 @@ from spikedet.common.digests import file_sha256
 from spikedet.common.errors import ConfigError
 from spikedet.common.files import atomic_path
 from spikedet.config import (
+    SPIKING_STAGES,
     CalibrateConfig,
     ConvertConfig,
     DownloadConfig,
     EvaluateConfig,
     FinetuneConfig,
     JointConfig,
+    Stage,
     TrainConfig,
 )
 from spikedet.evaluation import ResultRow, markdown_table, read_results, write_results
 from spikedet.visualization import plot_ap_by_class, plot_ap_by_t
 
+TRAINED = tuple(stage for stage in get_args(Stage) if stage not in SPIKING_STAGES)
+"""Stages of networks that are not converted."""
 PLOTS = {"t": plot_ap_by_t, "images": plot_ap_by_images, "class": plot_ap_by_class, "parts": plot_parts}
 
 
@@ -74,21 +78,21 @@ def run(
         given: by name, Stage I checkpoints that are not made again.
     """
     loading = {"workers": workers} if workers else {}
-    if source and SOURCE not in experiment.sources:
-        raise ConfigError(f"--source: {experiment.name} has sources of its own, {', '.join(experiment.sources)}")
+    if source:
+        if SOURCE not in experiment.sources:
+            raise ConfigError(f"--source: {experiment.name} has sources of its own, {', '.join(experiment.sources)}")
+        with atomic_path(out / SOURCE / "ann.safetensors") as copy:
+            shutil.copyfile(source, copy)
     for name, settings in experiment.sources.items():
-        if source and name == SOURCE:
-            with atomic_path(out / SOURCE / "ann.safetensors") as copy:
-                shutil.copyfile(source, copy)
-            continue
-        train(
-            TrainConfig(
-                data=data,
-                out=str(out / name),
-                resume=True,
-                **{"weights": "none", **loading, **experiment.train, **settings},
+        if not (source and name == SOURCE):
+            train(
+                TrainConfig(
+                    data=data,
+                    out=str(out / name),
+                    resume=True,
+                    **{"weights": "none", **loading, **experiment.train, **settings},
+                )
             )
-        )
     for name, settings in experiment.finetune.items():
         if name in given:
             adopt(given[name], out / name / "qc.safetensors", out / settings.get("source", SOURCE) / "ann.safetensors")
@@ -148,10 +152,10 @@ def gather(experiment: Experiment, evaluated: Sequence[Path], out: Path) -> Path
         images = meta.get("images", meta.get("pictures"))  # "pictures" in results of 0.1 and before
         listed |= {str(len(images)): images} if images else {}
         # The ANNs are evaluated with every network, once is enough; another experiment may have other stages too.
-        rows |= {repr(row): row for row in found if row.stage in ("ann", "qc", *experiment.stages)}
+        rows |= {repr(row): row for row in found if row.stage in (*TRAINED, *experiment.stages)}
     whole = f"{len(evaluated)} of {len(experiment.networks)} networks"
     meta = {**meta, "checkpoints": {}, "images": listed, "evaluated": whole}
-    ordered = sorted(rows.values(), key=lambda row: row.stage not in ("ann", "qc"))  # stable: the ANNs first
+    ordered = sorted(rows.values(), key=lambda row: row.stage not in TRAINED)  # stable: the ANNs first
     return write_results(out / "results" / experiment.name / "results.json", meta, ordered)
 
 
@@ -194,17 +198,11 @@ def evaluate_network(
 
 
 def stage1(out: Path, name: str, data: str, *, source: str = SOURCE, after: str | None = None, **settings: Any) -> Path:
-    """One Stage I or another method's training, from a source or after another; what it distils is the source."""
+    """One Stage I, from a source or after another one; what it distils, if it does, is the source."""
     teacher = out / source / "ann.safetensors"
-    start = trained(out / after) if after else teacher
+    start = out / after / "qc.safetensors" if after else teacher
     settings = {"teacher": str(teacher), **settings}
     return finetune(FinetuneConfig(checkpoint=str(start), data=data, out=str(out / name), resume=True, **settings))
-
-
-def trained(folder: Path) -> Path:
-    """What training has left in a folder: a QC-ANN or another method's network, or else the source."""
-    paths = [folder / f"{stage}.safetensors" for stage in ("qc", "sfa", "clif", "ann")]
-    return next((path for path in paths if path.exists()), paths[-1])
 
 
 def adopt(checkpoint: Path, path: Path, source: Path) -> None:
@@ -228,7 +226,7 @@ def spiking(out: Path, network: NetworkSettings, experiment: Experiment, data: s
     if not copied.exists():
         convert(
             ConvertConfig(
-                checkpoint=str(trained(out / network.stage1)),
+                checkpoint=str(out / network.stage1 / trained(experiment, network.stage1)),
                 T=network.T,
                 method=network.method,
                 neuron=network.neuron,

@@ -145,7 +145,7 @@ def main() -> None:
     print_messages()
     rows = [trained(way, arguments) for way in WAYS]
     print(table(rows))
-    memory = [
+    memory: list[dict[str, Any]] = [
         {"T": T, "learning": learning, "bytes": peak_bytes(arguments, T, learning)}
         for learning in ("current-step", "bptt")
         for T in STEPS

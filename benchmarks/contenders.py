@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from spikedet.config import BackendName, Mode
 from spikedet.snn import IMAGE, Readout, SpikingConv, SpikingNetwork, if_step, make_backend, signed_if_step, simulate
+from spikedet.snn.closed_form import ClosedForm
 from spikedet.snn.layers import broadcast
-from spikedet.snn.network import Node, mean_forward
+from spikedet.snn.network import Node, mean_forward, qc_forward
 from spikedet.snn.operations import SpikeOp
 
 Run = Callable[[Tensor], object]
@@ -142,6 +143,36 @@ def ours(name: BackendName, mode: Mode) -> Maker:
     return make
 
 
+def delayed(network: SpikingNetwork, T: int) -> SpikingNetwork:
+    """The same network with a firing delay of T in every layer, so that each waits for all its input."""
+    made = copy.deepcopy(network)
+    for _, layer in made.spiking():
+        layer.delay = T
+    return SpikingNetwork(made.nodes, made.box_readouts, made.class_readouts, made.strides, T)
+
+
+def qc_ann(network: SpikingNetwork, T: int) -> Run:
+    """The QC-ANN's forward pass, T levels, eager; what the closed form is held against."""
+    network = copy.deepcopy(network).to(memory_format=torch.channels_last)
+    return lambda images: qc_forward(network, images.contiguous(memory_format=torch.channels_last), T)
+
+
+def closed_form(network: SpikingNetwork, T: int) -> Run:
+    """The delayed network without simulation."""
+    form = ClosedForm(delayed(network, T))
+    return lambda images: list(form(images, [T]))
+
+
+def waiting(name: BackendName, mode: Mode) -> Maker:
+    """The delayed network, simulated."""
+
+    def make(network: SpikingNetwork, T: int) -> Run:
+        return ours(name, mode)(delayed(network, T), T)
+
+    return make
+
+
+WAITING = ("QC-ANN fp32, eager", "closed form, delay T", "native exact, delay T")
 CONTENDERS: dict[str, Maker] = {
     "ANN fp32, eager": ann(torch.float32, compiled=False),
     "ANN fp32, compiled": ann(torch.float32, compiled=True),
@@ -152,4 +183,7 @@ CONTENDERS: dict[str, Maker] = {
     "torch fast": ours("torch", "fast"),
     "native exact": ours("native", "exact"),
     "native fast": ours("native", "fast"),
+    WAITING[0]: qc_ann,
+    WAITING[1]: closed_form,
+    WAITING[2]: waiting("native", "exact"),
 }

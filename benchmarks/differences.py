@@ -2,8 +2,11 @@
 """How many spikes the native backend decides otherwise than the dense float32 loop.
 
     python benchmarks/differences.py --checkpoint FILE --data DIR [--images 16] [--mode exact]
+    python benchmarks/differences.py --integers sfa.safetensors --data DIR
 
 Layer by layer, each fed the loop's own input; then image by image in whole runs, where a moved spike moves others.
+With ``--integers``: how many integers of a trained SFA network (T = 1) its spikes do not give, layer by layer, each fed
+the integers before it.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import argparse
 import functools
 import operator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,11 +23,15 @@ from subjects import network as load_network
 from subjects import sample_images
 from torch import Tensor
 
+from spikedet.common.errors import ConfigError
 from spikedet.config import Mode
+from spikedet.conversion import to_spiking
+from spikedet.models import activations, load_ann, with_method
 from spikedet.snn import IMAGE, Node, SpikingConv, SpikingNetwork, simulate
 from spikedet.snn.backends.dense import TorchBackend
 from spikedet.snn.backends.native.backend import NativeBackend
 from spikedet.snn.layers import broadcast
+from spikedet.snn.network import mean_forward
 from spikedet.snn.operations import SpikeOp
 from spikedet.snn.packed_operations import combine
 from spikedet.snn.packing import pack, unpack
@@ -122,16 +130,56 @@ def whole_run(network: SpikingNetwork, image: Tensor, T: int, mode: Mode) -> tup
     return int(loop.spikes), int(made.spikes - loop.spikes), logits
 
 
+@torch.no_grad()
+def integer_differences(path: Path, images: Tensor) -> list[Difference]:
+    """Layer by layer: integers of the trained network against the spikes that its converted layer sends for them."""
+    clip, meta = load_ann(path)
+    if meta.real_steps != 1 or meta.stage != "sfa":
+        raise ConfigError(f"{path}: expected an SFA network of one real time step")
+    D = meta.D or 1
+    network, model = to_spiking(clip, D, delay=D), with_method(clip, meta).eval()
+    sent: dict[str, Tensor] = {}
+    for name, activation in activations(model):
+        activation.register_forward_hook(
+            lambda _, __, output, name=name: sent.__setitem__(name.removesuffix(".act"), output)
+        )
+    model(images)
+    found: list[Difference] = []
+
+    def compare(node: Node, x: Tensor) -> Tensor:
+        layer = node.module
+        if not isinstance(layer, SpikingConv):
+            return x
+        theta, steps = broadcast(layer.theta), x.unsqueeze(0).expand(D, *x.shape)
+        state = layer.initial_state(x.shape)
+        spikes = torch.cat([layer.run(steps, state), layer.run(torch.zeros_like(steps), state)]).sum(0)
+        wrong = spikes != (sent[node.name] * D / theta).round()
+        level = (D * x + broadcast(layer.u0)) / theta
+        near = (level - level.round()).abs() <= NEAR
+        found.append(Difference(node.name, wrong.numel(), int(wrong.sum()), int((wrong & ~near).sum())))
+        return sent[node.name]
+
+    mean_forward(network, images, compare)
+    return found
+
+
 def main() -> None:
     """One line for the layers, one for each image."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--checkpoint", required=True)
+    parser.add_argument("--checkpoint", default="")
+    parser.add_argument("--integers", type=Path, help="a trained SFA network")
     parser.add_argument("--data", default="synthetic")
     parser.add_argument("--images", type=int, default=16)
     parser.add_argument("--image-size", type=int, default=320)
     parser.add_argument("--mode", default="exact")
     arguments = parser.parse_args()
     images = sample_images(arguments.data, arguments.images, arguments.image_size)
+    if arguments.integers:
+        whole = functools.reduce(operator.add, integer_differences(arguments.integers, images))
+        print(
+            f"{whole.differing} of {whole.decisions} integers differ, {whole.far} further than {NEAR} theta from a step"
+        )
+        return
     network, what = load_network(arguments.checkpoint, "", images)
     print(f"{what}, T = {network.T}, {torch.get_num_threads()} threads")
     for image in images.split(1):

@@ -20,7 +20,8 @@ class NetworkSettings:
     """One spiking network.
 
     Attributes:
-        stage1: name of the Stage I it is made from, or of a source that had none.
+        stage1: name of the Stage I it is made from, or of a source that had none; either may be of another training
+            method (sfa), whose T counts sub-steps.
         T, method, neuron, delay, max_pool: as in ``ConvertConfig``.
         calibrated: also Stage II.
         calibrate: settings of Stage II that differ from the experiment's.
@@ -79,7 +80,8 @@ class Experiment:
         limit: evaluate only the first images; 0 is all of them.
         train: the sources.
         sources: what sets each of them apart, by name; one that is called ``source`` unless they are named.
-        finetune: Stage I runs by name; ``source`` names the source that a run starts from, ``after`` another run.
+        finetune: Stage I runs, or those of another ``method``, by name; ``source`` names the source that a run starts
+            from, ``after`` another run.
         calibrate: Stage II.
         joint: the joint calibration after it.
         networks: what is evaluated.
@@ -100,6 +102,15 @@ class Experiment:
     limit: int = 0
     plot: str = "t"
     paper: tuple[dict[str, Any], ...] = ()
+
+
+def trained(experiment: Experiment, name: str) -> str:
+    """Name of the file that a source or a Stage I run leaves in its folder, by its training method."""
+    source = name in experiment.sources
+    settings = {**experiment.train, **experiment.sources[name]} if source else experiment.finetune[name]
+    method = settings.get("method", "conversion")
+    stage = ("ann" if source else "qc") if method == "conversion" else method
+    return f"{stage}.safetensors"
 
 
 def load_experiment(path: Path) -> Experiment:

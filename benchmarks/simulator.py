@@ -3,6 +3,9 @@
 
     python benchmarks/simulator.py [--checkpoint FILE] [--data DIR] [--quick] [--json FILE]
 
+QC-ANN, closed form and one more row of native are of the network with a firing delay of T, whose layers wait for all
+their input: the closed form has to give the simulation's spike counts at about the time of the QC-ANN's forward pass.
+
 Medians of rounds in which every contender runs once. The ANN that ratios are to is the faster of eager and compiled.
 The bound is what event-driven work would cost at the ANN's speed: rate x T x ANN operations, the input layer once.
 Memory is the peak of a child process over its idle state.
@@ -21,7 +24,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import torch
-from contenders import CONTENDERS
+from contenders import CONTENDERS, WAITING, delayed
 from differences import Difference, differences
 from memory import peak_over_idle
 from subjects import child_environment, network, sample_images
@@ -32,7 +35,8 @@ from spikedet.common.environment import versions
 from spikedet.common.files import write_json
 from spikedet.config import Mode
 from spikedet.kernels.library import available
-from spikedet.snn import IMAGE, Readout, Simulation, SpikingConv, SpikingNetwork, make_backend
+from spikedet.snn import IMAGE, Node, Readout, Simulation, SpikingConv, SpikingNetwork, make_backend, simulate
+from spikedet.snn.closed_form import ClosedForm, has_closed_form
 
 ANNS = ("ANN fp32, eager", "ANN fp32, compiled")
 PEAK_AT = 20
@@ -75,6 +79,8 @@ def main() -> None:
     rates, bound = firing(net, images, 20)
     print(f"\nfiring rate {rates:.1%} per step at T = 20, bound {bound:.2f} ANNs; backend: {make_backend(net)}")
     spikes = compare(net, images) if available() else {}
+    if has_closed_form(delayed(net, 8)):
+        spikes["closed form"] = compare_counts(delayed(net, 8), images)
     if arguments.json:
         meta = {"network": what, "rate": rates, "bound": bound, "spikes": spikes, "threads": arguments.threads}
         write_json(Path(arguments.json), {"meta": {**meta, "versions": versions()}, "rows": rows})
@@ -120,6 +126,8 @@ def measure(
 
 def usable(name: str, net: SpikingNetwork) -> bool:
     """Whether a simulator can run here."""
+    if name in WAITING and not has_closed_form(delayed(net, 1)):
+        return False
     if name.startswith("native"):
         return available()
     if name.startswith("SpikingJelly"):
@@ -199,6 +207,30 @@ def compare(net: SpikingNetwork, images: Tensor) -> dict[str, Any]:
             line += f"; neurons whose first difference lies further than 1e-5 theta from the threshold: {whole.far}"
         print(line, flush=True)
     return found
+
+
+def compare_counts(net: SpikingNetwork, images: Tensor) -> dict[str, Any]:
+    """Print and return how many neurons of a network that waits send another number of spikes without simulation."""
+    simulated: dict[str, Tensor] = {}
+    found: dict[str, Tensor] = {}
+
+    def watch(node: Node, piece: Tensor) -> None:
+        if isinstance(node.module, SpikingConv):
+            simulated[node.name] = simulated.get(node.name, 0) + piece.sign().sum(0)
+
+    def watch_counts(node: Node, spikes: Tensor, first: int, steps: int) -> None:
+        if isinstance(node.module, SpikingConv):
+            found[node.name] = spikes
+
+    (slow,) = simulate(net, images, [net.T], watch=watch)
+    (fast,) = ClosedForm(net)(images, [net.T], watch_counts)
+    neurons = sum(counts.numel() for counts in simulated.values())
+    differing = sum(int((counts != found[name]).sum()) for name, counts in simulated.items())
+    spikes = [int(reading.spikes.sum()) for reading in (slow, fast)]
+    print(
+        f"closed form, T = {net.T}: {differing} of {neurons} neurons differ; {spikes[1]} spikes, simulated {spikes[0]}"
+    )
+    return {"neurons": neurons, "differing": differing, "spikes": spikes[1], "simulated": spikes[0]}
 
 
 if __name__ == "__main__":

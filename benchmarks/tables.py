@@ -63,6 +63,9 @@ def network_name(row: ResultRow) -> str:
         return "Spiking-YOLO baseline (channel norm)"
     if row.stage == "qc":
         return "QC-ANN"
+    if row.D is not None:  # sfa
+        name = f"SFA, T x D = {(row.T or 1) // row.D} x {row.D}"
+        return f"{name}, delay {row.delay}" if row.spiking else f"{name}, integers"
     later = {"copied": [], "coarse": ["Stage II, coarse only"], "fine": ["Stage II"]}
     later["joint"] = [*(["Stage II"] if row.calibration_images else []), "joint"]
     stages = [*(["Stage I"] if row.finetuned else []), *later[row.stage]]

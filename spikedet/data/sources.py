@@ -115,8 +115,9 @@ def find_layout(
     divided = parse_fractions(fractions)
     if is_synthetic(data):
         settings = str(data).partition(":")[2]
-        made = VocLayout(_write_cached(parse_synthetic(settings), Path(cache_root)))
-        return _with_splits(made, divided), SYNTHETIC_CLASS_NAMES
+        config = parse_synthetic(settings)
+        made = write_synthetic(Path(cache_root) / config.folder_name, **vars(config))
+        return _with_splits(VocLayout(made), divided), SYNTHETIC_CLASS_NAMES
     known: Mapping[str, Any] = trained or {}
     same = bool(known.get("data")) and Path(data).resolve().name == Path(known["data"]).name
     wanted = _Wanted(layout or (same and known.get("layout")) or "", divided, known.get("parts"), same)
@@ -160,17 +161,6 @@ def parse_synthetic(settings: str) -> SyntheticConfig:
         values[key] = int(text)
     side = values.pop("size")
     return SyntheticConfig(**values, image_hw=(side, side))
-
-
-def _write_cached(config: SyntheticConfig, cache_root: Path) -> Path:
-    return write_synthetic(
-        cache_root / config.folder_name,
-        train=config.train,
-        val=config.val,
-        test=config.test,
-        image_hw=config.image_hw,
-        seed=config.seed,
-    )
 
 
 def _folder_layout(folder: Path, wanted: _Wanted, class_names: Sequence[str] | None = None) -> Layout:

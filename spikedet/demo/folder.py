@@ -17,7 +17,7 @@ _KEEPER = "import shutil, sys; sys.stdin.read(); shutil.rmtree(sys.argv[1], igno
 
 
 @contextmanager
-def private_folder() -> Iterator[Path]:
+def upload_folder() -> Iterator[Path]:
     """Yield a new folder that only this user can open; it is removed when the block ends.
 
     A small process of its own removes it where the server is killed and cannot.

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import base64
 import html
-import io
 import json
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from spikedet.detections import Detections
 from spikedet.inference.comparison import View
 from spikedet.visualization import draw_detections, fit_side
+from spikedet.visualization.page import jpeg_source
 
 SHOWN_SIDE = 640
 """Longer side of a shown image, pixels."""
@@ -47,7 +45,7 @@ def _figure(shown: npt.NDArray[np.uint8], scale: float, view: View) -> str:
         drawn = draw_detections(shown, detections.scaled(scale), view.class_names)
         hidden = "" if t == last else " hidden"
         images.append(
-            f'<div data-t="{t}"{hidden}><img alt="{len(detections)} boxes" src="{_data_uri(drawn)}">'
+            f'<div data-t="{t}"{hidden}><img alt="{len(detections)} boxes" src="{jpeg_source(drawn)}">'
             f"<small>{_counted(detections, view.class_names)}</small></div>"
         )
     title = f"<figcaption>{html.escape(view.title)} <small>{view.seconds * 1000:.0f} ms</small></figcaption>"
@@ -60,9 +58,3 @@ def _counted(detections: Detections, class_names: Sequence[str]) -> str:
         return "nothing yet"
     counts = np.bincount(detections.labels, minlength=len(class_names))
     return html.escape(", ".join(f"{count} {class_names[i]}" for i, count in enumerate(counts) if count))
-
-
-def _data_uri(image_rgb: npt.NDArray[np.uint8]) -> str:
-    buffer = io.BytesIO()
-    Image.fromarray(image_rgb).save(buffer, "JPEG", quality=85)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -11,7 +11,7 @@ from typing import Any
 from spikedet.common.errors import ConfigError
 from spikedet.config import DemoConfig
 from spikedet.demo.addresses import Addresses, is_loopback
-from spikedet.demo.folder import private_folder
+from spikedet.demo.folder import upload_folder
 
 logger = logging.getLogger("spikedet")
 
@@ -32,7 +32,7 @@ def serve(config: DemoConfig) -> None:
     if not is_loopback(config.host):
         open_to_all = "" if password else f", without a password (--auth FILE or {PASSWORD} sets one)"
         logger.warning(f"warning: --host {config.host} shows the page to all who reach this machine{open_to_all}")
-    with server.bound_socket(config.host, config.port) as listening, private_folder() as folder:
+    with server.bound_socket(config.host, config.port) as listening, upload_folder() as folder:
         port = listening.getsockname()[1]
         app = guard.Guard(routes.build(config, folder), addresses, port, password)
         shown = f"[{config.host}]" if ":" in config.host else config.host

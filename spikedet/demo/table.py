@@ -56,7 +56,7 @@ def short_table(rows: Sequence[ResultRow]) -> str:
     for row in rows:
         alike = (row.method, row.architecture, row.neuron, row.delay, row.max_pool, row.linear, row.T, *_subject(row))
         known = chosen.get(alike)
-        shown = not row.read_early and row.stage != "qc" and not (row.stage == "ann" and row.finetuned)
+        shown = not row.read_early and (row.spiking or (row.stage == "ann" and not row.finetuned))
         if shown and (known is None or STAGES.index(known.stage) <= STAGES.index(row.stage)):
             chosen[alike] = row
     several = len({(row.architecture, *_subject(row)) for row in chosen.values()}) > 1

@@ -31,6 +31,7 @@ class CurrentLIF(ClippedReLU):
 
     Attributes:
         fire: makes spikes, with a surrogate gradient.
+        state: current and potential ``[N, C, H, W]``; None before the first step.
         through_time: let gradients pass from a time step to the one before (BPTT); otherwise the state is cut off from
             the graph after every step.
 
@@ -61,7 +62,7 @@ class CurrentLIF(ClippedReLU):
         self.reset_rule: Reset = reset_rule
         self.fire: Firing = firing("rectangle", 1.0)
         self.through_time = False
-        self._state: tuple[Tensor, Tensor] | None = None
+        self.state: tuple[Tensor, Tensor] | None = None
 
     @classmethod
     def from_clip(cls, clip: ClippedReLU, *, reset_rule: Reset = "hard") -> CurrentLIF:
@@ -86,16 +87,16 @@ class CurrentLIF(ClippedReLU):
 
     def reset(self) -> None:
         """Forget current and potential."""
-        self._state = None
+        self.state = None
 
     def forward(self, x: Tensor) -> Tensor:
         if self.slope == 1:
             return x
-        theta, (c, v) = per_channel(self.theta, x.ndim), self._state or (x.new_zeros((), dtype=torch.float32),) * 2
+        theta, (c, v) = per_channel(self.theta, x.ndim), self.state or (x.new_zeros((), dtype=torch.float32),) * 2
         trained = self.logit_decays.requires_grad
         decays = tuple(self.logit_decays.sigmoid()) if trained else self.decays
         spikes, c, v = clif_step(x.float(), c, v, theta, decays, self.reset_rule, self.fire)
-        self._state = (c, v) if self.through_time else (c.detach(), v.detach())
+        self.state = (c, v) if self.through_time else (c.detach(), v.detach())
         return (theta * spikes).to(x.dtype)
 
     def extra_repr(self) -> str:

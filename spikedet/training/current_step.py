@@ -1,28 +1,29 @@
 """Learning with the current time step only: the backward pass of a step ends where the step before begins.
 
 The state of the neurons is cut off from the graph after every step, so the gradient of step t goes through the layers
-and not through time, and a step's graph is gone before the next one is built: memory does not grow with T. At step t
-the loss is that of what is read out then, the mean m[t] of the head's output over the first t steps; the gradient of
-m[T] in the output of a step is 1 / T, so each step gets
+and not through time. The loss L is that of the mean m of the head's output over all T steps, and each step gets
 
-    dL(m[t]) / dm[t] / T
+    dL / dm / T
 
-and the gradients of all steps are added. ``skip`` steps of each batch get no backward pass, and the others T / (T -
-skip) times as much (backward phase skipping); which ones is drawn for every batch, from a generator that is seeded anew
-in every epoch. Steps after the last one with a backward pass are not computed.
+for its own output; the gradients of all steps are added. Memory does not grow with T: the steps run once without a
+graph, for m and dL / dm, and once more, each with a graph that is gone before the next one is built (the last step
+needs no second run). ``skip`` steps of each batch get no backward pass, and the others T / (T - skip) times as much
+(backward phase skipping); which ones is drawn for every batch, from a generator that is seeded anew in every epoch.
 
 The idea is that of "An Efficient Learning Algorithm for Direct Training Deep Spiking Neural Networks" (doi
 10.1109/tcds.2021.3073846, abstract public), and of SLTT (Meng et al., ICCV 2023), which leaves out the gradient through
-time too. The loss of the running mean is ours.
+time too. The two runs are ours. A loss of the mean so far at every step, which needs one run only, was tried: it learns
+to read out early instead of well.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from spikedet.common.distributed import size
 from spikedet.common.precision import autocast
@@ -34,10 +35,11 @@ from spikedet.snn import CurrentLIF, firing
 Maps = dict[str, Tensor]
 Criterion = Callable[[Maps], tuple[Tensor, dict[str, Tensor]]]
 """The loss of a head's raw maps and its parts by name."""
+AVERAGED = ("boxes", "scores")
 
 
 class CurrentStepLearning:
-    """``ClipDetector.learning``: runs the backward pass of all steps but the last, whose loss it returns.
+    """``ClipDetector.learning``: runs the backward pass of all steps but one, whose gradient its loss has.
 
     Args:
         skip: steps of each batch without a backward pass, fewer than T.
@@ -50,7 +52,7 @@ class CurrentStepLearning:
         return self  # the averaged network is a deep copy that never trains
 
     def __call__(self, model: ClipDetector, images: Tensor, criterion: Criterion) -> tuple[Tensor, dict[str, Tensor]]:
-        """Add the gradients of all steps but the last one to the parameters.
+        """Add the gradients of all steps but one to the parameters.
 
         Args:
             model: over time.
@@ -58,32 +60,71 @@ class CurrentStepLearning:
             criterion: the loss of maps.
 
         Returns:
-            The loss of the last step with a backward pass, and its parts.
+            The loss of the mean over all steps, whose gradient is that of the step that is left, and its parts.
         """
-        steps = self.steps(model.steps)
-        sums: Maps = {}
+        T, chosen = model.steps, self.steps(model.steps)
+        again = [t for t in chosen if t < T]
+        neurons = [a for _, a in activations(model) if isinstance(a, CurrentLIF)]
         with model.time() as step:
-            for t in range(1, steps[-1] + 1):
-                with torch.set_grad_enabled(t in steps), autocast(images.device, model.precision):
-                    maps = to_float32(step(images))
-                mean = {}
-                for name in ("boxes", "scores"):
-                    now = maps[name]
-                    sums[name] = sums.get(name, 0) + now.detach()
-                    mean[name] = sums[name] / t
-                    if t in steps:
-                        mean[name] = mean[name] + (now - now.detach()) / len(steps)
-                if t in steps:
-                    loss, items = criterion({**maps, **mean})
-                    loss = loss / size()  # gradients are summed over processes, which the loop takes as a mean
-                    if t < steps[-1]:
-                        (loss.sum() * size()).backward()
-        return loss, items
+
+            def run(learns: bool) -> Maps:
+                with torch.set_grad_enabled(learns), autocast(images.device, model.precision):
+                    maps: Maps = to_float32(step(images))
+                return maps
+
+            sums: Maps = {}
+            for t in range(1, T + 1):
+                if again and t == again[0]:
+                    states = [one.state for one in neurons]
+                maps = run(t == T == chosen[-1])
+                sums = {name: sums.get(name, 0) + maps[name].detach() for name in AVERAGED}
+            mean = {name: (value / T).requires_grad_() for name, value in sums.items()}
+            loss, items = criterion({**maps, **mean})
+            grads = torch.autograd.grad(loss.sum(), list(mean.values()))
+            shares = [grad / len(chosen) for grad in grads]
+            if not again:
+                return _with_gradient(loss, maps, shares), items
+            if chosen[-1] == T:
+                _gradient(maps, shares).backward()
+            for one, state in zip(neurons, states, strict=True):
+                one.state = state
+            with _statistics_kept(model):
+                for t in range(again[0], again[-1] + 1):
+                    maps = run(t in again)
+                    if t in again[:-1]:
+                        _gradient(maps, shares).backward()
+        return _with_gradient(loss, maps, shares), items
 
     def steps(self, T: int) -> list[int]:
         """The steps of a batch with a backward pass, in order, from 1 to T."""
         drawn = torch.randperm(T)[: T - self.skip]
         return sorted((drawn + 1).tolist())
+
+
+def _gradient(maps: Maps, shares: list[Tensor]) -> Tensor:
+    """A scalar whose gradient in these maps is ``shares``."""
+    return torch.stack([(maps[name] * share).sum() for name, share in zip(AVERAGED, shares, strict=True)]).sum()
+
+
+def _with_gradient(loss: Tensor, maps: Maps, shares: list[Tensor]) -> Tensor:
+    """The value of ``loss`` with the gradient ``shares``, over the number of processes: the loop takes a mean over them
+    of what is summed here."""
+    inner = _gradient(maps, shares) / (size() * loss.numel())
+    return loss.detach() + (inner - inner.detach())
+
+
+@contextmanager
+def _statistics_kept(model: nn.Module) -> Iterator[None]:
+    """Let batch normalization keep its running statistics for a while, however it normalizes."""
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
 
 
 def set_learning_(model: ClipDetector, config: LoopConfig) -> None:

@@ -75,9 +75,12 @@ class Distillation:
     def __init__(self, teacher: ClipDetector, weight: float) -> None:
         self.teacher = teacher.eval().requires_grad_(False).to(memory_format=torch.channels_last)
         self.weight = weight
+        self._last: tuple[Tensor, dict[str, Tensor]] | None = None
 
     def __deepcopy__(self, memo: Any) -> Distillation:
         return self  # the averaged network is a deep copy; it needs no teacher of its own
 
     def __call__(self, images: Tensor, student: dict[str, Tensor]) -> Tensor:
-        return self.weight * distillation_loss(student, teacher_outputs(self.teacher.to(images.device), images))
+        if self._last is None or self._last[0] is not images:  # a network over time asks at every step
+            self._last = (images, teacher_outputs(self.teacher.to(images.device), images))
+        return self.weight * distillation_loss(student, self._last[1])

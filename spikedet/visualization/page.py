@@ -54,17 +54,23 @@ def file_figure(path: Path, caption: str = "") -> str:
     """A PNG file inside the page."""
     with Image.open(path) as image:
         kind = "plot broad" if image.width >= WIDE_PX else "plot"
-    return _figure(kind, [("", "image/png", path.read_bytes())], caption)
+    return _figure(kind, [("", _source("image/png", path.read_bytes()))], caption)
 
 
 def image_figure(images_rgb: Sequence[tuple[str, npt.NDArray[np.uint8]]], caption: str = "") -> str:
     """Images ``[H, W, 3]`` with a title each, side by side where there is room."""
-    shown = []
-    for title, image_rgb in images_rgb:
-        buffer = io.BytesIO()
-        Image.fromarray(image_rgb).save(buffer, "JPEG", quality=85)
-        shown.append((title, "image/jpeg", buffer.getvalue()))
-    return _figure("images", shown, caption)
+    return _figure("images", [(title, jpeg_source(image_rgb)) for title, image_rgb in images_rgb], caption)
+
+
+def jpeg_source(image_rgb: npt.NDArray[np.uint8]) -> str:
+    """An image ``[H, W, 3]`` as the source of an ``<img>``, for pages that need no other file."""
+    buffer = io.BytesIO()
+    Image.fromarray(image_rgb).save(buffer, "JPEG", quality=85)
+    return _source("image/jpeg", buffer.getvalue())
+
+
+def _source(kind: str, content: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
 def preformatted(text: str) -> str:
@@ -72,10 +78,9 @@ def preformatted(text: str) -> str:
     return f"<pre>{escape(text)}</pre>"
 
 
-def _figure(name: str, images: Sequence[tuple[str, str, bytes]], caption: str) -> str:
+def _figure(name: str, images: Sequence[tuple[str, str]], caption: str) -> str:
     shown = ""
-    for title, kind, content in images:
-        source = f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
+    for title, source in images:
         described = escape(", ".join(filter(None, (caption, title))))
         shown += f'<div>{escape(title)}<img alt="{described}" src="{source}"></div>'
     return f'<figure class="{name}"><figcaption>{escape(caption)}</figcaption>{shown}</figure>'

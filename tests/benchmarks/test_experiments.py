@@ -216,6 +216,39 @@ def test_the_published_protocol_runs_to_its_table(
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.safetensors")} == before
 
 
+def test_sfa_stands_beside_two_stage_conversion(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = load_experiment(ROOT / "configs/experiments/bccd_sfa.yaml")
+    chosen = {(name, "if", 0) for name in ("sfa-2x2", "tuned-1x4", "T4")}
+    experiment = dataclasses.replace(
+        whole,
+        train={**whole.train, "model": "tiny-yolo-nano", "image_size": 64, "epochs": 1, "batch": 4},
+        sources={name: whole.sources[name] for name in ("source", "sfa-2x2")},
+        finetune={name: {**whole.finetune[name], "epochs": 1, "batch": 4} for name in ("tuned-1x4", "T4")},
+        calibrate={"images": 4, "epochs": 1},
+        networks=tuple(n for n in whole.networks if (n.stage1, n.neuron, n.delay) in chosen),
+    )
+    monkeypatch.setattr(accuracy, "load_experiment", lambda _: experiment)
+    command = ["accuracy.py", "x.yaml", "--data", str(sample_images()), "--out", str(tmp_path), "--source"]
+    monkeypatch.setattr(sys, "argv", [*command, str(chain()["ann"])])
+    accuracy.main()
+    _, rows = read_results(tmp_path / "results/bccd_sfa/results.json")
+    found = {(network_name(row), row.method, row.T, row.D) for row in rows}
+    assert {
+        ("SFA, T x D = 2 x 2, integers", "sfa", 4, 2),
+        ("SFA, T x D = 2 x 2, delay 2", "sfa", 4, 2),
+        ("SFA, T x D = 1 x 4, delay 4", "sfa", 4, 4),
+        ("Stage I + Stage II", "two-stage", 4, None),
+        ("QC-ANN", "two-stage", 4, None),
+        ("ANN", "two-stage", None, None),
+    } <= found
+    made = [path for path in tmp_path.rglob("*.safetensors") if path.name != "ann.safetensors"]
+    before = [path.stat().st_mtime_ns for path in made]
+    accuracy.main()  # nothing is left to do but the table
+    assert [path.stat().st_mtime_ns for path in made] == before
+
+
 def test_rows_of_earlier_versions_get_their_checkpoints_from_the_detections_kept(tmp_path: Path) -> None:
     settings = NetworkSettings(stage1="source", T=2, calibrated=False)
     experiment = Experiment(name="e", split="test", train={}, finetune={}, calibrate={}, networks=(settings,))

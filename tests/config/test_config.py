@@ -103,7 +103,12 @@ def test_a_finetuning_T_of_none_steps_is_refused(kind: type) -> None:
         (TrainConfig, "precision", "fp16", r"--precision must be one of \('auto', 'bf16', 'fp32'\), got 'fp16'"),
         (TrainConfig, "theta_per", "pixel", r"--theta-per must be one of \('channel', 'layer'\), got 'pixel'"),
         (FinetuneConfig, "noise", 1.01, "--noise must be between 0 and 1, got 1.01"),
-        (ConvertConfig, "neuron", "lif", r"--neuron must be one of \('if', 'signed', 'asymmetric'\), got 'lif'"),
+        (
+            ConvertConfig,
+            "neuron",
+            "lif",
+            r"--neuron must be one of \('if', 'signed', 'asymmetric', 'clif'\), got 'lif'",
+        ),
         (ConvertConfig, "delay", -1, "--delay must be between 0 and 1000, got -1"),
         (EvaluateConfig, "chunk", -1, "--chunk must be zero or more, got -1"),
         (DetectConfig, "iou", 2, "--iou must be between 0 and 1, got 2"),

@@ -17,7 +17,7 @@ from spikedet.common.errors import ConfigError, SpikedetError
 from spikedet.config import DemoConfig
 from spikedet.demo import page as page_module
 from spikedet.demo import server
-from spikedet.demo.folder import private_folder
+from spikedet.demo.folder import upload_folder
 from spikedet.demo.page import import_server, read_password, serve
 
 
@@ -115,13 +115,13 @@ def test_no_temporary_folder(monkeypatch: pytest.MonkeyPatch) -> None:
         raise FileNotFoundError(2, "No usable temporary directory found")
 
     monkeypatch.setattr("tempfile.mkdtemp", refuse)
-    with pytest.raises(SpikedetError, match=r"no temporary folder for uploads \(No usable.*TMPDIR"), private_folder():
+    with pytest.raises(SpikedetError, match=r"no temporary folder for uploads \(No usable.*TMPDIR"), upload_folder():
         raise AssertionError
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="modes of files")
 def test_the_folder_is_private_and_goes() -> None:
-    with private_folder() as folder:
+    with upload_folder() as folder:
         (folder / "a").write_bytes(b"a")
         assert folder.stat().st_mode & 0o777 == 0o700
     assert not folder.exists()

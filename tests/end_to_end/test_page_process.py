@@ -34,7 +34,7 @@ ELSEWHERE = {
 
 SERVER = """
 import sys
-from spikedet.demo.folder import private_folder
+from spikedet.demo.folder import upload_folder
 from spikedet.demo.addresses import Addresses
 from spikedet.demo.guard import Guard
 from spikedet.demo import server
@@ -55,7 +55,7 @@ async def app(scope, receive, send):
         pass
     (folder / "upload").unlink()
 
-with bound_socket("127.0.0.1", 0) as listening, private_folder() as folder:
+with bound_socket("127.0.0.1", 0) as listening, upload_folder() as folder:
     print(listening.getsockname()[1], folder, flush=True)
     run(Guard(app, Addresses.of("127.0.0.1"), 0), listening)
 print("ended in order")

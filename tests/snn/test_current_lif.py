@@ -70,8 +70,8 @@ def test_in_bfloat16_the_state_stays_float32() -> None:
     made = neurons()
     out = made(torch.full((1, 3, 1, 1), 0.3, dtype=torch.bfloat16))
     assert out.dtype == torch.bfloat16
-    assert made._state is not None
-    assert {part.dtype for part in made._state} == {torch.float32}
+    assert made.state is not None
+    assert {part.dtype for part in made.state} == {torch.float32}
 
 
 def test_a_linear_layer_sends_its_current_and_leaky_ones_are_refused() -> None:

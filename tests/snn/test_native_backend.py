@@ -564,6 +564,7 @@ def plain_kernels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[P
     kernels.outcome.cache_clear()
 
 
+@pytest.mark.slow
 def test_kernels_for_a_plain_processor_fire_the_same_spikes(plain_kernels: Path) -> None:
     assert Path(library()._name).parent == plain_kernels
     compared = {"exact": 0, "fast": 0}

@@ -152,10 +152,12 @@ def test_it_is_evaluated_at_every_step_and_priced(trained: Path, tmp_path: Path)
     counted = [row.spikes_per_image for row in spiking]
     assert all(value is not None for value in counted)
     assert counted == sorted(counted)  # type: ignore[type-var]
-    out = energy(
+    report = energy(
         EnergyConfig(checkpoints=(str(path),), data=str(sample_images()), split="val", out=str(tmp_path / "energy"))
     )
-    assert Path(str(out)).exists()
+    (cost,) = report.networks
+    neurons, image = (sum(getattr(layer, name) for layer in cost.layers) for name in ("neurons", "image_macs"))
+    assert {row.macs for row in report.rows if row.spent} == {image + 3 * 2 * neurons}  # two decays in every step
 
 
 @pytest.mark.slow

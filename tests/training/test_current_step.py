@@ -45,7 +45,7 @@ class Chosen(CurrentStepLearning):
         return self.chosen
 
 
-@pytest.mark.parametrize("chosen", [(1, 2, 3, 4), (2, 4), (1,), (3,)])
+@pytest.mark.parametrize("chosen", [(1, 2, 3, 4), (2, 4), (2, 3), (1,), (4,)])
 def test_gradients_are_those_of_one_graph(chosen: tuple[int, ...]) -> None:
     model = network(4)
     loss, items = Chosen(*chosen)(model, images(), criterion)
@@ -54,15 +54,11 @@ def test_gradients_are_those_of_one_graph(chosen: tuple[int, ...]) -> None:
     model.zero_grad()
     with model.time() as step:
         maps = [step(images()) for _ in range(4)]
-    total = torch.zeros(())
-    for t in chosen:
-        mean = {}
-        for name in ("boxes", "scores"):
-            values = torch.stack([one[name] for one in maps[:t]]).detach().mean(0)
-            now = maps[t - 1][name]
-            mean[name] = values + (now - now.detach()) / len(chosen)
-        total = total + criterion(mean)[0].sum()
-    total.backward()
+    mean = {}
+    for name in ("boxes", "scores"):
+        learning = torch.stack([maps[t - 1][name] for t in chosen]).mean(0)
+        mean[name] = torch.stack([one[name] for one in maps]).detach().mean(0) + learning - learning.detach()
+    criterion(mean)[0].sum().backward()
     expected = gradients(model)
     assert found.keys() == expected.keys()
     assert max(value.abs().max() for value in found.values()) > 0
@@ -71,9 +67,9 @@ def test_gradients_are_those_of_one_graph(chosen: tuple[int, ...]) -> None:
     assert items["loss"] == loss.detach()
 
 
-def test_the_last_step_of_all_reports_the_loss_of_the_whole_network() -> None:
+def test_the_loss_is_that_of_the_whole_network() -> None:
     model = network(3)
-    loss, _ = CurrentStepLearning()(model, images(), criterion)
+    loss, _ = Chosen(1)(model, images(), criterion)
     torch.testing.assert_close(loss, criterion(model(images())[1])[0])
 
 
@@ -89,11 +85,24 @@ def test_skipping_draws_every_step_alike() -> None:
     assert [learning.steps(4) for _ in range(400)] == drawn
 
 
-def test_nothing_is_computed_after_the_last_step_that_learns() -> None:
-    model, calls = network(8), []
+@pytest.mark.parametrize(
+    ("chosen", "again"), [((2, 5), [True]), ((2, 3), [True, True]), ((1, 3), [True, False, True]), ((5,), [])]
+)
+def test_only_the_steps_between_those_that_learn_run_twice(chosen: tuple[int, ...], again: list[bool]) -> None:
+    model, calls = network(5), []
     model.model[0].register_forward_hook(lambda *_: calls.append(torch.is_grad_enabled()))
-    Chosen(2, 4)(model, images(), criterion)
-    assert calls == [False, True, False, True]
+    Chosen(*chosen)(model, images(), criterion)
+    assert calls == [False] * 4 + [5 in chosen, *again]
+
+
+def test_running_statistics_are_those_of_one_run() -> None:
+    found = []
+    for learning in (Chosen(1, 2, 3), Chosen(3)):
+        model = network(3).train()
+        learning(model, images(), criterion)
+        found.append({n: b for n, b in model.named_buffers() if "running" in n})
+    assert all(torch.equal(value, found[1][name]) for name, value in found[0].items())
+    assert any(not torch.equal(value, dict(detector().named_buffers())[name]) for name, value in found[0].items())
 
 
 class SavedBytes:

@@ -8,15 +8,17 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_detector import ARCHITECTURE, IMAGE_SIZE, chain, detector, same, sample_images, write_model_yaml
+from tiny_detector import IMAGE_SIZE, chain, detector, same, sample_images, write_model_yaml
 
 from spikedet.checkpoint import load_checkpoint, read_meta
+from spikedet.checkpoint.state import load_state
 from spikedet.commands.finetune import finetune
 from spikedet.commands.train import train
 from spikedet.common.errors import ConfigError
 from spikedet.config import FinetuneConfig, TrainConfig
-from spikedet.models import as_clip, as_qc, build_detector, over_time, with_method
+from spikedet.models import as_clip, as_qc, over_time
 from spikedet.quantization import ClippedReLU, IntegerActivation
+from spikedet.training.loop import TrainingLoop
 
 SHORT: dict[str, Any] = {"epochs": 2, "batch": 4, "warmup_epochs": 0, "held_out": 0.25, "mosaic": 0.0}
 
@@ -92,14 +94,6 @@ def test_the_gradient_goes_through_all_steps() -> None:
     )
 
 
-def test_c_lif_is_refused_in_one_sentence() -> None:
-    with pytest.raises(ConfigError, match="clif"):
-        with_method(
-            build_detector(ARCHITECTURE, ("a", "b")),
-            read_meta(chain()["ann"]).child(chain()["ann"], stage="clif", method="clif", T=4),
-        )
-
-
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -139,11 +133,32 @@ def test_sfa_is_trained_and_resumed_with_the_same_bytes(tmp_path: Path) -> None:
     tensors, meta = load_checkpoint(whole)
     assert (meta.stage, meta.method, meta.T, meta.D, meta.beta, meta.real_steps) == ("sfa", "sfa", 6, 3, 0.25, 2)
     assert (meta.finetuned, meta.config["train"]["method"]) == (False, "sfa")
-    train(settings(tmp_path / "b", epochs=1))
+    save = TrainingLoop.save_model
+
+    def interrupted(loop: TrainingLoop) -> bool:
+        save(loop)
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TrainingLoop, "save_model", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train(settings(tmp_path / "b"))
     resumed = train(settings(tmp_path / "b", resume=True))
-    state = load_checkpoint(resumed)[0]
-    assert read_meta(resumed).notes == meta.notes
-    assert same(state, tensors) or meta.notes["held_out"]["AP"] > 0  # the better of the two epochs is kept
+    assert same(load_checkpoint(resumed)[0], tensors)
+    states = [load_state(path.with_name("sfa-state.safetensors"))[0]["model"] for path in (whole, resumed)]
+    assert same(*states)
+
+
+@pytest.mark.slow
+def test_training_from_weights_begins_at_the_best_thresholds_for_its_levels(tmp_path: Path) -> None:
+    """A rate of zero keeps them: each is the mean-square-best of its channel, below the clip's."""
+    start = {"weights": str(chain()["ann"]), "epochs": 1, "theta_lr_factor": 0.0, "T": 1, "D": 2}
+    clips = {name: value for name, value in load_checkpoint(chain()["ann"])[0].items() if "log_theta" in name}
+    fitted = load_checkpoint(train(settings(tmp_path / "a", **start)))[0]
+    kept = load_checkpoint(train(settings(tmp_path / "b", **start, theta_levels=0)))[0]
+    assert all(torch.allclose(kept[name], value) for name, value in clips.items())
+    assert all(bool((fitted[name] <= value + 1e-5).all()) for name, value in clips.items())
+    assert any(bool((fitted[name] < value - 0.1).any()) for name, value in clips.items())
 
 
 @pytest.mark.slow
