@@ -93,7 +93,7 @@ def test_a_finetuning_T_of_none_steps_is_refused(kind: type) -> None:
         (TrainConfig, "epochs", 0, "--epochs must be positive, got 0"),
         (TrainConfig, "lr", 0.0, "--lr must be positive, got 0.0"),
         (TrainConfig, "lr", float("nan"), "--lr must be positive, got nan"),
-        (TrainConfig, "weight_decay", -0.1, "--weight-decay must be zero or more, got -0.1"),
+        (TrainConfig, "weight_decay", -0.1, "weight_decay must be zero or more, got -0.1"),
         (TrainConfig, "held_out", 1.5, "--held-out must be between 0 and 1, got 1.5"),
         (TrainConfig, "image_size", 100, "--image-size must be a multiple of 32 between 32 and 8192, got 100"),
         (TrainConfig, "image_size", 0, "--image-size must be a multiple of 32 between 32 and 8192, got 0"),
@@ -101,7 +101,7 @@ def test_a_finetuning_T_of_none_steps_is_refused(kind: type) -> None:
         (FinetuneConfig, "T", 40000, "--T must be between 1 and 32767, got 40000"),
         (ConvertConfig, "delay", 2000, "--delay must be between 0 and 1000, got 2000"),
         (TrainConfig, "precision", "fp16", r"--precision must be one of \('auto', 'bf16', 'fp32'\), got 'fp16'"),
-        (TrainConfig, "theta_per", "pixel", r"--theta-per must be one of \('channel', 'layer'\), got 'pixel'"),
+        (TrainConfig, "theta_per", "pixel", r"theta_per must be one of \('channel', 'layer'\), got 'pixel'"),
         (FinetuneConfig, "noise", 1.01, "--noise must be between 0 and 1, got 1.01"),
         (
             ConvertConfig,
@@ -110,8 +110,8 @@ def test_a_finetuning_T_of_none_steps_is_refused(kind: type) -> None:
             r"--neuron must be one of \('if', 'signed', 'asymmetric', 'clif'\), got 'lif'",
         ),
         (ConvertConfig, "delay", -1, "--delay must be between 0 and 1000, got -1"),
-        (EvaluateConfig, "chunk", -1, "--chunk must be zero or more, got -1"),
-        (DetectConfig, "iou", 2, "--iou must be between 0 and 1, got 2"),
+        (EvaluateConfig, "chunk", -1, "chunk must be zero or more, got -1"),
+        (DetectConfig, "iou", 2, "iou must be between 0 and 1, got 2"),
     ],
 )
 def test_a_range_error_names_the_flag_and_the_value(kind: type, name: str, value: Any, message: str) -> None:

@@ -99,10 +99,10 @@ def test_the_gradient_goes_through_all_steps() -> None:
     [
         ({"T": 4}, "--T has no effect without --method sfa or clif"),
         ({"D": 8}, "--D has no effect without --method sfa"),
-        ({"beta": 0.5, "method": "clif"}, "--beta has no effect without --method sfa"),
+        ({"beta": 0.5, "method": "clif"}, "beta has no effect without --method sfa"),
         ({"method": "SFA"}, "--method must be one of"),
         ({"method": "sfa", "D": 0}, "--D must be between 1"),
-        ({"method": "sfa", "beta": 1.5}, "--beta must be between 0 and 1"),
+        ({"method": "sfa", "beta": 1.5}, "beta must be between 0 and 1"),
     ],
 )
 def test_settings_without_effect_are_refused(settings: dict[str, Any], message: str) -> None:
