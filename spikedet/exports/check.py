@@ -13,6 +13,9 @@ from spikedet.exports.subject import Outputs
 MOST_MEAN_SCORE = 1e-3
 """Mean difference of scores that rounding may leave, where single levels or spikes move; wrong layers leave tenths."""
 
+SCORED = 0.05
+"""Score from which a box may matter to somebody."""
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -22,6 +25,7 @@ class Difference:
         boxes_px: largest of a box's center, width or height, in pixels of the input.
         scores: largest of a score.
         mean_score: mean of all scores.
+        scored_px: as boxes_px, of the boxes that the network gives a score of SCORED; None without one.
         spikes: largest of an image's spike count; None where nothing spikes.
         detections: how many more or fewer there are, after non-maximum suppression; None before it.
     """
@@ -29,11 +33,14 @@ class Difference:
     boxes_px: float
     scores: float
     mean_score: float
+    scored_px: float | None = None
     spikes: int | None = None
     detections: int | None = None
 
     def __str__(self) -> str:
         text = f"largest difference: boxes {self.boxes_px:.2g} px, scores {self.scores:.2g}"
+        if self.scored_px is not None:
+            text = text.replace(" px,", f" px ({self.scored_px:.2g} px where a score is {SCORED} or more),")
         if self.spikes is not None:
             text += f", spikes of an image {self.spikes}"
         return text + (f", detections {self.detections}" if self.detections else "")
@@ -48,9 +55,11 @@ def difference(found: Mapping[int, Outputs], expected: Mapping[int, Outputs]) ->
         return _of_detections(pairs, spikes)
     changes = [_decoded(a) - _decoded(b) for a, b in pairs]
     boxes = max(float(change[:, :4].abs().max()) for change in changes)
+    likely = [_decoded(b)[:, 4:].amax(1) >= SCORED for _, b in pairs]
+    scored = torch.cat([c[:, :4].abs().amax(1)[mask] for c, mask in zip(changes, likely, strict=True)])
     scores = max(float(change[:, 4:].abs().max()) for change in changes)
     mean = max(float(change[:, 4:].abs().mean()) for change in changes)
-    return Difference(boxes, scores, mean, spikes)
+    return Difference(boxes, scores, mean, float(scored.max()) if len(scored) else None, spikes)
 
 
 def _decoded(outputs: Outputs) -> Tensor:
@@ -71,4 +80,4 @@ def _of_detections(pairs: list[tuple[Outputs, Outputs]], spikes: int | None) -> 
                 if common:
                     boxes.append(float((a[:common, :4] - b[:common, :4]).abs().max()))
                     scores.append(float((a[:common, 4] - b[:common, 4]).abs().max()))
-    return Difference(max(boxes), max(scores), sum(scores) / len(scores), spikes, unmatched)
+    return Difference(max(boxes), max(scores), sum(scores) / len(scores), None, spikes, unmatched)

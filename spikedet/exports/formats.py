@@ -16,11 +16,12 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from torch import Tensor
 
-from spikedet.common.errors import ConfigError
+from spikedet.common.errors import ConfigError, ExportError
+from spikedet.config import Neuron
 from spikedet.config.export import ExportFormat
 from spikedet.exports.metadata import ExportMeta
 from spikedet.exports.subject import Outputs, Subject
@@ -37,15 +38,24 @@ class Format:
         module: where its functions ``write`` and ``run`` are.
         packages: imported by them, by the names that pip knows.
         stages: what it can hold, "ann", "qc" and "spiking".
+        neurons: kinds that it can hold.
     """
 
     suffix: str
     module: str
     packages: tuple[str, ...]
     stages: tuple[str, ...] = ("ann", "qc", "spiking")
+    neurons: tuple[Neuron, ...] = ("if", "signed", "asymmetric")
 
     def write(self, subject: Subject, path: Path) -> dict[str, str]:
         """Write a file. Raises ConfigError without the packages, ExportError for a network that it cannot hold."""
+        if subject.network.group:
+            raise ExportError(
+                f"{subject.config.to}: integers over several real time steps (SFA) have no form there yet"
+            )
+        for node, layer in subject.network.spiking():
+            if layer.neuron not in self.neurons:
+                raise ExportError(f"{node.name}: {layer.neuron} neurons have no form in {subject.config.to} yet")
         return self._function("write")(subject, path)
 
     def run(self, path: Path) -> Run:
@@ -70,8 +80,8 @@ FORMATS: dict[ExportFormat, Format] = {
     "onnx": Format(".onnx", "onnx_file", ("onnx", "onnxruntime")),
     "onnx-int8": Format(".onnx", "onnx_file", ("onnx", "onnxruntime"), ("qc",)),
     "openvino": Format(".xml", "openvino_file", ("onnx", "openvino")),
-    "spikingjelly": Format(".py", "spikingjelly_file", ("spikingjelly",), ("spiking",)),
-    "nir": Format(".nir", "nir_file", ("nir",), ("spiking",)),
+    "spikingjelly": Format(".py", "spikingjelly_file", ("spikingjelly",), ("spiking",), get_args(Neuron)),
+    "nir": Format(".nir", "nir_file", ("nir",), ("spiking",), get_args(Neuron)),
 }
 
 

@@ -5,9 +5,13 @@ What NIR 1.0.8 has, and what becomes of our layers:
 - IF: v <- v + R I; z = 1 if v > v_threshold; then v <- v_reset. It starts at 0 and knows no subtraction. With one time
   step no neuron lives to see its reset, so a network of T = 1 can be written: u[0] + v >= theta is v > v_threshold with
   the number just below the smallest v that fires. At T > 1 a soft reset is lost, so it is refused.
+- CubaLIF, in steps of 1: I <- I + (w_in x - I) / tau_syn; v <- v + (R I - v) / tau_mem; z and the reset as IF. These
+  are the C-LIF neurons with hard reset to 0, for any T: tau = 1 / (1 - d), w_in = tau_syn, R = tau_mem.
 - Conv2d for convolutions, Scale for what a spike is worth, AvgPool2d. Edges that meet are summed, so a sum is two
   edges, and a concatenation is one convolution for each part, its other weights zero.
 - no upsampling, no max-pooling: refused.
+
+Outputs send the head's logits step by step; after t steps their mean is what the network reads out.
 
 ``run`` is a small interpreter of these types, so that a file is read back and held against its network.
 """
@@ -72,14 +76,9 @@ def refusals(network: SpikingNetwork) -> list[str]:
 
 
 def _refusal(module: nn.Module, T: int) -> str | None:
+    if isinstance(module, SpikingConv) and (reason := _neuron_refusal(module, T)):
+        return reason
     match module:
-        case SpikingConv() if module.neuron not in ("if", "signed"):
-            return f"NIR has no {module.neuron} neuron, one that sends negative spikes; it takes clipped ReLUs alone"
-        case SpikingConv() if T > 1:
-            return (
-                "NIR's IF is set to v_reset by a spike and starts at 0, ours subtracts the threshold; "
-                "it takes spikedet convert --T 1, where nothing is reset"
-            )
         case SpikingConv() | LinearConv() | Readout():
             height, width = module.weight.shape[2:]
             return None if height == width else "nir takes every kernel for a square one; it takes square kernels"
@@ -95,11 +94,26 @@ def _refusal(module: nn.Module, T: int) -> str | None:
     return f"NIR has no node for {type(module).__name__}"
 
 
+def _neuron_refusal(layer: SpikingConv, T: int) -> str | None:
+    if layer.neuron == "clif":
+        if layer.reset != "hard" or bool(layer.u0.any()):
+            return "NIR's CubaLIF starts at 0 and is set to v_reset by a spike; it takes hard reset and u[0] = 0"
+        return "NIR's CubaLIF leaks; it takes decays below 1" if max(layer.decays) >= 1 else None
+    if layer.neuron == "asymmetric" or (layer.neuron == "signed" and T > 1):
+        return f"NIR has no {layer.neuron} neuron, one that sends negative spikes; it takes clipped ReLUs alone"
+    if T > 1:
+        return (
+            "NIR's IF is set to v_reset by a spike and starts at 0, ours subtracts the threshold; "
+            "it takes spikedet convert --T 1, where nothing is reset"
+        )
+    return None
+
+
 def to_nir(subject: Subject) -> nir.NIRGraph:
     """The graph of a network without refusals."""
     network = subject.network
     graph = _Graph(network, network.shapes(subject.image_hw))
-    names = iter(output_names(subject.file_meta)[subject.steps[0]])
+    names = iter(_outlets(subject.file_meta))
     for box, kind in zip(network.box_readouts, network.class_readouts, strict=True):
         graph.outputs |= {box: next(names), kind: next(names)}
     for node in network.nodes:
@@ -171,10 +185,25 @@ class _Graph:
 
     def _neurons(self, name: str, layer: SpikingConv, sources: list[str]) -> str:
         shape = self.shapes[name]
+        if layer.neuron == "clif":
+            return self._current_lif(name, layer, sources)
         theta, u0 = (v.detach().cpu().view(-1, 1, 1) if v.ndim == 1 else v.detach() for v in (layer.theta, layer.u0))
         threshold = last_silent(u0.expand(shape), theta.expand(shape)).numpy()
         fires = nir.IF(np.ones(shape, np.float32), threshold, np.zeros(shape, np.float32))
-        self._put(f"{name}.neurons", fires, shape, sources)
+        return self._fire(name, fires, theta, sources)
+
+    def _current_lif(self, name: str, layer: SpikingConv, sources: list[str]) -> str:
+        shape, theta = self.shapes[name], layer.theta.detach().cpu().view(-1, 1, 1)
+        below = torch.nextafter(theta, torch.tensor(-torch.inf)).expand(shape).numpy().copy()
+        synapse, membrane = (np.full(shape, 1 / (1 - decay), np.float32) for decay in layer.decays)
+        none = np.zeros(shape, np.float32)
+        fires = nir.CubaLIF(synapse, membrane, membrane.copy(), none, below, none.copy(), synapse.copy())
+        return self._fire(name, fires, theta, sources)
+
+    def _fire(self, name: str, neurons: Any, theta: Tensor, sources: list[str]) -> str:
+        """Neurons, and a Scale by what their spikes are worth."""
+        shape = self.shapes[name]
+        self._put(f"{name}.neurons", neurons, shape, sources)
         self._put(f"{name}.worth", nir.Scale(theta.expand(shape).numpy().copy()), shape, [f"{name}.neurons"])
         return f"{name}.worth"
 
@@ -238,41 +267,75 @@ def _text(value: Any) -> str | None:
     return value.decode() if isinstance(value, bytes) else value
 
 
+def _outlets(meta: ExportMeta) -> list[str]:
+    """Names of the outputs, the same in every time step."""
+    return output_names(dataclasses.replace(meta, steps=()))[0]
+
+
 @torch.no_grad()
 def _outputs(graph: nir.NIRGraph, meta: ExportMeta, images: Tensor) -> dict[int, Outputs]:
-    """One time step, as ``to_nir`` writes it."""
-    values: dict[str, Tensor] = {IMAGE: images}
+    """What the file sends in all time steps, read out as the network is."""
     sources: dict[str, list[str]] = defaultdict(list)
     for source, name in graph.edges:
         sources[name].append(source)
+    states: dict[str, Any] = {}
+    sums = dict.fromkeys(_outlets(meta), torch.zeros(()))
     spikes = torch.zeros(len(images), dtype=torch.float64)
+    tensors: dict[str, Tensor] = {}
+    for t in range(1, max(meta.steps) + 1):
+        values = _step(graph, sources, states, images)
+        spikes = spikes + sum(v.flatten(1).sum(1).double() for n, v in values.items() if _spikes(graph.nodes[n]))
+        sums = {name: total + values[name] for name, total in sums.items()}
+        if t in meta.steps:
+            read = [*(total / t for total in sums.values()), spikes]
+            tensors |= dict(zip(output_names(meta)[t], read, strict=True))
+    return outputs_of(tensors, meta, len(images))
+
+
+def _spikes(node: nir.NIRNode) -> bool:
+    return isinstance(node, (nir.IF, nir.CubaLIF))
+
+
+def _step(
+    graph: nir.NIRGraph, sources: dict[str, list[str]], states: dict[str, Any], images: Tensor
+) -> dict[str, Tensor]:
+    """What every node sends in one step; edges that meet are summed."""
+    values = {IMAGE: images}
     waiting = [name for name in graph.nodes if name != IMAGE]
     while waiting:
         for name in [name for name in waiting if values.keys() >= set(sources[name])]:
             first, *others = (values[source] for source in sources[name])
-            values[name] = _step(graph.nodes[name], sum(others, start=first))
+            values[name], states[name] = _sent(graph.nodes[name], sum(others, start=first), states.get(name))
             waiting.remove(name)
-            if isinstance(graph.nodes[name], nir.IF):
-                spikes += values[name].flatten(1).sum(1)
-    return outputs_of({**values, output_names(meta)[meta.steps[0]][-1]: spikes}, meta, len(images))
+    return values
 
 
-def _step(node: nir.NIRNode, x: Tensor) -> Tensor:
-    """What a node sends in its first step."""
+def _sent(node: nir.NIRNode, x: Tensor, state: Any) -> tuple[Tensor, Any]:
+    """What a node sends for its input in one step, and its state after it."""
     match node:
         case nir.Conv2d():
             how: Any = tuple(tuple(map(int, values)) for values in (node.stride, node.padding, node.dilation))
-            made: Tensor = F.conv2d(x, _tensor(node.weight), _tensor(node.bias), *how)
-            return made
+            return F.conv2d(x, _tensor(node.weight), _tensor(node.bias), *how), None
         case nir.IF():
-            return (_tensor(node.r) * x > _tensor(node.v_threshold)).to(x.dtype)
+            return _fired(node, (0.0 if state is None else state) + _tensor(node.r) * x)
+        case nir.CubaLIF():
+            current, v = (torch.zeros_like(x),) * 2 if state is None else state
+            current = current + (_tensor(node.w_in) * x - current) / _tensor(node.tau_syn)
+            v = v + (_tensor(node.v_leak) - v + _tensor(node.r) * current) / _tensor(node.tau_mem)
+            spikes, v = _fired(node, v)
+            return spikes, (current, v)
         case nir.Scale():
-            return x * _tensor(node.scale)
+            return x * _tensor(node.scale), None
         case nir.AvgPool2d():
             kernel, stride = (tuple(map(int, values)) for values in (node.kernel_size, node.stride))
-            return F.avg_pool2d(x, kernel, stride)
+            return F.avg_pool2d(x, kernel, stride), None
     assert isinstance(node, nir.Output)
-    return x
+    return x, None
+
+
+def _fired(node: Any, v: Tensor) -> tuple[Tensor, Tensor]:
+    spikes = v > _tensor(node.v_threshold)
+    return spikes.to(v.dtype), torch.where(spikes, _tensor(node.v_reset), v)
 
 
 def _tensor(values: Any) -> Tensor:

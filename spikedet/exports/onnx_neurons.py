@@ -59,7 +59,8 @@ def fire(
         states.append(graph.op("Expand", zero, graph.op("Shape", like)))
     if unroll:
         return _unrolled(graph, layer, drive, states)
-    return _scanned(graph, layer, drive, states, chw)
+    sent, fired = _scanned(graph, layer, drive, states, chw)
+    return graph.reshape(sent, [-1, *chw]), fired
 
 
 def _unrolled(graph: OnnxGraph, layer: SpikingConv, drive: Drive, states: list[str]) -> tuple[str, str]:

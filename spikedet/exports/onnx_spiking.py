@@ -78,7 +78,7 @@ class SpikingGraph:
         drive = Drive(v if constant else self._by_step(node.name, v), constant, self.window)
         sent, fired = fire(self.graph, layer, drive, self.shapes[node.name], unroll=self.unroll, name=node.name)
         self.fired.append(fired)
-        return sent if self.unroll else self._joined(node.name, sent)
+        return sent
 
     def _read(self, node: Node, t: int) -> str:
         steps = self._by_step(node.inputs[0], self._train(node.inputs[0]))

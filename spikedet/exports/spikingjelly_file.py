@@ -21,20 +21,19 @@ from spikedet.common.errors import ExportError
 from spikedet.conversion.stored_graph import SETTINGS, graph_of
 from spikedet.exports.metadata import KEY, to_text
 from spikedet.exports.subject import Outputs, Subject
-from spikedet.snn import SpikingConv, SpikingNetwork
+from spikedet.snn import SpikingNetwork
 from spikedet.snn.operations import MaxPool
 from spikedet.snn.packed_operations import network_channels
 
 _BEGIN = "# Values of this network alone; nothing of them is code.\n"
 _END = "# From here on every export is the same.\n"
-_NEURONS = ("if", "signed", "asymmetric")
 
 
 def write(subject: Subject, path: Path) -> dict[str, str]:
     """Write ``STEM.py`` and ``STEM-weights.safetensors``.
 
     Raises:
-        ExportError: a layer or a neuron has no form in SpikingJelly (the message names the layer), or the file of
+        ExportError: a layer has no form in SpikingJelly (the message names the layer), or the file of
             tensors would take the place of the checkpoint.
     """
     network = subject.network
@@ -42,10 +41,6 @@ def write(subject: Subject, path: Path) -> dict[str, str]:
         kind = type(node.module)
         if kind not in SETTINGS:
             raise ExportError(f"{node.name}: a {kind.__name__} has no SpikingJelly form yet; export it to onnx")
-        if isinstance(node.module, SpikingConv) and node.module.neuron not in _NEURONS:
-            raise ExportError(
-                f"{node.name}: {node.module.neuron} neurons have no SpikingJelly form yet; export it to onnx"
-            )
     weights = path.with_name(f"{path.stem}-weights.safetensors")
     if Path(subject.config.out).with_name(weights.name).resolve() == Path(subject.config.checkpoint).resolve():
         raise ExportError(f"{weights.name}: the checkpoint has the name of the file of tensors; choose another --out")

@@ -98,6 +98,26 @@ class AsymmetricIF(IF):
         self.v = self.v - self.v_threshold * spike.clamp_min(0) - self.lower * (-spike).clamp_min(0)
 
 
+class CurrentLIF(IF):
+    """C-LIF: c <- d_c c + v[t]; u <- d_v u + c; s as IF; then u <- 0, or with soft reset u <- u - theta s."""
+
+    current: Any
+
+    def __init__(self, theta: Tensor, u0: Tensor, decays: Sequence[float], reset: str) -> None:
+        super().__init__(theta, u0)
+        self.register_memory("current", 0.0)
+        self.decays, self.hard = decays, reset == "hard"
+
+    def neuronal_charge(self, x: Tensor) -> None:
+        if isinstance(self.v, float):
+            self.v = self.u0
+        self.current = self.decays[0] * self.current + x
+        self.v = self.decays[1] * self.v + self.current
+
+    def neuronal_reset(self, spike: Tensor) -> None:
+        self.v = self.v * (1 - spike) if self.hard else self.v - self.v_threshold * spike
+
+
 class Spiking(nn.Module):
     """A convolution and its neurons; an input that does not change over time has one step and is convolved once."""
 
@@ -242,7 +262,7 @@ def _made(settings: dict[str, Any], tensors: dict[str, Tensor]) -> nn.Module:
         return pool
     if kind == "MaxPool":
         return MaxPool(settings.pop("rule"), tensors.get(f"{name}.unit"), **settings)
-    neurons = {key: settings.pop(key) for key in ("neuron", "slope", "delay") if key in settings}
+    neurons = {key: settings.pop(key) for key in ("neuron", "slope", "delay", "decays", "reset") if key in settings}
     weight, bias = tensors[f"{name}.weight"], tensors[f"{name}.bias"]
     channels = weight.shape[1] * settings.get("groups", 1)
     conv = layer.Conv2d(channels, len(weight), tuple(weight.shape[2:]), **settings, step_mode="m")
@@ -255,4 +275,6 @@ def _made(settings: dict[str, Any], tensors: dict[str, Tensor]) -> nn.Module:
     theta, u0, delay = tensors[f"{name}.theta"], tensors[f"{name}.u0"], neurons["delay"]
     if neurons["neuron"] == "asymmetric":
         return Spiking(conv, AsymmetricIF(theta, u0, delay, neurons["slope"]))
+    if neurons["neuron"] == "clif":
+        return Spiking(conv, CurrentLIF(theta, u0, neurons.get("decays", (0.5, 0.75)), neurons.get("reset", "hard")))
     return Spiking(conv, (SignedIF if neurons["neuron"] == "signed" else IF)(theta, u0, delay))

@@ -12,7 +12,7 @@ from hostile_exports import EXPORTS
 
 pytestmark = pytest.mark.slow
 
-CASES = 112
+CASES = 132
 
 
 def test_hostile_checkpoints(tmp_path: Path) -> None:

@@ -59,6 +59,49 @@ def one_step_network(*, neuron: str = "if", delay: int = 0, T: int = 1) -> Spiki
     return SpikingNetwork(nodes, ["box"], ["class"], torch.tensor([2.0]), T)
 
 
+def leaky_network(T: int = 8, reset: str = "hard") -> SpikingNetwork:
+    """The same with C-LIF neurons."""
+    network = one_step_network(T=T)
+    for _, layer in network.spiking():
+        layer.neuron, layer.reset = "clif", reset  # type: ignore[assignment]
+        layer.u0 = nn.Parameter(torch.zeros_like(layer.theta))
+    return network
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_current_lif_network_comes_back_equal_at_every_step(seed: int, tmp_path: Path) -> None:
+    torch.manual_seed(seed)
+    network, images = leaky_network(), dyadic(2, 3, 16, 16, low=0)
+    subject = subject_of(network)
+    steps = (1, 2, 4, 8)
+    write(
+        Subject(network, subject.meta, ExportConfig(checkpoint="x", out="y.nir", to="nir", t="1,2,4,8")), tmp_path / "x"
+    )
+    found = run(tmp_path / "x")(images)
+    for reading in simulate(network, images, steps, T=8, backend=TorchBackend(network)):
+        outputs = found[reading.t]
+        assert outputs.decoded is not None
+        assert outputs.spikes is not None
+        assert torch.equal(outputs.spikes, reading.spikes)
+        assert torch.equal(outputs.decoded, decode_maps(network, reading.maps))
+    assert float(found[8].spikes.min()) > 8 * 16  # type: ignore[union-attr]
+    read = nir.read(tmp_path / "x")
+    neurons = next(node for node in read.nodes.values() if isinstance(node, nir.CubaLIF))
+    assert (float(neurons.tau_syn.flat[0]), float(neurons.tau_mem.flat[0])) == (2.0, 4.0)
+
+
+def test_current_lif_neurons_that_nir_does_not_have_are_refused() -> None:
+    soft, started, lossless = leaky_network(reset="soft"), leaky_network(), leaky_network()
+    next(started.spiking())[1].u0.data += 0.5
+    for _, layer in lossless.spiking():
+        layer.decays = (1.0, 0.75)
+    assert "hard reset" in refusals(soft)[0]
+    assert refusals(started) == [
+        "stem: NIR's CubaLIF starts at 0 and is set to v_reset by a spike; it takes hard reset and u[0] = 0"
+    ]
+    assert "decays below 1" in refusals(lossless)[0]
+
+
 def head(channels_in: int, channels: int) -> Readout:
     return Readout(dyadic(channels, channels_in, 1, 1), dyadic(channels), stride=(1, 1), padding=(0, 0))
 
@@ -86,7 +129,7 @@ def test_the_graph_is_written_with_types_and_without_other_edges(tmp_path: Path)
         name: type(node).__name__ for name, node in read.nodes.items()
     }
     assert sorted(made.edges) == sorted(read.edges)
-    assert [type(read.nodes[name]).__name__ for name in ("image", "boxes_0_t1", "classes_0_t1")] == [
+    assert [type(read.nodes[name]).__name__ for name in ("image", "boxes_0", "classes_0")] == [
         "Input",
         "Output",
         "Output",
