@@ -52,6 +52,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             f"{TRAIN} --model tiny.yaml --out two",
             f"{TRAIN} --model tiny.yaml --out two --resume --epochs 3",
             f"{FINETUNE} --out two".replace("OUT", "two"),
+            f"{FINETUNE} --out two --method clif --skip-backward 1 --freeze-out linear".replace("OUT", "two"),
             f"{CALIBRATE} --out two",
             f"{CALIBRATE} --out two --resume",
             f"{JOINT} --out two-joint",
@@ -108,8 +109,8 @@ def test_shares_are_put_back_in_order(count: int) -> None:
 
 
 def test_processes_end_a_training_with_the_same_weights(seen: dict[str, Any]) -> None:
-    """Thresholds among them; trained, resumed, and fine-tuned with quantization noise of each process's own."""
-    assert len(seen["weights"]) == 3
+    """Thresholds among them; trained, resumed, fine-tuned with quantization noise of each process's own, and C-LIF."""
+    assert len(seen["weights"]) == 4
     for first, second in seen["weights"]:
         assert first == second
 
