@@ -17,6 +17,7 @@ from spikedet.models import (
     load_model_yaml,
     normalized,
     read_start,
+    set_mean_square_best_thetas_,
     start_from_,
     starting_weights,
 )
@@ -97,8 +98,11 @@ def _start_from(model: ClipDetector, dataset: DetectionDataset, config: TrainCon
     logger.info(
         f"starting from {path}{kept}: {taken.tensors} of {taken.of} tensors{classes} (--weights none: scratch)",
     )
+    integer = config.method == "sfa" and config.theta_levels > 0  # a clip's thresholds waste the few levels of D
     if (taken.narrowed or not taken.clipped) and config.theta_levels:
-        fit_(model, images, config.image_size, config.theta_levels)
+        fit_(model, images, config.image_size, config.D if integer else config.theta_levels)
+    elif integer:
+        set_mean_square_best_thetas_(model, images, config.image_size, config.D)
     return start.credits
 
 

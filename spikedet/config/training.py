@@ -164,7 +164,7 @@ class TrainConfig(LoopConfig):
         theta: initial clip threshold.
         theta_per: one trained threshold per channel or per layer.
         theta_levels: weights that come without thresholds start at the ones with the least square error at this many
-            quantization levels, on a few training images; 0 keeps theta.
+            quantization levels, on a few training images; 0 keeps theta. With sfa all weights do, at D levels.
         weights: a source checkpoint, an ultralytics .pt file or a file of foreign weights to start from; classes that
             it does not have start at random. "auto" is the shipped source of the same model, if there is one; "none"
             trains from scratch.

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from spikedet.checkpoint import CheckpointMeta
 from spikedet.commands.calibrate import calibrate
-from spikedet.common.errors import ConfigError
+from spikedet.common.errors import CheckpointError, ConfigError
 from spikedet.config import CalibrateConfig
 from spikedet.conversion import load_spiking, save_spiking, to_spiking
 from spikedet.models import ClipDetector, activations, as_qc, over_time
@@ -23,6 +23,7 @@ from spikedet.quantization import ClippedReLU, IntegerActivation
 from spikedet.snn import Backend, Node, Simulation, SpikingConv, SpikingNetwork, make_backend
 from spikedet.snn.backends.dense import TorchBackend
 from spikedet.snn.operations import MaxPool
+from spikedet.snn.recording import record_layer
 
 BODIES: dict[str, tuple[Row, ...]] = {
     "plain": (STEM, [-1, 1, "Conv", [8, 3, 1]]),
@@ -204,6 +205,32 @@ def test_groups_are_stored(tmp_path: Path) -> None:
     assert load_spiking(tmp_path / "one.safetensors")[1].format == 2
     with pytest.raises(ConfigError, match="2 real time steps, whose membranes carry over"):
         calibrate(CalibrateConfig(checkpoint=str(tmp_path / "copied.safetensors")))
+
+
+def test_groups_that_do_not_fit_the_steps_are_refused_when_read(tmp_path: Path) -> None:
+    network = spiking(detector("plain", 4, 0), 2, 4, 0.25)
+    meta = CheckpointMeta(
+        stage="copied",
+        model="small",
+        architecture=architecture(*BODIES["plain"]),
+        class_names=("cell", "dot"),
+        image_size=32,
+        T=6,
+        neuron="if",
+        delay=4,
+    )
+    save_spiking(tmp_path / "copied.safetensors", network, meta)
+    with pytest.raises(CheckpointError, match="its graph is not valid: T = 6 and every firing delay"):
+        load_spiking(tmp_path / "copied.safetensors")
+
+
+def test_one_layer_is_recorded_group_by_group() -> None:
+    model, images = detector("residual", 4, 2), dyadic(1, 3, 32, 64, low=0)
+    expected, _ = integers(integer(model, 2, 4, 0.25), images)
+    record = record_layer(spiking(model, 2, 4, 0.25), images, "model.2", 8)
+    sent = record.spikes.unflatten(0, (3, 4)).sum(1)  # of the delay, and of two groups
+    assert torch.equal(sent, torch.stack([torch.zeros_like(sent[0]), *(step[0] for step in expected["model.2"])]))
+    assert record.potential.shape == record.spikes.shape
 
 
 def test_groups_that_do_not_fit_are_refused() -> None:

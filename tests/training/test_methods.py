@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from tiny_detector import IMAGE_SIZE, chain, detector, same, sample_images, write_model_yaml
 
-from spikedet.checkpoint import load_checkpoint, read_meta
+from spikedet.checkpoint import load_checkpoint, read_meta, save_checkpoint
 from spikedet.checkpoint.state import load_state
+from spikedet.checkpoint.tensors import open_tensors
 from spikedet.commands.finetune import finetune
 from spikedet.commands.train import train
-from spikedet.common.errors import ConfigError
+from spikedet.common.errors import CheckpointError, ConfigError
 from spikedet.config import FinetuneConfig, TrainConfig
 from spikedet.models import as_clip, as_qc, over_time
 from spikedet.quantization import ClippedReLU, IntegerActivation
@@ -94,6 +98,21 @@ def test_the_gradient_goes_through_all_steps() -> None:
     )
 
 
+def test_steps_that_are_no_whole_groups_are_refused(tmp_path: Path) -> None:
+    tensors, meta = load_checkpoint(chain()["ann"])
+    path = save_checkpoint(
+        tmp_path / "sfa.safetensors", tensors, sfa := meta.child(chain()["ann"], stage="sfa", method="sfa", T=4, D=2)
+    )
+    for T, D in ((4, 3), (None, 2), (4, None)):
+        with pytest.raises(ValueError, match="sub-steps in groups of D"):
+            dataclasses.replace(sfa, T=T, D=D)
+    with open_tensors(path) as file:
+        facts = json.loads(file.metadata()["spikedet"])
+    save_file(tensors, path, {"spikedet": json.dumps({**facts, "D": 3})})
+    with pytest.raises(CheckpointError, match=r"its metadata is not valid.*groups of D"):
+        read_meta(path)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -147,6 +166,18 @@ def test_sfa_is_trained_and_resumed_with_the_same_bytes(tmp_path: Path) -> None:
     assert same(load_checkpoint(resumed)[0], tensors)
     states = [load_state(path.with_name("sfa-state.safetensors"))[0]["model"] for path in (whole, resumed)]
     assert same(*states)
+
+
+@pytest.mark.slow
+def test_training_from_weights_begins_at_the_best_thresholds_for_its_levels(tmp_path: Path) -> None:
+    """A rate of zero keeps them: each is the mean-square-best of its channel, below the clip's."""
+    start = {"weights": str(chain()["ann"]), "epochs": 1, "theta_lr_factor": 0.0, "T": 1, "D": 2}
+    clips = {name: value for name, value in load_checkpoint(chain()["ann"])[0].items() if "log_theta" in name}
+    fitted = load_checkpoint(train(settings(tmp_path / "a", **start)))[0]
+    kept = load_checkpoint(train(settings(tmp_path / "b", **start, theta_levels=0)))[0]
+    assert all(torch.allclose(kept[name], value) for name, value in clips.items())
+    assert all(bool((fitted[name] <= value + 1e-5).all()) for name, value in clips.items())
+    assert any(bool((fitted[name] < value - 0.1).any()) for name, value in clips.items())
 
 
 @pytest.mark.slow
