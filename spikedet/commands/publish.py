@@ -27,6 +27,7 @@ STAGE_CONFIGS = {
     "finetune": FinetuneConfig,
     "sfa": FinetuneConfig,  # fine-tuning by another method
     "clif": FinetuneConfig,
+    "clif": FinetuneConfig,
     "calibrate": CalibrateConfig,
     "joint": JointConfig,
 }
