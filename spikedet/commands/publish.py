@@ -27,7 +27,6 @@ STAGE_CONFIGS = {
     "finetune": FinetuneConfig,
     "sfa": FinetuneConfig,  # fine-tuning by another method
     "clif": FinetuneConfig,
-    "clif": FinetuneConfig,
     "calibrate": CalibrateConfig,
     "joint": JointConfig,
 }
