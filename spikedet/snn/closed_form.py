@@ -46,7 +46,7 @@ def has_closed_form(network: SpikingNetwork) -> bool:
     D, units = network.group or network.T, spike_units(network)
     pools = [node for node in network.nodes if isinstance(node.module, MaxPool)]
     return (
-        all(layer.neuron != "signed" and layer.delay >= D for _, layer in network.spiking())
+        all(layer.neuron in ("if", "asymmetric") and layer.delay >= D for _, layer in network.spiking())
         and all(pool.module.rule == "count" and pool.inputs[0] in units for pool in pools)
         and not (pools and any(layer.negative for _, layer in network.spiking()))
     )

@@ -107,7 +107,7 @@ def test_a_finetuning_T_of_none_steps_is_refused(kind: type) -> None:
             ConvertConfig,
             "neuron",
             "lif",
-            r"--neuron must be one of \('if', 'signed', 'asymmetric', 'clif'\), got 'lif'",
+            r"--neuron must be one of \('if', .*'clif'\), got 'lif'",
         ),
         (ConvertConfig, "delay", -1, "--delay must be between 0 and 1000, got -1"),
         (EvaluateConfig, "chunk", -1, "chunk must be zero or more, got -1"),

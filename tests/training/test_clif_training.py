@@ -171,6 +171,8 @@ def test_what_explains_conversion_is_refused(trained: Path, tmp_path: Path) -> N
     ):
         with pytest.raises(CheckpointError, match=message):
             command()
+    with pytest.raises(ConfigError, match="weights of C-LIF neurons are not those of an ANN; give --method clif"):
+        finetune(FinetuneConfig(checkpoint=str(trained), T=4))
     with pytest.raises(ConfigError, match="was trained as it spikes; drop --calibrate and --joint"):
         convert(ConvertConfig(checkpoint=str(trained), calibrate=True, joint=True, out=str(tmp_path)))
 

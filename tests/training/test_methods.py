@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from tiny_detector import IMAGE_SIZE, chain, detector, same, sample_images, write_model_yaml
 
-from spikedet.checkpoint import load_checkpoint, read_meta
+from spikedet.checkpoint import load_checkpoint, read_meta, save_checkpoint
 from spikedet.checkpoint.state import load_state
+from spikedet.checkpoint.tensors import open_tensors
 from spikedet.commands.finetune import finetune
 from spikedet.commands.train import train
-from spikedet.common.errors import ConfigError
+from spikedet.common.errors import CheckpointError, ConfigError
 from spikedet.config import FinetuneConfig, TrainConfig
 from spikedet.models import as_clip, as_qc, over_time
 from spikedet.quantization import ClippedReLU, IntegerActivation
@@ -92,6 +96,21 @@ def test_the_gradient_goes_through_all_steps() -> None:
     assert all(
         p.grad is not None and bool(p.grad.isfinite().all()) for n, p in model.named_parameters() if "log_theta" in n
     )
+
+
+def test_steps_that_are_no_whole_groups_are_refused(tmp_path: Path) -> None:
+    tensors, meta = load_checkpoint(chain()["ann"])
+    path = save_checkpoint(
+        tmp_path / "sfa.safetensors", tensors, sfa := meta.child(chain()["ann"], stage="sfa", method="sfa", T=4, D=2)
+    )
+    for T, D in ((4, 3), (None, 2), (4, None)):
+        with pytest.raises(ValueError, match="sub-steps in groups of D"):
+            dataclasses.replace(sfa, T=T, D=D)
+    with open_tensors(path) as file:
+        facts = json.loads(file.metadata()["spikedet"])
+    save_file(tensors, path, {"spikedet": json.dumps({**facts, "D": 3})})
+    with pytest.raises(CheckpointError, match=r"its metadata is not valid.*groups of D"):
+        read_meta(path)
 
 
 @pytest.mark.parametrize(
