@@ -75,11 +75,15 @@ def lines(folder: Path) -> int:
 
 
 def flags() -> dict[str, int]:
-    """Settings of every command of this checkout."""
+    """Settings of every command of this checkout that a command line takes."""
     from spikedet import config
     from spikedet.commands import COMMANDS
 
-    return {name: len(dataclasses.fields(getattr(config, verb.config))) for name, verb in COMMANDS.items()}
+    found = {}
+    for name, verb in COMMANDS.items():
+        kind = getattr(config, verb.config)
+        found[name] = len({item.name for item in dataclasses.fields(kind)} - set(kind.file_only.split()))
+    return found
 
 
 def main() -> None:

@@ -73,7 +73,7 @@ def main() -> None:
     counts = [int(count) for count in arguments.processes.split(",")]
     source = out / f"train-{counts[0]}"
     train = ["train", "--model", arguments.model, "--data", arguments.data, "--image-size", arguments.image_size]
-    train += ["--epochs", arguments.epochs, "--batch", "16", "--lr", "2e-3", "--validate-every", "5"]
+    train += ["--epochs", arguments.epochs, "--batch", "16", "--lr", "2e-3"]
     calibrate = ["calibrate", str(source / "copied.safetensors"), "--images", arguments.images, "--epochs", "5"]
     rows = []
 

@@ -62,9 +62,10 @@ def command(name: str) -> str:
     summary, helps = documentation(getattr(configurations, verb.config))
     shared = "\n\nIt can run in several processes under torchrun." if verb.shared else ""
     head = f"## spikedet {name}\n\n{summary}{shared}\n\n| setting | default | meaning |\n| --- | --- | --- |"
+    config = getattr(configurations, verb.config)
     rows = [
-        f"| {flags(item.name, verb.positional)} | {default(item)} | {cell(helps.get(item.name, ''))} |"
-        for item in fields(getattr(configurations, verb.config))
+        f"| {setting(config, item.name, verb.positional)} | {default(item)} | {cell(helps.get(item.name, ''))} |"
+        for item in fields(config)
     ]
     return "\n".join([head, *rows])
 
@@ -74,7 +75,10 @@ def cell(text: str) -> str:
     return " ".join(text.replace("|", "&#124;").split())
 
 
-def flags(name: str, positional: str | None) -> str:
+def setting(config: Any, name: str, positional: str | None) -> str:
+    """Its flags, or its name where it is a key of a file alone."""
+    if name in config.file_only.split():
+        return f"`{name}` (file)"
     if name == positional:
         return f"`{name.upper()}`"
     return ", ".join(f"`{flag}`" for flag in (f"--{name.replace('_', '-')}", *ALIASES.get(name, ())))

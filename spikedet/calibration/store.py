@@ -72,7 +72,7 @@ def _on_disk(shape: Sequence[int], size: int) -> Bytes:
     except OSError as error:
         raise SpikedetError(
             f"{tempfile.gettempdir()}: no room for {size / 2**20:.0f} MiB of spikes ({error.strerror}); name a larger "
-            "folder in the variable TMPDIR, or raise --memory-budget-gb"
+            "folder in the variable TMPDIR, or raise memory_budget_gb"
         ) from error
 
 

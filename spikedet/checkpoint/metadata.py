@@ -123,6 +123,10 @@ class CheckpointMeta:
     versions: dict[str, str] = field(default_factory=versions)
     format: int = WRITTEN
 
+    def __post_init__(self) -> None:
+        if self.method == "sfa" and not (self.D and self.T and self.T % self.D == 0):
+            raise ValueError(f"sfa has T sub-steps in groups of D, got T = {self.T} and D = {self.D}")
+
     @property
     def spiking(self) -> bool:
         """True for a converted network."""

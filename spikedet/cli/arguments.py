@@ -6,6 +6,7 @@ import itertools
 import re
 import sys
 import typing
+from collections.abc import Sequence
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -31,7 +32,16 @@ _UNKNOWN = re.compile(r"unrecognized arguments: (?P<flag>-[^\s=]+)|Option '(?P<k
 
 
 class _Parser(ArgumentParser):
-    """Its errors name the setting that was probably meant."""
+    """Its errors name the setting that was probably meant; settings without a flag are read from files alone."""
+
+    file_only: frozenset[str] = frozenset()
+
+    def parse_args(self, args: Sequence[str], *others: Any, **more: Any) -> Any:  # type: ignore[override]
+        for flag in (word.partition("=")[0] for word in args if word.startswith("--")):
+            name = flag.removeprefix("--").removeprefix("no-").replace("-", "_")
+            if name in self.file_only:
+                self.error(f"{flag} has no flag: write '{name}: ...' into a YAML file and name it with --config")
+        return super().parse_args(list(args), *others, **more)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         if found := _UNKNOWN.search(message):
@@ -52,15 +62,18 @@ def make_parser(config: type[Any], verb: str, positional: str | None = None, *, 
     """
     summary, helps = documentation(config)
     basic = set(config.basic.split()) if brief else set()
-    hidden = {f.name for f in fields(config)} - basic - {positional} if basic else set()
-    more = f"{HELP_ALL} shows {len(hidden)} more settings." if hidden else None
+    file_only = set(config.file_only.split())
+    hidden = {f.name for f in fields(config)} - basic - {positional} - file_only if basic else set()
+    keys = f"Settings of a --config file alone: {', '.join(sorted(file_only))}." if file_only else None
+    more = f"{HELP_ALL} shows {len(hidden)} more settings." if hidden else keys
     parser = _Parser(prog=f"spikedet {verb}", description=summary, epilog=more, allow_abbrev=False)
-    parser.add_argument("--config", action="config", help="YAML file with any of the settings below")
+    parser.file_only = frozenset(file_only)
+    parser.add_argument("--config", action="config", help="YAML file with any of the settings")
     if verb in WITHOUT_FLAG:
         parser.add_argument(f"{WITHOUT_FLAG[verb]}_", nargs="?", help=SUPPRESS)
     types = typing.get_type_hints(config)
     for item in fields(config):
-        text, hint = SUPPRESS if item.name in hidden else helps.get(item.name, ""), types[item.name]
+        text, hint = SUPPRESS if item.name in hidden | file_only else helps.get(item.name, ""), types[item.name]
         many = typing.get_origin(hint) is tuple
         default = None if item.default is MISSING else item.default
         if item.name == positional:

@@ -209,7 +209,7 @@ class _Run:
         count = len(ranked_layers(self.snn))
         about = 1.5 * count * len(dataset) * self._ann_seconds  # of a variant half is known, on average
         what = f"{count} layers on {len(dataset)} images"
-        logger.info(f"ranking {what}: about {about:.0f} s (--rank-images 0 leaves it out)")
+        logger.info(f"ranking {what}: about {about:.0f} s (rank_images: 0 in a --config file leaves it out)")
         batches = self._batches(dataset, f"ranking {what}")
         chunk = self.config.chunk or None
         ranking = rank_layers(self.snn, self.backend, dataset, batches, self.meta.image_size, chunk)

@@ -8,6 +8,7 @@ from pathlib import Path
 from spikedet.checkpoint import CheckpointMeta
 from spikedet.common.distributed import first_says
 from spikedet.common.environment import seed_everything
+from spikedet.common.errors import ConfigError
 from spikedet.config import FinetuneConfig
 from spikedet.data import load_dataset
 from spikedet.models import (
@@ -41,6 +42,8 @@ def finetune(config: FinetuneConfig) -> Path:
     config = dataclasses.replace(config, out=config.out or str(source.parent), T=config.time_steps)
     model, meta = load_ann(source)
     stage = meta.stage
+    if stage == "clif" and config.method != "clif":
+        raise ConfigError(f"{source}: the weights of C-LIF neurons are not those of an ANN; give --method clif")
     if config.pool == "average":
         model, meta = _average_pools(model, meta)
     data, split = meta.training_data(absolute(config.data), config.split)

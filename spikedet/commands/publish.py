@@ -25,6 +25,8 @@ STAGE_CONFIGS = {
     "train": TrainConfig,
     "finetune_before": FinetuneConfig,  # of a Stage I that went on after another one
     "finetune": FinetuneConfig,
+    "sfa": FinetuneConfig,  # fine-tuning by another method
+    "clif": FinetuneConfig,
     "calibrate": CalibrateConfig,
     "joint": JointConfig,
 }
@@ -108,8 +110,9 @@ def by_class(row: ResultRow) -> str:
 
 def card(name: str, meta: CheckpointMeta, results: str, megabytes: float, cost: str = "") -> str:
     """The model card, Markdown."""
-    kind = {"ann": "source ANN with clip activations", "qc": "QC-ANN (Stage I)"}.get(meta.stage)
-    kind = kind or f"spiking network ({meta.neuron} neurons, T = {meta.T}), stage {meta.stage}"
+    kinds = {"ann": "source ANN with clip activations", "qc": "QC-ANN (Stage I)"}
+    kinds |= {"sfa": f"SFA network, integers of at most D = {meta.D}", "clif": "C-LIF network before conversion"}
+    kind = kinds.get(meta.stage) or f"spiking network ({meta.neuron} neurons, T = {meta.T}), stage {meta.stage}"
     recipe = [f"- {stage}: {settings}" for stage in STAGE_CONFIGS if (settings := changed_settings(meta, stage))]
     made = f"spikedet at {meta.versions.get('git', '-')}, torch {meta.versions.get('torch', '-')}"
     size = f"{meta.image_size} px, {megabytes:.1f} MB in float16{f'; {cost}' if cost else ''}"

@@ -57,6 +57,7 @@ class CalibrateConfig(Checked):
     """
 
     basic: ClassVar[str] = "data images epochs early fine resume out"
+    file_only: ClassVar[str] = "train_weights train_potential memory_budget_gb"
 
     needs = MappingProxyType({"fine": ("sparsity",)})
 
@@ -109,6 +110,7 @@ class JointConfig(Checked):
     """
 
     basic: ClassVar[str] = "data epochs batch lr sparsity resume out"
+    file_only: ClassVar[str] = "mosaic mode"
 
     checkpoint: str
     teacher: str = ""

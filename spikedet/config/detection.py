@@ -42,6 +42,7 @@ class DetectConfig(SimulationConfig):
 
     needs: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType({"with_labels": ("split",)})
     basic: ClassVar[str] = "weights t confidence stable_steps track save_json save_txt mode out"
+    file_only: ClassVar[str] = "chunk iou"
 
     source: tuple[str, ...]
     weights: str = DEFAULT_WEIGHTS
@@ -80,6 +81,8 @@ class GrowConfig(SimulationConfig):
         out: folder for strip.png, growing.gif and raster.png.
     """
 
+    file_only: ClassVar[str] = "chunk iou"
+
     source: str
     weights: str = DEFAULT_FAMILY
     t: str | int = ""
@@ -109,6 +112,7 @@ class DemoConfig(SimulationConfig):
     """
 
     basic: ClassVar[str] = "weights window source host port mode"
+    file_only: ClassVar[str] = "chunk iou"
 
     weights: str = DEFAULT_FAMILY
     webcam_weights: str = ""

@@ -21,6 +21,8 @@ class SimulationConfig(Checked):
         device: "auto", "cpu" or "cuda:0".
     """
 
+    file_only: ClassVar[str] = "chunk"
+
     backend: BackendName = "auto"
     mode: Mode = "exact"
     chunk: Whole = 0
@@ -129,6 +131,7 @@ class ExplainConfig(SimulationConfig):
     """
 
     basic: ClassVar[str] = "data split t images out"
+    file_only: ClassVar[str] = "chunk rank_images"
 
     checkpoint: str
     qc: str = ""

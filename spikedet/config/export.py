@@ -32,6 +32,7 @@ class ExportConfig(Checked):
         images: number of images for the check.
     """
 
+    file_only: ClassVar[str] = "iou"
     needs: ClassVar = MappingProxyType({"boxes": ("confidence", "iou"), "data": ("split",)})
 
     checkpoint: str

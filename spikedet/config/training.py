@@ -94,6 +94,11 @@ class LoopConfig(Checked):
         }
     )
 
+    file_only: ClassVar[str] = (
+        "beta reset surrogate width train_decays norm_until freeze_start freeze_scaled "
+        "lr_final theta_lr_factor weight_decay mixup validate_every"
+    )
+
     data: str = "synthetic"
     split: str = "train"
     layout: ChosenLayout = ""
@@ -171,6 +176,7 @@ class TrainConfig(LoopConfig):
     """
 
     basic: ClassVar[str] = "data split fractions method T D model weights epochs batch lr image_size resume out"
+    file_only: ClassVar[str] = f"{LoopConfig.file_only} theta theta_per theta_levels"
 
     model: str = "tiny-yolo-csp"
     activation: Activation = ""

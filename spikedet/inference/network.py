@@ -144,7 +144,7 @@ class SnnNetwork:
         self.meta, self.network = meta, network.to(pick_device(how.device))
         self._how, self._chunk = how, how.chunk or None
         simulates = how.backend != "auto" or self._chunk or not has_closed_form(self.network)
-        self._closed = None if simulates else ClosedForm(self.network)
+        self._closed = None if simulates else ClosedForm(self.network, how.mode)
 
     @cached_property
     def backend(self) -> Backend:

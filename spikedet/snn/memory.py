@@ -85,7 +85,7 @@ def require_memory(
         raise SpikedetError(
             f"simulating {batch} images of {image_hw[0]} x {image_hw[1]}, {chunk} time steps together, needs "
             f"{wanted / 2**30:.1f} GiB ({found.largest}: {found.largest_bytes / 2**30:.1f} GiB), but "
-            f"{free / 2**30:.1f} GiB are free; use a smaller --batch, --chunk or image size"
+            f"{free / 2**30:.1f} GiB are free; use a smaller --batch, chunk or image size"
         )
 
 

@@ -156,6 +156,8 @@ class TrainingLoop(DetectionTrainer):
             self.model = DistributedDataParallel(
                 self.model, device_ids=devices, find_unused_parameters=True, broadcast_buffers=False
             )
+        else:
+            copy_from_first_(value.detach() for value in (*self.model.parameters(), *self.model.buffers()))
 
     # --- optimizer --------------------------------------------------------------------------------------------------
 

@@ -97,10 +97,10 @@ def test_defaults_are_the_dataclass_s(name: str, kind: Any, positional: str | No
     [
         (TrainConfig, None, ["--epochs", "7"], "epochs", 7),
         (TrainConfig, None, ["--lr", "2e-3"], "lr", 0.002),
-        (TrainConfig, None, ["--weight-decay=0"], "weight_decay", 0.0),
+        (TrainConfig, None, ["--lr=0.5"], "lr", 0.5),
         (TrainConfig, None, ["--data", "synthetic:train=12,val=4,test=4"], "data", "synthetic:train=12,val=4,test=4"),
         (TrainConfig, None, ["--split", "VOC2007/train+VOC2012/train"], "split", "VOC2007/train+VOC2012/train"),
-        (TrainConfig, None, ["--theta-per", "layer"], "theta_per", "layer"),
+        (TrainConfig, None, ["--precision", "fp32"], "precision", "fp32"),
         (TrainConfig, None, ["--precision", "fp32"], "precision", "fp32"),
         (ConvertConfig, "checkpoint", ["a", "--T", "4"], "T", 4),
         (ConvertConfig, "checkpoint", ["a"], "T", None),
@@ -327,6 +327,24 @@ def test_help_shows_what_most_people_need(capsys: pytest.CaptureFixture[str]) ->
         shown[flag] = capsys.readouterr().out
     assert "--epochs" in shown["--help"] and "--warmup-epochs" not in shown["--help"]
     assert "--warmup-epochs" in shown["--help-all"]
-    hidden = len(dataclasses.fields(TrainConfig)) - len(TrainConfig.basic.split())
+    without = TrainConfig.file_only.split()
+    hidden = len(dataclasses.fields(TrainConfig)) - len(TrainConfig.basic.split()) - len(without)
     assert f"--help-all shows {hidden} more settings" in shown["--help"]
     assert parse_config(TrainConfig, "train", None, ["--warmup-epochs", "1"]).warmup_epochs == 1
+    assert "--lr-final" not in shown["--help-all"] and ", lr_final, " in " ".join(shown["--help-all"].split())
+
+
+@pytest.mark.parametrize("flag", ["--lr-final", "--lr-final=0.5", "--no-train-decays"])
+def test_settings_of_files_alone(flag: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """They have no flag; the error says where they go, and there they work."""
+    with pytest.raises(SystemExit, match="2"):
+        parse_config(TrainConfig, "train", None, [flag, "0.5"])
+    assert "has no flag: write '" in capsys.readouterr().err
+    (tmp_path / "my.yaml").write_text("lr_final: 0.5\n")
+    assert parse_config(TrainConfig, "train", None, ["--config", str(tmp_path / "my.yaml")]).lr_final == 0.5
+
+
+@every_verb
+def test_settings_of_files_alone_are_settings(name: str, kind: Any, positional: str | None) -> None:
+    names = {field.name for field in dataclasses.fields(kind)} - set(kind.basic.split())
+    assert set(kind.file_only.split()) <= names

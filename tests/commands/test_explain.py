@@ -213,7 +213,7 @@ def test_a_qc_ann_and_an_ann_that_are_named_make_the_chain(tmp_path: Path) -> No
         ("fine", {"t": "9"}, ConfigError, "converted for T = 4; --t must lie in 1..T, got .9."),
         ("fine", {"source": "gone.safetensors"}, CheckpointError, "gone.safetensors"),
         ("fine", {"images": 0}, ConfigError, "--images must be positive"),
-        ("fine", {"rank_images": -1}, ConfigError, "--rank-images must be zero or more"),
+        ("fine", {"rank_images": -1}, ConfigError, "rank_images must be zero or more"),
     ],
 )
 def test_what_cannot_be_explained(

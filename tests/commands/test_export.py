@@ -114,7 +114,7 @@ def test_a_file_that_computes_something_else_is_not_left(tmp_path: Path, monkeyp
         ("fine", {"to": "onnx-int8"}, "onnx-int8 takes a QC-ANN .*, got stage fine"),
         ("ann", {"to": "openvino", "precision": "int8", "out": "a.xml"}, "openvino int8 takes a QC-ANN"),
         ("qc", {"precision": "int8"}, "--precision has no effect with --to onnx; .* use --to onnx-int8"),
-        ("ann", {"iou": 0.5}, "--iou has no effect without --boxes"),
+        ("ann", {"iou": 0.5}, "iou has no effect without --boxes"),
     ],
 )
 def test_what_does_not_fit_is_said(

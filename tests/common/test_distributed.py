@@ -57,6 +57,7 @@ def run_all(folder: Path) -> None:
             f"{TRAIN} --model tiny.yaml --out two",
             f"{TRAIN} --model tiny.yaml --out two --resume --epochs 2",
             f"{FINETUNE} --out two".replace("OUT", "two"),
+            f"{FINETUNE} --out two --method clif --skip-backward 1 --freeze-out linear".replace("OUT", "two"),
             f"{CALIBRATE} --out two",
             f"{CALIBRATE} --out two --resume",
             f"{JOINT} --out two-joint",
@@ -112,8 +113,8 @@ def test_shares_are_put_back_in_order(count: int) -> None:
 
 
 def test_processes_end_a_training_with_the_same_weights(seen: dict[str, Any]) -> None:
-    """Thresholds among them; trained, resumed, and fine-tuned with quantization noise of each process's own."""
-    assert len(seen["weights"]) == 3
+    """Thresholds among them; trained, resumed, fine-tuned with quantization noise of each process's own, and C-LIF."""
+    assert len(seen["weights"]) == 4
     for first, second in seen["weights"]:
         assert first == second
 

@@ -41,7 +41,7 @@ def test_a_batch_that_cannot_fit_is_refused_before_it_is_taken(name: str) -> Non
     backend = make_backend(network, name)  # type: ignore[arg-type]
     expected = (
         r"^simulating 1000000000 images of 8 x 6, 1 time steps together, needs \d+\.\d GiB \(\w+: \d+\.\d GiB\), "
-        r"but \d+\.\d GiB are free; use a smaller --batch, --chunk or image size$"
+        r"but \d+\.\d GiB are free; use a smaller --batch, chunk or image size$"
     )
     with pytest.raises(SpikedetError, match=expected):
         list(simulate(network, images, [4], backend=backend))

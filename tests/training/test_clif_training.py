@@ -47,9 +47,9 @@ SHORT: dict[str, Any] = {"epochs": 2, "batch": 4, "warmup_epochs": 0.0, "held_ou
         ({"method": "clif", "skip_backward": 4}, "--skip-backward must be below T = 4, got 4"),
         ({"method": "clif", "skip_backward": 1, "learning": "bptt"}, "--skip-backward has no effect with --learning"),
         ({"skip_backward": 1}, "--skip-backward has no effect without --method clif"),
-        ({"method": "sfa", "reset": "soft"}, "--reset has no effect without --method clif"),
-        ({"method": "clif", "surrogate": "square"}, "--surrogate must be one of"),
-        ({"method": "clif", "width": 0.0}, "--width must be positive"),
+        ({"method": "sfa", "reset": "soft"}, "reset has no effect without --method clif"),
+        ({"method": "clif", "surrogate": "square"}, "surrogate must be one of"),
+        ({"method": "clif", "width": 0.0}, "width must be positive"),
     ],
 )
 def test_settings_without_effect_are_refused(settings: dict[str, Any], message: str) -> None:
@@ -171,6 +171,8 @@ def test_what_explains_conversion_is_refused(trained: Path, tmp_path: Path) -> N
     ):
         with pytest.raises(CheckpointError, match=message):
             command()
+    with pytest.raises(ConfigError, match="weights of C-LIF neurons are not those of an ANN; give --method clif"):
+        finetune(FinetuneConfig(checkpoint=str(trained), T=4))
     with pytest.raises(ConfigError, match="was trained as it spikes; drop --calibrate and --joint"):
         convert(ConvertConfig(checkpoint=str(trained), calibrate=True, joint=True, out=str(tmp_path)))
 

@@ -69,7 +69,7 @@ def test_groups_of_the_optimizer_are_divided_by_layer() -> None:
 
 
 def test_settings_of_freezing_need_it() -> None:
-    with pytest.raises(ConfigError, match="--freeze-start has no effect without --freeze-out"):
+    with pytest.raises(ConfigError, match="freeze_start has no effect without --freeze-out"):
         TrainConfig(freeze_start=0.3)
 
 

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from tiny_detector import IMAGE_SIZE, chain, detector, same, sample_images, write_model_yaml
 
-from spikedet.checkpoint import load_checkpoint, read_meta
+from spikedet.checkpoint import load_checkpoint, read_meta, save_checkpoint
 from spikedet.checkpoint.state import load_state
+from spikedet.checkpoint.tensors import open_tensors
 from spikedet.commands.finetune import finetune
 from spikedet.commands.train import train
-from spikedet.common.errors import ConfigError
+from spikedet.common.errors import CheckpointError, ConfigError
 from spikedet.config import FinetuneConfig, TrainConfig
 from spikedet.models import as_clip, as_qc, over_time
 from spikedet.quantization import ClippedReLU, IntegerActivation
@@ -94,15 +98,30 @@ def test_the_gradient_goes_through_all_steps() -> None:
     )
 
 
+def test_steps_that_are_no_whole_groups_are_refused(tmp_path: Path) -> None:
+    tensors, meta = load_checkpoint(chain()["ann"])
+    path = save_checkpoint(
+        tmp_path / "sfa.safetensors", tensors, sfa := meta.child(chain()["ann"], stage="sfa", method="sfa", T=4, D=2)
+    )
+    for T, D in ((4, 3), (None, 2), (4, None)):
+        with pytest.raises(ValueError, match="sub-steps in groups of D"):
+            dataclasses.replace(sfa, T=T, D=D)
+    with open_tensors(path) as file:
+        facts = json.loads(file.metadata()["spikedet"])
+    save_file(tensors, path, {"spikedet": json.dumps({**facts, "D": 3})})
+    with pytest.raises(CheckpointError, match=r"its metadata is not valid.*groups of D"):
+        read_meta(path)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"T": 4}, "--T has no effect without --method sfa or clif"),
         ({"D": 8}, "--D has no effect without --method sfa"),
-        ({"beta": 0.5, "method": "clif"}, "--beta has no effect without --method sfa"),
+        ({"beta": 0.5, "method": "clif"}, "beta has no effect without --method sfa"),
         ({"method": "SFA"}, "--method must be one of"),
         ({"method": "sfa", "D": 0}, "--D must be between 1"),
-        ({"method": "sfa", "beta": 1.5}, "--beta must be between 0 and 1"),
+        ({"method": "sfa", "beta": 1.5}, "beta must be between 0 and 1"),
     ],
 )
 def test_settings_without_effect_are_refused(settings: dict[str, Any], message: str) -> None:

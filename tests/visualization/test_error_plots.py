@@ -10,6 +10,7 @@ from matplotlib import image
 
 from spikedet.common.errors import SpikedetError
 from spikedet.diagnosis.records import Explanation, LayerErrors, LayerRank
+from spikedet.visualization import figure
 from spikedet.visualization.error_plots import plot_explanation
 
 NAMES = ["1-ap", "2-ranking", "3-split", "4-residual", "5-cosine", "6-theta"]
@@ -33,7 +34,10 @@ WHOLE = explanation(
     ],
     ids=["whole", "no ranking", "no AP", "output layers alone"],
 )
-def test_images_are_written(found: Explanation, drawn: list[str], tmp_path: Path) -> None:
+def test_images_are_written(
+    found: Explanation, drawn: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(figure, "DPI", 50)
     paths = plot_explanation(found, tmp_path / "out")
     assert [path.name for path in paths] == [f"explain-{name}.png" for name in drawn]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [path.name for path in paths]
