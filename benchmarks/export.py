@@ -11,7 +11,6 @@ Then milliseconds for one image of 320 px: medians of rounds in which every cont
 from __future__ import annotations
 
 import argparse
-import copy
 import dataclasses
 import functools
 import statistics
@@ -46,7 +45,6 @@ from spikedet.exports.formats import require
 from spikedet.exports.onnx_model import onnx_model
 from spikedet.inference.network import load_network, spiking_graph
 from spikedet.models import as_qc, build_detector, read_model_yaml
-from spikedet.snn import SpikingNetwork, layer_rates
 
 SHIPPED = (
     "tiny-yolo-voc-source",
@@ -198,7 +196,7 @@ def speed_rows(rounds: int) -> list[dict[str, Any]]:
     for T in SPEED_T:
         runs["spikedet exact", T] = CONTENDERS["native exact"](graph, T)
         runs["spikedet fast", T] = CONTENDERS["native fast"](graph, T)
-        runs["spikedet, closed form (delay T)", T] = _closed_form(graph, T)
+        runs["spikedet, closed form (delay T)", T] = CONTENDERS["closed form, delay T"](graph, T)
         spiking, unrolled = (_onnx("tiny-yolo-voc-t8", "onnx", t=T, unroll=unroll) for unroll in (False, True))
         runs["spiking network: onnxruntime", T] = _onnxruntime(spiking)
         runs["spiking network: OpenVINO", T] = _openvino(unrolled, exact)
@@ -239,14 +237,6 @@ def _openvino(model: bytes, how: Mapping[str, str]) -> Run:
     settings = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "PERFORMANCE_HINT": "LATENCY", **how}
     request = core.compile_model(core.read_model(model), "CPU", settings).create_infer_request()
     return lambda images: request.infer({"image": np.ascontiguousarray(images.numpy())})
-
-
-def _closed_form(graph: SpikingNetwork, T: int) -> Run:
-    """The same weights with neurons that wait for all T steps of their input: no simulation."""
-    waiting = copy.deepcopy(graph)
-    for _, layer in waiting.spiking():
-        layer.delay = T
-    return lambda images: layer_rates(waiting, images, T)
 
 
 if __name__ == "__main__":
