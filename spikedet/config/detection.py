@@ -24,7 +24,7 @@ class DetectConfig(SimulationConfig):
 
     Attributes:
         source: images, videos, folders of them (subfolders too), a camera's index, or an address (rtsp, http).
-        weights: any spikedet checkpoint, or the name of one that ships with the package.
+        weights: any spikedet checkpoint, a file of spikedet export (.onnx, .xml), or the name of a shipped checkpoint.
         t: time step to read out, or several ("2,4,8"); empty is the network's T.
         confidence: lowest score drawn and written.
         iou: overlap above which non-maximum suppression drops the weaker box.

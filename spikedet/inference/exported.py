@@ -62,12 +62,19 @@ class ExportedNetwork:
         self, images: Tensor, steps: Sequence[int], *, chunk: int | None = None, count_sops: bool = False
     ) -> Iterator[tuple[int, Prediction]]:
         """All time steps are there at once; synaptic operations are not counted."""
-        found: Mapping[int, Outputs] = self._run(images)
-        for t in steps:
-            decoded = self._decoded(found[t])
-            if not bool(decoded.isfinite().all()):
-                raise CheckpointError(f"{self.path}: its outputs are no numbers; export it again")
-            yield t, Prediction(decoded, found[t].spikes)
+        expected = (len(images), 4 + len(self.meta.class_names))
+        try:
+            found: Mapping[int, Outputs] = self._run(images)
+            predictions = {t: Prediction(self._decoded(found[t]), found[t].spikes) for t in steps}
+        except (LookupError, RuntimeError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            raise CheckpointError(
+                f"{self.path}: its outputs do not fit each other ({reason}); export it again"
+            ) from error
+        for t, prediction in predictions.items():
+            if prediction.decoded.shape[:2] != expected or not bool(prediction.decoded.isfinite().all()):
+                raise CheckpointError(f"{self.path}: its outputs are no boxes and scores; export it again")
+            yield t, prediction
 
     def __call__(
         self, images: Tensor, t: int | Sequence[int] = (), *, count_sops: bool = False

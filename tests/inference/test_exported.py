@@ -110,10 +110,18 @@ def test_other_devices_files_and_uses_are_refused(tmp_path: Path) -> None:
         SpikingDetector.load(tmp_path / "nothing.onnx")
 
 
-def test_outputs_that_are_no_numbers_are_refused() -> None:
+def test_outputs_that_are_no_predictions_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     network = load_network(exported("qc"))
-    with pytest.raises(CheckpointError, match="its outputs are no numbers"):
+    with pytest.raises(CheckpointError, match="its outputs are no boxes and scores"):
         network(images() * torch.nan)
+    with monkeypatch.context() as patch:
+        patch.setattr(network, "_run", lambda _: {0: Outputs(torch.zeros(2, 7, 5))})
+        with pytest.raises(CheckpointError, match="its outputs are no boxes and scores"):
+            network(images())
+    with monkeypatch.context() as patch:
+        patch.setattr(network, "_run", lambda _: {0: Outputs(detections=[torch.full((1, 6), 99.0)] * 2)})
+        with pytest.raises(CheckpointError, match=r"qc\.onnx: its outputs do not fit each other"):
+            network(images())
 
 
 @pytest.mark.slow
