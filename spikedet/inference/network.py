@@ -143,7 +143,7 @@ class SnnNetwork:
         self.meta, self.network = meta, network.to(pick_device(how.device))
         self._how, self._chunk = how, how.chunk or None
         simulates = how.backend != "auto" or self._chunk or not has_closed_form(self.network)
-        self._closed = None if simulates else ClosedForm(self.network)
+        self._closed = None if simulates else ClosedForm(self.network, how.mode)
 
     @cached_property
     def backend(self) -> Backend:
@@ -152,7 +152,8 @@ class SnnNetwork:
 
     def describe(self, batch: int) -> str:
         if self._closed is not None:
-            return "closed form: whole numbers in place of spikes, as every layer waits (--backend native simulates)"
+            weights = f"{self._closed.precision} weights"
+            return f"closed form: whole numbers, as every layer waits, {weights} (--backend native simulates)"
         size = self.meta.image_size
         chunk = min(self._chunk or self.backend.chunk(batch), self.network.latency(self.network.T))
         mib = estimate_bytes(self.backend, (size, size), batch, chunk) / 2**20

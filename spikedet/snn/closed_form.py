@@ -7,6 +7,9 @@ A neuron that has gathered the input of D steps before it fires sends
 spikes, in the first S of the next D steps; so after d of them it has sent min(S, d). Where groups of D steps follow
 each other (SFA at several real time steps), u also has what is left over, see ``simulator``. The simulation sends the
 same spikes and counts the same synaptic operations; it adds up the same potentials in another order.
+
+Fast mode convolves the whole numbers themselves with 8-bit weights, scaled per output channel, where a layer reads
+single spikes of neurons that send no negative ones.
 """
 
 from __future__ import annotations
@@ -17,7 +20,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from spikedet.config import Mode
 from spikedet.snn.backends.dense import float32
+from spikedet.snn.byte_convolution import ByteConvolution, can_convolve_bytes
 from spikedet.snn.layers import Readout, SpikingConv, broadcast
 from spikedet.snn.network import IMAGE, Node, SpikingNetwork
 from spikedet.snn.operations import Concat, MaxPool, Slice, SpikeOp, Upsample, ZeroPad
@@ -27,14 +32,18 @@ WatchCounts = Callable[[Node, Tensor, int, int], None]
 """Shown a node, its spikes ``[N, C, H, W]`` in a group (negative ones below zero), the group's first step, and D."""
 
 
-def spike_units(network: SpikingNetwork) -> dict[str, Tensor]:
-    """``[C]``, what a spike is worth, of every node whose channels carry the spikes of one neuron at a place."""
+def spike_units(network: SpikingNetwork, *, negative: bool = True) -> dict[str, Tensor]:
+    """``[C]``, what a spike is worth, of every node whose channels carry the spikes of one neuron at a place.
+
+    Without ``negative``, of those alone that carry no negative spikes.
+    """
     units: dict[str, Tensor] = {}
     for node in network.nodes:
         module, inputs = node.module, [units.get(name) for name in node.inputs]
         known = [unit for unit in inputs if unit is not None]
         if isinstance(module, SpikingConv):
-            units[node.name] = module.theta
+            if negative or not module.negative:
+                units[node.name] = module.theta
         elif len(known) == len(inputs) and isinstance(module, (Upsample, ZeroPad, MaxPool, Concat, Slice)):
             whole = torch.cat(known)
             units[node.name] = whole[module.start : module.stop] if isinstance(module, Slice) else whole
@@ -57,19 +66,33 @@ class ClosedForm:
 
     Args:
         network: one of ``has_closed_form``; its weights are read now.
+        mode: ``exact`` (float32) or ``fast`` (8-bit weights where that is possible, on a CPU).
 
     Raises:
         ValueError: it has none.
     """
 
-    def __init__(self, network: SpikingNetwork) -> None:
+    def __init__(self, network: SpikingNetwork, mode: Mode = "exact") -> None:
         if not has_closed_form(network):
             raise ValueError("a layer fires before it has all its input, or a maximum is none of spike counts")
         self.network, self.D = network, network.group or network.T
         self.groups = network.T // self.D
         self._units = spike_units(network)
         self._weights = {node.name: self._folded(layer) for node, layer in network.spiking()}
+        self._whole: dict[str, Tensor] = {}
+        if mode == "fast" and self.D < 256 and can_convolve_bytes(network):
+            self._whole = spike_units(network, negative=False)
+        self._packed = {
+            node.name: ByteConvolution(layer, self._whole[node.inputs[0]], *self._weights[node.name], self.D)
+            for node, layer in network.spiking()
+            if node.inputs[0] in self._whole
+        }
         self._read = {node.inputs[0] for node in network.nodes if isinstance(node.module, Readout)}
+
+    @property
+    def precision(self) -> str:
+        """Of the weights, in words."""
+        return f"int8 (in {len(self._packed)} layers) and float32" if self._packed else "float32"
 
     @torch.no_grad()
     def _folded(self, layer: SpikingConv) -> tuple[Tensor, Tensor]:
@@ -107,27 +130,45 @@ class ClosedForm:
                 sums = {name: sums[name] + self.D * values[name] for name in self._read}
 
     def _group(self, images: Tensor, left: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Mean over one group of what every node sends, and the spikes of every spiking layer.
+        """Mean over one group of what nodes send, of all that are read out, and the spikes of every spiking layer.
 
         ``left`` has what the group before left over by layer, and is brought up to date.
         """
-        values, counts = {IMAGE: images}, dict[str, Tensor]()
+        values, counts, whole = {IMAGE: images}, dict[str, Tensor](), dict[str, Tensor]()
+
+        def value(name: str) -> Tensor:
+            if name not in values:
+                values[name] = whole[name] * (broadcast(self._whole[name]) / self.D)
+            return values[name]
+
         for node in self.network.nodes:
-            module = node.module
+            name, module = node.name, node.module
             if isinstance(module, SpikingConv):
-                x = values[node.inputs[0]]
-                counts[node.name], left_over = self._fire(node.name, module, x, left.get(node.name))
+                packed, source = self._packed.get(name), node.inputs[0]
+                u = packed(whole[source]) if packed else self._convolve(name, module, value(source))
+                counts[name], left_over = self._fire(module, u, left.get(name))
                 if self.groups > 1:
-                    left[node.name] = left_over
-                values[node.name] = counts[node.name] * (broadcast(module.theta) / self.D)
+                    left[name] = left_over
+                if name in self._whole:
+                    whole[name] = counts[name].to(torch.uint8)
+                else:
+                    values[name] = counts[name] * (broadcast(module.theta) / self.D)
+            elif isinstance(module, SpikeOp) and name in self._whole and not isinstance(module, MaxPool):
+                whole[name] = module([whole[source].unsqueeze(0) for source in node.inputs])[0]
             elif isinstance(module, SpikeOp):
-                values[node.name] = module([values[name].unsqueeze(0) for name in node.inputs])[0]
+                values[name] = module([value(source).unsqueeze(0) for source in node.inputs])[0]
+                if name in self._whole:
+                    whole[name] = (values[name] * (self.D / broadcast(self._whole[name]))).round_().to(torch.uint8)
+        for name in self._read:
+            value(name)
         return values, counts
 
-    def _fire(self, name: str, layer: SpikingConv, x: Tensor, left: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Spikes for a mean input, and what is left of the membrane potential beside u[0], in units of theta."""
+    def _convolve(self, name: str, layer: SpikingConv, x: Tensor) -> Tensor:
         weight, bias = self._weights[name]
-        u = F.conv2d(x, weight, bias, layer.stride, layer.padding, layer.dilation, layer.groups)
+        return F.conv2d(x, weight, bias, layer.stride, layer.padding, layer.dilation, layer.groups)
+
+    def _fire(self, layer: SpikingConv, u: Tensor, left: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Spikes for a membrane potential in units of theta, and what is left of it beside u[0]; u is overwritten."""
         if layer.u0.ndim > 1:
             u.add_(broadcast(layer.u0) / broadcast(layer.theta))
         if left is not None:
