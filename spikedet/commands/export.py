@@ -63,6 +63,11 @@ def _require_fit(config: ExportConfig, meta: CheckpointMeta, kind: Format) -> No
     eight_bits = config.precision == "int8"
     if eight_bits and config.to != "openvino":
         raise ConfigError(f"--precision has no effect with --to {config.to}; for ONNX in 8 bits use --to onnx-int8")
+    if (idle := [name for name in ("boxes", "unroll") if getattr(config, name)]) and config.to in (
+        "spikingjelly",
+        "nir",
+    ):
+        raise ConfigError(f"--{idle[0]} has no effect with --to {config.to}; leave it out")
     stages = ("qc",) if eight_bits else kind.stages
     if ("spiking" if meta.spiking else meta.stage) not in stages:
         taken = {"ann": "a source ANN", "qc": "a QC-ANN (spikedet finetune)", "spiking": "a spiking network"}

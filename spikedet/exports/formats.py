@@ -77,9 +77,9 @@ class Format:
 READABLE = (".onnx", ".xml")
 """Of files that are data and no programs."""
 FORMATS: dict[ExportFormat, Format] = {
-    "onnx": Format(".onnx", "onnx_file", ("onnx", "onnxruntime")),
+    "onnx": Format(".onnx", "onnx_file", ("onnx", "onnxruntime"), neurons=get_args(Neuron)),
     "onnx-int8": Format(".onnx", "onnx_file", ("onnx", "onnxruntime"), ("qc",)),
-    "openvino": Format(".xml", "openvino_file", ("onnx", "openvino")),
+    "openvino": Format(".xml", "openvino_file", ("onnx", "openvino"), neurons=get_args(Neuron)),
     "spikingjelly": Format(".py", "spikingjelly_file", ("spikingjelly",), ("spiking",), get_args(Neuron)),
     "nir": Format(".nir", "nir_file", ("nir",), ("spiking",), get_args(Neuron)),
 }

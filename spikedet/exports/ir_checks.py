@@ -52,7 +52,9 @@ def require_plain(path: Path) -> None:
             edges[edge.attrib["to-layer"]][int(edge.attrib["to-port"])] = edge.attrib["from-layer"]
         with open(path.with_suffix(".bin"), "rb") as file:
             _require_small_shapes(layers, edges, file)
-    except (DataError, OSError, LookupError, ValueError, RecursionError, ElementTree.ParseError) as error:
+    except ElementTree.ParseError as error:
+        raise CheckpointError(f"{path}: no whole OpenVINO file ({error}); was it copied completely?") from error
+    except (AttributeError, DataError, OSError, LookupError, ValueError) as error:
         raise CheckpointError(f"{path}: not a file that spikedet has exported: {error}") from error
 
 

@@ -54,7 +54,7 @@ def fire(
     """
     like = drive.value if drive.constant else _at(graph, drive.value, 0)
     states = [graph.op("Expand", graph.constant(channels_first(layer.u0), f"{name}.u0"), graph.op("Shape", like))]
-    if layer.neuron == "signed":
+    if layer.neuron in ("signed", "clif"):  # spike counts, currents
         zero = graph.constant(np.zeros(1, np.float32))
         states.append(graph.op("Expand", zero, graph.op("Shape", like)))
     if unroll:
@@ -83,7 +83,7 @@ def _scanned(
     graph: OnnxGraph, layer: SpikingConv, drive: Drive, states: list[str], chw: Sequence[int]
 ) -> tuple[str, str]:
     total, body = drive.steps + layer.delay, OnnxGraph(graph)
-    names = [body.unique(label) for label in ("u", "count")[: len(states)]]
+    names = [body.unique(label) for label in ("u", "state")[: len(states)]]
     read = body.unique("v")
     if drive.constant:
         active = (np.arange(total) < drive.steps).astype(np.float32)  # a Scan needs a sequence, also without delay
@@ -120,6 +120,8 @@ def _scanned(
 
 def _step(graph: OnnxGraph, layer: SpikingConv, v: str | None, states: Sequence[str], may_fire: str | None) -> _Step:
     """One step; ``may_fire`` is 1 or 0 where it is not known when the graph is written."""
+    if layer.neuron == "clif":
+        return _clif_step(graph, layer, v, states)
     theta = graph.constant(channels_first(layer.theta), "theta")
     u = states[0] if v is None else graph.op("Add", states[0], v)
     up = _number(graph, graph.op("GreaterOrEqual", u, theta), may_fire)
@@ -142,6 +144,21 @@ def _step(graph: OnnxGraph, layer: SpikingConv, v: str | None, states: Sequence[
         if layer.neuron == "signed":
             after.append(graph.op("Add", states[1], spikes))
     return _Step(sent, _count(graph, spikes if down is None else graph.op("Add", up, down)), after)
+
+
+def _clif_step(graph: OnnxGraph, layer: SpikingConv, v: str | None, states: Sequence[str]) -> _Step:
+    """One step of C-LIF, whose states are potential and current; it has no firing delay, so there is always input."""
+    assert v is not None
+    theta, (of_current, of_potential) = graph.constant(channels_first(layer.theta), "theta"), layer.decays
+    current = graph.op("Add", graph.op("Mul", states[1], graph.constant(of_current)), v)
+    u = graph.op("Add", graph.op("Mul", states[0], graph.constant(of_potential)), current)
+    spikes = _number(graph, graph.op("GreaterOrEqual", u, theta), None)
+    sent = graph.op("Mul", spikes, theta)
+    if layer.reset == "hard":
+        after = graph.op("Mul", u, graph.op("Sub", graph.constant(1.0), spikes))
+    else:
+        after = graph.op("Sub", u, sent)
+    return _Step(sent, _count(graph, spikes), [after, current])
 
 
 def _count(graph: OnnxGraph, spikes: str) -> str:

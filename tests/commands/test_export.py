@@ -138,7 +138,7 @@ def test_damaged_openvino_files_are_refused(tmp_path: Path) -> None:
     run = format_of("openvino", out).run
     text = out.read_text("utf-8")
     out.write_text(text[: len(text) // 2], "utf-8")
-    with pytest.raises(CheckpointError, match=r"net\.xml: OpenVINO cannot run it"):
+    with pytest.raises(CheckpointError, match=r"net\.xml: no whole OpenVINO file"):
         run(out)
     out.write_text(text.replace("<spikedet ", "<other "), "utf-8")
     with pytest.raises(CheckpointError, match=r"net\.xml: not exported by spikedet"):
@@ -166,3 +166,24 @@ print(json.dumps([asked, loaded]))
     command = [sys.executable, "-c", program, str(chain()["ann"]), str(tmp_path / "a.xml")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert json.loads(done.stdout.splitlines()[-1]) == [[], []]
+
+
+def test_spikingjelly_has_two_files_and_the_spikes_of_the_network(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip("spikingjelly")
+    with caplog.at_level(logging.INFO, "spikedet"):
+        spikedet.export(chain()["fine"], to="spikingjelly", out=tmp_path / "net.py", t="2,4")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["net-weights.safetensors", "net.py"]
+    assert "spikes of an image 0" in caplog.text
+    with pytest.raises(ConfigError, match="--boxes has no effect with --to spikingjelly"):
+        spikedet.export(chain()["fine"], to="spikingjelly", out=tmp_path / "net.py", boxes="all")
+
+
+def test_nir_refuses_the_detector_by_name_and_leaves_nothing(tmp_path: Path) -> None:
+    pytest.importorskip("nir")
+    with pytest.raises(
+        ExportError, match=r"model\.0 \(and \d+ more\): .*--T 1.*; model\.5: NIR has no node for Upsample"
+    ):
+        spikedet.export(chain()["fine"], to="nir", out=tmp_path / "net.nir")
+    assert list(tmp_path.iterdir()) == []

@@ -12,11 +12,13 @@ import torch
 from torch import nn
 
 from spikedet.checkpoint import CheckpointMeta
+from spikedet.commands.export import export
 from spikedet.common.errors import ExportError
 from spikedet.config.export import ExportConfig
-from spikedet.conversion import load_spiking
+from spikedet.conversion import load_spiking, save_spiking, to_spiking
 from spikedet.exports.nir_file import last_silent, refusals, run, to_nir, write
 from spikedet.exports.subject import Subject
+from spikedet.models import build_detector
 from spikedet.models.postprocess import decode_maps
 from spikedet.snn import IMAGE, Node, Readout, SpikingNetwork, simulate
 from spikedet.snn.backends.dense import TorchBackend
@@ -135,6 +137,21 @@ def test_the_graph_is_written_with_types_and_without_other_edges(tmp_path: Path)
         "Output",
     ]
     read.check_types()
+
+
+def test_a_detector_without_upsampling_goes_through_the_command(tmp_path: Path) -> None:
+    rows = [[-1, 1, "Conv", [8, 3, 2]], [-1, 1, "C2f", [8, True]], [-1, 1, "Conv", [8, 3, 2]]]
+    head = [[[1, 2], 1, "Detect", ["nc"]]]  # two scales, the second by a strided convolution
+    architecture: dict[str, Any] = {"nc": 2, "activation": "torch.nn.ReLU()", "reg_max": 4, "backbone": rows}
+    architecture["head"] = head
+    torch.manual_seed(0)
+    model = build_detector(architecture, ("a", "b")).eval()
+    about: dict[str, Any] = {"stage": "copied", "model": "m", "architecture": architecture, "class_names": ("a", "b")}
+    meta = CheckpointMeta(**about, image_size=32, T=1, neuron="if")
+    save_spiking(tmp_path / "one.safetensors", to_spiking(model, 1), meta)
+    out = export(ExportConfig(checkpoint=str(tmp_path / "one.safetensors"), to="nir", out=str(tmp_path / "one.nir")))
+    kinds = {type(node).__name__ for node in nir.read(out).nodes.values()}
+    assert kinds == {"Input", "Conv2d", "IF", "Scale", "Output"}
 
 
 def test_thresholds_are_the_last_floats_that_do_not_fire() -> None:

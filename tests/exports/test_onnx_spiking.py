@@ -80,6 +80,25 @@ def test_what_is_constant_meets_trains() -> None:
         assert_same(run_onnx(model, images), expected_spiking(network, images, (2, 5)))
 
 
+@pytest.mark.parametrize("reset", ["hard", "soft"])
+@pytest.mark.parametrize("unroll", [False, True])
+def test_leaky_neurons_with_a_current(reset: str, unroll: bool) -> None:
+    """C-LIF with dyadic decays, behind the image and behind other neurons."""
+    torch.manual_seed(4)
+    images = dyadic(2, 3, 8, 6, low=0)
+    how = {"neuron": "clif", "reset": reset, "decays": (0.5, 0.75)}
+    nodes = [
+        Node("stem", (IMAGE,), spiking_conv(3, 4, **how)),
+        Node("deep", ("stem",), spiking_conv(4, 4, **how)),
+        Node("box", ("deep",), readout(4)),
+        Node("class", ("stem",), readout(4)),
+    ]
+    network = SpikingNetwork(nodes, ["box"], ["class"], torch.tensor([1.0]), 6)
+    expected = expected_spiking(network, images, (2, 6))
+    assert int(expected["spikes_t6"].min()) > 0
+    assert_same(run_onnx(onnx_model(subject(network, images, t="2,6", unroll=unroll)), images), expected)
+
+
 def test_a_delay_beyond_the_window_and_one_time_step() -> None:
     network = branching_network((9, 8, 0, 1))
     images = dyadic(2, 3, 8, 8, low=0)
