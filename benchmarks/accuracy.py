@@ -144,7 +144,7 @@ def with_only(experiment: Experiment, numbers: str, given: Collection[str] = ())
 
 def gather(experiment: Experiment, evaluated: Sequence[Path], out: Path) -> Path:
     """One ``results.json`` from those of single networks."""
-    rows: dict[str, ResultRow] = {}
+    rows: list[ResultRow] = []
     meta: dict[str, Any] = {}
     listed: dict[str, list[str]] = {}  # the images of rows that are not evaluated on the whole split
     for results in evaluated:
@@ -152,10 +152,10 @@ def gather(experiment: Experiment, evaluated: Sequence[Path], out: Path) -> Path
         images = meta.get("images", meta.get("pictures"))  # "pictures" in results of 0.1 and before
         listed |= {str(len(images)): images} if images else {}
         # The ANNs are evaluated with every network, once is enough; another experiment may have other stages too.
-        rows |= {repr(row): row for row in found if row.stage in (*TRAINED, *experiment.stages)}
+        rows += [row for row in found if row.stage in (*TRAINED, *experiment.stages) and row not in rows]
     whole = f"{len(evaluated)} of {len(experiment.networks)} networks"
     meta = {**meta, "checkpoints": {}, "images": listed, "evaluated": whole}
-    ordered = sorted(rows.values(), key=lambda row: row.stage not in TRAINED)  # stable: the ANNs first
+    ordered = sorted(rows, key=lambda row: row.stage not in TRAINED)  # stable: the ANNs first
     return write_results(out / "results" / experiment.name / "results.json", meta, ordered)
 
 

@@ -68,6 +68,7 @@ class Measured:
         options = [part for part in (self.facts.get("stage1_options") or "").split(", ") if "sparsity" not in part]
         parts = [network_name(self.facts["stage"], self.facts["finetuned"]), *([neuron] if neuron else [])]
         parts += [f"delay {delay}"] if delay else []
+        parts += [f"SFA {T // D} x {D}"] if (D := self.facts.get("D")) else []
         parts += ["analog linear layers"] if self.facts.get("linear") == "analog" else []
         parts += [f"Stage I T = {levels}"] if levels not in (None, T) else []
         return ", ".join([*parts, *filter(None, [*options, self.sparsity, self.mark])])

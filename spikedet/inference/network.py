@@ -153,7 +153,8 @@ class SnnNetwork:
 
     def describe(self, batch: int) -> str:
         if self._closed is not None:
-            return "closed form: whole numbers in place of spikes, as every layer waits (--backend native simulates)"
+            weights = f"{self._closed.precision} weights"
+            return f"closed form: whole numbers, as every layer waits, {weights} (--backend native simulates)"
         size = self.meta.image_size
         chunk = min(self._chunk or self.backend.chunk(batch), self.network.latency(self.network.T))
         mib = estimate_bytes(self.backend, (size, size), batch, chunk) / 2**20

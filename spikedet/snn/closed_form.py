@@ -89,6 +89,11 @@ class ClosedForm:
         }
         self._read = {node.inputs[0] for node in network.nodes if isinstance(node.module, Readout)}
 
+    @property
+    def precision(self) -> str:
+        """Of the weights, in words."""
+        return f"int8 (in {len(self._packed)} layers) and float32" if self._packed else "float32"
+
     @torch.no_grad()
     def _folded(self, layer: SpikingConv) -> tuple[Tensor, Tensor]:
         """Weight and bias whose convolution of a mean input is u / theta; u[0] per neuron is added later."""
