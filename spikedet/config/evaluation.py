@@ -34,8 +34,8 @@ class EvaluateConfig(SimulationConfig):
     """AP by time step of one or several checkpoints.
 
     Attributes:
-        checkpoints: files or folders; a folder represents every checkpoint directly in it. Files of spikedet export that
-            end in .onnx or .xml are run by their engine.
+        checkpoints: files or folders; a folder represents every checkpoint directly in it. Files of spikedet export
+            that end in .onnx or .xml are run by their engine.
         data: empty takes the first checkpoint's data.
         split: the split that is evaluated.
         layout: how the folder is read, as in training; empty takes that of the training on the same data.
