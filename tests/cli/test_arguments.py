@@ -128,7 +128,7 @@ def test_values(kind: Any, positional: str | None, words: list[str], name: str, 
         (ConvertConfig, "finetune"),
         (ConvertConfig, "calibrate"),
         (CalibrateConfig, "fine"),
-        (CalibrateConfig, "early"),
+        (CalibrateConfig, "resume"),
     ],
 )
 def test_switches_go_on_and_off(kind: Any, name: str) -> None:
