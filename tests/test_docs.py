@@ -50,7 +50,7 @@ def test_every_row_of_a_table_of_settings_is_one_line_that_begins_with_a_flag(ho
     rows = table.splitlines()
     assert len(rows) == len(fields(getattr(config, COMMANDS[name].config)))
     for row in rows:
-        assert re.fullmatch(r"\| `(--[a-zA-Z]|[A-Z])[^|]* \| [^|]+ \| [^|]+ \|", row), row
+        assert re.fullmatch(r"\| `(--[a-zA-Z]|[A-Z]|\w+` \(file\))[^|]* \| [^|]+ \| [^|]+ \|", row), row
 
 
 @pytest.mark.parametrize("name", spikedet.__all__)

@@ -64,9 +64,11 @@ def make_parser(config: type[Any], verb: str, positional: str | None = None, *, 
     basic = set(config.basic.split()) if brief else set()
     file_only = set(config.file_only.split())
     hidden = {f.name for f in fields(config)} - basic - {positional} - file_only if basic else set()
-    keys = f"Settings of a --config file alone: {', '.join(sorted(file_only))}." if file_only else None
-    more = f"{HELP_ALL} shows {len(hidden)} more settings." if hidden else keys
-    parser = _Parser(prog=f"spikedet {verb}", description=summary, epilog=more, allow_abbrev=False)
+    keys = "; ".join(f"{f.name}: {helps[f.name].rstrip('.')}" for f in fields(config) if f.name in file_only)
+    more = f"{HELP_ALL} shows {len(hidden)} more settings." if hidden else f"In a --config file alone: {keys}."
+    parser = _Parser(
+        prog=f"spikedet {verb}", description=summary, epilog=more if hidden or keys else None, allow_abbrev=False
+    )
     parser.file_only = frozenset(file_only)
     parser.add_argument("--config", action="config", help="YAML file with any of the settings")
     if verb in WITHOUT_FLAG:

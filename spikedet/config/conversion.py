@@ -110,7 +110,7 @@ class JointConfig(Checked):
     """
 
     basic: ClassVar[str] = "data epochs batch lr sparsity resume out"
-    file_only: ClassVar[str] = "mosaic mode"
+    file_only: ClassVar[str] = "mosaic"
 
     checkpoint: str
     teacher: str = ""

@@ -76,8 +76,9 @@ def numeric() -> list[Any]:
 
 
 @pytest.mark.parametrize(("kind", "name"), numeric())
-def test_no_number_may_be_negative(kind: type, name: str) -> None:
-    with pytest.raises(ConfigError, match=f"^--{name.replace('_', '-')} must be"):
+def test_no_number_may_be_negative(kind: Any, name: str) -> None:
+    shown = name if name in kind.file_only.split() else f"--{name.replace('_', '-')}"
+    with pytest.raises(ConfigError, match=f"^{shown} must be"):
         kind(**{**required(kind), name: -1})
 
 
