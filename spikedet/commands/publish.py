@@ -143,10 +143,11 @@ def card(name: str, meta: CheckpointMeta, results: str, megabytes: float, cost: 
 
 
 def changed_settings(meta: CheckpointMeta, stage: str) -> str:
-    """The settings of a stage that differ from their defaults, as flags; empty if the stage did not run."""
+    """The settings of a stage that differ from their defaults, as flags or keys; empty if the stage did not run."""
     if stage not in meta.config:
         return ""
-    defaults = {f.name: f.default for f in dataclasses.fields(STAGE_CONFIGS[stage])}
+    kind = STAGE_CONFIGS[stage]
+    defaults = {f.name: f.default for f in dataclasses.fields(kind)}
     hidden = {"out", "checkpoint", "data", "split", "resume", "teacher"}
     changed = {k: v for k, v in meta.config[stage].items() if k in defaults.keys() - hidden and v != defaults[k]}
-    return " ".join(f"--{key.replace('_', '-')} {value}" for key, value in changed.items()) or "defaults"
+    return " ".join(f"{kind.shown(key)} {value}" for key, value in changed.items()) or "defaults"

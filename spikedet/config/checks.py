@@ -101,7 +101,7 @@ class Checked:
             value = getattr(self, name)
             if value is not None and value not in allowed:
                 expected = str(allowed) if isinstance(allowed, Range) else f"one of {allowed}"
-                raise ConfigError(f"{self._shown(name)} must be {expected}, got {value!r}")
+                raise ConfigError(f"{self.shown(name)} must be {expected}, got {value!r}")
         defaults = {item.name: item.default for item in fields(self)}  # type: ignore[arg-type]
         for switch, names in self.needs.items():
             field, _, choice = switch.partition("=")
@@ -109,11 +109,12 @@ class Checked:
             for name in names:
                 if not chosen and getattr(self, name) != defaults[name]:
                     shown = f"{flag_name(field)} {choice}".rstrip()
-                    raise ConfigError(f"{self._shown(name)} has no effect without {shown}")
+                    raise ConfigError(f"{self.shown(name)} has no effect without {shown}")
 
-    def _shown(self, name: str) -> str:
+    @classmethod
+    def shown(cls, name: str) -> str:
         """A setting as a person gives it: its flag, if it has one."""
-        return name if name in self.file_only.split() else flag_name(name)
+        return name if name in cls.file_only.split() else flag_name(name)
 
     def recorded(self) -> dict[str, Any]:
         """The settings as a checkpoint keeps them: a run that was resumed has the same as one that was not."""
