@@ -13,14 +13,22 @@ from spikedet.common.digests import file_sha256
 from spikedet.common.environment import versions
 from spikedet.common.files import write_text
 from spikedet.common.markdown import decimal, plain_text, table
-from spikedet.config import CalibrateConfig, EvaluateConfig, FinetuneConfig, JointConfig, PublishConfig, TrainConfig
+from spikedet.config import (
+    CalibrateConfig,
+    EvaluateConfig,
+    FinetuneConfig,
+    JointConfig,
+    LoopConfig,
+    PublishConfig,
+    TrainConfig,
+)
 from spikedet.costs.synapses import dense_macs, readers
 from spikedet.evaluation import ResultRow, markdown_table, write_results
 from spikedet.inference.network import spiking_graph
 
 logger = logging.getLogger("spikedet")
 
-STAGE_CONFIGS = {
+STAGE_CONFIGS: dict[str, type[LoopConfig | CalibrateConfig | JointConfig]] = {
     "train_before": TrainConfig,  # of a training that went on from another one's weights
     "train": TrainConfig,
     "finetune_before": FinetuneConfig,  # of a Stage I that went on after another one
