@@ -54,7 +54,7 @@ def test_a_full_temporary_folder_is_one_sentence(tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr("spikedet.calibration.store._reserve", full)
-    message = rf"^{tmp_path}: no room for 2 MiB of spikes \(No space left on device\); name .* TMPDIR, or raise --mem"
+    message = rf"^{tmp_path}: no room for 2 MiB of spikes \(No space left on device\); name .* TMPDIR, or raise mem"
     with pytest.raises(SpikedetError, match=message):
         ByteStore(0).create("spikes", (2, 2**20))
 
