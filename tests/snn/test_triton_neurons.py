@@ -39,7 +39,8 @@ print("same")
 
 
 def test_spikes_are_those_of_the_plain_loop() -> None:
-    paths = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
+    tests = Path(__file__).parents[1]
+    paths = [str(tests), str(tests.parent)]
     environment = {**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": os.pathsep.join(paths)}
     done = subprocess.run([sys.executable, "-c", CODE], env=environment, capture_output=True, text=True, timeout=200)
     assert done.stdout.strip() == "same", done.stderr[-2000:]
