@@ -51,10 +51,12 @@ def atomic_path(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.touch(exist_ok=False)
+        mode = stat.S_IMODE(temporary.stat().st_mode)
     except OSError as error:
         raise _cannot_write(path, error) from error
     try:
         yield temporary
+        temporary.chmod(mode)  # safetensors puts a private file in its place
         with open(temporary, "r+b") as file:  # Windows syncs only files that are open for writing
             os.fsync(file.fileno())
         _replace(temporary, path)

@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from spikedet.common.errors import ExportError
+from spikedet.common.files import atomic_path
 from spikedet.conversion.stored_graph import SETTINGS, graph_of
 from spikedet.exports.metadata import KEY, to_text
 from spikedet.exports.subject import Outputs, Subject
@@ -45,8 +46,8 @@ def write(subject: Subject, path: Path) -> dict[str, str]:
     if Path(subject.config.out).with_name(weights.name).resolve() == Path(subject.config.checkpoint).resolve():
         raise ExportError(f"{weights.name}: the checkpoint has the name of the file of tensors; choose another --out")
     tensors = {name: value.detach().cpu().contiguous() for name, value in network.tensors().items()}
-    weights.touch()  # with the mode that the umask leaves; safetensors would make it private
-    save_file(tensors | pooled_units(network), weights, metadata={KEY: to_text(subject.file_meta)})
+    with atomic_path(weights) as temporary:
+        save_file(tensors | pooled_units(network), temporary, metadata={KEY: to_text(subject.file_meta)})
     path.write_text(source(subject, weights.name), encoding="utf-8")
     return {"tensors": weights.name}
 

@@ -17,6 +17,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from spikedet.common.errors import DataError, SpikedetError
 from spikedet.common.files import (
@@ -170,11 +172,14 @@ def test_the_mode_is_what_the_umask_leaves(tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:
         write_text(tmp_path / "a.txt", "")
+        with atomic_path(tmp_path / "b.safetensors") as temporary:
+            save_file({"a": torch.zeros(1)}, temporary)
         with atomic_folder(tmp_path / "new"):
             pass
     finally:
         os.umask(before)
-    assert stat.S_IMODE((tmp_path / "a.txt").stat().st_mode) == 0o640
+    for name in ("a.txt", "b.safetensors"):
+        assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o640
     assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o750
 
 
