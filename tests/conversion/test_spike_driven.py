@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -183,21 +184,24 @@ def test_the_membrane_carries_over_by_hand() -> None:
     assert float(activation.left) == 4.0 + 0.5 * 2.0 - 2.0  # type: ignore[arg-type]
 
 
-def test_groups_are_stored(tmp_path: Path) -> None:
-    network = spiking(detector("residual", 4, 0), 2, 4, 0.25)
-    meta = CheckpointMeta(
+def stored(body: str, T: int, **more: Any) -> CheckpointMeta:
+    """Of a converted network of this body."""
+    return CheckpointMeta(
         stage="copied",
         model="small",
-        architecture=architecture(*BODIES["residual"]),
+        architecture=architecture(*BODIES[body]),
         class_names=("cell", "dot"),
         image_size=32,
-        T=8,
-        method="sfa",
-        D=4,
-        beta=0.25,
+        T=T,
         neuron="if",
         delay=4,
+        **more,
     )
+
+
+def test_groups_are_stored(tmp_path: Path) -> None:
+    network = spiking(detector("residual", 4, 0), 2, 4, 0.25)
+    meta = stored("residual", 8, method="sfa", D=4, beta=0.25)
     save_spiking(tmp_path / "copied.safetensors", network, meta)
     loaded, read = load_spiking(tmp_path / "copied.safetensors")
     assert (loaded.group, loaded.leak, read.format) == (4, 0.25, 3)
@@ -209,16 +213,7 @@ def test_groups_are_stored(tmp_path: Path) -> None:
 
 def test_groups_that_do_not_fit_the_steps_are_refused_when_read(tmp_path: Path) -> None:
     network = spiking(detector("plain", 4, 0), 2, 4, 0.25)
-    meta = CheckpointMeta(
-        stage="copied",
-        model="small",
-        architecture=architecture(*BODIES["plain"]),
-        class_names=("cell", "dot"),
-        image_size=32,
-        T=6,
-        neuron="if",
-        delay=4,
-    )
+    meta = stored("plain", 6)
     save_spiking(tmp_path / "copied.safetensors", network, meta)
     with pytest.raises(CheckpointError, match="its graph is not valid: T = 6 and every firing delay"):
         load_spiking(tmp_path / "copied.safetensors")
