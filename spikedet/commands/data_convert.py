@@ -124,4 +124,4 @@ def _put(source: Path, target: Path, link: bool) -> None:
     try:
         os.link(source.resolve(), target)
     except OSError as error:
-        raise DataError(f"{source}: cannot be hard-linked ({error.strerror}); convert without --link") from error
+        raise DataError(f"{source}: cannot be hard-linked ({error.strerror}); convert with link: false") from error

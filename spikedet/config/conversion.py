@@ -219,6 +219,8 @@ class QuickstartConfig(Checked):
         seed: of every stage.
     """
 
+    file_only: ClassVar[str] = "epochs finetune_epochs joint_epochs images"
+
     out: str = "runs/quickstart"
     epochs: Count = 90
     finetune_epochs: Count = 25

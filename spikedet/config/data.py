@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from spikedet.config.checks import Checked, ChosenLayout, Count, DownloadName, LayoutName, Range, Seed
 
@@ -76,6 +76,8 @@ class DataConvertConfig(Checked):
         fractions: of train, val and test, for a dataset without splits.
         link: hard-link the images instead of copying them; a change to one is then a change to both.
     """
+
+    file_only: ClassVar[str] = "link"
 
     data: str
     to: LayoutName

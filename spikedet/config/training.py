@@ -95,7 +95,7 @@ class LoopConfig(Checked):
     )
 
     file_only: ClassVar[str] = (
-        "beta reset surrogate width train_decays norm_until freeze_start freeze_scaled "
+        "beta reset surrogate width train_decays learning norm_until freeze_start freeze_scaled "
         "lr_final theta_lr_factor weight_decay mixup validate_every"
     )
 
@@ -148,7 +148,7 @@ class LoopConfig(Checked):
                 f"--skip-backward must be below T = {self.time_steps}, got {self.skip_backward}: one step has to learn"
             )
         if self.skip_backward and self.learning == "bptt":
-            raise ConfigError("--skip-backward has no effect with --learning bptt")
+            raise ConfigError("--skip-backward has no effect with learning: bptt")
 
     @property
     def time_steps(self) -> int:

@@ -304,7 +304,7 @@ def test_a_failure_in_the_middle_leaves_nothing_behind(tmp_path: Path, monkeypat
     ):
         to("coco", source, tmp_path / "out")
     monkeypatch.setattr("os.link", fail)
-    with pytest.raises(DataError, match=r"a\.jpg: cannot be hard-linked \(No space .*; convert without --link"):
+    with pytest.raises(DataError, match=r"a\.jpg: cannot be hard-linked \(No space .*; convert with link: false"):
         to("coco", source, tmp_path / "out", link=True)
     assert [path.name for path in tmp_path.iterdir()] == ["from"]
 

@@ -45,7 +45,7 @@ SHORT: dict[str, Any] = {"epochs": 2, "batch": 4, "warmup_epochs": 0.0, "held_ou
     ("settings", "message"),
     [
         ({"method": "clif", "skip_backward": 4}, "--skip-backward must be below T = 4, got 4"),
-        ({"method": "clif", "skip_backward": 1, "learning": "bptt"}, "--skip-backward has no effect with --learning"),
+        ({"method": "clif", "skip_backward": 1, "learning": "bptt"}, "--skip-backward has no effect with learning"),
         ({"skip_backward": 1}, "--skip-backward has no effect without --method clif"),
         ({"method": "sfa", "reset": "soft"}, "reset has no effect without --method clif"),
         ({"method": "clif", "surrogate": "square"}, "surrogate must be one of"),
