@@ -7,6 +7,7 @@ The suite gives the same verdict twice: hypothesis draws the same cases each tim
 from __future__ import annotations
 
 import gc
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ print_messages()  # so that tests see with capsys what a command says
 settings.register_profile("spikedet", deadline=None, max_examples=40, derandomize=True)
 settings.register_profile("search", deadline=None, max_examples=500)
 settings.load_profile("spikedet")
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell's background jobs have it, and what they start
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_finish() -> None:
