@@ -78,7 +78,7 @@ def finetune(config: FinetuneConfig) -> Path:
 
 def _goes_on(config: FinetuneConfig, model: ClipDetector) -> bool:
     """Whether a state will bring its own thresholds, of the shapes that these have: one per channel."""
-    kept = config.resume and state_path(config, "qc" if config.method == "conversion" else config.method).exists()
+    kept = config.resume and state_path(config, method_facts(config)["stage"]).exists()
     return first_says(kept) and all(activation.theta.numel() > 1 for _, activation in activations(model))
 
 
