@@ -1,18 +1,22 @@
 """Source ANNs compared on the images that their training held out: as they are, and quantized without Stage I.
 
-    python benchmarks/sources.py runs/csp/*/ann.safetensors [--size 320 416] [--T 8 4]
+    python benchmarks/sources.py runs/csp/*/ann.safetensors [--size 320 416] [--T 8 4] [--average FILE]
 
 A network that is to be converted should be good and easy to quantize. The QC-ANN has the weights of the source and,
-for its T, the thresholds of the least square error on 64 training images, one for each channel.
+for its T, the thresholds of the least square error on 64 training images, one for each channel. ``--average`` adds the
+mean of the weights of all of them, often better than each where one was trained on from another (Wortsman et al.,
+"Model soups", 2022), and keeps it as FILE.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from pathlib import Path
 
 import torch
 
+from spikedet.checkpoint import load_checkpoint, save_checkpoint
 from spikedet.data import DetectionDataset, load_dataset
 from spikedet.evaluation.measures import measure
 from spikedet.evaluation.predict import predict_dataset
@@ -28,6 +32,17 @@ def row(model: ClipDetector, dataset: DetectionDataset, image_size: int) -> str:
     return f"{measures.AP:.1f} / {measures.AP50:.1f}"
 
 
+def averaged(paths: list[Path], out: Path) -> Path:
+    """The mean of the weights of checkpoints of one architecture, with the metadata of the first."""
+    tensors, meta = load_checkpoint(paths[0])
+    others = [load_checkpoint(path)[0] for path in paths[1:]]
+    for name, value in tensors.items():
+        if value.is_floating_point():
+            tensors[name] = torch.stack([value, *(other[name] for other in others)]).double().mean(0).to(value.dtype)
+    notes = {"average_of": [f"{path.parent.name}/{path.name}" for path in paths]}
+    return save_checkpoint(out, tensors, dataclasses.replace(meta, notes=notes))
+
+
 @torch.no_grad()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
@@ -35,7 +50,10 @@ def main() -> None:
     parser.add_argument("--size", nargs="*", type=int, help="input sizes; default: the checkpoint's")
     parser.add_argument("--T", nargs="*", type=int, default=[8], help="levels of the QC-ANN")
     parser.add_argument("--data", default="", help="default: the checkpoint's")
+    parser.add_argument("--average", type=Path, metavar="FILE", help="also the mean of their weights, kept as FILE")
     args = parser.parse_args()
+    if args.average:
+        args.checkpoints.append(averaged(args.checkpoints, args.average))
     print("| source | px | ANN | " + " | ".join(f"QC-ANN, T = {T}" for T in args.T) + " |")
     print("| --- | ---: |" + " ---: |" * (len(args.T) + 1))
     for path in args.checkpoints:
@@ -50,7 +68,7 @@ def main() -> None:
                 model, _ = load_ann(path)
                 set_mean_square_best_thetas_(model, rest.draw(FITTING_IMAGES, 0), size, T)
                 cells.append(row(as_qc(model, T), held_out, size))
-            print(f"| {path.parent.name} | {size} | {' | '.join(cells)} |", flush=True)
+            print(f"| {path.parent.name}/{path.stem} | {size} | {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":
