@@ -144,16 +144,13 @@ class MaxPool(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         counts = (x / self.unit).round() if self.rounded else x
-        return self._pooled(counts) * self.unit
-
-    def _pooled(self, counts: Tensor) -> Tensor:
-        if self.rule == "or":
-            return self.pool(counts)
+        pooled = self.pool(counts if self.rule == "or" else counts.cumsum(0))
         if self.rule == "gate":
-            places = self.pool(counts.cumsum(0))[1]
-            return counts.flatten(3).gather(3, places.flatten(3)).view_as(places)
-        best = self.pool(counts.cumsum(0))
-        return best - torch.cat([torch.zeros_like(best[:1]), best[:-1]])
+            places = pooled[1]
+            pooled = counts.flatten(3).gather(3, places.flatten(3)).view_as(places)
+        elif self.rule == "count":
+            pooled = pooled - torch.cat([torch.zeros_like(pooled[:1]), pooled[:-1]])
+        return pooled * self.unit
 
 
 class Join(nn.Module):

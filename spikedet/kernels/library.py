@@ -52,7 +52,7 @@ def _load() -> ctypes.CDLL:
         try:
             loaded = ctypes.CDLL(str(build(compiler, folder)))
         except (OSError, SpikedetError) as error:  # it cannot be written, or nothing may be executed from there
-            tried.append(f"{folder}: {getattr(error, 'strerror', None) or error}")
+            tried.append(f"{folder}: {getattr(error.__cause__ or error, 'strerror', None) or error}")
             continue
         activations = [f"{n}{way}_{t}" for n in ("quantize_clip", "clip") for way in ("", "_backward") for t in STORED]
         for name in ("has_dense", "convolve_float", "convolve_int8", "rate", *activations):
