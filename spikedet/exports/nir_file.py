@@ -37,7 +37,7 @@ from spikedet.exports.outputs import outputs_of
 from spikedet.exports.subject import Outputs, Run, Subject
 from spikedet.snn import IMAGE, Node, Readout, SpikingConv, SpikingNetwork
 from spikedet.snn.layers import Convolution, broadcast, pair
-from spikedet.snn.operations import Add, AvgPool, Concat, Slice, SpikeOp, window
+from spikedet.snn.operations import Add, AvgPool, Concat, Slice, window
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,10 +89,8 @@ def _refusal(module: nn.Module, T: int) -> str | None:
             return "NIR's AvgPool2d knows no padding rule; it takes a pool without" if sides - {"(0, 0)"} else None
         case Add() | Concat() | Slice():
             return None
-        case SpikeOp():
-            kind = type(module).__name__
-            return f"NIR has no node for {kind}; it takes strided convolutions and heads at the last scale"
-    return f"NIR has no node for {type(module).__name__}"
+    kind = type(module).__name__
+    return f"NIR has no node for {kind}; it takes strided convolutions and heads at the last scale"
 
 
 def _neuron_refusal(layer: SpikingConv, T: int) -> str | None:

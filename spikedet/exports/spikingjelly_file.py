@@ -18,7 +18,7 @@ from torch import Tensor
 
 from spikedet.common.errors import ExportError
 from spikedet.common.files import atomic_path
-from spikedet.conversion.stored_graph import SETTINGS, graph_of
+from spikedet.conversion.stored_graph import graph_of
 from spikedet.exports.metadata import KEY, to_text
 from spikedet.exports.subject import Outputs, Run, Subject
 from spikedet.snn.packed_operations import pooled_units
@@ -31,22 +31,19 @@ def write(subject: Subject, path: Path) -> dict[str, str]:
     """Write ``STEM.py`` and ``STEM-weights.safetensors``.
 
     Raises:
-        ExportError: a layer has no form in SpikingJelly (the message names the layer), or the file of
-            tensors would take the place of the checkpoint.
+        ExportError: the file of tensors would take the place of the checkpoint.
+        TypeError: a layer of an unknown type; the message names it.
     """
     network = subject.network
-    for node in network.nodes:
-        kind = type(node.module)
-        if kind not in SETTINGS:
-            raise ExportError(f"{node.name}: a {kind.__name__} has no SpikingJelly form yet; export it to onnx")
     weights = path.with_name(f"{path.stem}-weights.safetensors")
     if Path(subject.config.out).with_name(weights.name).resolve() == Path(subject.config.checkpoint).resolve():
         raise ExportError(f"{weights.name}: the checkpoint has the name of the file of tensors; choose another --out")
+    text = source(subject, weights.name)
     tensors = {name: value.detach().cpu().contiguous() for name, value in network.tensors().items()}
     with atomic_path(weights) as temporary:
         units = {f"{name}.unit": unit.float() for name, unit in pooled_units(network).items()}
         save_file(tensors | units, temporary, metadata={KEY: to_text(subject.file_meta)})
-    path.write_text(source(subject, weights.name), encoding="utf-8")
+    path.write_text(text, encoding="utf-8")
     return {"tensors": weights.name}
 
 

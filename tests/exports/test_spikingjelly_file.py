@@ -192,7 +192,7 @@ def test_layers_without_a_form_are_refused_by_name(tmp_path: Path) -> None:
 
     network = branching_network()
     network.nodes[4] = Node("up", ("deep",), Other(2))
-    with pytest.raises(ExportError, match=r"^up: a Other has no SpikingJelly form"):
+    with pytest.raises(TypeError, match=r"^up: a Other has no stored form"):
         write(subject_of(network), tmp_path / "network.py")
     assert list(tmp_path.iterdir()) == []
 
