@@ -34,7 +34,6 @@ from spikedet.snn.operations import MaxPool
 HEAD = ("layer", "type", "becomes", "theta", "fan-in")
 NEURONS = "IF neurons"
 ANALOG = "analog current (linear layer), no spikes, counted as MACs"
-UNSUPPORTED = "unsupported: "
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ class LayerEntry:
     supported: bool = True
 
     def cells(self) -> tuple[str, ...]:
-        rule = self.rule if self.supported else UNSUPPORTED + self.rule
+        rule = self.rule if self.supported else f"unsupported: {self.rule}"
         return (self.name, self.kind, rule, self.theta or "-", "-" if self.fan_in is None else str(self.fan_in))
 
 
