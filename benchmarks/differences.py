@@ -80,7 +80,7 @@ class _Recorder(TorchBackend):
             if piece is not None
             else state.drive.expand(steps, *state.drive.shape[1:])
         )
-        u = state.neurons.u.clone()
+        u = state.u.clone()
         train, counts = super().fire(node, layer, state, piece, steps, tail)
         theta = broadcast(layer.theta)
         self.spikes[node.name] = (train / theta).round()

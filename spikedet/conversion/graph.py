@@ -12,6 +12,7 @@ from spikedet.common.errors import ConversionError
 from spikedet.config import Linear, MaxPoolRule, Neuron
 from spikedet.quantization import ClippedReLU
 from spikedet.snn import CurrentLIF, Node, SpikingConv
+from spikedet.snn.layers import pair
 from spikedet.snn.operations import LinearConv
 
 Rule = Callable[["GraphBuilder", Any, str, list[str]], str]
@@ -112,8 +113,8 @@ class GraphBuilder:
             return self.add(name, inputs, LinearConv(weight, bias, **geometry))
         theta = act.theta.detach().expand(len(weight)).clone()
         if isinstance(act, CurrentLIF):
-            how: dict[str, Any] = {"neuron": "clif", "decays": act.decays, "reset": act.reset_rule}
-            return self.add(name, inputs, SpikingConv(weight, bias, theta, **geometry, **how))
+            geometry |= {"neuron": "clif", "decays": act.decays, "reset": act.reset_rule}
+            return self.add(name, inputs, SpikingConv(weight, bias, theta, **geometry))
         neuron = self._neuron(act, name)
         layer = SpikingConv(weight, bias, theta, **geometry, neuron=neuron, slope=act.slope, delay=self.delay)
         return self.add(name, inputs, layer)
@@ -122,9 +123,7 @@ class GraphBuilder:
         """The neuron of an activation: a leaky or two-sided one has the asymmetric, others what was asked for."""
         if self.neuron == "clif":
             raise ConversionError(f"{name} was not trained with C-LIF neurons: train with spikedet train --method clif")
-        if act.slope == 1:
-            return "asymmetric"
-        if act.slope and self.neuron in ("if", "asymmetric"):
+        if act.slope == 1 or (act.slope and self.neuron in ("if", "asymmetric")):
             return "asymmetric"
         if act.slope or self.neuron == "asymmetric":
             kind = "LeakyReLU" if act.slope else "ReLU"
@@ -137,7 +136,3 @@ class GraphBuilder:
 def check_convolution(conv: nn.Conv2d, name: str) -> None:
     if conv.padding_mode != "zeros" or isinstance(conv.padding, str):
         raise ConversionError(f"{name}: padding {conv.padding_mode}/{conv.padding} is not supported; use zero padding")
-
-
-def pair(value: Any) -> tuple[int, int]:
-    return (int(value[0]), int(value[1]))

@@ -27,13 +27,13 @@ from spikedet.models import (
 )
 from spikedet.models.architecture import ACTIVATIONS, ALLOWED_ACTIVATION
 from spikedet.models.imported import SUFFIX, read_ultralytics
-from spikedet.snn import Node, Readout, SpikingConv
-from spikedet.snn.operations import Add, AvgPool, Concat, LinearConv, MaxPool, Slice, Upsample, ZeroPad
+from spikedet.snn import Node, SpikingConv
+from spikedet.snn.layers import Convolution
+from spikedet.snn.operations import MaxPool
 
 HEAD = ("layer", "type", "becomes", "theta", "fan-in")
 NEURONS = "IF neurons"
 ANALOG = "analog current (linear layer), no spikes, counted as MACs"
-UNSUPPORTED = "unsupported: "
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class LayerEntry:
     supported: bool = True
 
     def cells(self) -> tuple[str, ...]:
-        rule = self.rule if self.supported else UNSUPPORTED + self.rule
+        rule = self.rule if self.supported else f"unsupported: {self.rule}"
         return (self.name, self.kind, rule, self.theta or "-", "-" if self.fan_in is None else str(self.fan_in))
 
 
@@ -148,15 +148,12 @@ def _architecture(path: Path, activation: Activation) -> dict[str, Any]:
 
 
 def _entry(node: Node, kind: str, trained: bool) -> LayerEntry:
-    module = node.module
-    if isinstance(module, SpikingConv):
+    module, theta = node.module, ""
+    if isinstance(module, SpikingConv) and trained:
         low, mean, high = (float(x) for x in (module.theta.min(), module.theta.mean(), module.theta.max()))
-        theta = f"{mean:.3g} [{low:.3g}, {high:.3g}]" if trained else ""
-        return LayerEntry(node.name, kind, _neurons(module), theta, module.weight[0].numel())
-    if isinstance(module, (Readout, LinearConv)):
-        rule = "mean potential, read out" if isinstance(module, Readout) else ANALOG
-        return LayerEntry(node.name, kind, rule, "", module.weight[0].numel())
-    return LayerEntry(node.name, kind, _operation(module))
+        theta = f"{mean:.3g} [{low:.3g}, {high:.3g}]"
+    fan_in = module.weight[0].numel() if isinstance(module, Convolution) else None
+    return LayerEntry(node.name, kind, _becomes(module), theta, fan_in)
 
 
 def _neurons(layer: SpikingConv) -> str:
@@ -168,12 +165,15 @@ def _neurons(layer: SpikingConv) -> str:
     return names[layer.neuron] + NEURONS + slope + (f", delay {layer.delay}" if layer.delay else "")
 
 
-def _operation(module: nn.Module) -> str:
+def _becomes(module: nn.Module) -> str:
+    if isinstance(module, SpikingConv):
+        return _neurons(module)
     if isinstance(module, MaxPool):
         return f"maximum by {module.rule}"
-    words = {Upsample: "repeated, step by step", Concat: "joined, step by step", Add: "summed, step by step"}
-    more = {AvgPool: "averaged, step by step", Slice: "split, step by step", ZeroPad: "padded, step by step"}
-    return {**words, **more}.get(type(module), type(module).__name__)
+    kind = type(module).__name__
+    words = {"Readout": "mean potential, read out", "LinearConv": ANALOG}
+    done = dict(Upsample="repeated", Concat="joined", Add="summed", AvgPool="averaged", Slice="split", ZeroPad="padded")
+    return f"{done[kind]}, step by step" if kind in done else words.get(kind, kind)
 
 
 def _kind(model: ClipDetector, node: Node) -> str:

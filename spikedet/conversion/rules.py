@@ -12,9 +12,10 @@ from ultralytics.nn.modules import Concat, Conv, Detect, DWConv, RepConv
 from spikedet.common.errors import ConversionError
 from spikedet.conversion.block_rules import BLOCK_RULES
 from spikedet.conversion.fold import fold_batch_norm, fold_branches
-from spikedet.conversion.graph import GraphBuilder, Rule, check_convolution, pair
+from spikedet.conversion.graph import GraphBuilder, Rule, check_convolution
 from spikedet.models.blocks import Add, DirectDetect
 from spikedet.snn import Readout
+from spikedet.snn.layers import pair
 from spikedet.snn.operations import Add as AddTrains
 from spikedet.snn.operations import AvgPool, MaxPool, Upsample, ZeroPad
 from spikedet.snn.operations import Concat as ConcatTrains
@@ -37,10 +38,6 @@ def _sequential(graph: GraphBuilder, module: nn.Sequential, name: str, inputs: l
     return graph.chain(module.named_children(), name, inputs[0])[-1]
 
 
-def _identity(graph: GraphBuilder, module: nn.Identity, name: str, inputs: list[str]) -> str:
-    return inputs[0]
-
-
 def _upsample(graph: GraphBuilder, module: nn.Upsample, name: str, inputs: list[str]) -> str:
     factor = module.scale_factor
     if module.mode != "nearest" or not isinstance(factor, (int, float)) or factor != int(factor):
@@ -48,22 +45,10 @@ def _upsample(graph: GraphBuilder, module: nn.Upsample, name: str, inputs: list[
     return graph.add(name, inputs, Upsample(int(factor)))
 
 
-def _average_pool(graph: GraphBuilder, module: nn.AvgPool2d, name: str, inputs: list[str]) -> str:
-    return graph.add(name, inputs, AvgPool(module))
-
-
 def _concat(graph: GraphBuilder, module: Concat, name: str, inputs: list[str]) -> str:
     if module.d != 1:
         raise ConversionError(f"{name}: concatenation must be over channels (dimension 1), got {module.d}")
     return graph.add(name, inputs, ConcatTrains())
-
-
-def _add(graph: GraphBuilder, module: Add, name: str, inputs: list[str]) -> str:
-    return graph.add(name, inputs, AddTrains())
-
-
-def _max_pool(graph: GraphBuilder, module: nn.MaxPool2d, name: str, inputs: list[str]) -> str:
-    return graph.add(name, inputs, MaxPool(module, graph.max_pool))
 
 
 def _zero_pad(graph: GraphBuilder, module: nn.ZeroPad2d, name: str, inputs: list[str]) -> str:
@@ -101,12 +86,12 @@ RULES: dict[type[nn.Module], Rule] = {
     RepConv: _rep_conv,
     **BLOCK_RULES,
     Concat: _concat,
-    Add: _add,
+    Add: lambda graph, module, name, inputs: graph.add(name, inputs, AddTrains()),
     nn.Sequential: _sequential,
-    nn.Identity: _identity,
+    nn.Identity: lambda graph, module, name, inputs: inputs[0],
     nn.Upsample: _upsample,
-    nn.AvgPool2d: _average_pool,
-    nn.MaxPool2d: _max_pool,
+    nn.AvgPool2d: lambda graph, module, name, inputs: graph.add(name, inputs, AvgPool(module)),
+    nn.MaxPool2d: lambda graph, module, name, inputs: graph.add(name, inputs, MaxPool(module, graph.max_pool)),
     nn.ZeroPad2d: _zero_pad,
 }
 

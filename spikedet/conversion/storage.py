@@ -22,8 +22,9 @@ from spikedet.conversion.stored_graph import graph_of, network_of
 from spikedet.models.architecture import check_architecture
 from spikedet.models.builder import build_skeleton
 from spikedet.models.extent import Extent, require_whole_cells
-from spikedet.snn import Readout, SpikingConv, SpikingNetwork
-from spikedet.snn.operations import Add, LinearConv, Slice
+from spikedet.snn import SpikingConv, SpikingNetwork
+from spikedet.snn.layers import Convolution
+from spikedet.snn.operations import Add, Slice
 
 LARGEST_SIDE = 2**15
 """Of any map."""
@@ -91,10 +92,9 @@ def _problem(module: nn.Module, inputs: tuple[str, ...], shapes: Shapes) -> str 
     if min(sides) < 1 or max(sides) > LARGEST_SIDE:
         return f"{inputs[0]} is {sides[0]} x {sides[1]}; expected sides from 1 to {LARGEST_SIDE}"
     match module:
-        case SpikingConv() | LinearConv() | Readout():
-            groups = getattr(module, "groups", 1)
-            takes = module.weight.shape[1] * groups
-            if takes != channels or len(module.weight) % groups:
+        case Convolution():
+            takes = module.weight.shape[1] * module.groups
+            if takes != channels or len(module.weight) % module.groups:
                 return f"a layer that takes {takes} channels reads the {channels} of {inputs[0]}"
         case Slice() if module.stop > channels or module.start >= module.stop:
             return f"channels {module.start} to {module.stop} are taken from the {channels} of {inputs[0]}"
@@ -131,7 +131,7 @@ def _extent(network: SpikingNetwork, shapes: Shapes, image_size: int) -> Extent:
     for node in network.nodes:
         made = math.prod(shapes[node.name])
         extent.values = max(extent.values, made + sum(math.prod(shapes[name]) for name in node.inputs))
-        if isinstance(node.module, (SpikingConv, LinearConv, Readout)):
+        if isinstance(node.module, Convolution):
             extent.operations += node.module.weight[0].numel() * made
         if isinstance(node.module, SpikingConv) or network.is_constant(node.name):
             extent.parameters += made  # potentials, and what is computed once and kept

@@ -19,7 +19,7 @@ from spikedet.common.errors import CheckpointError
 from spikedet.common.typed import typed
 from spikedet.config import LIMITS, MaxPoolRule, Neuron, Reset
 from spikedet.snn import IMAGE, Node, Readout, SpikingConv, SpikingNetwork
-from spikedet.snn.layers import DECAYS
+from spikedet.snn.layers import DECAYS, Convolution
 from spikedet.snn.operations import Add, AvgPool, Concat, LinearConv, MaxPool, Slice, Upsample, ZeroPad
 
 MOST_GROWTH = 2**12
@@ -88,11 +88,8 @@ Graph: Any = msgspec.defstruct(
 def graph_of(network: SpikingNetwork) -> dict[str, Any]:
     """A network's graph in plain values, for ``CheckpointMeta.graph``."""
     layers, strides = tuple(map(_stored, network.nodes)), tuple(network.strides.tolist())
-    made = msgspec.to_builtins(
-        Graph(layers, network.box_readouts, network.class_readouts, strides, network.group, network.leak)
-    )
-    assert isinstance(made, dict)
-    return made
+    graph = Graph(layers, network.box_readouts, network.class_readouts, strides, network.group, network.leak)
+    return msgspec.to_builtins(graph)
 
 
 def network_of(path: Path, graph: dict[str, Any], tensors: Mapping[str, Tensor], T: int) -> SpikingNetwork:
@@ -152,15 +149,13 @@ def _made(layer: Any, tensors: Mapping[str, Tensor]) -> nn.Module:
     if kind is MaxPool:
         rule = settings.pop("rule")
         return MaxPool(nn.MaxPool2d(**settings), rule)
-    if kind not in (SpikingConv, LinearConv, Readout):
-        made: nn.Module = kind(**settings)
-        return made
+    if not issubclass(kind, Convolution):
+        return kind(**settings)
     shape = tensors[f"{layer.name}.weight"].shape if f"{layer.name}.weight" in tensors else ()
     if len(shape) != 4 or not math.prod(shape):
         raise ValueError(f"there is no {layer.name}.weight of four axes")
-    weight, bias = torch.empty(shape, device="meta"), torch.empty(shape[0], device="meta")
-    if kind is not SpikingConv:
-        return LinearConv(weight, bias, **settings) if kind is LinearConv else Readout(weight, bias, **settings)
-    if layer.neuron == "asymmetric" and layer.slope < 1e-6:
-        raise ValueError(f"{layer.name} has asymmetric neurons of slope {layer.slope}; expected a positive slope")
-    return SpikingConv(weight, bias, torch.empty_like(bias), **settings)
+    if kind is SpikingConv:
+        if layer.neuron == "asymmetric" and layer.slope < 1e-6:
+            raise ValueError(f"{layer.name} has asymmetric neurons of slope {layer.slope}; expected a positive slope")
+        settings["theta"] = torch.empty(shape[0], device="meta")
+    return kind(torch.empty(shape, device="meta"), torch.empty(shape[0], device="meta"), **settings)

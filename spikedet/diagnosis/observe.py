@@ -66,7 +66,7 @@ class _MeanTrains:
         self._done[node.name] = done + len(piece)
         for t in [t for t in self.steps if done < t <= done + len(piece)]:
             self._add(node.name, piece[: t - done])
-            self.found[t][node.name] = self.backend.mean(node, self._totals[node.name], t)
+            self.found[t][node.name] = self.backend.mean(node.name, self._totals[node.name], t)
             piece, done = piece[t - done :], t
         self._add(node.name, piece)
 

@@ -4,17 +4,6 @@ A format is a row of ``formats.FORMATS``: a function that writes a file and one 
 """
 
 from spikedet.exports.formats import FORMATS, Format, format_of, format_to_read
-from spikedet.exports.metadata import ExportMeta, from_text, to_text
 from spikedet.exports.subject import Outputs, Subject
 
-__all__ = [
-    "FORMATS",
-    "ExportMeta",
-    "Format",
-    "Outputs",
-    "Subject",
-    "format_of",
-    "format_to_read",
-    "from_text",
-    "to_text",
-]
+__all__ = ["FORMATS", "Format", "Outputs", "Subject", "format_of", "format_to_read"]

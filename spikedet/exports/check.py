@@ -53,13 +53,11 @@ def difference(found: Mapping[int, Outputs], expected: Mapping[int, Outputs]) ->
     spikes = int(torch.stack(counts).max()) if counts else None
     if all(a.detections is not None for a, _ in pairs):
         return _of_detections(pairs, spikes)
-    changes = [_decoded(a) - _decoded(b) for a, b in pairs]
-    boxes = max(float(change[:, :4].abs().max()) for change in changes)
-    likely = [_decoded(b)[:, 4:].amax(1) >= SCORED for _, b in pairs]
-    scored = torch.cat([c[:, :4].abs().amax(1)[mask] for c, mask in zip(changes, likely, strict=True)])
-    scores = max(float(change[:, 4:].abs().max()) for change in changes)
-    mean = max(float(change[:, 4:].abs().mean()) for change in changes)
-    return Difference(boxes, scores, mean, float(scored.max()) if len(scored) else None, spikes)
+    mine, wanted = (torch.stack([_decoded(outputs) for outputs in side]) for side in zip(*pairs, strict=True))
+    boxes, scores = (mine - wanted).abs().split((4, mine.shape[2] - 4), 2)
+    scored = boxes.amax(2)[wanted[:, :, 4:].amax(2) >= SCORED]
+    largest = float(scored.max()) if len(scored) else None
+    return Difference(float(boxes.max()), float(scores.max()), float(scores.mean((1, 2, 3)).max()), largest, spikes)
 
 
 def _decoded(outputs: Outputs) -> Tensor:

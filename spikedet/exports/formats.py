@@ -3,8 +3,9 @@
 A new format is a row here and two functions:
 
     write(subject: Subject, path: Path) -> dict[str, str]     facts worth telling, by name
-    run(path: Path) -> Callable[[Tensor], dict[int, Outputs]] images [N, 3, S, S] in [0, 1] -> outputs by time step
+    read(path: Path) -> tuple[ExportMeta, Run]                its metadata, and the file as a function of images
 
+A format whose files are not read back for others (see READABLE) has ``run(path: Path) -> Run`` in its place.
 ``write`` gets a path in an empty folder and may write further files beside it, whose names begin with its stem.
 It raises ExportError, naming the layer, where the format cannot hold the network.
 """
@@ -13,20 +14,15 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
-
-from torch import Tensor
+from typing import Any
 
 from spikedet.common.errors import ConfigError, ExportError
-from spikedet.config import Neuron
 from spikedet.config.export import ExportFormat
 from spikedet.exports.metadata import ExportMeta
-from spikedet.exports.subject import Outputs, Subject
-
-Run = Callable[[Tensor], Mapping[int, Outputs]]
+from spikedet.exports.subject import Run, Subject
 
 
 @dataclass(frozen=True)
@@ -38,14 +34,12 @@ class Format:
         module: where its functions ``write`` and ``run`` are.
         packages: imported by them, by the names that pip knows.
         stages: what it can hold, "ann", "qc" and "spiking".
-        neurons: kinds that it can hold.
     """
 
     suffix: str
     module: str
     packages: tuple[str, ...]
     stages: tuple[str, ...] = ("ann", "qc", "spiking")
-    neurons: tuple[Neuron, ...] = ("if", "signed", "asymmetric")
 
     def write(self, subject: Subject, path: Path) -> dict[str, str]:
         """Write a file. Raises ConfigError without the packages, ExportError for a network that it cannot hold."""
@@ -53,42 +47,36 @@ class Format:
             raise ExportError(
                 f"{subject.config.to}: integers over several real time steps (SFA) have no form there yet"
             )
-        for node, layer in subject.network.spiking():
-            if layer.neuron not in self.neurons:
-                raise ExportError(f"{node.name}: {layer.neuron} neurons have no form in {subject.config.to} yet")
         return self._function("write")(subject, path)
 
     def run(self, path: Path) -> Run:
         """A file as a function of images. Raises ConfigError without the packages, CheckpointError for a bad file."""
-        return self._function("run")(path)
+        return self.read(path)[1] if self.suffix in READABLE else self._function("run")(path)
 
     def read(self, path: Path) -> tuple[ExportMeta, Run]:
         """A file that others may have written: its metadata, and the file as a function of images. Raises as run."""
-        made: tuple[ExportMeta, Run] = self._function("read")(path)
-        return made
+        return self._function("read")(path)
 
     def _function(self, name: str) -> Callable[..., Any]:
         for package in self.packages:
             require(package)
-        found: Callable[..., Any] = getattr(importlib.import_module(f"spikedet.exports.{self.module}"), name)
-        return found
+        return getattr(importlib.import_module(f"spikedet.exports.{self.module}"), name)
 
 
 READABLE = (".onnx", ".xml")
 """Of files that are data and no programs."""
 FORMATS: dict[ExportFormat, Format] = {
-    "onnx": Format(".onnx", "onnx_file", ("onnx", "onnxruntime"), neurons=get_args(Neuron)),
+    "onnx": Format(".onnx", "onnx_file", ("onnx", "onnxruntime")),
     "onnx-int8": Format(".onnx", "onnx_file", ("onnx", "onnxruntime"), ("qc",)),
-    "openvino": Format(".xml", "openvino_file", ("onnx", "openvino"), neurons=get_args(Neuron)),
-    "spikingjelly": Format(".py", "spikingjelly_file", ("spikingjelly",), ("spiking",), get_args(Neuron)),
-    "nir": Format(".nir", "nir_file", ("nir",), ("spiking",), get_args(Neuron)),
+    "openvino": Format(".xml", "openvino_file", ("onnx", "openvino")),
+    "spikingjelly": Format(".py", "spikingjelly_file", ("spikingjelly",), ("spiking",)),
+    "nir": Format(".nir", "nir_file", ("nir",), ("spiking",)),
 }
 
 
 def format_to_read(path: Path) -> Format | None:
     """The format of a file that can be evaluated, by its suffix; None for other files."""
-    rows = (row for row in FORMATS.values() if row.suffix == path.suffix and path.suffix in READABLE)
-    return next(rows, None)
+    return next((row for row in FORMATS.values() if path.suffix == row.suffix and path.suffix in READABLE), None)
 
 
 def format_of(name: ExportFormat, out: Path) -> Format:

@@ -20,8 +20,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Callable
 from functools import partial
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +34,10 @@ from torch.nn import functional as F
 from spikedet.common.errors import ExportError
 from spikedet.exports.metadata import KEY, ExportMeta, from_text, output_names, to_text
 from spikedet.exports.outputs import outputs_of
-from spikedet.exports.subject import Outputs, Subject
+from spikedet.exports.subject import Outputs, Run, Subject
 from spikedet.snn import IMAGE, Node, Readout, SpikingConv, SpikingNetwork
-from spikedet.snn.operations import Add, AvgPool, Concat, LinearConv, Slice, SpikeOp
+from spikedet.snn.layers import Convolution, broadcast, pair
+from spikedet.snn.operations import Add, AvgPool, Concat, Slice, window
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +80,7 @@ def _refusal(module: nn.Module, T: int) -> str | None:
     if isinstance(module, SpikingConv) and (reason := _neuron_refusal(module, T)):
         return reason
     match module:
-        case SpikingConv() | LinearConv() | Readout():
+        case Convolution():
             height, width = module.weight.shape[2:]
             return None if height == width else "nir takes every kernel for a square one; it takes square kernels"
         case AvgPool():
@@ -88,10 +89,8 @@ def _refusal(module: nn.Module, T: int) -> str | None:
             return "NIR's AvgPool2d knows no padding rule; it takes a pool without" if sides - {"(0, 0)"} else None
         case Add() | Concat() | Slice():
             return None
-        case SpikeOp():
-            kind = type(module).__name__
-            return f"NIR has no node for {kind}; it takes strided convolutions and heads at the last scale"
-    return f"NIR has no node for {type(module).__name__}"
+    kind = type(module).__name__
+    return f"NIR has no node for {kind}; it takes strided convolutions and heads at the last scale"
 
 
 def _neuron_refusal(layer: SpikingConv, T: int) -> str | None:
@@ -166,7 +165,7 @@ class _Graph:
     def _convolutions(self, node: Node, train: Train) -> list[str]:
         """One convolution for each NIR node that a train is made of; what they send is to be summed."""
         layer: Any = node.module
-        weight, bias = _dense(layer.weight.detach().cpu(), getattr(layer, "groups", 1)), layer.bias.detach().cpu()
+        weight, bias = layer.whole().cpu(), layer.bias.detach().cpu()  # nir's types know no groups
         weights: dict[str, Tensor] = {}
         for piece in train:
             channels = self.channels[piece.source][0]
@@ -175,8 +174,7 @@ class _Graph:
         names = []
         for number, (source, own) in enumerate(weights.items()):
             names.append(f"{node.name}.conv.{number}")
-            settings = (layer.stride, layer.padding, getattr(layer, "dilation", (1, 1)))
-            how: Any = [tuple(map(int, values)) for values in settings]
+            how: Any = map(pair, (layer.stride, layer.padding, layer.dilation))
             hw = tuple(self.channels[source][1:])
             part = bias if number == 0 else torch.zeros_like(bias)
             made = nir.Conv2d(hw, own.numpy(), *how, 1, part.numpy())
@@ -184,31 +182,22 @@ class _Graph:
         return names
 
     def _neurons(self, name: str, layer: SpikingConv, sources: list[str]) -> str:
-        shape = self.shapes[name]
-        if layer.neuron == "clif":
-            return self._current_lif(name, layer, sources)
-        theta, u0 = (v.detach().cpu().view(-1, 1, 1) if v.ndim == 1 else v.detach() for v in (layer.theta, layer.u0))
-        threshold = last_silent(u0.expand(shape), theta.expand(shape)).numpy()
-        fires = nir.IF(np.ones(shape, np.float32), threshold, np.zeros(shape, np.float32))
-        return self._fire(name, fires, theta, sources)
-
-    def _current_lif(self, name: str, layer: SpikingConv, sources: list[str]) -> str:
-        shape, theta = self.shapes[name], layer.theta.detach().cpu().view(-1, 1, 1)
-        below = torch.nextafter(theta, torch.tensor(-torch.inf)).expand(shape).numpy().copy()
-        synapse, membrane = (np.full(shape, 1 / (1 - decay), np.float32) for decay in layer.decays)
-        none = np.zeros(shape, np.float32)
-        fires = nir.CubaLIF(synapse, membrane, membrane.copy(), none, below, none.copy(), synapse.copy())
-        return self._fire(name, fires, theta, sources)
-
-    def _fire(self, name: str, neurons: Any, theta: Tensor, sources: list[str]) -> str:
         """Neurons, and a Scale by what their spikes are worth."""
         shape = self.shapes[name]
+        none = np.zeros(shape, np.float32)
+        theta, u0 = (broadcast(values.detach().cpu())[0] for values in (layer.theta, layer.u0))
+        if layer.neuron == "clif":
+            below = torch.nextafter(theta, torch.tensor(-torch.inf)).expand(shape).numpy().copy()
+            synapse, membrane = (np.full(shape, 1 / (1 - decay), np.float32) for decay in layer.decays)
+            neurons = nir.CubaLIF(synapse, membrane, membrane.copy(), none, below, none.copy(), synapse.copy())
+        else:
+            neurons = nir.IF(none + 1, last_silent(u0.expand(shape), theta.expand(shape)).numpy(), none)
         self._put(f"{name}.neurons", neurons, shape, sources)
         self._put(f"{name}.worth", nir.Scale(theta.expand(shape).numpy().copy()), shape, [f"{name}.neurons"])
         return f"{name}.worth"
 
     def _pool(self, name: str, source: str, pool: nn.AvgPool2d, made: tuple[int, int, int]) -> None:
-        kernel, stride = (np.array((v, v) if isinstance(v, int) else v) for v in (pool.kernel_size, pool.stride))
+        kernel, stride, *_ = map(np.array, window(pool))
         shape = (self.channels[source][0], *made[1:])
         self._put(name, nir.AvgPool2d(kernel, stride, np.array((0, 0))), shape, [source])
 
@@ -247,24 +236,11 @@ def _cut(piece: Piece, start: int, stop: int) -> Piece | None:
     return Piece(piece.source, first + shift, last + shift, first - start) if first < last else None
 
 
-def _dense(weight: Tensor, groups: int) -> Tensor:
-    """The weights ``[C, C_in, k, k]`` of a grouped convolution as one group: nir's types know no groups."""
-    if groups == 1:
-        return weight
-    parts = weight.chunk(groups)
-    each = weight.shape[1]
-    return torch.cat([F.pad(part, (0, 0, 0, 0, i * each, (groups - 1 - i) * each)) for i, part in enumerate(parts)])
-
-
-def run(path: Path) -> Callable[[Tensor], dict[int, Outputs]]:
+def run(path: Path) -> Run:
     """The file as a function of images."""
     graph = nir.read(path)
-    meta = from_text(_text(graph.metadata.get(KEY)), str(path))
-    return partial(_outputs, graph, meta)
-
-
-def _text(value: Any) -> str | None:
-    return value.decode() if isinstance(value, bytes) else value
+    text = graph.metadata.get(KEY)
+    return partial(_outputs, graph, from_text(text.decode() if isinstance(text, bytes) else text, str(path)))
 
 
 def _outlets(meta: ExportMeta) -> list[str]:
@@ -284,7 +260,8 @@ def _outputs(graph: nir.NIRGraph, meta: ExportMeta, images: Tensor) -> dict[int,
     tensors: dict[str, Tensor] = {}
     for t in range(1, max(meta.steps) + 1):
         values = _step(graph, sources, states, images)
-        spikes = spikes + sum(v.flatten(1).sum(1).double() for n, v in values.items() if _spikes(graph.nodes[n]))
+        fired = [v for name, v in values.items() if isinstance(graph.nodes[name], (nir.IF, nir.CubaLIF))]
+        spikes = spikes + sum(v.flatten(1).sum(1).double() for v in fired)
         sums = {name: total + values[name] for name, total in sums.items()}
         if t in meta.steps:
             read = [*(total / t for total in sums.values()), spikes]
@@ -292,21 +269,15 @@ def _outputs(graph: nir.NIRGraph, meta: ExportMeta, images: Tensor) -> dict[int,
     return outputs_of(tensors, meta, len(images))
 
 
-def _spikes(node: nir.NIRNode) -> bool:
-    return isinstance(node, (nir.IF, nir.CubaLIF))
-
-
 def _step(
     graph: nir.NIRGraph, sources: dict[str, list[str]], states: dict[str, Any], images: Tensor
 ) -> dict[str, Tensor]:
     """What every node sends in one step; edges that meet are summed."""
     values = {IMAGE: images}
-    waiting = [name for name in graph.nodes if name != IMAGE]
-    while waiting:
-        for name in [name for name in waiting if values.keys() >= set(sources[name])]:
+    for name in TopologicalSorter(sources).static_order():
+        if name != IMAGE:
             first, *others = (values[source] for source in sources[name])
             values[name], states[name] = _sent(graph.nodes[name], sum(others, start=first), states.get(name))
-            waiting.remove(name)
     return values
 
 

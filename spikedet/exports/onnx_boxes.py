@@ -9,7 +9,7 @@ import torch
 from onnx import TensorProto
 
 from spikedet.exports.onnx_graph import OnnxGraph
-from spikedet.models.postprocess import MAX_DETECTIONS
+from spikedet.models.postprocess import MAX_DETECTIONS, make_anchors
 from spikedet.snn import SpikingNetwork
 
 Shape = tuple[int, int, int]
@@ -33,23 +33,14 @@ def decoded(
     spread = graph.op("Softmax", graph.reshape(distances, [-1, 4, bins, cells]), axis=2)
     weights = graph.constant(np.arange(bins, dtype=np.float32).reshape(1, 1, bins, 1), "bins")
     expected = graph.sum(graph.op("Mul", spread, weights), [2])
-    anchors, strides = anchor_points(shapes, network.strides.tolist())
-    points, scale = graph.constant(anchors, "anchors"), graph.constant(strides, "strides")
+    maps = [torch.empty(1, 0, height, width) for _, height, width in shapes]
+    found = zip(make_anchors(maps, network.strides, 0.5), ("anchors", "strides"), strict=True)
+    points, scale = (graph.constant(values.T[None], name) for values, name in found)  # in cells; pixels of a cell
     least = graph.op("Sub", points, graph.slice(expected, 0, 2, 1))
     most = graph.op("Add", points, graph.slice(expected, 2, 4, 1))
     center = graph.op("Div", graph.op("Add", least, most), graph.constant(2.0))
     xywh = graph.op("Mul", graph.op("Concat", center, graph.op("Sub", most, least), axis=1), scale)
     return graph.op("Concat", xywh, graph.op("Sigmoid", scores), axis=1)
-
-
-def anchor_points(shapes: Sequence[Shape], strides: Sequence[float]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Centers of all cells ``[1, 2, A]`` in cells, x and y, and their strides ``[1, 1, A]``."""
-    centers, widths = [], []
-    for (_, height, width), stride in zip(shapes, strides, strict=True):
-        y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
-        centers.append(torch.stack([x.flatten(), y.flatten()]))
-        widths.append(torch.full((1, height * width), stride))
-    return torch.cat(centers, 1)[None], torch.cat(widths, 1)[None]
 
 
 def suppressed(graph: OnnxGraph, predictions: str, classes: int, confidence: float, iou: float) -> str:

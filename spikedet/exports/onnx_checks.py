@@ -38,15 +38,9 @@ _NAMES = """
 """
 OPERATORS = frozenset(_NAMES.split())
 """None of them calls a function of another library, repeats without a bound, or makes maps whose size is data."""
-TYPES = {  # bytes of a value
-    onnx.TensorProto.FLOAT: 4,
-    onnx.TensorProto.INT64: 8,
-    onnx.TensorProto.INT32: 4,
-    onnx.TensorProto.INT8: 1,
-    onnx.TensorProto.UINT8: 1,
-    onnx.TensorProto.BOOL: 1,
-    onnx.TensorProto.DOUBLE: 8,
-}
+_TYPES = map(onnx.TensorProto.DataType.Value, ("FLOAT", "INT64", "INT32", "INT8", "UINT8", "BOOL", "DOUBLE"))
+TYPES = {kind: onnx.helper.tensor_dtype_to_np_dtype(kind).itemsize for kind in _TYPES}
+"""Bytes of a value."""
 
 
 def checked(path: Path) -> tuple[bytes, ExportMeta]:
@@ -147,12 +141,9 @@ def _require_interface(graph: onnx.GraphProto, meta: ExportMeta) -> None:
     constants = {tensor.name for tensor in graph.initializer}
     inputs = [value for value in graph.input if value.name not in constants]
     size = meta.network.image_size
-    if [value.name for value in inputs] != [IMAGE] or _sides(inputs[0])[1:] != [3, size, size]:
+    sides = [[side.dim_value for side in value.type.tensor_type.shape.dim][1:] for value in inputs]
+    if [value.name for value in inputs] != [IMAGE] or sides != [[3, size, size]]:
         raise ValueError(f"expected one input, {IMAGE!r} of 3 x {size} x {size}")
     expected = {name for names in output_names(meta).values() for name in names}
     if missing := expected - {value.name for value in graph.output}:
         raise ValueError(f"it has no output {min(missing)!r}")
-
-
-def _sides(value: onnx.ValueInfoProto) -> list[int]:
-    return [side.dim_value for side in value.type.tensor_type.shape.dim]

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor
@@ -112,8 +111,3 @@ class OnnxGraph:
 def value_info(name: str, shape: Sequence[int | str | None], *, integer: bool = False) -> Any:
     """Declaration of an input or output, float32 or int64."""
     return helper.make_tensor_value_info(name, TensorProto.INT64 if integer else TensorProto.FLOAT, shape)
-
-
-def channels_first(values: Tensor | npt.NDArray[Any]) -> Any:
-    """``[C]`` -> ``[1, C, 1, 1]``; ``[C, H, W]`` -> ``[1, C, H, W]``."""
-    return values.reshape(1, -1, 1, 1) if values.ndim == 1 else values.reshape(1, *values.shape)

@@ -21,11 +21,12 @@ import torch
 from torch import Tensor
 
 from spikedet.common.errors import ExportError
-from spikedet.exports.onnx_graph import OnnxGraph, channels_first
+from spikedet.exports.onnx_graph import OnnxGraph
 from spikedet.exports.onnx_layers import geometry, operation
 from spikedet.exports.onnx_static import levels
 from spikedet.exports.rounding import rounded_weight
 from spikedet.snn import IMAGE, Node, Readout, SpikingConv, SpikingNetwork
+from spikedet.snn.layers import broadcast
 from spikedet.snn.operations import Add, AvgPool, Concat, MaxPool, Slice, Upsample, ZeroPad
 
 UNSIGNED, SIGNED = 255, 127
@@ -51,11 +52,6 @@ class Levels:
     unit: Tensor
     most: int
     signed: bool = False
-
-    @property
-    def largest(self) -> Tensor:
-        """``[C]``, largest activation."""
-        return self.unit * self.scale * self.most
 
 
 @dataclass
@@ -127,7 +123,7 @@ class EightBits:
         """W x + b times ``gain`` ``[C]``, with rounded weights and bias."""
         module, graph = node.module, self.graph
         assert isinstance(module, (SpikingConv, Readout))
-        groups = getattr(module, "groups", 1)
+        groups = module.groups
         units = x.unit.view(groups, 1, -1).expand(groups, len(gain) // groups, -1).reshape(len(gain), -1)
         folded = module.weight.detach().double() * units.double()[:, :, None, None] * gain.double().view(-1, 1, 1, 1)
         bias = module.bias.detach().double() * gain.double() / x.scale
@@ -148,10 +144,11 @@ class EightBits:
         """Terms in units of the sum, which hold its largest value."""
         signed = any(x.signed for x in inputs)
         most = SIGNED if signed else UNSIGNED
-        unit = sum((x.largest for x in inputs[1:]), inputs[0].largest) / most
+        largest = [x.unit * x.scale * x.most for x in inputs]
+        unit = sum(largest[1:], largest[0]) / most
         terms = [
             self.graph.op(
-                "Mul", self._float(x), self.graph.constant(channels_first((x.unit / unit).float())), name=node.name
+                "Mul", self._float(x), self.graph.constant(broadcast((x.unit / unit).float())), name=node.name
             )
             for x in inputs
         ]

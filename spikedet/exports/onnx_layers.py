@@ -9,28 +9,28 @@ from torch import nn
 
 from spikedet.common.errors import ExportError
 from spikedet.exports.onnx_graph import OnnxGraph
-from spikedet.snn import Node, Readout, SpikingConv
-from spikedet.snn.operations import Add, AvgPool, Concat, LinearConv, MaxPool, Slice, Upsample, ZeroPad
+from spikedet.snn import Node
+from spikedet.snn.layers import Convolution, pair
+from spikedet.snn.operations import Add, AvgPool, Concat, LinearConv, MaxPool, Slice, Upsample, ZeroPad, window
 
 
 def convolution(graph: OnnxGraph, node: Node, x: str) -> str:
     """The convolution of a layer, without its neurons."""
     module = node.module
-    assert isinstance(module, (SpikingConv, LinearConv, Readout))
+    assert isinstance(module, Convolution)
     weight = graph.constant(module.weight, f"{node.name}.weight")
     bias = graph.constant(module.bias, f"{node.name}.bias")
     return graph.op("Conv", x, weight, bias, name=node.name, **geometry(module))
 
 
-def geometry(module: SpikingConv | LinearConv | Readout) -> dict[str, Any]:
+def geometry(module: Convolution) -> dict[str, Any]:
     """Attributes of a Conv."""
-    padding = pair(module.padding)
     return {
         "kernel_shape": list(module.weight.shape[2:]),
         "strides": pair(module.stride),
-        "pads": [*padding, *padding],
-        "dilations": pair(getattr(module, "dilation", 1)),
-        "group": getattr(module, "groups", 1),
+        "pads": 2 * pair(module.padding),
+        "dilations": pair(module.dilation),
+        "group": module.groups,
     }
 
 
@@ -59,7 +59,11 @@ def operation(graph: OnnxGraph, node: Node, inputs: Sequence[str]) -> str:
             left, right, top, bottom = module.padding
             return graph.op("Pad", inputs[0], graph.constant([0, 0, top, left, 0, 0, bottom, right], "pads"), name=name)
         case AvgPool():
-            return _average(graph, module.pool, name, inputs[0])
+            pool = module.pool
+            if (divisor := pool.divisor_override) is not None:
+                raise ExportError(f"{name}: average pooling with a divisor of its own ({divisor}) has no operator")
+            padded = int(pool.count_include_pad)
+            return graph.op("AveragePool", inputs[0], name=name, count_include_pad=padded, **_window(pool))
         case MaxPool():
             return graph.op("MaxPool", inputs[0], name=name, **max_pool_window(module.pool))
         case LinearConv():
@@ -72,25 +76,6 @@ def max_pool_window(pool: nn.MaxPool2d) -> dict[str, Any]:
     return {**_window(pool), "dilations": pair(pool.dilation)}
 
 
-def _average(graph: OnnxGraph, pool: nn.AvgPool2d, name: str, x: str) -> str:
-    if pool.divisor_override is not None:
-        raise ExportError(
-            f"{name}: average pooling with a divisor of its own ({pool.divisor_override}) has no operator"
-        )
-    return graph.op("AveragePool", x, name=name, count_include_pad=int(pool.count_include_pad), **_window(pool))
-
-
 def _window(pool: nn.MaxPool2d | nn.AvgPool2d) -> dict[str, Any]:
-    kernel, padding = pair(pool.kernel_size), pair(pool.padding)
-    return {
-        "kernel_shape": kernel,
-        "strides": pair(pool.stride if pool.stride is not None else pool.kernel_size),
-        "pads": [*padding, *padding],
-        "ceil_mode": int(pool.ceil_mode),
-    }
-
-
-def pair(value: Any) -> list[int]:
-    """A size for both sides, or one of each."""
-    sides = (value,) if isinstance(value, int) else tuple(value)
-    return [int(sides[0]), int(sides[-1])]
+    kernel, stride, padding, _ = window(pool)
+    return {"kernel_shape": kernel, "strides": stride, "pads": 2 * padding, "ceil_mode": int(pool.ceil_mode)}

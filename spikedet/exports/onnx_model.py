@@ -50,19 +50,14 @@ def _values(graph: OnnxGraph, subject: Subject) -> dict[int, list[str]]:
     """Values of the outputs by time step, in their order."""
     network = subject.network
     if not subject.meta.spiking:
-        return {0: _boxes(graph, subject, _static(graph, subject))}
+        T = subject.meta.T if subject.meta.stage == "qc" else None
+        eight_bits = T if subject.file_meta.precision == "int8" else None
+        maps = EightBits(graph, network, eight_bits).write() if eight_bits else write_static(graph, network, T)
+        return {0: _boxes(graph, subject, maps)}
     spiking = SpikingGraph(graph, network, subject.image_hw, subject.steps, subject.config.unroll)
     spiking.write()
     by_step = {t: {name: maps[t] for name, maps in spiking.maps.items()} for t in subject.steps}
     return {t: [*_boxes(graph, subject, maps), spiking.spikes(t)] for t, maps in by_step.items()}
-
-
-def _static(graph: OnnxGraph, subject: Subject) -> dict[str, str]:
-    T = subject.meta.T if subject.meta.stage == "qc" else None
-    if subject.file_meta.precision == "int8":
-        assert T is not None
-        return EightBits(graph, subject.network, T).write()
-    return write_static(graph, subject.network, T)
 
 
 def _boxes(graph: OnnxGraph, subject: Subject, maps: Mapping[str, str]) -> list[str]:

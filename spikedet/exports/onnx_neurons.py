@@ -3,114 +3,104 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from onnx import TensorProto
 
-from spikedet.exports.onnx_graph import OnnxGraph, channels_first
+from spikedet.exports.onnx_graph import OnnxGraph
 from spikedet.snn import SpikingConv
+from spikedet.snn.layers import broadcast
 
-
-@dataclass(frozen=True)
-class Drive:
-    """Input potential of a layer over its window.
-
-    Attributes:
-        value: ``[K, N, C, H, W]`` of K steps, or ``[N, C, H, W]`` that stays the same.
-        constant: whether it stays the same.
-        steps: of the window.
-    """
-
-    value: str
-    constant: bool
-    steps: int
-
-
-@dataclass(frozen=True)
-class _Step:
-    """Values after one step: spikes times theta, spikes of either sign of each image ``[N]``, new states."""
-
-    sent: str
-    fired: str
-    states: list[str]
+_Step = tuple[str, str, list[str]]
+"""Values after one step: spikes times theta, spikes of either sign of each image ``[N]``, new states."""
 
 
 def fire(
-    graph: OnnxGraph, layer: SpikingConv, drive: Drive, chw: Sequence[int], *, unroll: bool, name: str
+    graph: OnnxGraph,
+    layer: SpikingConv,
+    v: str,
+    steps: int,
+    chw: Sequence[int],
+    *,
+    constant: bool,
+    unroll: bool,
+    name: str,
 ) -> tuple[str, str]:
     """All steps of a layer with neurons.
 
     Args:
         graph: where they are appended.
         layer: the layer.
-        drive: its input potential.
+        v: its input potential, ``[K, N, C, H, W]`` of K steps, or ``[N, C, H, W]`` if it is constant.
+        steps: K, of the window.
         chw: channels, height and width of its output.
+        constant: whether the potential stays the same.
         unroll: whether steps are written one after the other, else as Scan.
         name: of the layer.
 
     Returns:
         Its train ``[K N, C, H, W]``, spikes times theta, step after step; and its spikes ``[K, N]``, int64.
     """
-    like = drive.value if drive.constant else _at(graph, drive.value, 0)
-    states = [graph.op("Expand", graph.constant(channels_first(layer.u0), f"{name}.u0"), graph.op("Shape", like))]
+    like = v if constant else _at(graph, v, 0)
+    states = [graph.op("Expand", graph.constant(broadcast(layer.u0), f"{name}.u0"), graph.op("Shape", like))]
     if layer.neuron in ("signed", "clif"):  # spike counts, currents
         zero = graph.constant(np.zeros(1, np.float32))
         states.append(graph.op("Expand", zero, graph.op("Shape", like)))
     if unroll:
-        return _unrolled(graph, layer, drive, states)
-    sent, fired = _scanned(graph, layer, drive, states, chw)
+        return _unrolled(graph, layer, v, steps, constant, states)
+    sent, fired = _scanned(graph, layer, v, steps, constant, states, chw)
     return graph.reshape(sent, [-1, *chw]), fired
 
 
-def _unrolled(graph: OnnxGraph, layer: SpikingConv, drive: Drive, states: list[str]) -> tuple[str, str]:
+def _unrolled(
+    graph: OnnxGraph, layer: SpikingConv, v: str, steps: int, constant: bool, states: list[str]
+) -> tuple[str, str]:
     sent, fired = [], []
-    for index in range(drive.steps + layer.delay):
+    for index in range(steps + layer.delay):
         current = None
-        if index < drive.steps:
-            current = drive.value if drive.constant else _at(graph, drive.value, index)
+        if index < steps:
+            current = v if constant else _at(graph, v, index)
         if index < layer.delay:
             states = [graph.op("Add", states[0], current) if current else states[0], *states[1:]]
             continue
-        step = _step(graph, layer, current, states, None)
-        states = step.states
-        sent.append(step.sent)
-        fired.append(graph.op("Unsqueeze", step.fired, graph.constant(np.array([0], np.int64), "axes")))
+        spikes, count, states = _step(graph, layer, current, states, None)
+        sent.append(spikes)
+        fired.append(graph.op("Unsqueeze", count, graph.constant(np.array([0], np.int64), "axes")))
     return graph.op("Concat", *sent, axis=0), graph.op("Concat", *fired, axis=0)
 
 
 def _scanned(
-    graph: OnnxGraph, layer: SpikingConv, drive: Drive, states: list[str], chw: Sequence[int]
+    graph: OnnxGraph, layer: SpikingConv, v: str, steps: int, constant: bool, states: list[str], chw: Sequence[int]
 ) -> tuple[str, str]:
-    total, body = drive.steps + layer.delay, OnnxGraph(graph)
+    total, body = steps + layer.delay, OnnxGraph(graph)
     names = [body.unique(label) for label in ("u", "state")[: len(states)]]
     read = body.unique("v")
-    if drive.constant:
-        active = (np.arange(total) < drive.steps).astype(np.float32)  # a Scan needs a sequence, also without delay
+    if constant:
+        active = (np.arange(total) < steps).astype(np.float32)  # a Scan needs a sequence, also without delay
         sequences = [graph.constant(active, "active")]
-        current = body.op("Mul", drive.value, read)
+        current = body.op("Mul", v, read)
     else:
-        sequences, current = [drive.value], read
+        sequences, current = [v], read
         if layer.delay:
             padding = graph.constant(np.array([0] * 5 + [layer.delay] + [0] * 4, np.int64), "pads")
-            sequences = [graph.op("Pad", drive.value, padding)]
+            sequences = [graph.op("Pad", v, padding)]
     may_fire = None
     if layer.delay:
         sequences.append(graph.constant((np.arange(total) >= layer.delay).astype(np.float32), "fires"))
         may_fire = body.unique("fires")
-    step = _step(body, layer, current, names, may_fire)
-    maps = [*names, *step.states, step.sent, *([] if drive.constant else [read])]
-    shapes: dict[str, list[int | None]] = {read: [], step.fired: [None], **{key: [None, *chw] for key in maps}}
+    spikes, count, after = _step(body, layer, current, names, may_fire)
+    maps = [*names, *after, spikes, *([] if constant else [read])]
+    shapes: dict[str, list[int | None]] = {read: [], count: [None], **{key: [None, *chw] for key in maps}}
     if may_fire:
         shapes[may_fire] = []
     made = graph.scan(
         body,
         [*states, *sequences],
         len(states),
-        [*step.states, step.sent, step.fired],
+        [*after, spikes, count],
         [*names, read, *([may_fire] if may_fire else [])],
         shapes=shapes,
-        integers=[step.fired],
+        integers=[count],
     )
     sent, fired = made[len(states) :]
     if layer.delay:
@@ -122,12 +112,12 @@ def _step(graph: OnnxGraph, layer: SpikingConv, v: str | None, states: Sequence[
     """One step; ``may_fire`` is 1 or 0 where it is not known when the graph is written."""
     if layer.neuron == "clif":
         return _clif_step(graph, layer, v, states)
-    theta = graph.constant(channels_first(layer.theta), "theta")
+    theta = graph.constant(broadcast(layer.theta), "theta")
     u = states[0] if v is None else graph.op("Add", states[0], v)
     up = _number(graph, graph.op("GreaterOrEqual", u, theta), may_fire)
     down = None
     if layer.neuron == "asymmetric":
-        lower = graph.constant(channels_first(layer.lower), "lower")  # type: ignore[arg-type]
+        lower = graph.constant(broadcast(layer.lower), "lower")  # type: ignore[arg-type]
         down = _number(graph, graph.op("LessOrEqual", u, lower), may_fire)
     elif layer.neuron == "signed":
         zero = graph.constant(0.0)
@@ -143,13 +133,13 @@ def _step(graph: OnnxGraph, layer: SpikingConv, v: str | None, states: Sequence[
         after = [graph.op("Sub", u, sent)]
         if layer.neuron == "signed":
             after.append(graph.op("Add", states[1], spikes))
-    return _Step(sent, _count(graph, spikes if down is None else graph.op("Add", up, down)), after)
+    return sent, _count(graph, spikes if down is None else graph.op("Add", up, down)), after
 
 
 def _clif_step(graph: OnnxGraph, layer: SpikingConv, v: str | None, states: Sequence[str]) -> _Step:
     """One step of C-LIF, whose states are potential and current; it has no firing delay, so there is always input."""
     assert v is not None
-    theta, (of_current, of_potential) = graph.constant(channels_first(layer.theta), "theta"), layer.decays
+    theta, (of_current, of_potential) = graph.constant(broadcast(layer.theta), "theta"), layer.decays
     current = graph.op("Add", graph.op("Mul", states[1], graph.constant(of_current)), v)
     u = graph.op("Add", graph.op("Mul", states[0], graph.constant(of_potential)), current)
     spikes = _number(graph, graph.op("GreaterOrEqual", u, theta), None)
@@ -158,7 +148,7 @@ def _clif_step(graph: OnnxGraph, layer: SpikingConv, v: str | None, states: Sequ
         after = graph.op("Mul", u, graph.op("Sub", graph.constant(1.0), spikes))
     else:
         after = graph.op("Sub", u, sent)
-    return _Step(sent, _count(graph, spikes), [after, current])
+    return sent, _count(graph, spikes), [after, current]
 
 
 def _count(graph: OnnxGraph, spikes: str) -> str:

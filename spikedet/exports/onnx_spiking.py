@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from onnx import TensorProto
 
-from spikedet.exports.onnx_graph import OnnxGraph, channels_first
+from spikedet.exports.onnx_graph import OnnxGraph
 from spikedet.exports.onnx_layers import convolution, max_pool_window, operation
-from spikedet.exports.onnx_neurons import Drive, fire
+from spikedet.exports.onnx_neurons import fire
 from spikedet.snn import IMAGE, Node, Readout, SpikingConv, SpikingNetwork
+from spikedet.snn.layers import broadcast
 from spikedet.snn.operations import MaxPool
-from spikedet.snn.packed_operations import network_channels
+from spikedet.snn.packed_operations import pooled_units
 
 
 @dataclass
@@ -44,7 +45,7 @@ class SpikingGraph:
         delayed = any(layer.delay for _, layer in self.network.spiking())
         self.window = self.network.T if delayed else self.steps[-1]  # what a delayed layer adds up is all of it
         self.shapes = self.network.shapes(self.image_hw)
-        self._units = network_channels(self.network)
+        self._units = pooled_units(self.network)
         self._values = {IMAGE: IMAGE}
 
     def write(self) -> None:
@@ -75,8 +76,8 @@ class SpikingGraph:
         source = node.inputs[0]
         constant = self.network.is_constant(source)
         v = convolution(self.graph, node, self._values[source])
-        drive = Drive(v if constant else self._by_step(node.name, v), constant, self.window)
-        sent, fired = fire(self.graph, layer, drive, self.shapes[node.name], unroll=self.unroll, name=node.name)
+        v, how = v if constant else self._by_step(node.name, v), {"constant": constant, "unroll": self.unroll}
+        sent, fired = fire(self.graph, layer, v, self.window, self.shapes[node.name], **how, name=node.name)
         self.fired.append(fired)
         return sent
 
@@ -91,10 +92,9 @@ class SpikingGraph:
         train = self._train(source)
         if module.rule == "or":
             return operation(graph, node, [train])
-        channels = self._units.get(source)
-        unit = None
-        if channels is not None and channels.unit is not None:
-            unit = graph.constant(channels_first(channels.unit.where(channels.unit > 0, 1.0)), "unit")
+        worth, unit = self._units.get(node.name), None
+        if worth is not None:
+            unit = graph.constant(broadcast(worth), "unit")
             train = graph.op("Round", graph.op("Div", train, unit))
         axis = graph.constant(np.array(0, np.int64), "axis")
         sums = self._joined(source, graph.op("CumSum", self._by_step(source, train), axis))

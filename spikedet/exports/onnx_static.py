@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from spikedet.exports.onnx_graph import OnnxGraph, channels_first
+from spikedet.exports.onnx_graph import OnnxGraph
 from spikedet.exports.onnx_layers import convolution, operation
 from spikedet.snn import IMAGE, Readout, SpikingConv, SpikingNetwork
+from spikedet.snn.layers import broadcast
 
 
 def write_static(graph: OnnxGraph, network: SpikingNetwork, T: int | None) -> dict[str, str]:
@@ -19,7 +20,8 @@ def write_static(graph: OnnxGraph, network: SpikingNetwork, T: int | None) -> di
     for node in network.nodes:
         inputs = [values[name] for name in node.inputs]
         if isinstance(node.module, SpikingConv):
-            made = activation(graph, node.module, convolution(graph, node, inputs[0]), T)
+            potential = convolution(graph, node, inputs[0])
+            made = _clip(graph, node.module, potential) if T is None else _quantized(graph, node.module, potential, T)
         elif isinstance(node.module, Readout):
             made = convolution(graph, node, inputs[0])
         else:
@@ -28,39 +30,31 @@ def write_static(graph: OnnxGraph, network: SpikingNetwork, T: int | None) -> di
     return values
 
 
-def activation(graph: OnnxGraph, layer: SpikingConv, x: str, T: int | None) -> str:
-    """sigma_theta or, with T levels, g of potentials ``[N, C, H, W]``; as torch computes them, one by one."""
-    return _clip(graph, layer, x) if T is None else _quantized(graph, layer, x, T)
-
-
 def _clip(graph: OnnxGraph, layer: SpikingConv, x: str) -> str:
-    theta = graph.constant(channels_first(layer.theta), "theta")
+    """sigma_theta of potentials ``[N, C, H, W]``; as torch computes it, operation by operation."""
+    theta = graph.constant(broadcast(layer.theta), "theta")
     if not layer.slope:
         return graph.op("Min", graph.op("Relu", x), theta)
     if layer.slope != 1:
         x = graph.op("LeakyRelu", x, alpha=layer.slope)
-    return graph.op("Max", graph.op("Min", x, theta), graph.constant(channels_first(-layer.theta), "theta"))
+    return graph.op("Max", graph.op("Min", x, theta), graph.constant(broadcast(-layer.theta), "theta"))
 
 
 def _quantized(graph: OnnxGraph, layer: SpikingConv, x: str, T: int) -> str:
-    scale = graph.constant(channels_first(T / layer.theta), "scale")
+    """g, with T levels, likewise."""
+    scale = graph.constant(broadcast(T / layer.theta), "scale")
     return graph.op("Div", levels(graph, layer, graph.op("Mul", x, scale), T), scale)
 
 
 def levels(graph: OnnxGraph, layer: SpikingConv, scaled: str, T: int) -> str:
     """Levels of g, whole numbers from 0 or -T to T, of potentials times T / theta."""
-    rounded = rounded_half_up(graph, scaled)
+    rounded = graph.op("Floor", graph.op("Add", scaled, graph.constant(0.5)))
     if layer.slope:
         rounded = graph.op(
             "Where", graph.op("Less", scaled, graph.constant(0.0)), _below(graph, layer, scaled, T), rounded
         )
     limits = graph.constant(float(-T if layer.slope else 0)), graph.constant(float(T))
     return graph.op("Clip", rounded, *limits)
-
-
-def rounded_half_up(graph: OnnxGraph, x: str) -> str:
-    """floor(x + 1/2)."""
-    return graph.op("Floor", graph.op("Add", x, graph.constant(0.5)))
 
 
 def _below(graph: OnnxGraph, layer: SpikingConv, scaled: str, T: int) -> str:

@@ -7,7 +7,7 @@ sent: see ``formats.require``.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from spikedet.exports.ir_checks import extent_of, require_plain
 from spikedet.exports.metadata import KEY, ExportMeta, from_text, to_text
 from spikedet.exports.onnx_model import onnx_model
 from spikedet.exports.outputs import outputs_of
-from spikedet.exports.subject import Outputs, Subject
+from spikedet.exports.subject import Outputs, Run, Subject
 from spikedet.snn import IMAGE
 
 MOST_BYTES = 2**30
@@ -39,7 +39,7 @@ def write(subject: Subject, path: Path) -> dict[str, str]:
     return {"operators": str(len(model.get_ops()))}
 
 
-def read(path: Path) -> tuple[ExportMeta, Callable[[Tensor], Mapping[int, Outputs]]]:
+def read(path: Path) -> tuple[ExportMeta, Run]:
     """A file's metadata, and the file as a function of images, with as many threads as torch has.
 
     Float32 is computed as such: left alone, OpenVINO rounds to bfloat16 where the CPU multiplies it.
@@ -78,11 +78,6 @@ def read(path: Path) -> tuple[ExportMeta, Callable[[Tensor], Mapping[int, Output
         return outputs_of(tensors, meta, len(images))
 
     return meta, outputs
-
-
-def run(path: Path) -> Callable[[Tensor], Mapping[int, Outputs]]:
-    """A file as a function of images. Raises CheckpointError."""
-    return read(path)[1]
 
 
 def _require_modest(path: Path) -> None:

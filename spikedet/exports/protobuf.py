@@ -27,11 +27,9 @@ def require_modest(content: bytes, descriptor: Any) -> None:
         ValueError: it is cut, too deep, has too many fields, or bytes that no protobuf writer makes.
     """
     fields = 0
-    open_messages = [(0, len(content), descriptor)]
-    depths = [1]
+    open_messages = [(0, len(content), descriptor, 1)]
     while open_messages:
-        position, end, kind = open_messages.pop()
-        depth = depths.pop()
+        position, end, kind, depth = open_messages.pop()
         if depth > MOST_DEPTH:
             raise ValueError(f"messages in messages, more than {MOST_DEPTH} deep")
         known = kind.fields_by_number
@@ -55,8 +53,7 @@ def require_modest(content: bytes, descriptor: Any) -> None:
             field = known.get(key >> 3)
             if form == _LENGTH and field is not None:
                 if field.message_type is not None:
-                    open_messages.append((position, position + length, field.message_type))
-                    depths.append(depth + 1)
+                    open_messages.append((position, position + length, field.message_type, depth + 1))
                 elif field.type not in (field.TYPE_STRING, field.TYPE_BYTES) and length > MOST_NUMBERS:
                     raise ValueError(f"{field.name} of {length} bytes as a list of numbers, expected raw data")
             position += length

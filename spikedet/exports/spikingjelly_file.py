@@ -7,7 +7,6 @@ and layers among them) add to it is literals alone, so nothing in a checkpoint b
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -19,12 +18,10 @@ from torch import Tensor
 
 from spikedet.common.errors import ExportError
 from spikedet.common.files import atomic_path
-from spikedet.conversion.stored_graph import SETTINGS, graph_of
+from spikedet.conversion.stored_graph import graph_of
 from spikedet.exports.metadata import KEY, to_text
-from spikedet.exports.subject import Outputs, Subject
-from spikedet.snn import SpikingNetwork
-from spikedet.snn.operations import MaxPool
-from spikedet.snn.packed_operations import network_channels
+from spikedet.exports.subject import Outputs, Run, Subject
+from spikedet.snn.packed_operations import pooled_units
 
 _BEGIN = "# Values of this network alone; nothing of them is code.\n"
 _END = "# From here on every export is the same.\n"
@@ -34,21 +31,19 @@ def write(subject: Subject, path: Path) -> dict[str, str]:
     """Write ``STEM.py`` and ``STEM-weights.safetensors``.
 
     Raises:
-        ExportError: a layer has no form in SpikingJelly (the message names the layer), or the file of
-            tensors would take the place of the checkpoint.
+        ExportError: the file of tensors would take the place of the checkpoint.
+        TypeError: a layer of an unknown type; the message names it.
     """
     network = subject.network
-    for node in network.nodes:
-        kind = type(node.module)
-        if kind not in SETTINGS:
-            raise ExportError(f"{node.name}: a {kind.__name__} has no SpikingJelly form yet; export it to onnx")
     weights = path.with_name(f"{path.stem}-weights.safetensors")
     if Path(subject.config.out).with_name(weights.name).resolve() == Path(subject.config.checkpoint).resolve():
         raise ExportError(f"{weights.name}: the checkpoint has the name of the file of tensors; choose another --out")
+    text = source(subject, weights.name)
     tensors = {name: value.detach().cpu().contiguous() for name, value in network.tensors().items()}
     with atomic_path(weights) as temporary:
-        save_file(tensors | pooled_units(network), temporary, metadata={KEY: to_text(subject.file_meta)})
-    path.write_text(source(subject, weights.name), encoding="utf-8")
+        units = {f"{name}.unit": unit.float() for name, unit in pooled_units(network).items()}
+        save_file(tensors | units, temporary, metadata={KEY: to_text(subject.file_meta)})
+    path.write_text(text, encoding="utf-8")
     return {"tensors": weights.name}
 
 
@@ -73,15 +68,7 @@ def source(subject: Subject, weights: str) -> str:
     return "\n".join([head + _BEGIN + lines[0], *lines[1:], _END + tail])
 
 
-def pooled_units(network: SpikingNetwork) -> dict[str, Tensor]:
-    """``NODE.unit`` ``[C]``, what a spike is worth where max-pooling counts them: the torch backend's own."""
-    pooled = [node for node in network.nodes if isinstance(node.module, MaxPool)]
-    channels = network_channels(network) if pooled else {}
-    units = {node.name: channels[node.inputs[0]].unit for node in pooled if node.inputs[0] in channels}
-    return {f"{name}.unit": unit.where(unit > 0, 1.0).float() for name, unit in units.items() if unit is not None}
-
-
-def run(path: Path) -> Callable[[Tensor], dict[int, Outputs]]:
+def run(path: Path) -> Run:
     """The file as a function of images. It is executed: to be called on what ``write`` has written only."""
     module = imported(path)
     network = module.load()

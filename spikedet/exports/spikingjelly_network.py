@@ -64,8 +64,7 @@ class IF(neuron.SimpleIFNode):
             x_seq = torch.cat([x_seq, x_seq.new_zeros(self.delay, *x_seq.shape[1:])])
         for x in x_seq[: self.delay]:
             self.neuronal_charge(x)
-        spikes: Tensor = super().multi_step_forward(x_seq[self.delay :])
-        return spikes
+        return super().multi_step_forward(x_seq[self.delay :])
 
 
 class SignedIF(IF):
@@ -91,8 +90,7 @@ class AsymmetricIF(IF):
         self.register_buffer("lower", -theta.view(-1, 1, 1) / slope)
 
     def neuronal_fire(self) -> Tensor:
-        spikes: Tensor = super().neuronal_fire() - self.surrogate_function(self.lower - self.v)
-        return spikes
+        return super().neuronal_fire() - self.surrogate_function(self.lower - self.v)
 
     def neuronal_reset(self, spike: Tensor) -> None:
         self.v = self.v - self.v_threshold * spike.clamp_min(0) - self.lower * (-spike).clamp_min(0)
@@ -126,8 +124,7 @@ class Spiking(nn.Module):
         self.conv, self.neurons = conv, neurons
 
     def forward(self, x: Tensor) -> Tensor:
-        trains: Tensor = self.neurons(_steps(self.conv(x))) * self.neurons.v_threshold
-        return trains
+        return self.neurons(_steps(self.conv(x))) * self.neurons.v_threshold
 
 
 class MaxPool(nn.Module):
@@ -147,17 +144,13 @@ class MaxPool(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         counts = (x / self.unit).round() if self.rounded else x
-        return self._pooled(counts) * self.unit
-
-    def _pooled(self, counts: Tensor) -> Tensor:
-        if self.rule == "or":
-            pooled: Tensor = self.pool(counts)
-            return pooled
+        pooled = self.pool(counts if self.rule == "or" else counts.cumsum(0))
         if self.rule == "gate":
-            places = self.pool(counts.cumsum(0))[1]
-            return counts.flatten(3).gather(3, places.flatten(3)).view_as(places)
-        best = self.pool(counts.cumsum(0))
-        return best - torch.cat([torch.zeros_like(best[:1]), best[:-1]])
+            places = pooled[1]
+            pooled = counts.flatten(3).gather(3, places.flatten(3)).view_as(places)
+        elif self.rule == "count":
+            pooled = pooled - torch.cat([torch.zeros_like(pooled[:1]), pooled[:-1]])
+        return pooled * self.unit
 
 
 class Join(nn.Module):
@@ -192,8 +185,7 @@ class Readout(nn.Module):
         self.conv = conv
 
     def forward(self, x: Tensor, t: int) -> Tensor:
-        logits: Tensor = self.conv((_steps(x)[:t].sum(0) / t).unsqueeze(0))[0]
-        return logits
+        return self.conv((_steps(x)[:t].sum(0) / t).unsqueeze(0))[0]
 
 
 class Network(nn.Module):
@@ -255,11 +247,9 @@ def _made(settings: dict[str, Any], tensors: dict[str, Tensor]) -> nn.Module:
     if kind in ("Slice", "ZeroPad"):
         return Part(**settings)
     if kind == "Upsample":
-        upsample: nn.Module = layer.Upsample(scale_factor=settings["factor"], mode="nearest-exact", step_mode="m")
-        return upsample
+        return layer.Upsample(scale_factor=settings["factor"], mode="nearest-exact", step_mode="m")
     if kind == "AvgPool":
-        pool: nn.Module = layer.AvgPool2d(**settings, step_mode="m")
-        return pool
+        return layer.AvgPool2d(**settings, step_mode="m")
     if kind == "MaxPool":
         return MaxPool(settings.pop("rule"), tensors.get(f"{name}.unit"), **settings)
     neurons = {key: settings.pop(key) for key in ("neuron", "slope", "delay", "decays", "reset") if key in settings}
@@ -268,8 +258,7 @@ def _made(settings: dict[str, Any], tensors: dict[str, Tensor]) -> nn.Module:
     conv = layer.Conv2d(channels, len(weight), tuple(weight.shape[2:]), **settings, step_mode="m")
     conv.load_state_dict({"weight": weight, "bias": bias})
     if kind == "LinearConv":
-        linear: nn.Module = conv
-        return linear
+        return conv
     if kind == "Readout":
         return Readout(conv)
     theta, u0, delay = tensors[f"{name}.theta"], tensors[f"{name}.u0"], neurons["delay"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -31,6 +32,10 @@ class Outputs:
     decoded: Tensor | None = None
     spikes: Tensor | None = None
     detections: list[Tensor] | None = None
+
+
+Run = Callable[[Tensor], Mapping[int, Outputs]]
+"""An exported file as a function of images ``[N, 3, S, S]`` in [0, 1]: outputs by time step."""
 
 
 @dataclass(frozen=True)
@@ -66,18 +71,14 @@ class Subject:
         return requested or (self.meta.T,)
 
     @cached_property
-    def _parent(self) -> Parent | None:
-        """The checkpoint, without its folder; None of a network in memory."""
-        path = Path(self.config.checkpoint)
-        return Parent(file=path.name, sha256=file_sha256(path), stage=self.meta.stage) if path.is_file() else None
-
-    @property
     def file_meta(self) -> ExportMeta:
-        """Metadata of the file."""
+        """Metadata of the file; its parent is the checkpoint, without its folder, or None of a network in memory."""
+        path = Path(self.config.checkpoint)
+        parent = Parent(file=path.name, sha256=file_sha256(path), stage=self.meta.stage) if path.is_file() else None
         eight_bits = self.config.to == "onnx-int8" or self.config.precision == "int8"
         thresholds = {n.name: [float(f"{v:.9g}") for v in layer.theta.tolist()] for n, layer in self.network.spiking()}
         return ExportMeta(
-            network=dataclasses.replace(without_history(self.meta), parent=self._parent),
+            network=dataclasses.replace(without_history(self.meta), parent=parent),
             to=self.config.to,
             strides=tuple(float(stride) for stride in self.network.strides),
             steps=self.steps,

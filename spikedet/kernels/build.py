@@ -16,17 +16,12 @@ import signal
 import stat
 import subprocess
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
-
 from spikedet.common.digests import file_sha256
-from spikedet.common.files import is_private
+from spikedet.common.errors import SpikedetError
+from spikedet.common.files import is_private, locked
 
 logger = logging.getLogger("spikedet")
 
@@ -39,8 +34,8 @@ COMMON = ("-O3", "-std=c++17", "-fPIC", "-shared", "-ffp-contract=off", "-fno-tr
 FLAGS = (("-march=native", "-fopenmp"), ("-mcpu=native", "-fopenmp"), ("-march=native",), ())
 """Tried in this order: not every compiler knows the processor, or OpenMP (then one thread does the work)."""
 TIMEOUT_S = 120
-SCRATCH = "compiling-"
-"""Folders of compilations, which a killed one leaves behind, begin with this."""
+LOCK, SCRATCH = ".lock", "compiling-"
+"""A file, and the beginning of the names of folders for compilations; killed ones leave them behind."""
 
 
 class NativeUnavailable(Exception):
@@ -75,17 +70,18 @@ def build(compiler: list[str], folder: Path) -> Path:
     """The compiled object, made unless a whole one is there; one process makes it, others wait.
 
     Raises:
-        OSError: the folder cannot be used.
+        OSError, SpikedetError: the folder cannot be used.
         NativeUnavailable: the compiler fails.
     """
     folder = private_folder(folder)
     name = f"kernels-{fingerprint(compiler)}"
     if found := _whole_object(folder, name):
         if any(folder.glob(f"{SCRATCH}*")):
-            with _alone(folder, wait=False):
-                pass  # what killed compilations have left goes
+            with suppress(SpikedetError), locked(folder / LOCK, folder):  # else another is compiling
+                _sweep(folder)
         return found
-    with _alone(folder, wait=True):
+    with locked(folder / LOCK, folder, wait=True):
+        _sweep(folder)
         if found := _whole_object(folder, name):
             return found
         with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=folder, ignore_cleanup_errors=True) as scratch:
@@ -125,39 +121,15 @@ def _whole_object(folder: Path, name: str) -> Path | None:
 
 
 def _keep(made: Path, target: Path) -> Path:
-    """Put an object beside ``target``, whole on the disk before it has its name."""
+    """Put an object beside ``target``. One that does not reach the disk has not the digest of its name."""
     made.chmod(0o700)
-    with open(made, "r+b") as file:
-        os.fsync(file.fileno())
-    kept = target.with_name(f"{target.name}-{file_sha256(made)}.so")
-    os.replace(made, kept)
-    with suppress(OSError):  # Windows opens no folders
-        handle = os.open(kept.parent, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-    return kept
+    return made.replace(target.with_name(f"{target.name}-{file_sha256(made)}.so"))
 
 
-@contextmanager
-def _alone(folder: Path, *, wait: bool) -> Iterator[None]:
-    """Hold the folder's lock, if there is one to be had; what killed compilations have left is deleted then.
-
-    The system frees a lock with its process, however that ends.
-    """
-    handle = None
-    try:
-        with suppress(OSError):  # held by another, or a file system without locks
-            if fcntl is not None:
-                handle = os.open(folder, os.O_RDONLY)
-                fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-                for left in folder.glob(f"{SCRATCH}*"):
-                    shutil.rmtree(left, ignore_errors=True)
-        yield
-    finally:
-        if handle is not None:
-            os.close(handle)
+def _sweep(folder: Path) -> None:
+    """Delete what killed compilations have left; for the holder of the lock."""
+    for left in folder.glob(f"{SCRATCH}*"):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def _compile(compiler: list[str], scratch: Path) -> Path:

@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
+from spikedet.common.errors import SpikedetError
 from spikedet.kernels.build import NativeUnavailable as NativeUnavailable
 from spikedet.kernels.build import build, cache_folders, find_compiler
 
@@ -50,8 +51,8 @@ def _load() -> ctypes.CDLL:
     for folder in cache_folders():
         try:
             loaded = ctypes.CDLL(str(build(compiler, folder)))
-        except OSError as error:  # a folder that cannot be written, or one that nothing may be executed from
-            tried.append(f"{folder}: {error.strerror or error}")
+        except (OSError, SpikedetError) as error:  # it cannot be written, or nothing may be executed from there
+            tried.append(f"{folder}: {getattr(error.__cause__ or error, 'strerror', None) or error}")
             continue
         activations = [f"{n}{way}_{t}" for n in ("quantize_clip", "clip") for way in ("", "_backward") for t in STORED]
         for name in ("has_dense", "convolve_float", "convolve_int8", "rate", *activations):
@@ -72,6 +73,27 @@ def _checked(result: int, function: Any, arguments: Any) -> int:
 def available() -> bool:
     """Whether the compiled kernels can be used here."""
     return not isinstance(outcome(), NativeUnavailable)
+
+
+def fields(names: str) -> list[tuple[str, Any]]:
+    """``_fields_`` of a structure: whole numbers of 64 bits, ``*name`` for a pointer, ``~name`` for a float32."""
+    kinds = {"*": ctypes.c_void_p, "~": ctypes.c_float}
+    return [(name.lstrip("*~"), kinds.get(name[0], ctypes.c_int64)) for name in names.split()]
+
+
+def call(name: str, *arguments: ctypes.Structure | Tensor | int | None) -> int:
+    """Call the kernel ``spikedet_NAME`` with structures and tensors by reference, and whole numbers of 64 bits.
+
+    Raises:
+        MemoryError: not enough memory for what it has to remember.
+    """
+    return getattr(library(), f"spikedet_{name}")(*map(_passed, arguments))
+
+
+def _passed(argument: ctypes.Structure | Tensor | int | None) -> Any:
+    if isinstance(argument, ctypes.Structure):
+        return ctypes.byref(argument)
+    return ctypes.c_int64(argument) if isinstance(argument, int) else pointer(argument)
 
 
 def pointer(tensor: Tensor | None) -> ctypes.c_void_p:

@@ -197,7 +197,7 @@ def as_clip(model: ClipDetector) -> ClipDetector:
     """A copy with plain clip activations and without time: the clip ANN with the same weights."""
     made = copy.deepcopy(model)
     made.steps = 0
-    replace_activations_(made, ClippedReLU, lambda old, _: old.copied())
+    replace_activations_(made, ClippedReLU, lambda old, _: ClippedReLU.from_clip(old))
     return made
 
 

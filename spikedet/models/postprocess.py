@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 from ultralytics.utils.nms import non_max_suppression
-from ultralytics.utils.tal import dist2bbox, make_anchors
+from ultralytics.utils.tal import dist2bbox
+from ultralytics.utils.tal import make_anchors as make_anchors
 
 from spikedet.data.transforms import from_letterbox
 from spikedet.detections import Detections

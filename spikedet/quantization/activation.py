@@ -18,7 +18,7 @@ Neural Networks with Two-Stage Optimization", equations 10 to 15.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -154,8 +154,7 @@ def qc_quantize(
         waits: of neurons that wait for all their input (SFA): T negative spikes are as likely as T positive ones, and
             the gradient passes from 0 to theta only, not half a level beyond.
     """
-    result: Tensor = _QuantizeClip.apply(x, theta, T, slope, kept, waits)
-    return result
+    return _QuantizeClip.apply(x, theta, T, slope, kept, waits)
 
 
 def leaky_clip(x: Tensor, theta: Tensor, slope: float = 0.0) -> Tensor:
@@ -166,8 +165,7 @@ def leaky_clip(x: Tensor, theta: Tensor, slope: float = 0.0) -> Tensor:
         theta: ``[C]`` or ``[1]``.
         slope: of the LeakyReLU; 0 is ReLU.
     """
-    clipped: Tensor = _Clip.apply(x, theta, slope)
-    return clipped
+    return _Clip.apply(x, theta, slope)
 
 
 class ClippedReLU(nn.Module):
@@ -187,6 +185,13 @@ class ClippedReLU(nn.Module):
         self.log_theta = nn.Parameter(torch.full((channels,), math.log(theta)))
         self.slope = slope
 
+    @classmethod
+    def from_clip(cls, clip: ClippedReLU, **settings: Any) -> Self:
+        """An activation of this class that starts at the theta of ``clip`` (its own copy), with these settings."""
+        made = cls(clip.log_theta.numel(), slope=clip.slope, **settings)
+        made.log_theta = nn.Parameter(clip.log_theta.detach().clone())
+        return made.to(clip.log_theta.device).train(clip.training)
+
     @property
     def theta(self) -> Tensor:
         """``[C]`` or ``[1]``, positive by construction."""
@@ -201,12 +206,6 @@ class ClippedReLU(nn.Module):
 
     def reset(self) -> None:
         """Forget what was before; this activation remembers nothing."""
-
-    def copied(self) -> ClippedReLU:
-        """A clip activation of its own with this one's theta."""
-        made = ClippedReLU(self.log_theta.numel(), slope=self.slope)
-        made.log_theta = nn.Parameter(self.log_theta.detach().clone())
-        return made
 
     def extra_repr(self) -> str:
         leaky = f", slope={self.slope:g}" if self.slope else ""
@@ -234,13 +233,6 @@ class QCActivation(ClippedReLU):
             raise ValueError(f"the quantization noise p is a fraction in [0, 1], got {noise}")
         self.T = T
         self.noise = noise
-
-    @classmethod
-    def from_clip(cls, clip: ClippedReLU, *, T: int, noise: float = 0.0) -> QCActivation:
-        """A QC activation that starts at the theta of ``clip`` (its own copy)."""
-        made = cls(clip.log_theta.numel(), slope=clip.slope, T=T, noise=noise)
-        made.log_theta = nn.Parameter(clip.log_theta.detach().clone())
-        return made.to(clip.log_theta.device).train(clip.training)
 
     def forward(self, x: Tensor) -> Tensor:
         kept = random_mask(x, self.noise) if self.training and self.noise > 0 else None

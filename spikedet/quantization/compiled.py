@@ -10,14 +10,13 @@ import ctypes
 import torch
 from torch import Tensor
 
-from spikedet.kernels.library import STORED, available, library, pointer
+from spikedet.kernels.library import STORED, available, call, fields, pointer
 
 _TYPES = {getattr(torch, name): name for name in STORED}
 
 
 class _Activation(ctypes.Structure):
-    _fields_ = [*((name, ctypes.c_int64) for name in ("places", "channels", "levels")), ("theta", ctypes.c_void_p)]
-    _fields_ += [("slope", ctypes.c_float)]
+    _fields_ = fields("places channels levels *theta ~slope")
 
 
 def applies(x: Tensor) -> bool:
@@ -74,7 +73,7 @@ def _call(name: str, x: Tensor, theta: Tensor, levels: int, slope: float, *tenso
     batch, channels, height, width = x.shape
     limits = theta.detach().float().expand(channels).contiguous()
     shape = _Activation(batch * height * width, channels, levels, pointer(limits), slope)
-    getattr(library(), f"spikedet_{name}_{_TYPES[x.dtype]}")(ctypes.byref(shape), *map(pointer, tensors))
+    call(f"{name}_{_TYPES[x.dtype]}", shape, *tensors)
 
 
 def _like(grad: Tensor, x: Tensor) -> Tensor:

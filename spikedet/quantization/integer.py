@@ -15,7 +15,7 @@ With a slope (LeakyReLU, or 1 for a convolution without activation) negative spi
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from spikedet.quantization.activation import ClippedReLU, qc_quantize
 
@@ -44,13 +44,6 @@ class IntegerActivation(ClippedReLU):
             raise ValueError(f"the leak beta is a fraction in [0, 1], got {beta}")
         self.D, self.beta = D, beta
         self.left: Tensor | None = None
-
-    @classmethod
-    def from_clip(cls, clip: ClippedReLU, *, D: int, beta: float) -> IntegerActivation:
-        """I-LIF neurons that start at the theta of ``clip`` (their own copy)."""
-        made = cls(clip.log_theta.numel(), slope=clip.slope, D=D, beta=beta)
-        made.log_theta = nn.Parameter(clip.log_theta.detach().clone())
-        return made.to(clip.log_theta.device).train(clip.training)
 
     def reset(self) -> None:
         """Forget the membrane potential."""

@@ -3,7 +3,7 @@
 from spikedet.snn.backends.backend import Backend
 from spikedet.snn.backends.choose import make_backend
 from spikedet.snn.current_lif import CurrentLIF
-from spikedet.snn.functional import asymmetric_if_step, clif_step, if_step, rate_of_constant_input, signed_if_step
+from spikedet.snn.functional import asymmetric_if_step, clif_step, if_step, signed_if_step
 from spikedet.snn.layers import Readout, SpikingConv
 from spikedet.snn.network import IMAGE, Node, SpikingNetwork, qc_forward
 from spikedet.snn.rates import layer_rates
@@ -28,7 +28,6 @@ __all__ = [
     "layer_rates",
     "make_backend",
     "qc_forward",
-    "rate_of_constant_input",
     "signed_if_step",
     "simulate",
 ]

@@ -8,15 +8,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from spikedet.snn.backends.native.layers import LEVELS
+from spikedet.snn.backends.native.layers import quantize
 from spikedet.snn.layers import SpikingConv
 from spikedet.snn.network import SpikingNetwork
 
 
 def can_convolve_bytes(network: SpikingNetwork) -> bool:
     """Whether torch has these kernels here, and the network's weights are where they work."""
-    on_cpu = all(parameter.device.type == "cpu" for parameter in network.parameters())
-    return on_cpu and torch.backends.mkldnn.is_available() and hasattr(torch.ops.onednn, "qconv2d_pointwise")
+    there = torch.backends.mkldnn.is_available() and hasattr(torch.ops.onednn, "qconv2d_pointwise")
+    return there and network.device.type == "cpu"
 
 
 class ByteConvolution:
@@ -28,30 +28,24 @@ class ByteConvolution:
         weight: ``[C, C_in / groups, k, k]`` for values, not counts: the mean of what was sent.
         bias: ``[C]``.
         steps: D, by which counts are divided in a mean.
+
+    Attributes:
+        rounded, scale: int8 weights and the scale ``[C]``; a weight is about ``scale * rounded``.
     """
 
     def __init__(self, layer: SpikingConv, units: Tensor, weight: Tensor, bias: Tensor, steps: int) -> None:
         self.layer, self._bias = layer, bias
         per_group = (units.detach() / steps).view(layer.groups, 1, -1, 1, 1)
         for_counts = (weight.unflatten(0, (layer.groups, -1)) * per_group).flatten(0, 1)
-        largest = for_counts.abs().amax((1, 2, 3))
-        self._scale = torch.where(largest > 0, largest / LEVELS, 1.0)
+        self.rounded, self.scale = quantize(for_counts)
         self._zero = torch.zeros(len(bias), dtype=torch.int64)
-        self.rounded = (for_counts / self._scale.view(-1, 1, 1, 1)).round().to(torch.int8)
-        geometry = (list(layer.stride), list(layer.padding), list(layer.dilation), layer.groups)
-        self._geometry = geometry
-        self._packed = torch.ops.onednn.qconv_prepack(self.rounded, self._scale, 1.0, 0, *geometry, None)
-
-    @property
-    def scale(self) -> Tensor:
-        """``[C]``: a weight is about ``scale * rounded``."""
-        return self._scale
+        self._geometry = (list(layer.stride), list(layer.padding), list(layer.dilation), layer.groups)
+        self._packed = torch.ops.onednn.qconv_prepack(self.rounded, self.scale, 1.0, 0, *self._geometry, None)
 
     def __call__(self, counts: Tensor) -> Tensor:
         """``[N, C_in, H, W]`` uint8 -> ``[N, C, H', W']`` float32."""
         x = counts.contiguous(memory_format=torch.channels_last)
-        made: Tensor = torch.ops.onednn.qconv2d_pointwise(
-            *(x, 1.0, 0, self._packed, self._scale, self._zero, self._bias, *self._geometry),
+        return torch.ops.onednn.qconv2d_pointwise(
+            *(x, 1.0, 0, self._packed, self.scale, self._zero, self._bias, *self._geometry),
             *(1.0, 0, torch.float32, "none", [], ""),
         )
-        return made

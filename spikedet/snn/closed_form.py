@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from spikedet.config import Mode
 from spikedet.snn.backends.dense import float32
@@ -145,7 +144,7 @@ class ClosedForm:
             name, module = node.name, node.module
             if isinstance(module, SpikingConv):
                 packed, source = self._packed.get(name), node.inputs[0]
-                u = packed(whole[source]) if packed else self._convolve(name, module, value(source))
+                u = packed(whole[source]) if packed else module.convolved(value(source), *self._weights[name])
                 counts[name], left_over = self._fire(module, u, left.get(name))
                 if self.groups > 1:
                     left[name] = left_over
@@ -162,10 +161,6 @@ class ClosedForm:
         for name in self._read:
             value(name)
         return values, counts
-
-    def _convolve(self, name: str, layer: SpikingConv, x: Tensor) -> Tensor:
-        weight, bias = self._weights[name]
-        return F.conv2d(x, weight, bias, layer.stride, layer.padding, layer.dilation, layer.groups)
 
     def _fire(self, layer: SpikingConv, u: Tensor, left: Tensor | None) -> tuple[Tensor, Tensor]:
         """Spikes for a membrane potential in units of theta, and what is left of it beside u[0]; u is overwritten."""

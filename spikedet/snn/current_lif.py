@@ -8,6 +8,8 @@ it, gives the same network with a threshold of 1 and spikes worth 1. See ``spike
 
 from __future__ import annotations
 
+from typing import Any, Self
+
 import torch
 from torch import Tensor, nn
 
@@ -26,7 +28,6 @@ class CurrentLIF(ClippedReLU):
         channels: as ``ClippedReLU``.
         theta: initial threshold, and what a spike is worth.
         slope: 0, or 1 for a convolution without activation, which sends its current on as it is.
-        decays: d_c and d_v, in (0, 1).
         reset_rule: ``hard`` to zero, or ``soft`` by theta.
 
     Attributes:
@@ -50,7 +51,6 @@ class CurrentLIF(ClippedReLU):
         theta: float = 4.0,
         slope: float = 0.0,
         *,
-        decays: tuple[float, float] = DECAYS,
         reset_rule: Reset = "hard",
     ) -> None:
         super().__init__(channels, theta, slope)
@@ -58,20 +58,19 @@ class CurrentLIF(ClippedReLU):
             raise ValueError(
                 f"C-LIF neurons send no negative spikes; expected slope 0, or 1 without neurons, got {slope}"
             )
-        self.register_buffer("logit_decays", torch.tensor(decays).logit())
+        self.register_buffer("logit_decays", torch.tensor(DECAYS).logit())
         self.reset_rule: Reset = reset_rule
         self.fire: Firing = firing("rectangle", 1.0)
         self.through_time = False
         self.state: tuple[Tensor, Tensor] | None = None
 
     @classmethod
-    def from_clip(cls, clip: ClippedReLU, *, reset_rule: Reset = "hard") -> CurrentLIF:
-        """C-LIF neurons that start at the theta of ``clip`` (their own copy), and at its decays if it has some."""
-        made = cls(clip.log_theta.numel(), slope=clip.slope, reset_rule=reset_rule)
-        made.log_theta = nn.Parameter(clip.log_theta.detach().clone())
+    def from_clip(cls, clip: ClippedReLU, **settings: Any) -> Self:
+        """As ``ClippedReLU``, and at the decays of ``clip`` if it has some."""
+        made = super().from_clip(clip, **settings)
         if isinstance(clip, CurrentLIF):
             made.logit_decays = clip.logit_decays.detach().clone()
-        return made.to(clip.log_theta.device).train(clip.training)
+        return made
 
     @property
     def decays(self) -> tuple[float, float]:

@@ -84,15 +84,3 @@ def rate_after_waiting(x: Tensor, u0: Tensor, theta: Tensor, T: int) -> Tensor:
     theta clip(floor((T x + u[0]) / theta), 0, T) / T: no spike too many, whatever the order of the input.
     """
     return theta * torch.floor((T * x + u0) / theta).clamp(0, T) / T
-
-
-def rate_of_constant_input(x: Tensor, theta: Tensor, T: int, slope: float = 0.0) -> Tensor:
-    """Spike count of a neuron with u[0] = theta / 2 after T steps of constant input x (exact in exact arithmetic).
-
-    clip(floor((T x + theta / 2) / theta), 0, T): the QC activation's level. An asymmetric neuron (``slope``) also fires
-    n = clip(floor(-slope (T x + theta / 2) / theta), 0, T) negative spikes; as it starts at theta / 2, on the other
-    side, and fires once a step, n is at most T - 1 unless x + theta / 2 fires in the first step.
-    """
-    charge, first = (T * x + theta / 2) / theta, (x + theta / 2) / theta
-    below = torch.minimum(torch.floor(-slope * charge), torch.floor(-slope * first) + (T - 1))
-    return torch.floor(charge).clamp(0, T) - below.clamp(0, T)

@@ -7,8 +7,9 @@ pooling) act on spike trains step by step, exactly.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,22 +24,79 @@ DECAYS = (0.5, 0.75)
 
 @dataclass
 class NeuronState:
-    """Membrane state of one layer: potential, signed spike count (signed IF) or current (C-LIF), and steps done."""
+    """Membrane state of one layer, as its backend lays out maps.
+
+    Attributes:
+        u: potential.
+        count: signed spike count (signed IF).
+        current: of C-LIF neurons.
+        drive: potential of a constant input.
+        step: steps done.
+    """
 
     u: Tensor
     count: Tensor | None
+    current: Tensor | None
+    drive: Tensor | None = None
     step: int = 0
-    current: Tensor | None = None
 
 
-class SpikingConv(nn.Module):
-    """A convolution with folded BN and a layer of integrate-and-fire or C-LIF neurons.
+class Convolution(nn.Module):
+    """Weights and settings of a convolution.
 
     Args:
         weight: ``[C, C_in / groups, k, k]``.
         bias: ``[C]``.
-        theta: ``[C]``, positive thresholds in activation units.
         stride, padding, dilation, groups: of the convolution.
+    """
+
+    def __init__(
+        self,
+        weight: Tensor,
+        bias: Tensor,
+        *,
+        stride: tuple[int, ...],
+        padding: tuple[int, ...],
+        dilation: tuple[int, ...] = (1, 1),
+        groups: int = 1,
+    ) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(weight)
+        self.bias = nn.Parameter(bias)
+        self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
+
+    def whole(self) -> Tensor:
+        """Weights ``[C, C_in, kh, kw]`` without groups: zero where a group does not look."""
+        weight = self.weight.detach()
+        if self.groups == 1:
+            return weight
+        parts, width, last = weight.chunk(self.groups), weight.shape[1], self.groups - 1
+        return torch.cat([F.pad(p, (0, 0, 0, 0, width * i, width * (last - i))) for i, p in enumerate(parts)])
+
+    def convolved(self, x: Tensor, weight: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
+        """``[N, C_in, H, W]`` -> ``[N, C, H', W']``, by other weights and biases where they are given."""
+        weight, bias = self.weight if weight is None else weight, self.bias if bias is None else bias
+        return F.conv2d(x, weight, bias, self.stride, self.padding, self.dilation, self.groups)
+
+    def potential(self, x: Tensor) -> Tensor:
+        """Input potential of a piece of spike train: ``[K, N, C_in, H, W]`` -> ``[K, N, C, H', W']``."""
+        return over_steps(self.convolved, x)
+
+    def output_shape(
+        self, batch: int, height: int, width: int, *, padding: tuple[int, ...] | None = None
+    ) -> tuple[int, int, int, int]:
+        """``[N, C, H', W']`` for inputs of this height and width; ``padding`` instead of the layer's own."""
+        padding = padding or self.padding
+        places = window_places((height, width), self.weight.shape[2:], self.stride, padding, self.dilation)
+        return (batch, len(self.bias), *places)
+
+
+class SpikingConv(Convolution):
+    """A convolution with folded BN and a layer of integrate-and-fire or C-LIF neurons.
+
+    Args:
+        weight, bias, geometry: see ``Convolution``.
+        theta: ``[C]``, positive thresholds in activation units.
         neuron: ``if``, ``signed``, ``asymmetric`` or ``clif``.
         slope: of the LeakyReLU that an asymmetric neuron represents; 1 is a clip from -theta to theta.
         delay: firing delay in steps; a C-LIF neuron has none.
@@ -58,24 +116,18 @@ class SpikingConv(nn.Module):
         bias: Tensor,
         theta: Tensor,
         *,
-        stride: tuple[int, ...],
-        padding: tuple[int, ...],
-        dilation: tuple[int, ...] = (1, 1),
-        groups: int = 1,
         neuron: Neuron = "if",
         slope: float = 0.0,
         delay: int = 0,
         decays: tuple[float, float] = DECAYS,
         reset: Reset = "hard",
+        **geometry: Any,
     ) -> None:
-        super().__init__()
+        super().__init__(weight, bias, **geometry)
         if neuron == "clif" and delay:
             raise ValueError("C-LIF neurons leak and cannot wait; expected no firing delay")
-        self.weight = nn.Parameter(weight)
-        self.bias = nn.Parameter(bias)
         self.u0 = nn.Parameter(theta * 0 if neuron == "clif" else theta / 2)
         self.register_buffer("theta", theta.clone())
-        self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
         self.neuron, self.slope, self.delay = neuron, slope, delay
         self.decays, self.reset = decays, reset
 
@@ -100,20 +152,6 @@ class SpikingConv(nn.Module):
         """``[C]``, to be added to u[0]: also ``[C, 1, 1]`` where that is per neuron."""
         return values if self.u0.ndim == 1 else values.view(-1, 1, 1)
 
-    def potential(self, x: Tensor) -> Tensor:
-        """Input potential of a piece of spike train: ``[K, N, C_in, H, W]`` -> ``[K, N, C, H', W']``."""
-        out = F.conv2d(x.flatten(0, 1), self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
-        return out.unflatten(0, x.shape[:2])
-
-    def output_shape(
-        self, batch: int, height: int, width: int, *, padding: tuple[int, ...] | None = None
-    ) -> tuple[int, int, int, int]:
-        """``[N, C, H', W']`` for inputs of this height and width; ``padding`` instead of the layer's own."""
-        spans = window_places(
-            (height, width), self.weight.shape[2:], self.stride, padding or self.padding, self.dilation
-        )
-        return (batch, len(self.theta), *spans)
-
     def silent_steps(self, done: int, steps: int) -> int:
         """How many of the next ``steps`` steps lie in the firing delay, after ``done`` steps."""
         return min(max(self.delay - done, 0), steps)
@@ -122,7 +160,7 @@ class SpikingConv(nn.Module):
         """State before the first step, for potentials of this ``[N, C, H, W]`` shape."""
         u = broadcast(self.u0).expand(*shape).clone()
         count, current = (torch.zeros_like(u) if self.neuron == kind else None for kind in ("signed", "clif"))
-        return NeuronState(u, count, current=current)
+        return NeuronState(u, count, current)
 
     def run(self, v: Tensor, state: NeuronState) -> Tensor:
         """Feed K steps of input potential; the state moves on in place.
@@ -158,29 +196,20 @@ class SpikingConv(nn.Module):
         return f"{tuple(self.weight.shape)}, stride={self.stride}, neuron={self.neuron}, delay={self.delay}"
 
 
-class Readout(nn.Module):
-    """A last convolution; it reads out the mean input potential, linear in the mean of its input spike train.
+class Readout(Convolution):
+    """A last convolution, without groups or dilation.
 
-    Args:
-        weight: ``[C, C_in, k, k]``.
-        bias: ``[C]``.
-        stride, padding: of the convolution.
+    It reads out the mean input potential, linear in the mean of its input spike train.
     """
-
-    def __init__(self, weight: Tensor, bias: Tensor, *, stride: tuple[int, ...], padding: tuple[int, ...]) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(weight)
-        self.bias = nn.Parameter(bias)
-        self.stride, self.padding = stride, padding
 
     def forward(self, mean: Tensor) -> Tensor:
         """``[N, C_in, H, W]`` mean input -> ``[N, C, H', W']``."""
-        return F.conv2d(mean, self.weight, self.bias, self.stride, self.padding)
+        return self.convolved(mean)
 
-    def output_shape(self, batch: int, height: int, width: int) -> tuple[int, int, int, int]:
-        """``[N, C, H', W']`` for inputs of this height and width."""
-        hw = window_places((height, width), self.weight.shape[2:], self.stride, self.padding)
-        return (batch, len(self.bias), *hw)
+
+def pair(value: Any) -> tuple[int, int]:
+    """A size of both sides, or one of each, as one of each."""
+    return (value, value) if isinstance(value, int) else (int(value[0]), int(value[1]))
 
 
 def broadcast(values: Tensor) -> Tensor:
@@ -188,12 +217,17 @@ def broadcast(values: Tensor) -> Tensor:
     return values.view(1, -1, 1, 1) if values.ndim == 1 else values.unsqueeze(0)
 
 
+def over_steps(function: Callable[[Tensor], Tensor], train: Tensor) -> Tensor:
+    """A function of maps ``[N, ...]``, of every step of a train ``[K, N, ...]``."""
+    return function(train.flatten(0, 1)).unflatten(0, train.shape[:2])
+
+
 def window_places(
     input_hw: tuple[int, int],
     kernel: Sequence[int],
     stride: Sequence[int],
     padding: Sequence[int],
-    dilation: Sequence[int] = (1, 1),
+    dilation: Sequence[int],
 ) -> tuple[int, int]:
     """At how many heights and widths the window of a convolution or a pooling layer stands."""
     height, width = (

@@ -10,8 +10,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import torch
-
 from spikedet.common.errors import SpikedetError
 from spikedet.common.memory import free_bytes
 from spikedet.snn.backends.backend import Backend
@@ -80,8 +78,7 @@ def require_memory(
     wanted = found.chunk + (0 if running else found.states)
     if wanted < UNCHECKED:
         return
-    device = next((p.device for p in backend.network.parameters()), torch.device("cpu"))
-    if wanted > (free := free_bytes(device)):
+    if wanted > (free := free_bytes(backend.network.device)):
         raise SpikedetError(
             f"simulating {batch} images of {image_hw[0]} x {image_hw[1]}, {chunk} time steps together, needs "
             f"{wanted / 2**30:.1f} GiB ({found.largest}: {found.largest_bytes / 2**30:.1f} GiB), but "

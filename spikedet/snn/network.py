@@ -115,6 +115,11 @@ class SpikingNetwork(nn.Module):
                 yield node, node.module
 
     @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return next((parameter.device for parameter in self.parameters()), torch.device("cpu"))
+
+    @property
     def neuron(self) -> Neuron:
         """Of its layers with an activation, all of one kind; linear layers are asymmetric whatever that is."""
         return next((layer.neuron for _, layer in self.spiking() if not layer.linear), "if")

@@ -24,11 +24,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spikedet.config import MaxPoolRule
-from spikedet.snn.layers import window_places
+from spikedet.snn.layers import Convolution, over_steps, pair
 
 
 class SpikeOp(nn.Module):
-    """An operation on whole spike trains: ``forward(list of [K, N, C, H, W]) -> [K, N, C', H', W']``."""
+    """An operation on whole spike trains: ``forward(list of [K, N, C, H, W]) -> [K, N, C', H', W']``.
+
+    Concat and Add read several; the others read the first.
+    """
 
     def forward(self, trains: list[Tensor]) -> Tensor:
         raise NotImplementedError
@@ -42,8 +45,7 @@ class Upsample(SpikeOp):
         self.factor = factor
 
     def forward(self, trains: list[Tensor]) -> Tensor:
-        (x,) = trains
-        return x.repeat_interleave(self.factor, -2).repeat_interleave(self.factor, -1)
+        return trains[0].repeat_interleave(self.factor, -2).repeat_interleave(self.factor, -1)
 
 
 class Concat(SpikeOp):
@@ -61,8 +63,7 @@ class Slice(SpikeOp):
         self.start, self.stop = start, stop
 
     def forward(self, trains: list[Tensor]) -> Tensor:
-        (x,) = trains
-        return x[:, :, self.start : self.stop]
+        return trains[0][:, :, self.start : self.stop]
 
 
 class Add(SpikeOp):
@@ -70,6 +71,11 @@ class Add(SpikeOp):
 
     def forward(self, trains: list[Tensor]) -> Tensor:
         return functools.reduce(torch.add, trains)
+
+
+def window(pool: nn.AvgPool2d | nn.MaxPool2d) -> tuple[tuple[int, int], ...]:
+    """Kernel, stride, padding and dilation of a pooling layer."""
+    return tuple(map(pair, (pool.kernel_size, pool.stride, pool.padding, getattr(pool, "dilation", 1))))
 
 
 class AvgPool(SpikeOp):
@@ -80,9 +86,7 @@ class AvgPool(SpikeOp):
         self.pool = pool
 
     def forward(self, trains: list[Tensor]) -> Tensor:
-        (x,) = trains
-        pooled: Tensor = self.pool(x.flatten(0, 1))
-        return pooled.unflatten(0, x.shape[:2])
+        return over_steps(self.pool, trains[0])
 
 
 class ZeroPad(SpikeOp):
@@ -93,46 +97,18 @@ class ZeroPad(SpikeOp):
         self.padding = padding
 
     def forward(self, trains: list[Tensor]) -> Tensor:
-        (x,) = trains
-        return F.pad(x, self.padding)
+        return F.pad(trains[0], self.padding)
 
 
-class LinearConv(SpikeOp):
+class LinearConv(SpikeOp, Convolution):
     """A convolution without neurons: the analog current ``W x[t] + b`` in every step of its window.
 
     Its mean over the window is ``W mean(x) + b``, exactly; past the window it is zero, as every train is. So a layer
     with a firing delay that reads it gets the bias T times, as often as its own.
-
-    Args:
-        weight: ``[C, C_in / groups, k, k]``.
-        bias: ``[C]``.
-        stride, padding, dilation, groups: of the convolution.
     """
 
-    def __init__(
-        self,
-        weight: Tensor,
-        bias: Tensor,
-        *,
-        stride: tuple[int, ...],
-        padding: tuple[int, ...],
-        dilation: tuple[int, ...] = (1, 1),
-        groups: int = 1,
-    ) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(weight)
-        self.bias = nn.Parameter(bias)
-        self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
-
     def forward(self, trains: list[Tensor]) -> Tensor:
-        (x,) = trains
-        out = F.conv2d(x.flatten(0, 1), self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
-        return out.unflatten(0, x.shape[:2])
-
-    def output_shape(self, batch: int, height: int, width: int) -> tuple[int, int, int, int]:
-        """``[N, C, H', W']`` for inputs of this height and width."""
-        hw = window_places((height, width), self.weight.shape[2:], self.stride, self.padding, self.dilation)
-        return (batch, len(self.bias), *hw)
+        return self.potential(trains[0])
 
 
 @dataclass
@@ -154,8 +130,7 @@ class MaxPool(SpikeOp):
         self.pool, self.rule = pool, rule
 
     def forward(self, trains: list[Tensor]) -> Tensor:
-        (x,) = trains
-        return self.advance(x, self.initial_state(x))
+        return self.advance(trains[0], self.initial_state(trains[0]))
 
     def initial_state(self, train: Tensor) -> PoolState:
         """Before the first step of a train ``[K, N, C, H, W]``."""
@@ -165,20 +140,15 @@ class MaxPool(SpikeOp):
     def advance(self, train: Tensor, state: PoolState) -> Tensor:
         """The pooled train of one more piece ``[K, N, C, H, W]``; the state moves on in place."""
         if self.rule == "or" or not len(train):
-            return self._each(train)
+            return over_steps(self.pool, train)
         sums = state.sums + train.cumsum(0)
         state.sums = sums[-1]
         if self.rule == "gate":
             return self._of_the_leader(train, sums)
-        best = self._each(sums)
+        best = over_steps(self.pool, sums)
         grown = best - torch.cat([state.best.unsqueeze(0), best[:-1]])
         state.best = best[-1]
         return grown
-
-    def _each(self, maps: Tensor) -> Tensor:
-        """Max-pooling of every step."""
-        pooled: Tensor = self.pool(maps.flatten(0, 1))
-        return pooled.unflatten(0, maps.shape[:2])
 
     def _of_the_leader(self, train: Tensor, sums: Tensor) -> Tensor:
         """Each window's value at the place where its sum is largest."""

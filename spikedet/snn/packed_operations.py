@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from spikedet.kernels.library import available, library, pointer
-from spikedet.snn.layers import SpikingConv, window_places
+from spikedet.kernels.library import available, call, fields
+from spikedet.snn.layers import SpikingConv, pair, window_places
 from spikedet.snn.network import SpikingNetwork
-from spikedet.snn.operations import Add, AvgPool, Concat, LinearConv, MaxPool, Slice, SpikeOp, Upsample, ZeroPad
+from spikedet.snn.operations import Add, AvgPool, Concat, LinearConv, MaxPool, Slice, SpikeOp, Upsample, ZeroPad, window
 from spikedet.snn.packing import Channels, layer_channels, padded, sums
 
 UNIT_BYTES = 2
@@ -41,26 +41,31 @@ def network_channels(network: SpikingNetwork, widest: float = math.inf) -> dict[
     return channels
 
 
+def pooled_units(network: SpikingNetwork) -> dict[str, Tensor]:
+    """``[C]``, what a spike is worth where a max-pooling can count them, by its node; 1 where there are none."""
+    pooled = [node for node in network.nodes if isinstance(node.module, MaxPool)]
+    channels = network_channels(network) if pooled else {}
+    units = {node.name: channels[node.inputs[0]].unit for node in pooled if node.inputs[0] in channels}
+    return {name: unit.where(unit > 0, 1.0) for name, unit in units.items() if unit is not None}
+
+
 def why_not(module: SpikeOp, inputs: list[Channels]) -> str | None:
     """Why an operation cannot work on bits; None if it can."""
     if isinstance(module, (Upsample, Concat, Add, Slice, ZeroPad, LinearConv)):
         return None
     if isinstance(module, MaxPool):
-        return _why_no_max_pool(module, inputs[0])
+        planes = inputs[0].planes
+        if module.rule == "gate" or module.pool.ceil_mode:
+            return "max-pooling by gate, or with a partial window, has no form on packed spikes"
+        if planes == 0 or (module.rule == "or" and planes == 2):
+            return "max-pooling of joined trains, or by OR of negative spikes, has no form on packed spikes"
+        return None if module.rule == "or" or available() else "max-pooling by count needs the compiled kernels"
     if not isinstance(module, AvgPool):
         return f"{type(module).__name__} has no form on packed spikes"
     pool = module.pool
-    if pool.ceil_mode or (_pair(pool.padding) != (0, 0) and not pool.count_include_pad):
+    if pool.ceil_mode or (pair(pool.padding) != (0, 0) and not pool.count_include_pad):
         return "average pooling whose divisor changes at borders has no form on packed spikes"
     return None
-
-
-def _why_no_max_pool(module: MaxPool, inputs: Channels) -> str | None:
-    if module.rule == "gate" or module.pool.ceil_mode:
-        return "max-pooling by gate, or with a partial window, has no form on packed spikes"
-    if inputs.planes == 0 or (module.rule == "or" and inputs.planes == 2):
-        return "max-pooling of joined trains, or by OR of negative spikes, has no form on packed spikes"
-    return None if module.rule == "or" or available() else "max-pooling by count needs the compiled kernels"
 
 
 def combined_channels(module: SpikeOp, inputs: list[Channels], widest: float = math.inf) -> Channels:
@@ -94,7 +99,7 @@ def _combined_bits(module: SpikeOp, inputs: list[Channels]) -> Channels:
     if isinstance(module, Slice):
         return _sliced(module, channels)
     if isinstance(module, AvgPool):
-        height, width = _pair(module.pool.kernel_size)
+        height, width = pair(module.pool.kernel_size)
         places = height * width
         worth = 1.0 / (module.pool.divisor_override or places)
         return Channels(channels.logical, channels.index.repeat(places), channels.value.repeat(places) * worth)
@@ -126,8 +131,7 @@ def combine(
     if isinstance(module, ZeroPad):
         return F.pad(first, (0, 0, *module.padding))
     if summed:
-        dense: Tensor = module([train.movedim(-1, 2) for train in trains])
-        return dense.movedim(2, -1).contiguous()
+        return module([train.movedim(-1, 2) for train in trains]).movedim(2, -1).contiguous()
     if isinstance(module, AvgPool):
         return torch.cat(_bits_by_place(module.pool, first), -1)
     if isinstance(module, Slice):
@@ -155,7 +159,7 @@ def _kept_units(module: Slice, channels: Channels) -> Tensor:
 
 def _bits_by_place(pool: nn.AvgPool2d | nn.MaxPool2d, train: Tensor) -> list[Tensor]:
     """The bits of each place of a pooling window, ``[K, N, H', W', bytes]`` each; none where it hangs over the edge."""
-    kernel, stride, padding, dilation = _window(pool)
+    kernel, stride, padding, dilation = window(pool)
     height, width = window_places((train.shape[2], train.shape[3]), kernel, stride, padding, dilation)
     (kh, kw), (sh, sw), (ph, pw), (dh, dw) = kernel, stride, padding, dilation
     train = F.pad(train, (0, 0, pw, pw, ph, ph))
@@ -167,17 +171,16 @@ def _bits_by_place(pool: nn.AvgPool2d | nn.MaxPool2d, train: Tensor) -> list[Ten
 
 
 class _MaxCount(ctypes.Structure):
-    _fields_ = [
-        *((name, ctypes.c_int64) for name in ("steps", "images", "height", "width", "planes", "plane_bytes")),
-        *((name, ctypes.c_int64) for name in ("kernel_h", "kernel_w", "stride_h", "stride_w")),
-        *((name, ctypes.c_int64) for name in ("padding_h", "padding_w", "dilation_h", "dilation_w", "out_h", "out_w")),
-    ]
+    _fields_ = fields(
+        "steps images height width planes plane_bytes kernel_h kernel_w stride_h stride_w "
+        "padding_h padding_w dilation_h dilation_w out_h out_w"
+    )
 
 
 def _grown_maximum(pool: nn.MaxPool2d, train: Tensor, planes: int, memory: dict[str, Any]) -> Tensor:
     """The growth of each window's largest spike count, step by step."""
     steps, batch, height, width, count = train.shape
-    kernel, stride, padding, dilation = _window(pool)
+    kernel, stride, padding, dilation = window(pool)
     out_hw = window_places((height, width), kernel, stride, padding, dilation)
     channels = 8 * count // planes
     if not memory:
@@ -186,15 +189,5 @@ def _grown_maximum(pool: nn.MaxPool2d, train: Tensor, planes: int, memory: dict[
     out = torch.empty((steps, batch, *out_hw, count), dtype=torch.uint8)
     train = train.contiguous()
     sizes = (steps, batch, height, width, planes, count // planes, *kernel, *stride, *padding, *dilation, *out_hw)
-    tensors = (train, memory["counts"], memory["best"], out)
-    library().spikedet_max_count(ctypes.byref(_MaxCount(*sizes)), *map(pointer, tensors))
+    call("max_count", _MaxCount(*sizes), train, memory["counts"], memory["best"], out)
     return out
-
-
-def _window(pool: nn.AvgPool2d | nn.MaxPool2d) -> tuple[tuple[int, int], ...]:
-    """Kernel, stride, padding and dilation of a pooling layer."""
-    return tuple(map(_pair, (pool.kernel_size, pool.stride, pool.padding, getattr(pool, "dilation", 1))))
-
-
-def _pair(value: Any) -> tuple[int, int]:
-    return (int(value[0]), int(value[1])) if isinstance(value, tuple) else (int(value), int(value))

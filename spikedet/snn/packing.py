@@ -12,15 +12,15 @@ analog current, is *summed*: float32 ``[K, N, H, W, C]``, what the spikes of eac
 
 from __future__ import annotations
 
-import ctypes
 from dataclasses import dataclass
 from typing import Self
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from spikedet.kernels.library import available, library, pointer
+from spikedet.kernels.library import available, call
 
 
 @dataclass(frozen=True)
@@ -87,10 +87,8 @@ def sums(train: Tensor, channels: Channels) -> Tensor:
         return train
     train, worth = train.contiguous(), channels.value.contiguous()
     made = torch.empty((*train.shape[:-1], channels.logical))
-    library().spikedet_sum(
-        *(pointer(train), ctypes.c_int64(train.shape[:-1].numel()), ctypes.c_int64(train.shape[-1])),
-        *(pointer(channels.index), pointer(worth), ctypes.c_int64(channels.logical), pointer(made)),
-    )
+    places, size = train.shape[:-1].numel(), train.shape[-1]
+    call("sum", train, places, size, channels.index, worth, channels.logical, made)
     return made
 
 
@@ -118,24 +116,19 @@ def layer_channels(theta: Tensor, negative: bool) -> Channels:
 def pack(spikes: Tensor, *, negative: bool) -> Tensor:
     """A layer's spikes ``[K, N, C, H, W]`` in {-1, 0, 1} -> bits ``[K, N, H, W, bytes]`` of its ``layer_channels``."""
     last = F.pad(spikes.movedim(2, -1), (0, padded(spikes.shape[2]) - spikes.shape[2]))
-    planes = [last > 0, last < 0] if negative else [last > 0]
-    worth = torch.tensor([1 << bit for bit in range(8)])
-    return torch.cat([(plane.unflatten(-1, (-1, 8)) * worth).sum(-1).to(torch.uint8) for plane in planes], -1)
+    planes = torch.cat([last > 0, last < 0] if negative else [last > 0], -1)
+    return torch.from_numpy(np.packbits(planes.numpy(), axis=-1, bitorder="little"))
 
 
 def unpack(bits: Tensor, theta: Tensor, *, negative: bool) -> Tensor:
     """A layer's bits ``[K, N, H, W, bytes]`` -> its train ``[K, N, C, H, W]`` in activation units, channels last."""
     bits, planes, theta = bits.contiguous(), 1 + negative, theta.detach().contiguous()
     if not available():
-        ones = ((bits.unsqueeze(-1) >> torch.arange(8, dtype=torch.uint8)) & 1).flatten(-2)
-        parts = [plane[..., : len(theta)] * theta for plane in ones.float().chunk(planes, -1)]
+        ones = torch.from_numpy(np.unpackbits(bits.numpy(), axis=-1, bitorder="little")).float()
+        parts = [plane[..., : len(theta)] * theta for plane in ones.chunk(planes, -1)]
         return (parts[0] - parts[1] if negative else parts[0]).movedim(-1, 2)
     train = torch.empty((*bits.shape[:-1], len(theta)))
-    library().spikedet_unpack(
-        *(pointer(bits), ctypes.c_int64(bits.shape[:-1].numel()), ctypes.c_int64(planes)),
-        *(ctypes.c_int64(bits.shape[-1] // planes), ctypes.c_int64(len(theta))),
-        *(pointer(theta), pointer(train)),
-    )
+    call("unpack", bits, bits.shape[:-1].numel(), planes, bits.shape[-1] // planes, len(theta), theta, train)
     return train.movedim(-1, 2)
 
 
@@ -143,18 +136,6 @@ def place_counts(bits: Tensor, channels: Channels, groups: Tensor) -> Tensor:
     """Spikes at every place, ``[K, N, H, W, bytes]`` -> ``[G, K, N, H, W]``, by the group ``[C]`` of their channel."""
     counts = []
     for group in range(int(groups.max()) + 1):
-        kept = bits if not groups.any() else bits & _byte_mask(groups[channels.index] == group)
-        counts.append(_ones(kept).sum(-1))
+        mask = np.packbits((groups[channels.index] == group).numpy(), bitorder="little")
+        counts.append(torch.from_numpy(np.bitwise_count(bits.numpy() & mask)).sum(-1))
     return torch.stack(counts)
-
-
-def _byte_mask(chosen: Tensor) -> Tensor:
-    """Bool ``[P]`` of packed channels -> uint8 ``[bytes]``."""
-    return (chosen.view(-1, 8) * torch.tensor([1 << bit for bit in range(8)])).sum(1).to(torch.uint8)
-
-
-def _ones(bits: Tensor) -> Tensor:
-    """Number of bits set in every byte: pairs, then nibbles, then bytes."""
-    pairs = bits - ((bits >> 1) & 0x55)
-    nibbles = (pairs & 0x33) + ((pairs >> 2) & 0x33)
-    return (nibbles + (nibbles >> 4)) & 0x0F

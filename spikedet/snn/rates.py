@@ -5,6 +5,8 @@ They take one simulation, or none where every neuron has all its input before it
 
 from __future__ import annotations
 
+import functools
+
 import torch
 from torch import Tensor
 
@@ -16,7 +18,7 @@ from spikedet.snn.functional import rate_after_waiting
 from spikedet.snn.layers import SpikingConv, broadcast
 from spikedet.snn.network import Node, SpikingNetwork, mean_forward
 from spikedet.snn.operations import MaxPool
-from spikedet.snn.simulator import Simulation
+from spikedet.snn.simulator import simulate
 
 
 @torch.no_grad()
@@ -33,17 +35,17 @@ def layer_rates(
         mode: of the backend that is made here, if one is.
     """
     if waits(network, T):
-        return _rates_after_waiting(network, images, T)
+        with float32():
+            means = mean_forward(network, images, functools.partial(waiting_activation, T=T)).outputs
+        return {n.name: means[n.name] for n in network.nodes if isinstance(n.module, (SpikingConv, MaxPool))}
     backend = backend or make_backend(network, mode=mode)
     totals: dict[str, Tensor] = {}
 
     def add(node: Node, piece: Tensor) -> None:
         totals[node.name] = backend.accumulate(totals.get(node.name), piece)
 
-    run = Simulation(network, images, T, [T], backend, add)
-    while run.clock < run.end:
-        run.advance(backend.chunk(len(images)))
-    return {node.name: backend.mean(node, totals[node.name], T) for node in network.nodes if node.name in totals}
+    list(simulate(network, images, [T], backend=backend, watch=add))
+    return {node.name: backend.mean(node.name, totals[node.name], T) for node in network.nodes if node.name in totals}
 
 
 def waits(network: SpikingNetwork, T: int) -> bool:
@@ -51,10 +53,8 @@ def waits(network: SpikingNetwork, T: int) -> bool:
 
     Plain IF with a firing delay of at least T; maxima of counts are the maxima of means (see operations.py).
     """
-    pools = [node.module for node in network.nodes if isinstance(node.module, MaxPool)]
-    return all(layer.neuron == "if" and layer.delay >= T for _, layer in network.spiking()) and all(
-        pool.rule == "count" for pool in pools
-    )
+    rules = {node.module.rule for node in network.nodes if isinstance(node.module, MaxPool)}
+    return rules <= {"count"} and all(layer.neuron == "if" and layer.delay >= T for _, layer in network.spiking())
 
 
 @torch.no_grad()
@@ -63,15 +63,3 @@ def waiting_activation(node: Node, value: Tensor, T: int) -> Tensor:
     if not isinstance(layer := node.module, SpikingConv):
         return value
     return rate_after_waiting(value, broadcast(layer.u0), broadcast(layer.theta), T)
-
-
-def _rates_after_waiting(network: SpikingNetwork, images: Tensor, T: int) -> dict[str, Tensor]:
-    fired: dict[str, Tensor] = {}
-
-    def activation(node: Node, value: Tensor) -> Tensor:
-        fired[node.name] = waiting_activation(node, value, T)
-        return fired[node.name]
-
-    with float32():
-        mean_forward(network, images, activation)
-    return fired

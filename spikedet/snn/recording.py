@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from spikedet.snn.backends.dense import TorchBackend
-from spikedet.snn.layers import SpikingConv, broadcast
+from spikedet.snn.layers import broadcast
 from spikedet.snn.network import Node, SpikingNetwork
 from spikedet.snn.simulator import Simulation
 
@@ -55,9 +55,5 @@ def record_layer(network: SpikingNetwork, image: Tensor, layer: str, T: int) -> 
         run.advance(1)
         if run.clock > network.starts[layer]:
             potentials.append((run.potentials()[layer] / theta)[0].cpu())
-    spikes = torch.stack(sent).cpu()
-    return LayerRecord(_after_delay(module, spikes), torch.stack(potentials))
-
-
-def _after_delay(layer: SpikingConv, spikes: Tensor) -> Tensor:
-    return torch.cat([spikes.new_zeros((layer.delay, *spikes.shape[1:])), spikes])
+    waiting = [torch.zeros_like(sent[0])] * module.delay
+    return LayerRecord(torch.stack(waiting + sent).cpu(), torch.stack(potentials))

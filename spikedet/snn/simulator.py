@@ -122,7 +122,6 @@ class Simulation:
         self._memories: dict[str, dict[str, Any]] = defaultdict(dict)
         self._positions: dict[str, int] = {}
         self._sums = {n.name: _Sum() for n in network.nodes if isinstance(n.module, Readout)}
-        self._done: set[int] = set()
 
     @torch.no_grad()
     def _initial_states(self) -> dict[str, Any]:
@@ -151,9 +150,9 @@ class Simulation:
                 self._run(node, begin, end)
                 self._forget(node, end)
         self.clock = stop
-        ready = [t for t in self.readouts if t not in self._done and all(t in s.maps for s in self._sums.values())]
-        self._done.update(ready)
-        return [self._readings(t) for t in ready]
+        ready = [t for t in self.readouts if all(t in s.maps for s in self._sums.values())]
+        maps = [{name: total.maps.pop(t) for name, total in self._sums.items()} for t in ready]
+        return [Readings(t, found, self.spike_counts[:t].sum(0).cpu()) for t, found in zip(ready, maps, strict=True)]
 
     def _run(self, node: Node, begin: int, end: int) -> None:
         """Steps ``begin..end`` of the node's own clock, which starts with its input window."""
@@ -286,10 +285,6 @@ class Simulation:
                 rest = train.values[drop:]
                 train.values = rest.clone() if len(rest) else rest.new_zeros((0, *rest.shape[1:]))
                 train.first += drop
-
-    def _readings(self, t: int) -> Readings:
-        maps = {name: total.maps.pop(t) for name, total in self._sums.items()}
-        return Readings(t, maps, self.spike_counts[:t].sum(0).cpu())
 
 
 def simulate(

@@ -14,8 +14,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -47,9 +46,12 @@ def _arctan(z: Tensor, width: float) -> Tensor:
     return 1 / ((z * (math.pi / width)).square() + 1) / width
 
 
-SHAPES: Mapping[Surrogate, Shape] = MappingProxyType(
-    {"rectangle": _rectangle, "triangle": _triangle, "sigmoid": _sigmoid, "arctan": _arctan}
-)
+SHAPES: dict[Surrogate, Shape] = {
+    "rectangle": _rectangle,
+    "triangle": _triangle,
+    "sigmoid": _sigmoid,
+    "arctan": _arctan,
+}
 """Shapes of a surrogate gradient, by name. Each has height 1 / width at the threshold and area 1.
 
 Rectangle: Wu et al., 2018. Triangle: Bellec et al., 2018. Sigmoid: of slope 4 / width, Zenke and Ganguli, 2018. Arctan:
@@ -66,17 +68,12 @@ def firing(surrogate: Surrogate, width: float) -> Firing:
         surrogate: name of the shape h, see ``SHAPES``.
         width: of the shape, in units of theta.
     """
-    return functools.partial(_spikes, SHAPES[surrogate], width)
-
-
-def _spikes(shape: Shape, width: float, v: Tensor, theta: Tensor) -> Tensor:
-    spikes: Tensor = _Spike.apply(v, theta, shape, width)
-    return spikes
+    return functools.partial(_Spike.apply, SHAPES[surrogate], width)
 
 
 class _Spike(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, v: Tensor, theta: Tensor, shape: Shape, width: float) -> Tensor:
+    def forward(ctx: Any, shape: Shape, width: float, v: Tensor, theta: Tensor) -> Tensor:
         ctx.save_for_backward(v, theta)
         ctx.shape, ctx.width = shape, width
         return (v >= theta).to(v.dtype)
@@ -86,8 +83,8 @@ class _Spike(torch.autograd.Function):
         v, theta = ctx.saved_tensors
         ratio = v / theta
         grad_v = grads[0] * ctx.shape(ratio - 1, ctx.width) / theta
-        grad_theta = -(grad_v * ratio).sum_to_size(theta.shape) if ctx.needs_input_grad[1] else None
-        return grad_v.sum_to_size(v.shape), grad_theta, None, None
+        grad_theta = -(grad_v * ratio).sum_to_size(theta.shape) if ctx.needs_input_grad[3] else None
+        return None, None, grad_v.sum_to_size(v.shape), grad_theta
 
 
 class _Fire(torch.autograd.Function):
@@ -161,8 +158,7 @@ def fire(
     Returns:
         ``[T, N, C, H, W]`` spikes in {0, 1} (signed, asymmetric: {-1, 0, 1}).
     """
-    spikes: Tensor = _Fire.apply(v, u0, theta, width * theta, lower, signed, delay)
-    return spikes
+    return _Fire.apply(v, u0, theta, width * theta, lower, signed, delay)
 
 
 def rate(
@@ -195,8 +191,7 @@ def rate(
     if len(v) not in (1, T):
         raise ValueError(f"potentials of 1 or T = {T} steps expected, got {len(v)}")
     if v.device.type == "cpu" and v.dtype == torch.float32 and available():
-        compiled: Tensor = NativeRate.apply(v, u0, theta, width * theta, lower, T, signed, delay)
-        return compiled
+        return NativeRate.apply(v, u0, theta, width * theta, lower, T, signed, delay)
     steps = v.expand(T, *v.shape[1:])
     theta, lower = theta.view(1, -1, 1, 1), None if lower is None else lower.view(1, -1, 1, 1)
     return fire(steps, u0, theta, width=width, signed=signed, lower=lower, delay=delay).mean(0)

@@ -88,7 +88,7 @@ def test_an_analog_current_is_trained_too() -> None:
 def test_neurons_that_wait_answer_without_a_simulation(precision: Precision, monkeypatch: pytest.MonkeyPatch) -> None:
     network, images = moved(branching(delay=8)), sample_images()
     (reading,) = simulate(network, images, [network.T])
-    monkeypatch.delattr("spikedet.snn.rates.Simulation")
+    monkeypatch.delattr("spikedet.snn.rates.simulate")
     outputs = outputs_with_rates(network, images, precision)
     spikes = sum(float(rate.detach().sum()) for rate in outputs.rates.values()) * network.T
     assert spikes == pytest.approx(float(reading.spikes.sum()))

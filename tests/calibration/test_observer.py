@@ -27,7 +27,8 @@ from spikedet.calibration.coarse import layer_outputs
 from spikedet.calibration.observer import Observer, peak_bytes
 from spikedet.calibration.store import ByteStore
 from spikedet.snn import IMAGE, Readout, SpikingConv, SpikingNetwork, qc_forward, simulate
-from spikedet.snn.backends.native.layers import PackedConv, PackedState
+from spikedet.snn.backends.native.layers import PackedConv
+from spikedet.snn.layers import NeuronState
 
 KINDS = [("if", 0), ("if", 1), ("signed", 0), ("signed", 1), ("signed", 3), ("mixed", 0), ("mixed", 2)]
 
@@ -150,7 +151,7 @@ def potentials(network: SpikingNetwork, monkeypatch: pytest.MonkeyPatch) -> Coun
         calls[layer.weight.data_ptr()] += 1
         return potential(layer, x)
 
-    def counted_window(packed: PackedConv, state: PackedState, bits: torch.Tensor | None, T: int) -> torch.Tensor:
+    def counted_window(packed: PackedConv, state: NeuronState, bits: torch.Tensor | None, T: int) -> torch.Tensor:
         calls[packed.layer.weight.data_ptr()] += bits is not None  # a constant's potential was computed densely
         return window(packed, state, bits, T)
 

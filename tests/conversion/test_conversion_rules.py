@@ -80,8 +80,7 @@ CASES: dict[str, tuple[list[Row], tuple[int, ...], tuple[int, int]]] = {
 }
 
 
-@pytest.mark.parametrize("theta_per", ["channel", "layer"])
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(("case", "theta_per"), [*((case, "channel") for case in CASES), ("C2f", "layer")])
 @torch.no_grad()
 def test_rate_mode_is_the_model(case: str, theta_per: str) -> None:
     torch.manual_seed(0)
@@ -300,8 +299,12 @@ def test_inner_layers_are_named_by_their_path() -> None:
 
 
 def test_attention_within_a_block_is_named() -> None:
-    message = refused(lambda model: None, [-1, 1, "C3k2", [16, False, 0.5, True]])
-    assert message.startswith("model.1.m.0.1 (PSABlock) cannot spike: attention has no spiking form here; use C3k2")
+    strided: Row = [-1, 3, "Conv", [8, 3, 2]]  # attention takes the square of the places
+    model = dyadic_detector(STEM, strided, [-1, 1, "C3k2", [16, False, 0.5, True]])
+    with pytest.raises(ConversionError) as error:
+        to_spiking(model, 4)
+    message = str(error.value)
+    assert message.startswith("model.2.m.0.1 (PSABlock) cannot spike: attention has no spiking form here; use C3k2")
 
 
 def test_only_zero_padding() -> None:

@@ -16,7 +16,12 @@ from spikedet.snn.operations import MaxPool
 
 pytestmark = pytest.mark.slow
 
-MODELS = ("yolov3-tiny.yaml", "yolov5n.yaml", "yolov8n.yaml", "yolov9t.yaml")
+MODELS: tuple[tuple[str, Activation], ...] = (
+    ("yolov3-tiny.yaml", "clip"),
+    ("yolov5n.yaml", "leaky"),
+    ("yolov8n.yaml", "leaky"),
+    ("yolov9t.yaml", "clip"),
+)
 
 
 def made(name: str, activation: Activation) -> ClipDetector:
@@ -29,8 +34,7 @@ def made(name: str, activation: Activation) -> ClipDetector:
     return model
 
 
-@pytest.mark.parametrize("activation", ["clip", "leaky"])
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(("name", "activation"), MODELS)
 @torch.no_grad()
 def test_rate_mode_is_the_qc_network(name: str, activation: Activation) -> None:
     """Folding moves float32 values by some 1e-7 a layer, and a value at a boundary by a level: most logits agree."""
@@ -47,8 +51,7 @@ def test_rate_mode_is_the_qc_network(name: str, activation: Activation) -> None:
     torch.testing.assert_close(boxes, clipped["boxes"], rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("activation", ["clip", "leaky"])
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(("name", "activation"), MODELS)
 @torch.no_grad()
 def test_bits_and_dense_trains_agree(name: str, activation: Activation) -> None:
     """Rates of every layer; a spike at a boundary may differ, and spreads."""

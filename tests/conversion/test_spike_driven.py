@@ -108,7 +108,7 @@ def trains(network: SpikingNetwork, images: Tensor, backend: Backend, chunk: int
     return {name: torch.cat(found) for name, found in pieces.items()}, reading
 
 
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(
     seed=st.integers(0, 2**20),
     body=st.sampled_from(sorted(BODIES)),
@@ -119,7 +119,7 @@ def trains(network: SpikingNetwork, images: Tensor, backend: Backend, chunk: int
 )
 def test_spikes_are_the_integers(seed: int, body: str, T: int, D: int, beta: float, chunk: int) -> None:
     model = detector(body, D, seed)
-    images = dyadic(2, 3, 32, 64, low=0)
+    images = dyadic(2, 3, 16, 32, low=0)
     expected, maps = integers(integer(model, T, D, beta), images)
     network = spiking(model, T, D, beta)
     found, reading = trains(network, images, TorchBackend(network), chunk)
@@ -148,7 +148,7 @@ def test_the_networks_are_worth_running() -> None:
 @pytest.mark.parametrize("body", sorted(BODIES))
 def test_bits_and_dense_trains_are_the_same(body: str) -> None:
     for T, D in ((1, 4), (2, 3), (4, 1)):
-        network, images = spiking(detector(body, D, 7), T, D, 0.25), dyadic(2, 3, 32, 64, low=0)
+        network, images = spiking(detector(body, D, 7), T, D, 0.25), dyadic(2, 3, 16, 32, low=0)
         backend = make_backend(network)
         found = Simulation(network, images, network.T, [D, network.T], backend)
         dense = Simulation(network, images, network.T, [D, network.T], TorchBackend(network))

@@ -20,8 +20,8 @@ from spikedet.exports import Subject
 from spikedet.exports.metadata import KEY
 from spikedet.exports.onnx_checks import checked
 from spikedet.exports.onnx_extent import extent_of
+from spikedet.exports.onnx_file import read
 from spikedet.exports.onnx_model import onnx_model
-from spikedet.exports.onnx_reading import read
 from spikedet.snn import IMAGE, Node, Readout, SpikingNetwork
 from spikedet.snn.operations import Upsample
 

@@ -192,17 +192,13 @@ def test_layers_without_a_form_are_refused_by_name(tmp_path: Path) -> None:
 
     network = branching_network()
     network.nodes[4] = Node("up", ("deep",), Other(2))
-    with pytest.raises(ExportError, match=r"^up: a Other has no SpikingJelly form"):
+    with pytest.raises(TypeError, match=r"^up: a Other has no stored form"):
         write(subject_of(network), tmp_path / "network.py")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_neurons_without_a_form_are_refused_by_name(tmp_path: Path) -> None:
+def test_groups_of_steps_are_refused(tmp_path: Path) -> None:
     network = branching_network()
-    node, layer = next(network.spiking())
-    layer.neuron = "resonating"  # type: ignore[assignment]
-    with pytest.raises(ExportError, match=rf"^{node.name}: resonating neurons have no form in spikingjelly yet"):
-        FORMATS["spikingjelly"].write(subject_of(network), tmp_path / "network.py")
     network.group = 2
     with pytest.raises(ExportError, match="several real time steps"):
         FORMATS["spikingjelly"].write(subject_of(network), tmp_path / "network.py")

@@ -17,6 +17,7 @@ import pytest
 from shell_compilers import Compiler, calls
 
 from spikedet.common.digests import file_sha256
+from spikedet.common.files import locked
 from spikedet.kernels import build as kernels
 from spikedet.kernels.build import NativeUnavailable, cache_folders, find_compiler, fingerprint
 from spikedet.kernels.library import available, library, outcome
@@ -113,17 +114,6 @@ def test_folders_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert cache_folders()[0] == tmp_path / ".cache" / "spikedet"
 
 
-def test_an_object_is_on_the_disk_before_it_has_its_name(
-    cache: Path, compiler: Compiler, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    done = []
-    monkeypatch.setattr(os, "fsync", lambda handle: done.append("disk"))
-    monkeypatch.setattr(os, "replace", lambda made, kept: (done.append("name"), Path(made).rename(kept)))
-    compiler('echo made > "$out"')
-    kernels.build(find_compiler(), cache)
-    assert done == ["disk", "name", "disk"]  # the object, then the folder
-
-
 DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "empty": lambda whole: b"",
     "cut": lambda whole: whole[:5000],
@@ -185,7 +175,8 @@ def test_of_a_killed_compilation_nothing_stays(tmp_path: Path, cache: Path, comp
         process.kill()
         process.wait()
     os.killpg(int((tmp_path / "pid").read_text()), signal.SIGKILL)
-    assert [path.name.startswith(kernels.SCRATCH) for path in cache.iterdir()] == [True]
+    left = sorted(path.name for path in cache.iterdir())
+    assert left[0] == kernels.LOCK and [name.startswith(kernels.SCRATCH) for name in left] == [False, True]
     compiler('echo made > "$out"')
     made = kernels.build(find_compiler(), cache)
     assert list(cache.iterdir()) == [made]
@@ -198,7 +189,7 @@ def test_what_another_compiles_is_left_alone(cache: Path, compiler: Compiler) ->
     compiler('echo made > "$out"')
     made = kernels.build(find_compiler(), cache)
     busy = cache / f"{kernels.SCRATCH}busy"
-    with kernels._alone(cache, wait=False):
+    with locked(cache / kernels.LOCK, cache):
         busy.mkdir()
         assert kernels.build(find_compiler(), cache) == made
         assert busy.exists()

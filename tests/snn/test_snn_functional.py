@@ -8,9 +8,10 @@ import pytest
 import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
+from snn_reference import rate_of_constant_input
 from torch import Tensor
 
-from spikedet.snn import asymmetric_if_step, if_step, rate_of_constant_input, signed_if_step
+from spikedet.snn import asymmetric_if_step, if_step, signed_if_step
 from spikedet.snn.functional import rate_after_waiting
 
 ONE = torch.tensor(1.0)

@@ -63,7 +63,7 @@ def test_raw_outputs_are_averaged_over_the_steps() -> None:
 
 def test_one_step_without_memory_is_the_network_without_time() -> None:
     clip = detector().eval()
-    once = over_time(clip, 1, ClippedReLU.copied).eval()
+    once = over_time(clip, 1, ClippedReLU.from_clip).eval()
     assert torch.equal(once(images())[0], clip(images())[0])
     clip.train(), once.train()
     assert torch.equal(once(images())["scores"], clip(images())["scores"])

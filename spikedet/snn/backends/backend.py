@@ -7,8 +7,10 @@ train looks (first axis: steps), how a layer's state looks, and how both are com
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
 from spikedet.snn.layers import Readout, SpikingConv
@@ -40,9 +42,9 @@ class Backend(ABC):
     def chunk(self, batch: int) -> int:
         """Time steps that are best simulated together, for this many images."""
 
-    @abstractmethod
     def images(self, images: Tensor) -> Tensor:
-        """Images ``[N, 3, H, W]`` as this backend computes with them."""
+        """Images ``[N, 3, H, W]`` where the network's weights are."""
+        return images.to(self.network.device)
 
     @abstractmethod
     def state(self, node: Node, layer: SpikingConv, batch: int, input_hw: tuple[int, int]) -> Any:
@@ -101,9 +103,15 @@ class Backend(ABC):
         """A running sum over the steps of a train, with one more piece; ``total`` may be changed in place."""
 
     @abstractmethod
-    def mean(self, node: Node, total: Tensor, t: int) -> Tensor:
-        """Mean over t steps ``[N, C, H, W]``, activation units, float32, of a running sum of what ``node`` sends."""
+    def mean(self, name: str, total: Tensor, t: int) -> Tensor:
+        """Mean over t steps ``[N, C, H, W]``, activation units, float32, of a running sum of what this node sends."""
 
-    @abstractmethod
     def read(self, node: Node, module: Readout, total: Tensor, t: int) -> Tensor:
         """Logits ``[N, C, H, W]``, float32, of a running sum of its input over t steps."""
+        with float32():
+            return module(self.mean(node.inputs[0], total, t))
+
+
+def float32() -> AbstractContextManager[None]:
+    """Convolutions in true float32 on a GPU too, where TF32 would keep 10 bits of it."""
+    return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)

@@ -24,14 +24,12 @@ def make_backend(network: SpikingNetwork, name: BackendName = "auto", mode: Mode
     """
     if name == "torch":
         return TorchBackend(network, mode)
-    backend: Backend
     try:
-        backend = NativeBackend(network, mode)
+        backend: Backend = NativeBackend(network, mode)
+        backend.why = "" if name == "native" else "the fastest on a CPU"
     except NativeUnavailable as error:
         if name == "native":
             raise ConfigError(f"--backend native: {error}; use --backend torch") from error
         backend = TorchBackend(network, mode)
         backend.why = f"not native: {error}"
-    else:
-        backend.why = "" if name == "native" else "the fastest on a CPU"
     return backend

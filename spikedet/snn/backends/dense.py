@@ -8,22 +8,21 @@ is exact mode: bfloat16 would be slower.
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+import dataclasses
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from spikedet.common.precision import multiplies_bfloat16
 from spikedet.config import Mode
 from spikedet.snn.backends.backend import Backend
+from spikedet.snn.backends.backend import float32 as float32
 from spikedet.snn.backends.triton_neurons import fused_neurons
-from spikedet.snn.layers import NeuronState, Readout, SpikingConv, broadcast
+from spikedet.snn.layers import NeuronState, SpikingConv, broadcast
 from spikedet.snn.network import Node, SpikingNetwork
 from spikedet.snn.operations import LinearConv, MaxPool, SpikeOp
-from spikedet.snn.packed_operations import network_channels
+from spikedet.snn.packed_operations import pooled_units
 
 CHUNK = 4
 """Steps folded into the batch: enough for large convolutions, few enough for potentials to stay small."""
@@ -38,13 +37,6 @@ def _lower(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if multiplies_bfloat16(device) else torch.float32
 
 
-@dataclass
-class _State:
-    neurons: NeuronState
-    drive: Tensor | None = None
-    """Potential ``[1, N, C, H, W]`` of a constant input."""
-
-
 class TorchBackend(Backend):
     """Dense simulation of a network on the device its weights are on.
 
@@ -56,25 +48,14 @@ class TorchBackend(Backend):
     name = "torch"
 
     def __init__(self, network: SpikingNetwork, mode: Mode = "exact") -> None:
-        self.device = next((p.device for p in network.parameters()), torch.device("cpu"))
+        self.device = network.device
         self.dtype = torch.float32 if mode == "exact" else _lower(self.device)
         self._neurons, fused = fused_neurons(self.device) if self.device.type == "cuda" else (None, "")
         about = f"dense convolutions in {str(self.dtype).removeprefix('torch.')} on {self.device}"
         about += f", {fused}" if fused else ""
         super().__init__(network, about)
-        self._units = self._pooled_units()
+        self._units = {name: unit.view(1, 1, -1, 1, 1).to(self.device) for name, unit in pooled_units(network).items()}
         self._weights = {node.name: self._prepared(layer) for node, layer in network.spiking()}
-
-    def _pooled_units(self) -> dict[str, Tensor]:
-        """What a spike is worth ``[1, 1, C, 1, 1]`` where max-pooling counts them, by node."""
-        pooled = [node for node in self.network.nodes if isinstance(node.module, MaxPool)]
-        channels = network_channels(self.network) if pooled else {}
-        units = {node.name: channels[node.inputs[0]].unit for node in pooled if node.inputs[0] in channels}
-        return {
-            name: unit.where(unit > 0, 1.0).view(1, 1, -1, 1, 1).to(self.device)
-            for name, unit in units.items()
-            if unit is not None
-        }
 
     def _prepared(self, layer: SpikingConv) -> tuple[Tensor, Tensor] | None:
         """Weights and bias converted once; None where the layer's own are used."""
@@ -86,42 +67,37 @@ class TorchBackend(Backend):
     def chunk(self, batch: int) -> int:
         return CHUNK if self.device.type == "cpu" else GPU_CHUNK
 
-    def images(self, images: Tensor) -> Tensor:
-        return images.to(self.device)
-
     def _potential(self, node: Node, layer: SpikingConv, piece: Tensor) -> Tensor:
         prepared = self._weights[node.name]
         if prepared is None:
             with float32():
                 return layer.potential(piece)
-        weight, bias = prepared
         x = piece.flatten(0, 1).contiguous(memory_format=torch.channels_last)
-        out = F.conv2d(x, weight, bias, layer.stride, layer.padding, layer.dilation, layer.groups)
-        return out.unflatten(0, piece.shape[:2]).float()
+        return layer.convolved(x, *prepared).unflatten(0, piece.shape[:2]).float()
 
-    def state(self, node: Node, layer: SpikingConv, batch: int, input_hw: tuple[int, int]) -> _State:
-        return _State(layer.initial_state(layer.output_shape(batch, *input_hw)))
+    def state(self, node: Node, layer: SpikingConv, batch: int, input_hw: tuple[int, int]) -> NeuronState:
+        return layer.initial_state(layer.output_shape(batch, *input_hw))
 
-    def constant_state(self, node: Node, layer: SpikingConv, x: Tensor) -> _State:
+    def constant_state(self, node: Node, layer: SpikingConv, x: Tensor) -> NeuronState:
         with float32():
             drive = layer.potential(x.unsqueeze(0))
-        return _State(layer.initial_state(drive.shape[1:]), drive)
+        return dataclasses.replace(layer.initial_state(drive.shape[1:]), drive=drive)
 
-    def again(self, node: Node, layer: SpikingConv, state: _State) -> _State:
-        return _State(layer.initial_state(state.neurons.u.shape), state.drive)
+    def again(self, node: Node, layer: SpikingConv, state: NeuronState) -> NeuronState:
+        return dataclasses.replace(layer.initial_state(state.u.shape), drive=state.drive)
 
     def fire(
-        self, node: Node, layer: SpikingConv, state: _State, piece: Tensor | None, steps: int, tail: int
+        self, node: Node, layer: SpikingConv, state: NeuronState, piece: Tensor | None, steps: int, tail: int
     ) -> tuple[Tensor, Tensor]:
-        shape = state.neurons.u.shape
+        shape = state.u.shape
         if piece is not None:
             v = self._potential(node, layer, piece)
         else:
-            v = state.drive if state.drive is not None else state.neurons.u.new_zeros((1, *shape))
+            v = state.drive if state.drive is not None else state.u.new_zeros((1, *shape))
         if self._neurons is not None and layer.neuron != "clif":
-            train = self._fused(layer, state.neurons, v, steps, tail)
+            train = self._fused(layer, state, v, steps, tail)
         else:
-            train = self._plain(layer, state.neurons, v.expand(steps, *shape), tail)
+            train = self._plain(layer, state, v.expand(steps, *shape), tail)
         return train, (train != 0).flatten(2).sum(2).double()
 
     def _plain(self, layer: SpikingConv, state: NeuronState, v: Tensor, tail: int) -> Tensor:
@@ -139,24 +115,21 @@ class TorchBackend(Backend):
             v.contiguous(), state.u, state.count, layer.theta, layer.lower, steps, silent, tail, self.dtype
         )
 
-    def potential(self, node: Node, layer: SpikingConv, state: _State) -> Tensor:
-        return state.neurons.u
+    def potential(self, node: Node, layer: SpikingConv, state: NeuronState) -> Tensor:
+        return state.u
 
     def place_counts(self, node: Node, piece: Tensor, groups: Tensor) -> Tensor:
         fired, count = piece != 0, int(groups.max()) + 1
         groups = groups.to(fired.device)
-        parts = [fired] if count == 1 else [fired[:, :, groups == group] for group in range(count)]
-        return torch.stack([part.sum(2) for part in parts]).cpu()
+        return torch.stack([fired[:, :, groups == group].sum(2) for group in range(count)]).cpu()
 
     def combine(self, node: Node, module: SpikeOp, pieces: list[Tensor], memory: dict[str, Any]) -> Tensor:
         if isinstance(module, MaxPool):
             return self._pool(node, module, pieces[0], memory)
         if isinstance(module, LinearConv):
             with float32():
-                current: Tensor = module([piece.float() for piece in pieces])
-            return current.to(self.dtype)
-        made: Tensor = module(pieces)
-        return made
+                return module([piece.float() for piece in pieces]).to(self.dtype)
+        return module(pieces)
 
     def _pool(self, node: Node, module: MaxPool, piece: Tensor, memory: dict[str, Any]) -> Tensor:
         """Counts spikes instead of adding up what they are worth, so that nothing is rounded."""
@@ -174,16 +147,5 @@ class TorchBackend(Backend):
         part = piece.float().sum(0)
         return part if total is None else total + part
 
-    def mean(self, node: Node, total: Tensor, t: int) -> Tensor:
+    def mean(self, name: str, total: Tensor, t: int) -> Tensor:
         return total / t
-
-    def read(self, node: Node, module: Readout, total: Tensor, t: int) -> Tensor:
-        with float32():
-            logits: Tensor = module(total / t)
-        return logits
-
-
-def float32() -> AbstractContextManager[None]:
-    """Convolutions in true float32 on a GPU too, where TF32 would keep 10 bits of it."""
-    context: AbstractContextManager[None] = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
-    return context

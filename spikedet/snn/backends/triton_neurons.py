@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spikedet.snn.functional import asymmetric_if_step, if_step, signed_if_step
+from spikedet.config import Neuron
+from spikedet.snn.layers import SpikingConv, broadcast
 
 try:
     import triton
@@ -98,33 +99,21 @@ def fused_neurons(device: torch.device) -> tuple[Neurons | None, str]:
     if triton is None:
         return None, "neurons in torch: Triton is not installed"
     try:
-        sound = all(_sound(device, neuron) for neuron in ("if", "signed", "asymmetric"))
+        sound = _sound(device, "if") and _sound(device, "signed") and _sound(device, "asymmetric")
     except Exception as error:  # a compiler's or a driver's, of whatever type
         return None, f"neurons in torch: Triton fails here ({type(error).__name__})"
     return (neurons, "neurons in Triton") if sound else (None, "neurons in torch: Triton's spikes are wrong here")
 
 
-def _sound(device: torch.device, neuron: str) -> bool:
-    """Whether the kernel gives the spikes of the pure steps on a small dyadic case."""
+@torch.no_grad()
+def _sound(device: torch.device, neuron: Neuron) -> bool:
+    """Whether the kernel gives the spikes of the plain loop on a small dyadic case."""
     generator = torch.Generator().manual_seed(0)
     v = (torch.randint(-8, 12, (4, 2, 3, 5, 7), generator=generator).float() / 8).to(device)
     theta = torch.tensor([0.5, 1.0, 2.0], device=device)
-    shape, spread = v.shape[1:], theta.view(1, 3, 1, 1)
-    state: dict[str, Any] = {"u": (spread / 2).expand(shape).clone(), "count": torch.zeros(shape, device=device)}
-    count = torch.zeros(shape, device=device) if neuron == "signed" else None
-    lower = -theta / 0.5 if neuron == "asymmetric" else None
-    made = neurons(v, state["u"].clone(), count, theta, lower, 4, 1, 2, torch.float32)
-    expected = []
-    for k, current in enumerate([*v, torch.zeros_like(v[0]), torch.zeros_like(v[0])]):
-        if k < 1:
-            state["u"] = state["u"] + current
-        elif lower is not None:
-            spikes, state["u"] = asymmetric_if_step(current, state["u"], spread, lower.view(1, 3, 1, 1))
-            expected.append(spikes * spread)
-        elif count is not None:
-            spikes, state["u"], state["count"] = signed_if_step(current, state["u"], state["count"], spread)
-            expected.append(spikes * spread)
-        else:
-            spikes, state["u"] = if_step(current, state["u"], spread)
-            expected.append(spikes * spread)
-    return torch.equal(made, torch.stack(expected))
+    geometry: dict[str, Any] = {"stride": (1, 1), "padding": (0, 0)}
+    layer = SpikingConv(torch.ones(3, 1, 1, 1), theta, theta, neuron=neuron, slope=0.5, delay=1, **geometry)
+    state, tail = layer.initial_state(v.shape[1:]), torch.zeros_like(v[:2])
+    made = neurons(v, state.u.clone(), state.count, theta, layer.lower, 4, 1, 2, torch.float32)
+    expected = layer.run(torch.cat([v, tail]), layer.initial_state(v.shape[1:]))
+    return torch.equal(made, expected * broadcast(theta))

@@ -6,7 +6,6 @@ add up in another order: a neuron within rounding of its threshold may fire a st
 
 from __future__ import annotations
 
-import ctypes
 import dataclasses
 from typing import Any
 
@@ -15,10 +14,10 @@ from torch import Tensor
 
 from spikedet.common.errors import ConfigError
 from spikedet.config import Mode
-from spikedet.kernels.library import NativeUnavailable, library, pointer
+from spikedet.kernels.library import NativeUnavailable, call
 from spikedet.snn.backends.backend import Backend
-from spikedet.snn.backends.native.layers import PackedConv, PackedState
-from spikedet.snn.layers import Readout, SpikingConv
+from spikedet.snn.backends.native.layers import PackedConv
+from spikedet.snn.layers import NeuronState, Readout, SpikingConv
 from spikedet.snn.network import Node, SpikingNetwork
 from spikedet.snn.operations import SpikeOp
 from spikedet.snn.packed_operations import combine, network_channels, why_not
@@ -46,7 +45,7 @@ class NativeBackend(Backend):
     name = "native"
 
     def __init__(self, network: SpikingNetwork, mode: Mode = "exact") -> None:
-        dense = library().spikedet_has_dense()
+        dense = call("has_dense")
         ways = "event-driven" + (" or dense 8-bit" if dense and mode == "fast" else "")
         about = f"{ways}, {'float32' if mode == 'exact' else 'int8'} weights, compiled for this processor"
         super().__init__(network, about)
@@ -58,34 +57,28 @@ class NativeBackend(Backend):
     def chunk(self, batch: int) -> int:
         return max(CHUNK // max(batch, 1), 4)
 
-    def images(self, images: Tensor) -> Tensor:
-        return images
-
-    def state(self, node: Node, layer: SpikingConv, batch: int, input_hw: tuple[int, int]) -> PackedState:
+    def state(self, node: Node, layer: SpikingConv, batch: int, input_hw: tuple[int, int]) -> NeuronState:
         try:
             return self.layers[node.name].state(batch, input_hw)
         except ConfigError as error:
             raise ConfigError(f"{node.name}: {error}") from error
 
-    def constant_state(self, node: Node, layer: SpikingConv, x: Tensor) -> PackedState:
+    def constant_state(self, node: Node, layer: SpikingConv, x: Tensor) -> NeuronState:
         return self.layers[node.name].constant_state(x)
 
-    def again(self, node: Node, layer: SpikingConv, state: PackedState) -> PackedState:
+    def again(self, node: Node, layer: SpikingConv, state: NeuronState) -> NeuronState:
         batch, height, width, _ = state.u.shape
         return dataclasses.replace(self.layers[node.name].initial_state(batch, (height, width)), drive=state.drive)
 
     def fire(
-        self, node: Node, layer: SpikingConv, state: PackedState, piece: Tensor | None, steps: int, tail: int
+        self, node: Node, layer: SpikingConv, state: NeuronState, piece: Tensor | None, steps: int, tail: int
     ) -> tuple[Tensor, Tensor]:
         spikes = self.layers[node.name].run(state, piece, steps, tail)
         counts = torch.empty(spikes.shape[:2], dtype=torch.int64)
-        library().spikedet_count(
-            *(pointer(spikes), ctypes.c_int64(counts.numel())),
-            *(ctypes.c_int64(spikes[0, 0].numel() if len(spikes) else 0), pointer(counts)),
-        )
+        call("count", spikes, counts.numel(), spikes.shape[2:].numel(), counts)
         return spikes, counts.double()
 
-    def potential(self, node: Node, layer: SpikingConv, state: PackedState) -> Tensor:
+    def potential(self, node: Node, layer: SpikingConv, state: NeuronState) -> Tensor:
         return state.u.permute(0, 3, 1, 2)[:, : len(layer.theta)]
 
     def place_counts(self, node: Node, piece: Tensor, groups: Tensor) -> Tensor:
@@ -105,18 +98,11 @@ class NativeBackend(Backend):
         if total is None:
             total = torch.zeros(batch, height, width, 8 * count)
         piece = piece.contiguous()
-        library().spikedet_accumulate(
-            *(pointer(piece), ctypes.c_int64(steps), ctypes.c_int64(batch * height * width)),
-            *(ctypes.c_int64(count), pointer(total)),
-        )
+        call("accumulate", piece, steps, batch * height * width, count, total)
         return total
 
-    def mean(self, node: Node, total: Tensor, t: int) -> Tensor:
-        return self.channels[node.name].dense(total) / t
-
-    def read(self, node: Node, module: Readout, total: Tensor, t: int) -> Tensor:
-        logits: Tensor = module(self.channels[node.inputs[0]].dense(total) / t)
-        return logits
+    def mean(self, name: str, total: Tensor, t: int) -> Tensor:
+        return self.channels[name].dense(total) / t
 
 
 def supported_channels(network: SpikingNetwork, mode: Mode = "exact") -> dict[str, Channels]:

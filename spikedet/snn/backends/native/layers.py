@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -11,8 +10,8 @@ from torch.nn import functional as F
 
 from spikedet.common.errors import ConfigError
 from spikedet.config import Mode
-from spikedet.kernels.library import library, pointer
-from spikedet.snn.layers import SpikingConv
+from spikedet.kernels.library import call, fields, pointer
+from spikedet.snn.layers import NeuronState, SpikingConv
 from spikedet.snn.packing import Channels, layer_channels, padded
 
 ROW_BUDGET = 1280 * 2**10
@@ -25,41 +24,21 @@ LEVELS = 127
 
 
 class _Steps(ctypes.Structure):
-    _fields_ = [
-        *((name, ctypes.c_int64) for name in ("steps", "silent", "tail", "images", "height", "width", "channels")),
-        *((name, ctypes.c_void_p) for name in ("bias", "theta", "scale", "u", "count", "lower", "current")),
-        *((name, ctypes.c_float) for name in ("current_decay", "potential_decay")),
-        ("hard", ctypes.c_int64),
-        ("spikes", ctypes.c_void_p),
-    ]
+    _fields_ = fields(
+        "steps silent tail images height width channels "
+        "*bias *theta *scale *u *count *lower *current ~current_decay ~potential_decay hard *spikes"
+    )
 
 
 class _Convolution(ctypes.Structure):
-    _fields_ = [
-        *((name, ctypes.c_int64) for name in ("height", "width", "bytes", "kernel_h", "kernel_w")),
-        *((name, ctypes.c_int64) for name in ("stride_h", "stride_w", "padding_h", "padding_w")),
-        *((name, ctypes.c_int64) for name in ("dilation_h", "dilation_w")),
-        *((name, ctypes.c_void_p) for name in ("bits", "rows")),
-        ("block", ctypes.c_int64),
-        ("quads", ctypes.c_void_p),
-        *((name, ctypes.c_int64) for name in ("quad_block", "at_once")),
-    ]
-
-
-@dataclass
-class PackedState:
-    """One layer: potentials, signed counts or currents, a constant input's potential ``[N, H, W, C padded]``; steps
-    done."""
-
-    u: Tensor
-    count: Tensor | None
-    drive: Tensor | None = None
-    step: int = 0
-    current: Tensor | None = None
+    _fields_ = fields(
+        "height width bytes kernel_h kernel_w stride_h stride_w padding_h padding_w dilation_h dilation_w "
+        "*bits *rows block *quads quad_block at_once"
+    )
 
 
 class PackedConv:
-    """One layer's weights as the kernels read them.
+    """One layer's weights as the kernels read them; its states are ``[N, H, W, C padded]``.
 
     Args:
         layer: the spiking convolution.
@@ -94,7 +73,7 @@ class PackedConv:
         self._block = self._quad_block = 0
         self.way = 0
         if inputs is not None and not inputs.summed:
-            weight = F.pad(inputs.fold(whole(layer)), (0, 0, 0, 0, 0, 0, 0, pad))
+            weight = F.pad(inputs.fold(layer.whole()), (0, 0, 0, 0, 0, 0, 0, pad))
             if mode == "fast":
                 weight, self._scale = quantize(weight)
             self._pack(weight)
@@ -107,7 +86,7 @@ class PackedConv:
         self._block = row_block(channels, cin * height * width * weight.element_size())
         blocks = weight.view(channels // self._block, self._block, cin, height, width)
         self._rows = blocks.permute(0, 3, 4, 2, 1).contiguous()
-        if weight.dtype == torch.int8 and library().spikedet_has_dense():
+        if weight.dtype == torch.int8 and call("has_dense"):
             self._quad_block = min(64, channels)
             quads = weight.view(channels // self._quad_block, self._quad_block, cin // 4, 4, height, width)
             self._quads = quads.permute(0, 4, 5, 2, 1, 3).contiguous()
@@ -122,7 +101,7 @@ class PackedConv:
         assert self.inputs is not None
         return max(LISTED // max(input_hw[0] * input_hw[1] * 8 * self.inputs.bytes, 1), 1)
 
-    def state(self, batch: int, input_hw: tuple[int, int]) -> PackedState:
+    def state(self, batch: int, input_hw: tuple[int, int]) -> NeuronState:
         """Before the first step.
 
         Raises:
@@ -138,28 +117,27 @@ class PackedConv:
                 )
         return self.initial_state(batch, self.layer.output_shape(batch, *input_hw, padding=self._padding)[2:])
 
-    def initial_state(self, batch: int, output_hw: tuple[int, int]) -> PackedState:
+    def initial_state(self, batch: int, output_hw: tuple[int, int]) -> NeuronState:
         """Before the first step, for output maps of this height and width."""
         pad = self.channels - len(self.layer.theta)
         u0 = F.pad(self._u0 if self._u0.ndim == 1 else self._u0.permute(1, 2, 0), (0, pad))
         u = torch.empty(batch, *output_hw, self.channels).copy_(u0)
         signed, leaky = (torch.zeros_like(u) if self.layer.neuron == kind else None for kind in ("signed", "clif"))
-        return PackedState(u, signed, current=leaky)
+        return NeuronState(u, signed, leaky)
 
     @torch.no_grad()
-    def constant_state(self, x: Tensor) -> PackedState:
+    def constant_state(self, x: Tensor) -> NeuronState:
         """The same for a constant input ``[N, C, H, W]``, convolved here."""
         drive = self.layer.potential(x.contiguous(memory_format=torch.channels_last).unsqueeze(0))[0]
         state = self.state(len(x), (x.shape[-2], x.shape[-1]))
-        drive, pad = drive.permute(0, 2, 3, 1), self.channels - drive.shape[1]
-        state.drive = (F.pad(drive, (0, pad)) if pad else drive).contiguous()
+        state.drive = self._padded(drive)
         return state
 
-    def window(self, state: PackedState, bits: Tensor | None, T: int) -> Tensor:
+    def window(self, state: NeuronState, bits: Tensor | None, T: int) -> Tensor:
         """The spikes of a whole window of T steps ``[T, N, H', W', bytes]``, those of a delayed layer too."""
         return self.run(state, bits, T, self.layer.delay)
 
-    def run(self, state: PackedState, bits: Tensor | None, steps: int, tail: int) -> Tensor:
+    def run(self, state: NeuronState, bits: Tensor | None, steps: int, tail: int) -> Tensor:
         """Spikes ``[steps + tail - silent, N, H, W, bytes]`` in bits; the state moves on in place.
 
         The input is bits or sums, as ``inputs`` says.
@@ -168,7 +146,7 @@ class PackedConv:
         silent = self.layer.silent_steps(state.step, steps + tail)
         out = torch.empty((steps + tail - silent, batch, height, width, self.outputs.bytes), dtype=torch.uint8)
         state.step += steps + tail
-        call = _Steps(
+        window = _Steps(
             *(steps, silent, tail, batch, height, width, self.channels),
             *map(pointer, (self._bias, self._theta, self._scale, state.u, state.count, self._lower, state.current)),
             *(*self.layer.decays, int(self.layer.reset == "hard"), pointer(out)),
@@ -178,14 +156,14 @@ class PackedConv:
         assert state.drive is None or state.drive.shape == state.u.shape
         if bits is None or not steps:
             if state.drive is None:
-                call.steps, call.tail = 0, steps + tail
-            library().spikedet_neurons(ctypes.byref(call), pointer(state.drive), ctypes.c_int64(1))
+                window.steps, window.tail = 0, steps + tail
+            call("neurons", window, state.drive, 1)
         elif bits.is_floating_point():
             v = self._dense(bits)
             assert v.numel() == steps * state.u.numel()
-            library().spikedet_neurons(ctypes.byref(call), pointer(v), ctypes.c_int64(0))
+            call("neurons", window, v, 0)
         else:
-            self._convolve(call, bits.contiguous())
+            self._convolve(window, bits.contiguous())
         return out
 
     @torch.no_grad()
@@ -194,10 +172,14 @@ class PackedConv:
         layer = self.layer
         x = sums.flatten(0, 1).permute(0, 3, 1, 2)
         v = F.conv2d(x, layer.weight, layer.bias, layer.stride, self._padding, layer.dilation, layer.groups)
-        v, pad = v.permute(0, 2, 3, 1), self.channels - len(layer.bias)
+        return self._padded(v)
+
+    def _padded(self, v: Tensor) -> Tensor:
+        """Potentials ``[K, C, H, W]`` -> contiguous ``[K, H, W, C padded]``."""
+        v, pad = v.permute(0, 2, 3, 1), self.channels - v.shape[1]
         return (F.pad(v, (0, pad)) if pad else v).contiguous()
 
-    def _convolve(self, call: _Steps, bits: Tensor) -> None:
+    def _convolve(self, window: _Steps, bits: Tensor) -> None:
         assert self._rows is not None and self.inputs is not None and bits.shape[-1] == self.inputs.bytes
         layer = self.layer
         convolution = _Convolution(
@@ -206,23 +188,10 @@ class PackedConv:
             *(pointer(bits), pointer(self._rows), self._block, pointer(self._quads), self._quad_block),
             self.maps_at_once((bits.shape[2], bits.shape[3])),
         )
-        arguments = (ctypes.byref(call), ctypes.byref(convolution))
         if self._rows.dtype == torch.float32:
-            library().spikedet_convolve_float(*arguments)
+            call("convolve_float", window, convolution)
         else:
-            library().spikedet_convolve_int8(*arguments, ctypes.c_int64(self.way))
-
-
-def whole(layer: SpikingConv) -> Tensor:
-    """Weights ``[C, C_in, kh, kw]`` without groups: zero where a group does not look."""
-    weight = layer.weight.detach()
-    if layer.groups == 1:
-        return weight
-    parts = weight.chunk(layer.groups)
-    width = weight.shape[1]
-    return torch.cat(
-        [F.pad(part, (0, 0, 0, 0, width * i, width * (layer.groups - 1 - i))) for i, part in enumerate(parts)]
-    )
+            call("convolve_int8", window, convolution, self.way)
 
 
 def quantize(weight: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,15 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spikedet.kernels.library import library, pointer
+from spikedet.kernels.library import call, fields, pointer
 
 
 class _RateWindow(ctypes.Structure):
-    _fields_ = [
-        *((name, ctypes.c_int64) for name in ("steps", "constant", "delay", "is_signed", "places", "channels")),
-        ("u0_places", ctypes.c_int64),
-        *((name, ctypes.c_void_p) for name in ("v", "u0", "theta", "width", "lower")),
-    ]
+    _fields_ = fields("steps constant delay is_signed places channels u0_places *v *u0 *theta *width *lower")
 
 
 class NativeRate(torch.autograd.Function):
@@ -38,17 +34,10 @@ class NativeRate(torch.autograd.Function):
         assert all(row.shape[-1] == shape[-1] for row in rows)  # kernels look at no size again
         rate = torch.empty(shape)
         slopes = torch.empty((steps, *shape), dtype=torch.uint8)
-        sizes = (
-            steps,
-            int(len(v) != steps),
-            delay,
-            int(signed),
-            shape[:3].numel(),
-            shape[3],
-            rows[1].shape[:3].numel(),
-        )
+        maps = (shape[:3].numel(), shape[3], rows[1].shape[:3].numel())
+        sizes = (steps, int(len(v) != steps), delay, int(signed), *maps)
         window = _RateWindow(*sizes, *map(pointer, rows))  # no lower: null
-        library().spikedet_rate(ctypes.byref(window), *map(pointer, (rate, slopes)))
+        call("rate", window, rate, slopes)
         ctx.save_for_backward(slopes, *rows[2:])
         ctx.sizes, ctx.v_shape, ctx.u0_shape = sizes, rows[0].shape, u0.shape
         return rate.permute(0, 3, 1, 2)
@@ -59,7 +48,7 @@ class NativeRate(torch.autograd.Function):
         grad_rate = _channels_last(grads[0])
         grad_v, grad_u = torch.empty(ctx.v_shape), torch.empty(ctx.v_shape[1:])
         window = _RateWindow(*ctx.sizes, None, None, *map(pointer, rows))
-        library().spikedet_rate_backward(ctypes.byref(window), *map(pointer, (grad_rate, slopes, grad_v, grad_u)))
+        call("rate_backward", window, grad_rate, slopes, grad_v, grad_u)
         grad_u0 = grad_u.permute(0, 3, 1, 2).sum_to_size(ctx.u0_shape)
         return grad_v.permute(0, 1, 4, 2, 3), grad_u0, None, None, None, None, None, None
 
