@@ -21,6 +21,7 @@ from spikedet.common.digests import json_sha256
 from spikedet.common.distributed import is_first
 from spikedet.common.errors import CheckpointError
 from spikedet.common.files import atomic_path
+from spikedet.common.typed import typed
 from spikedet.config import CalibrateConfig, JointConfig
 from spikedet.data import DetectionDataset
 
@@ -103,11 +104,11 @@ class FinishedLayers:
         try:
             with open_tensors(path) as file:
                 header = json.loads((file.metadata() or {})[_KEY])
-                if header["key"] != self.key:
-                    raise CheckpointError(OTHER_STATE.format(path))
-                reports = {name: LayerReport(**report) for name, report in header["reports"].items()}
                 # Copies: Windows does not replace a file whose content is still mapped.
-                self._tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 (not a mapping)
-                self._reports = reports
-        except (*UNREADABLE, KeyError, TypeError, AttributeError, RecursionError):
+                tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 (not a mapping)
+            key, reports = header["key"], typed(dict[str, LayerReport], header["reports"], str(path), CheckpointError)
+        except (*UNREADABLE, CheckpointError, KeyError, TypeError, RecursionError):
             return  # no file, or none of ours: from the beginning
+        if key != self.key:
+            raise CheckpointError(OTHER_STATE.format(path))
+        self._tensors, self._reports = tensors, reports

@@ -38,7 +38,7 @@ class ByteStore:
             SpikedetError: the disk has no room for it.
         """
         size = int(np.prod(shape))
-        array = np.zeros(shape, np.uint8) if self.memory_bytes + size <= self._budget else _on_disk(shape, size)
+        array = np.zeros(shape, np.uint8) if self.bytes() + size <= self._budget else _on_disk(shape, size)
         self._arrays[name] = array
         return array
 
@@ -53,15 +53,9 @@ class ByteStore:
         """Forget an array; its file goes with it."""
         del self._arrays[name]
 
-    @property
-    def memory_bytes(self) -> int:
-        """Bytes held in memory."""
-        return sum(a.nbytes for a in self._arrays.values() if not isinstance(a, np.memmap))
-
-    @property
-    def disk_bytes(self) -> int:
-        """Bytes held on disk."""
-        return sum(a.nbytes for a in self._arrays.values() if isinstance(a, np.memmap))
+    def bytes(self, *, on_disk: bool = False) -> int:
+        """Bytes held in memory, or on disk."""
+        return sum(a.nbytes for a in self._arrays.values() if isinstance(a, np.memmap) == on_disk)
 
 
 def _on_disk(shape: Sequence[int], size: int) -> Bytes:

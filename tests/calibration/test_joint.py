@@ -70,7 +70,7 @@ def test_in_memory_it_gives_the_network_of_the_command(tmp_path: Path) -> None:
 def test_it_answers_as_the_spiking_network_does(neuron: str, delay: int) -> None:
     network, images = moved(branching(neuron, delay)), sample_images()
     (reading,) = simulate(network, images, [network.T])
-    maps = outputs_with_rates(network, images).maps
+    maps = outputs_with_rates(network, images)[0]
     for name, readouts in (("boxes", network.box_readouts), ("scores", network.class_readouts)):
         expected = torch.cat([reading.maps[readout].flatten(2) for readout in readouts], 2)
         torch.testing.assert_close(maps[name], expected, rtol=1e-5, atol=1e-5)
@@ -78,7 +78,7 @@ def test_it_answers_as_the_spiking_network_does(neuron: str, delay: int) -> None
 
 def test_an_analog_current_is_trained_too() -> None:
     network, images = branching("mixed"), sample_images()
-    outputs_with_rates(network, images).maps["scores"].sum().backward()
+    outputs_with_rates(network, images)[0]["scores"].sum().backward()
     layer = dict((node.name, node.module) for node in network.nodes)["current"]
     assert layer.weight.grad is not None and layer.weight.grad.any()  # type: ignore[union-attr]
     assert [group["lr"] > 0 for group in parameter_groups(layer, 1e-3)] == [True, True]  # type: ignore[arg-type]
@@ -89,10 +89,10 @@ def test_neurons_that_wait_answer_without_a_simulation(precision: Precision, mon
     network, images = moved(branching(delay=8)), sample_images()
     (reading,) = simulate(network, images, [network.T])
     monkeypatch.delattr("spikedet.snn.rates.Simulation")
-    outputs = outputs_with_rates(network, images, precision)
-    spikes = sum(float(rate.detach().sum()) for rate in outputs.rates.values()) * network.T
+    maps, rates = outputs_with_rates(network, images, precision)
+    spikes = sum(float(rate.detach().sum()) for rate in rates.values()) * network.T
     assert spikes == pytest.approx(float(reading.spikes.sum()))
-    outputs.maps["scores"].sum().backward()
+    maps["scores"].sum().backward()
     assert all(layer.u0.grad is not None for node, layer in network.spiking() if node.name != "skip")
 
 
@@ -108,13 +108,13 @@ def test_maxima_are_those_of_the_spikes(rule: MaxPoolRule, delay: int) -> None:
     ]
     network, images = SpikingNetwork(nodes, ["box"], ["class"], torch.tensor([2.0]), 8), sample_images()
     (read,) = simulate(network, images, [network.T])
-    maps = outputs_with_rates(network, images).maps
+    maps = outputs_with_rates(network, images)[0]
     torch.testing.assert_close(maps["boxes"], read.maps["box"].flatten(2), rtol=1e-5, atol=1e-5)
 
 
 def test_an_initial_potential_counts_as_a_bias_over_t() -> None:
     network = moved(branching())
-    outputs_with_rates(network, sample_images()).maps["boxes"].square().sum().backward()
+    outputs_with_rates(network, sample_images())[0]["boxes"].square().sum().backward()
     seen = 0.0
     for _, layer in network.spiking():
         if layer.bias.grad is not None:  # layers that the boxes see
@@ -133,7 +133,7 @@ def test_gradients_stop_where_a_neuron_cannot_follow() -> None:
         layer.theta.fill_(1.0)
         layer.u0.fill_(0.5)
         layer.bias.copy_(torch.tensor([-1.0, 0.25, 0.75, 3.0]))
-    rates = outputs_with_rates(network, sample_images(1)).rates["stem"]
+    rates = outputs_with_rates(network, sample_images(1))[1]["stem"]
     assert rates[0, :, 0, 0].tolist() == [0.0, 0.25, 0.75, 1.0]
     rates.sum().backward()
     places = rates[0, 0].numel()
@@ -142,11 +142,11 @@ def test_gradients_stop_where_a_neuron_cannot_follow() -> None:
 
 def test_an_initial_potential_per_neuron() -> None:
     network, images = moved(branching()), sample_images()
-    plain = outputs_with_rates(network, images).maps["boxes"]
+    plain = outputs_with_rates(network, images)[0]["boxes"]
     shapes = network.shapes((8, 8))
     for node, layer in network.spiking():
         layer.u0 = nn.Parameter(layer.u0.detach().view(-1, 1, 1).expand(shapes[node.name]).clone())
-    found = outputs_with_rates(network, images).maps["boxes"]
+    found = outputs_with_rates(network, images)[0]["boxes"]
     assert torch.equal(found, plain)
     found.sum().backward()
 
@@ -209,7 +209,7 @@ def test_a_penalty_on_firing_makes_it_fire_less() -> None:
             run.epoch()
         shares = operation_shares(run.network, (IMAGE_SIZE, IMAGE_SIZE))
         with torch.no_grad():
-            rates = outputs_with_rates(run.network, torch.rand(2, 3, IMAGE_SIZE, IMAGE_SIZE)).rates
+            rates = outputs_with_rates(run.network, torch.rand(2, 3, IMAGE_SIZE, IMAGE_SIZE))[1]
         fired[sparsity] = sum(share * float(rates[name].mean()) for name, share in shares.items())
     assert fired[20.0] < fired[0.0]
 
