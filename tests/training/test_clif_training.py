@@ -34,7 +34,8 @@ from spikedet.conversion import load_spiking, to_spiking
 from spikedet.data import load_dataset
 from spikedet.data.transforms import to_input
 from spikedet.inference.network import load_network
-from spikedet.models import activations, fit_leaky_, load_ann, over_time
+from spikedet.models import activations, load_ann, over_time
+from spikedet.models.leaky_start import fit_leaky_
 from spikedet.snn import CurrentLIF
 from spikedet.snn.operations import LinearConv
 
