@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -50,15 +51,21 @@ def calibration(**changes: Any) -> JointCalibration:
     return JointCalibration(network, ann, inputs, selection_images, config)
 
 
-def test_in_memory_it_gives_the_network_of_the_command(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the command writes of the chain's fine network; not to be changed."""
+    return run(tmp_path_factory.mktemp("joint"))
+
+
+def test_in_memory_it_gives_the_network_of_the_command(written: Path) -> None:
     network, meta = load_spiking(chain()["fine"])
     before = {name: value.clone() for name, value in network.tensors().items()}
     ann, _ = load_ann(chain()["ann"])
     images = load_dataset(*meta.training_data("", ""))
     made, losses = calibrate_jointly(network, ann, images, meta.image_size, JointConfig(checkpoint="", **SHORT))
-    tensors, written = load_checkpoint(run(tmp_path))
+    tensors, of_command = load_checkpoint(written)
     assert same(made.tensors(), tensors) and not same(made.tensors(), before)
-    assert losses == written.notes["held_out_losses"]
+    assert losses == of_command.notes["held_out_losses"]
     assert same(network.tensors(), before)
 
 
@@ -161,10 +168,10 @@ def test_the_rate_by_hand() -> None:
 
 
 def test_the_loss_falls_and_theta_stays() -> None:
-    run = calibration(epochs=6)
+    run = calibration(epochs=3)
     thetas = [layer.theta.clone() for _, layer in run.network.spiking()]
     run.begin()
-    losses = [run.epoch() for _ in range(6)]
+    losses = [run.epoch() for _ in range(3)]
     assert losses[-1] < losses[0]
     assert min(run.progress.losses) < run.progress.losses[0]
     assert all(torch.equal(layer.theta, theta) for (_, layer), theta in zip(run.network.spiking(), thetas, strict=True))
@@ -203,9 +210,9 @@ def test_the_last_good_network_is_named(done: int, good: str, tmp_path: Path, mo
 def test_a_penalty_on_firing_makes_it_fire_less() -> None:
     fired = {}
     for sparsity in (0.0, 20.0):
-        run = calibration(epochs=4, sparsity=sparsity)
+        run = calibration(epochs=2, sparsity=sparsity)
         run.begin()
-        for _ in range(4):
+        for _ in range(2):
             run.epoch()
         shares = operation_shares(run.network, (IMAGE_SIZE, IMAGE_SIZE))
         with torch.no_grad():
@@ -217,9 +224,8 @@ def test_a_penalty_on_firing_makes_it_fire_less() -> None:
 # --- from checkpoint to checkpoint ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("stage", ["copied", "fine"])
-def test_a_network_is_written_and_nothing_read_changes(stage: str, tmp_path: Path) -> None:
-    before = fingerprint(chain().folder), fingerprint(chain().images)
+def test_a_network_is_written_and_nothing_read_changes(tmp_path: Path) -> None:
+    before, stage = (fingerprint(chain().folder), fingerprint(chain().images)), "copied"
     path = run(tmp_path, stage)
     assert [p.name for p in tmp_path.iterdir()] == ["joint.safetensors"]
     assert (fingerprint(chain().folder), fingerprint(chain().images)) == before
@@ -230,8 +236,10 @@ def test_a_network_is_written_and_nothing_read_changes(stage: str, tmp_path: Pat
     assert torch.isfinite(decode_maps(network, reading.maps)).all()
 
 
-def test_an_interrupted_one_ends_bit_by_bit_as_it_would_have(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = load_checkpoint(run(tmp_path / "whole"))[0]
+def test_an_interrupted_one_ends_bit_by_bit_as_it_would_have(
+    tmp_path: Path, written: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = load_checkpoint(written)[0]
     epoch = JointCalibration.epoch
 
     def once(self: JointCalibration) -> float:
@@ -247,34 +255,43 @@ def test_an_interrupted_one_ends_bit_by_bit_as_it_would_have(tmp_path: Path, mon
     assert same(load_checkpoint(run(tmp_path / "parts", resume=True))[0], whole)
 
 
-def test_one_that_is_done_is_not_done_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = run(tmp_path)
-    written = path.stat().st_mtime_ns
+def test_one_that_is_done_is_not_done_again(tmp_path: Path, written: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = Path(shutil.copy2(written, tmp_path))
+    before = path.stat().st_mtime_ns
     run(tmp_path, resume=True)
-    assert path.stat().st_mtime_ns == written and "already calibrated" in capsys.readouterr().out
+    assert path.stat().st_mtime_ns == before and "already calibrated" in capsys.readouterr().out
     run(tmp_path, resume=True, epochs=1)
-    assert path.stat().st_mtime_ns != written
+    assert path.stat().st_mtime_ns != before
 
 
-def test_the_same_calibration_writes_the_same_file(tmp_path: Path) -> None:
-    first = file_sha256(run(tmp_path))
-    assert file_sha256(run(tmp_path)) == first
+def test_the_same_calibration_writes_the_same_file(written: Path) -> None:
+    first = file_sha256(written)
+    assert file_sha256(run(written.parent)) == first
 
 
 def interrupt_at_the_end(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After the last epoch, before the network is written."""
 
-    def interrupted(*_: Any) -> None:
+    def stopped(*_: Any) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("spikedet.commands.joint.save_spiking", interrupted)
+        patch.setattr("spikedet.commands.joint.save_spiking", stopped)
         with pytest.raises(KeyboardInterrupt):
             run(out)
 
 
-def test_a_state_of_another_calibration_is_refused_and_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    interrupt_at_the_end(tmp_path, monkeypatch)
+@pytest.fixture(scope="module")
+def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The state of a calibration that stopped at its end; not to be changed."""
+    folder = tmp_path_factory.mktemp("interrupted")
+    with pytest.MonkeyPatch.context() as patch:
+        interrupt_at_the_end(folder, patch)
+    return folder / "joint-state.safetensors"
+
+
+def test_a_state_of_another_calibration_is_refused_and_stays(tmp_path: Path, interrupted: Path) -> None:
+    shutil.copy2(interrupted, tmp_path)
     before = fingerprint(tmp_path)
     with pytest.raises(CheckpointError, match=r"joint-state\.safetensors: the state of a calibration of another"):
         run(tmp_path, resume=True, lr=2e-2)
@@ -301,10 +318,9 @@ DAMAGES: dict[str, Damage] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
-def test_a_damaged_state_is_refused(damage: Damage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    interrupt_at_the_end(tmp_path, monkeypatch)
+def test_a_damaged_state_is_refused(damage: Damage, tmp_path: Path, interrupted: Path) -> None:
     state = tmp_path / "joint-state.safetensors"
-    modules, optimizer, facts = load_state(state)
+    modules, optimizer, facts = load_state(interrupted)
     damage(modules, optimizer, facts)
     save_state(state, modules, optimizer, facts)
     with pytest.raises(CheckpointError, match=r"joint-state\.safetensors: not a state of this .*; go without --resume"):

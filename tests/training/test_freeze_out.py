@@ -16,6 +16,8 @@ from spikedet.config import TrainConfig
 from spikedet.training.freeze_out import Freezing, fix_norms_, freezing
 from spikedet.training.loop import TrainingLoop
 
+pytestmark = pytest.mark.usefixtures("unrendered_plots")
+
 
 def schedule(**how: Any) -> Freezing:
     rows = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.BatchNorm2d(4))
