@@ -14,6 +14,7 @@ import pickletools
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,6 +45,7 @@ _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 _MARK = object()
 
 
+@dataclass(slots=True, eq=False)
 class Inert:
     """An object of the file that is not made.
 
@@ -53,11 +55,9 @@ class Inert:
         state: that it would have been given.
     """
 
-    __slots__ = ("arguments", "name", "state")
-
-    def __init__(self, name: str, arguments: Any = None) -> None:
-        self.name, self.arguments = name, arguments
-        self.state: Any = None
+    name: str
+    arguments: Any = None
+    state: Any = None
 
 
 class Stored(NamedTuple):
