@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from spikedet.calibration.fine import parameter_groups
-from spikedet.calibration.images import Recipe, TrainingImages, recipes
+from spikedet.calibration.images import Recipes, TrainingImages, recipes
 from spikedet.checkpoint.state import alike, finite, load_adam_
 from spikedet.common.distributed import own, sum_, sum_gradients_
 from spikedet.common.errors import TrainingError
@@ -174,12 +174,12 @@ class JointCalibration:
         """
         done, total = self.progress.epoch, 0.0
         draw = np.random.default_rng((self.config.seed, done))
-        inputs = recipes(len(self.images), self.config.mosaic, draw)
+        inputs, rows = recipes(len(self.images), self.config.mosaic, draw), range(len(self.images))
         for number in track(range(self.steps_per_epoch), f"epoch {done + 1}, batches"):
             step = done * self.steps_per_epoch + number
             for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
                 group["lr"] = rate * schedule(step, self.config.epochs * self.steps_per_epoch)
-            total += self._step(inputs[number * self.config.batch : (number + 1) * self.config.batch])
+            total += self._step(inputs, rows[number * self.config.batch : (number + 1) * self.config.batch])
         self.progress.epoch = done + 1
         self.progress.optimizer = self.optimizer.state_dict()
         self.progress.losses.append(self.held_out_loss())
@@ -192,12 +192,12 @@ class JointCalibration:
         while self.progress.epoch < self.config.epochs:
             after_epoch(self.epoch())
 
-    def _step(self, batch: Sequence[Recipe]) -> float:
-        """One step; every process adds the gradients of the inputs that it holds."""
+    def _step(self, inputs: Recipes, batch: Sequence[int]) -> float:
+        """One step on some rows; every process adds the gradients of the inputs that it holds."""
         self.optimizer.zero_grad()
         loss, weight = torch.zeros(2, device=self.device)
         if mine := own(batch):
-            images = self.images.cook(mine)
+            images = self.images.cook(inputs, mine)
             maps = self.teacher(images)
             weight = teacher_weight(maps)
         weight = sum_(weight)

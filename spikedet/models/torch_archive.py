@@ -126,7 +126,7 @@ def open_torch(path: Path) -> Iterator[TorchArchive]:
     Raises:
         ValueError, LookupError, TypeError, OSError: and more, where it is damaged; see ``DAMAGES``.
     """
-    with open(path, "rb") as file, zipfile.ZipFile(_Bounded(file)) as archive:
+    with _Bounded(path) as file, zipfile.ZipFile(file) as archive:
         yield TorchArchive(archive, path.stat().st_size)
 
 
@@ -135,25 +135,13 @@ DAMAGES += (OSError, EOFError, RuntimeError, zipfile.BadZipFile)
 """What reading a damaged file raises."""
 
 
-class _Bounded(io.RawIOBase):
+class _Bounded(io.FileIO):
     """A file of which no more is read at once than ``MOST_BYTES``: so long may the archive's list of entries be."""
 
-    def __init__(self, file: io.BufferedReader) -> None:
-        self._file = file
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        return self._file.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self._file.tell()
-
-    def seekable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        if size > MOST_BYTES:
+    def read(self, size: int | None = -1) -> bytes:
+        if size is not None and size > MOST_BYTES:
             raise ValueError(f"its list of entries has {size} bytes; expected at most {MOST_BYTES}")
-        return self._file.read(size if size >= 0 else MOST_BYTES)
+        return super().read(MOST_BYTES if size is None or size < 0 else size)
 
 
 def _named(entry: zipfile.ZipInfo, name: str) -> bool:

@@ -197,10 +197,10 @@ def test_a_loss_that_is_not_finite_stops_it() -> None:
 def test_the_last_good_network_is_named(done: int, good: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     step = JointCalibration._step
 
-    def poisoned(self: JointCalibration, batch: Any) -> float:
+    def poisoned(self: JointCalibration, *batch: Any) -> float:
         if self.progress.epoch == done:
             next(layer for _, layer in self.network.spiking()).bias.data.fill_(float("nan"))
-        return step(self, batch)
+        return step(self, *batch)
 
     monkeypatch.setattr(JointCalibration, "_step", poisoned)
     with pytest.raises(TrainingError, match=rf"epoch {done + 1}: the loss is no longer finite; .* is in .*{good}$"):

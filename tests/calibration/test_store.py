@@ -49,11 +49,11 @@ def test_a_kill_leaves_no_file_behind(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_a_full_temporary_folder_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object) -> None:
+    def full(**_: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr("spikedet.calibration.store._reserve", full)
+    monkeypatch.setattr(tempfile, "TemporaryFile", full)
     message = rf"^{tmp_path}: no room for 2 MiB of spikes \(No space left on device\); name .* TMPDIR, or raise mem"
     with pytest.raises(SpikedetError, match=message):
         ByteStore(0).create("spikes", (2, 2**20))
