@@ -6,17 +6,24 @@ import dataclasses
 from pathlib import Path
 
 from spikedet.checkpoint import CheckpointMeta
+from spikedet.common.distributed import first_says
 from spikedet.common.environment import seed_everything
 from spikedet.common.errors import ConfigError
 from spikedet.config import FinetuneConfig
 from spikedet.data import load_dataset
-from spikedet.models import ClipDetector, activations, build_detector, load_ann, set_mean_square_best_thetas_
-from spikedet.models.architecture import average_pools
+from spikedet.models import (
+    ClipDetector,
+    activations,
+    average_pools,
+    build_detector,
+    load_ann,
+    set_mean_square_best_thetas_,
+)
+from spikedet.training.resuming import state_path
 from spikedet.training.run import (
     absolute,
     distillation,
     earlier_settings,
-    goes_on,
     method_facts,
     method_network,
     run_training,
@@ -50,14 +57,13 @@ def finetune(config: FinetuneConfig) -> Path:
         fractions=config.fractions,
         trained=meta.data,
     ).for_training()
-    facts = method_facts(config)
-    if config.theta_images and config.method != "clif" and not goes_on(config, facts["stage"], model):
+    if config.theta_images and config.method != "clif" and not _goes_on(config, model):
         levels = config.D if config.method == "sfa" else config.time_steps
         set_mean_square_best_thetas_(model, dataset.draw(config.theta_images, config.seed), meta.image_size, levels)
     recorded_as = "finetune" if config.method == "conversion" else config.method
     meta = meta.child(
         source,
-        **facts,
+        **method_facts(config),
         data=training_images(meta, data, split, config, dataset),
         config={**meta.config, **earlier_settings(meta, recorded_as), recorded_as: config.recorded()},
         seed=config.seed,
@@ -68,6 +74,12 @@ def finetune(config: FinetuneConfig) -> Path:
         extra_losses["sparsity_loss"] = FiringPenalty(qc, config.sparsity, meta.image_size)
     qc.extra_losses = extra_losses
     return run_training(qc, dataset, config, meta)
+
+
+def _goes_on(config: FinetuneConfig, model: ClipDetector) -> bool:
+    """Whether a state will bring its own thresholds, of the shapes that these have: one per channel."""
+    kept = config.resume and state_path(config, method_facts(config)["stage"]).exists()
+    return first_says(kept) and all(activation.theta.numel() > 1 for _, activation in activations(model))
 
 
 def _average_pools(model: ClipDetector, meta: CheckpointMeta) -> tuple[ClipDetector, CheckpointMeta]:

@@ -133,9 +133,9 @@ def method_network(
 
 
 def goes_on(config: LoopConfig, stage: str, model: ClipDetector) -> bool:
-    """Whether a state will bring its own thresholds, of the shapes that the model's have: one per channel."""
-    kept = config.resume and state_path(config, stage).exists()
-    return first_says(kept) and all(activation.theta.numel() > 1 for _, activation in activations(model))
+    """Whether a state will bring its own thresholds, of the shapes that these have: one per channel."""
+    per_channel = all(activation.theta.numel() > 1 for _, activation in activations(model))
+    return first_says(config.resume and state_path(config, stage).exists() and per_channel)
 
 
 def earlier_settings(before: CheckpointMeta | None, stage: str) -> dict[str, Any]:
