@@ -89,7 +89,7 @@ class _Fit(nn.Module):
         most = self.target.amax((0, 2, 3))
         silent = most <= 0
         most = torch.where(silent, self.neurons.theta.expand_as(most), most)
-        threshold, shift, worth, best = most, 0 * most, most, torch.full_like(most, torch.inf)
+        found, best = torch.stack([most, 0 * most, most]), torch.full_like(most, torch.inf)
         for candidate, moved in itertools.product(THRESHOLDS, SHIFTS):
             tried = candidate * most
             rate = self._spikes(currents, tried, moved * tried).mean(0)
@@ -98,9 +98,8 @@ class _Fit(nn.Module):
             error = (per_channel(scale) * rate - self.target).square().sum((0, 2, 3))
             better = (error < best) & (scale > 0) & ~silent
             best = torch.where(better, error, best)
-            threshold = torch.where(better, tried, threshold)
-            shift = torch.where(better, moved * tried, shift)
-            worth = torch.where(better, scale, worth)
+            found = torch.where(better, torch.stack([tried, moved * tried, scale]), found)
+        threshold, shift, worth = found
         self.keep((threshold, shift, worth))
         return (per_channel(worth) * self._spikes(currents, threshold, shift)).flatten(0, 1)
 

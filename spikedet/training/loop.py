@@ -263,8 +263,7 @@ class TrainingLoop(DetectionTrainer):
     def save_model(self) -> bool:
         """Keep the best averaged network, then the state to resume from."""
         averaged = self.ema.ema
-        held_out = {name: value for name, value in self.metrics.items() if name.startswith("held_out/")}
-        measured = {name: value for name, value in held_out.items() if math.isfinite(value)}
+        measured = {k: v for k, v in self.metrics.items() if k.startswith("held_out/") and math.isfinite(v)}
         if self.evaluated and (self.best_fitness is None or self.fitness >= self.best_fitness):
             self.best_fitness = self.fitness
             self.save_best(averaged, {name.split("/")[1]: value for name, value in measured.items()})
