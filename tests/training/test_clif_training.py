@@ -67,7 +67,7 @@ def test_the_start_is_nearer_to_the_ann_than_its_thetas_are() -> None:
     images = to_input([held_out.read_image(i) for i in range(len(held_out))], IMAGE_SIZE)
     expected, made = ann(images)[1]["scores"], []
     for fit in (False, True):
-        model = over_time(ann, 8, CurrentLIF.from_clip).eval()
+        model = over_time(ann, 4, CurrentLIF.from_clip).eval()
         if fit:
             fit_leaky_(model, ann, load_dataset(str(sample_images()), "train").for_training(), IMAGE_SIZE)
         made.append((model(images)[1]["scores"] - expected).square().mean().item())
@@ -118,9 +118,9 @@ def test_a_checkpoint_knows_its_method(trained: Path) -> None:
 
 @pytest.mark.slow
 def test_resumed_it_has_the_same_bytes(tmp_path: Path) -> None:
-    whole = finetune(settings(tmp_path / "a"))
-    finetune(settings(tmp_path / "b", epochs=1))
-    resumed = finetune(settings(tmp_path / "b", resume=True))
+    whole = finetune(settings(tmp_path / "a", T=2))
+    finetune(settings(tmp_path / "b", T=2, epochs=1))
+    resumed = finetune(settings(tmp_path / "b", T=2, resume=True))
     aps = [read_meta(path).notes["held_out"]["AP"] for path in (whole, resumed)]
     assert aps[0] == aps[1]
     assert same(*(load_checkpoint(path)[0] for path in (whole, resumed)))
