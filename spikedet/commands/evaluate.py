@@ -34,7 +34,7 @@ from spikedet.evaluation.origins import relative_name
 from spikedet.evaluation.predict import predict_dataset
 from spikedet.inference.exported import ExportedNetwork, exported_networks
 from spikedet.inference.network import ANN_STEP, Network, checkpoint_sha256, load_network, network_names
-from spikedet.models.architecture import has_leaky_activations, has_max_pools
+from spikedet.models import has_leaky_activations, has_max_pools
 from spikedet.visualization import plot_ap_by_t
 
 logger = logging.getLogger("spikedet")

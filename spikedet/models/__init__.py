@@ -1,6 +1,6 @@
 """Detectors: built from YAML through ultralytics, thresholds set from images, outputs decoded to boxes."""
 
-from spikedet.models.architecture import average_pools, load_model_yaml
+from spikedet.models.architecture import average_pools, has_leaky_activations, has_max_pools, load_model_yaml
 from spikedet.models.builder import ClipDetector, activations, as_clip, as_qc, build_detector, over_time
 from spikedet.models.start import read_start, start_from_
 from spikedet.models.storage import import_ultralytics, load_ann
@@ -13,6 +13,8 @@ __all__ = [
     "as_qc",
     "average_pools",
     "build_detector",
+    "has_leaky_activations",
+    "has_max_pools",
     "import_ultralytics",
     "load_ann",
     "load_model_yaml",
