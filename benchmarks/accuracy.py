@@ -28,7 +28,8 @@ from experiment import SOURCE, Experiment, NetworkSettings, load_experiment, tra
 from readme_tables import ROOT, publish
 from tables import versus_paper
 
-from spikedet.checkpoint import Parent, load_checkpoint, save_checkpoint
+from spikedet.checkpoint import load_checkpoint, save_checkpoint
+from spikedet.checkpoint.metadata import Parent
 from spikedet.cli.messages import print_messages
 from spikedet.commands.calibrate import calibrate
 from spikedet.commands.convert import convert

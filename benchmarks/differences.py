@@ -26,7 +26,8 @@ from torch import Tensor
 from spikedet.common.errors import ConfigError
 from spikedet.config import Mode
 from spikedet.conversion import to_spiking
-from spikedet.models import activations, load_ann, with_method
+from spikedet.models import activations, load_ann
+from spikedet.models.methods import with_method
 from spikedet.snn import IMAGE, Node, SpikingConv, SpikingNetwork, simulate
 from spikedet.snn.backends.dense import TorchBackend
 from spikedet.snn.backends.native.backend import NativeBackend

@@ -44,7 +44,8 @@ from spikedet.exports.check import difference
 from spikedet.exports.formats import require
 from spikedet.exports.onnx_model import onnx_model
 from spikedet.inference.network import load_network, spiking_graph
-from spikedet.models import as_qc, build_detector, read_model_yaml
+from spikedet.models import as_qc, build_detector
+from spikedet.models.architecture import read_model_yaml
 
 SHIPPED = (
     "tiny-yolo-voc-source",

@@ -112,12 +112,13 @@ def prepare(folder: Path) -> None:
         attempt(folder, command)
 
 
-def killed(folder: Path, verb: str, kills: int, chance: random.Random) -> Outcome:
+def killed(folder: Path, verb: str, kills: int, chance: random.Random, *, warm_up: bool = True) -> Outcome:
     """Run a verb again and again until this many kills have hit it."""
     command = COMMANDS[verb]
     shutil.rmtree(folder / "out", ignore_errors=True)
-    attempt(folder, command)  # the first pays for what is loaded late
-    shutil.rmtree(folder / "out")
+    if warm_up:  # the first run pays for what is loaded late
+        attempt(folder, command)
+        shutil.rmtree(folder / "out")
     _, alone_s = attempt(folder, command)
     expected = result(folder / "out")
     runs = identical = hits = 0

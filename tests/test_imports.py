@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -33,18 +33,21 @@ ULTRALYTICS = ("models/", "conversion/rules.py", "conversion/block_rules.py", "t
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
-def imports(path: Path) -> Iterator[tuple[int, str]]:
+@cache
+def imports(path: Path) -> list[tuple[int, str]]:
     """Line and full name of every import of a file, those within functions and under TYPE_CHECKING too."""
+    found: list[tuple[int, str]] = []
     home = ["spikedet", *path.relative_to(PACKAGE).parent.parts]
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"), str(path))):
         if isinstance(node, ast.Import):
-            yield from ((node.lineno, alias.name) for alias in node.names)
+            found += ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             base = home[: len(home) - node.level + 1] if node.level else []
             module = ".".join([*base, node.module] if node.module else base)
             # `from spikedet import x` imports the module spikedet.x, where there is one.
             deep = [f"{module}.{alias.name}" for alias in node.names] if module == "spikedet" else [module]
-            yield from ((node.lineno, name) for name in deep)
+            found += ((node.lineno, name) for name in deep)
+    return found
 
 
 def part(path: Path) -> str:

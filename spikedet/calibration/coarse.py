@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from spikedet.calibration.observer import Indices, Observer, windows
+from spikedet.calibration.observer import Indices, Observer, layer_of
 from spikedet.common.distributed import sum_
 from spikedet.snn import Node, Readout, SpikingConv
 
@@ -57,9 +57,7 @@ def coarse_calibrate_(observer: Observer, node: Node, batches: Sequence[Indices]
     Returns:
         The mean squared error before.
     """
-    module = node.module
-    assert isinstance(module, (SpikingConv, Readout))
-    errors = channel_errors(observer, node, batches, early)
+    module, errors = layer_of(node), channel_errors(observer, node, batches, early)
     if isinstance(module, Readout):
         module.bias.add_(errors.mean)
     elif early:
@@ -71,9 +69,7 @@ def coarse_calibrate_(observer: Observer, node: Node, batches: Sequence[Indices]
 
 def channel_errors(observer: Observer, node: Node, batches: Sequence[Indices], early: float) -> ChannelErrors:
     """How far a layer is from what the QC-ANN says."""
-    module = node.module
-    assert isinstance(module, (SpikingConv, Readout))
-    sums = torch.zeros(3, len(module.weight), dtype=torch.float64)  # of errors, squares and early squares
+    sums = torch.zeros(3, len(layer_of(node).weight), dtype=torch.float64)  # of errors, squares and early squares
     count = torch.zeros((), dtype=torch.float64)
     for indices in batches:
         target = observer.target(node, indices)
@@ -93,13 +89,10 @@ def layer_outputs(observer: Observer, node: Node, indices: Indices, early: float
 
     ``early`` adds the mean of its spikes in the first half of the window, where that counts, see ``windows``.
     """
-    module = node.module
+    module = layer_of(node)
     if isinstance(module, SpikingConv):
-        spikes = observer.simulate(node, module, indices)
-        return [observer.rate(module, spikes[:steps]) for steps in windows(module, observer.T, early)]
-    assert isinstance(module, Readout)
-    logits: Tensor = module(observer.train(node.inputs[0], indices).mean(0))
-    return [logits]
+        return observer.rates(module, observer.simulate(node, module, indices), early)
+    return [module(observer.train(node.inputs[0], indices).mean(0))]
 
 
 def _trade_(observer: Observer, node: Node, batches: Sequence[Indices], early: float, errors: ChannelErrors) -> None:

@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from spikedet.calibration.observer import Observer, windows
+from spikedet.calibration.observer import Observer, Region, layer_of, windows
 from spikedet.common.distributed import held_here, sum_, sum_gradients_
 from spikedet.common.precision import autocast
 from spikedet.config import CalibrateConfig, Precision
@@ -27,43 +26,29 @@ from spikedet.snn import Node, SpikingConv
 from spikedet.snn.backends.native.layers import PackedConv
 from spikedet.snn.layers import Readout, broadcast
 from spikedet.snn.operations import LinearConv
-from spikedet.snn.packing import Channels
 from spikedet.snn.surrogate import rate
 
 HELD_OUT_CROP = 2
 """Side of the held-out crops, in units of the training crop."""
 
 
-@dataclass(frozen=True)
-class Crop:
-    """A window of an output map: first row and column, rows and columns."""
-
-    top: int
-    left: int
-    height: int
-    width: int
-
-
-def random_crop(map_hw: tuple[int, int], side: int, generator: torch.Generator) -> Crop:
-    """A window of at most ``side`` x ``side`` anywhere on the map."""
-    height, width = min(side, map_hw[0]), min(side, map_hw[1])
-    top = int(torch.randint(map_hw[0] - height + 1, (), generator=generator))
-    left = int(torch.randint(map_hw[1] - width + 1, (), generator=generator))
-    return Crop(top, left, height, width)
-
-
-def crop_output(maps: Tensor, crop: Crop) -> Tensor:
-    """The window of ``[..., H, W]``."""
-    return maps[..., crop.top : crop.top + crop.height, crop.left : crop.left + crop.width]
+def random_crop(map_hw: tuple[int, int], side: int, generator: torch.Generator) -> Region:
+    """Rows and columns of a window of at most ``side`` x ``side`` anywhere on the map."""
+    spans = []
+    for length in map_hw:
+        count = min(side, length)
+        first = int(torch.randint(length - count + 1, (), generator=generator))
+        spans.append(slice(first, first + count))
+    return spans[0], spans[1]
 
 
 def receptive_field(
-    crop: Crop, module: SpikingConv | Readout, map_hw: tuple[int, int]
-) -> tuple[tuple[slice, slice], tuple[int, int, int, int]]:
+    crop: Region, module: SpikingConv | Readout, map_hw: tuple[int, int]
+) -> tuple[Region, tuple[int, int, int, int]]:
     """The part of the input map that a window of the output sees, and the zero padding it still needs.
 
     Args:
-        crop: window of the convolution's output.
+        crop: rows and columns of the convolution's output.
         module: the convolution.
         map_hw: height and width of its input map.
 
@@ -72,9 +57,9 @@ def receptive_field(
     """
     spans, pads = [], []
     dilation = getattr(module, "dilation", (1, 1))
-    for axis, (first, count) in enumerate(((crop.top, crop.height), (crop.left, crop.width))):
-        begin = first * module.stride[axis] - module.padding[axis]
-        reach = (count - 1) * module.stride[axis] + dilation[axis] * (module.weight.shape[2 + axis] - 1) + 1
+    for axis, span in enumerate(crop):
+        begin, last = (place * module.stride[axis] - module.padding[axis] for place in (span.start, span.stop - 1))
+        reach = last - begin + dilation[axis] * (module.weight.shape[2 + axis] - 1) + 1
         spans.append(slice(max(begin, 0), min(begin + reach, map_hw[axis])))
         pads.append((max(-begin, 0), max(begin + reach - map_hw[axis], 0)))
     return (spans[0], spans[1]), (*pads[1], *pads[0])
@@ -86,7 +71,7 @@ def trained_rates(
     T: int,
     config: CalibrateConfig,
     precision: Precision,
-    crop: Crop | None = None,
+    crop: Region | None = None,
 ) -> list[Tensor]:
     """Rate (or logits) of a cropped input, differentiable in the layer's weight, bias and u[0].
 
@@ -137,9 +122,9 @@ def firing(module: SpikingConv | Readout, rates: Tensor) -> Tensor:
     return rates.abs() / broadcast(module.theta) * module.theta.square().mean()
 
 
-def cropped_potential(module: SpikingConv, crop: Crop | None) -> Tensor:
+def cropped_potential(module: SpikingConv, crop: Region | None) -> Tensor:
     """The initial potential of a window of the map: ``[C]``, or ``[C, h, w]`` if it is per neuron."""
-    return module.u0 if crop is None or module.u0.ndim == 1 else crop_output(module.u0, crop)
+    return module.u0 if crop is None or module.u0.ndim == 1 else module.u0[..., *crop]
 
 
 def fine_calibrate_(
@@ -160,8 +145,7 @@ def fine_calibrate_(
         Held-out cost before and after (mean squared error, and what ``early`` and ``sparsity`` add), and the number of
         epochs run.
     """
-    module = node.module
-    assert isinstance(module, (SpikingConv, Readout))
+    module, (source,) = layer_of(node), node.inputs
     groups = parameter_groups(module, config.lr, weights=config.train_weights, potential=config.train_potential)
     before = best_error = _held_out_error(observer, node, held_out, config)
     if not groups:
@@ -174,10 +158,12 @@ def fine_calibrate_(
     while done < config.epochs:
         done += 1
         for indices in _batches(training, config.batch, generator):
-            window = _window(observer, node, config.crop, generator)
+            crop, inputs, padding = _window(observer, node, config.crop, generator)
             optimizer.zero_grad()
             if mine := held_here(indices):
-                rates, targets = _trained_on(observer, node, mine, window, config)
+                targets = observer.target(node, mine)[..., *crop]
+                x = F.pad(observer.train(source, mine, inputs), padding)
+                rates = trained_rates(module, x, observer.T, config, config.precision, crop)
                 loss = squared_error(rates, targets, config).mean()
                 if config.sparsity:
                     loss = loss + config.sparsity * firing(module, rates[0]).mean()
@@ -231,64 +217,38 @@ def _batches(indices: list[int], batch: int, generator: torch.Generator) -> Iter
         yield [indices[i] for i in order[start : start + batch]]
 
 
-@dataclass(frozen=True)
-class TrainedWindow:
-    """A window of a layer's output, and what of its input it sees, with the padding that still needs."""
-
-    crop: Crop
-    inputs: tuple[slice, slice]
-    padding: tuple[int, int, int, int]
-
-
-def _window(observer: Observer, node: Node, side: int, generator: torch.Generator) -> TrainedWindow:
-    """A random window of at most ``side`` places a side."""
-    module = node.module
-    assert isinstance(module, (SpikingConv, Readout))
-    crop = random_crop(observer.output_hw(node), side, generator)
-    return TrainedWindow(crop, *receptive_field(crop, module, observer.map_hw(node.inputs[0])))
-
-
-def _trained_on(
-    observer: Observer, node: Node, held: list[int], window: TrainedWindow, config: CalibrateConfig
-) -> tuple[list[Tensor], Tensor]:
-    """Rates, differentiable, and targets of some of the images held here on one window."""
-    module = node.module
-    assert isinstance(module, (SpikingConv, Readout))
-    targets = crop_output(observer.target(node, held), window.crop)
-    x = F.pad(observer.train(node.inputs[0], held, window.inputs), window.padding)
-    return trained_rates(module, x, observer.T, config, config.precision, window.crop), targets
+def _window(
+    observer: Observer, node: Node, side: int, generator: torch.Generator
+) -> tuple[Region, Region, tuple[int, int, int, int]]:
+    """A random window of at most ``side`` places a side, what it sees of its input, and the padding that needs."""
+    crop = random_crop(observer.map_hw[node.name], side, generator)
+    return crop, *receptive_field(crop, layer_of(node), observer.map_hw[node.inputs[0]])
 
 
 @torch.no_grad()
 def _held_out_error(observer: Observer, node: Node, held_out: list[int], config: CalibrateConfig) -> float:
     """Mean cost on the held-out images, the same windows at every call."""
     generator = torch.Generator().manual_seed(config.seed + 1)
-    module, (source,) = node.module, node.inputs
-    assert isinstance(module, (SpikingConv, Readout))
+    module, (source,) = layer_of(node), node.inputs
+    channels = observer.channels.get(source) if observer.channels and isinstance(module, SpikingConv) else None
     sums = torch.zeros(2, dtype=torch.float64)
     for start in range(0, len(held_out), config.batch):
-        window = _window(observer, node, HELD_OUT_CROP * config.crop, generator)
+        crop, inputs, padding = _window(observer, node, HELD_OUT_CROP * config.crop, generator)
         held = held_here(held_out[start : start + config.batch])
         if not held:
             continue
-        targets = crop_output(observer.target(node, held), window.crop)
-        if observer.channels is not None and isinstance(module, SpikingConv) and source in observer.channels:
-            bits = F.pad(observer.bits(source, held, window.inputs), (0, 0, *window.padding))
-            spikes = _spikes_of_bits(observer, module, observer.channels[source], bits, window.crop)
-            rates = [observer.rate(module, spikes[:steps]) for steps in windows(module, observer.T, config.early)]
+        targets = observer.target(node, held)[..., *crop]
+        if channels is not None and isinstance(module, SpikingConv):
+            bits = F.pad(observer.bits(source, held, inputs), (0, 0, *padding))
+            packed = PackedConv(module, channels, "exact", padding=(0, 0), u0=cropped_potential(module, crop))
+            spikes = packed.window(packed.state(bits.shape[1], (bits.shape[2], bits.shape[3])), bits, observer.T)
+            rates = observer.rates(module, spikes, config.early)
         else:
-            x = F.pad(observer.train(source, held, window.inputs), window.padding)
-            rates = trained_rates(module, x, observer.T, config, "fp32", window.crop)
+            x = F.pad(observer.train(source, held, inputs), padding)
+            rates = trained_rates(module, x, observer.T, config, "fp32", crop)
         cost = squared_error(rates, targets, config).sum(dtype=torch.float64)
         if config.sparsity:
             cost += config.sparsity * firing(module, rates[0]).sum(dtype=torch.float64)
         sums += torch.stack([cost, sums.new_tensor(targets.numel())])
     squares, count = sum_(sums).tolist()
     return float(squares / max(count, 1))
-
-
-def _spikes_of_bits(observer: Observer, layer: SpikingConv, inputs: Channels, bits: Tensor, crop: Crop) -> Tensor:
-    """Spikes, as bits, of a window whose input is padded already."""
-    packed = PackedConv(layer, inputs, "exact", padding=(0, 0), u0=cropped_potential(layer, crop))
-    state = packed.state(bits.shape[1], (bits.shape[2], bits.shape[3]))
-    return packed.window(state, bits, observer.T)

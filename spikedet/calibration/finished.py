@@ -6,21 +6,18 @@ Every layer is calibrated from seeds of its own, so what is left comes out bit b
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 from pathlib import Path
 
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from spikedet.calibration.report import LayerReport
 from spikedet.checkpoint import load_checkpoint
-from spikedet.checkpoint.state import alike, finite
-from spikedet.checkpoint.tensors import UNREADABLE, open_tensors
+from spikedet.checkpoint.state import alike, finite, load_state, save_state
 from spikedet.common.digests import json_sha256
 from spikedet.common.distributed import is_first
 from spikedet.common.errors import CheckpointError
-from spikedet.common.files import atomic_path
+from spikedet.common.typed import typed
 from spikedet.config import CalibrateConfig, JointConfig
 from spikedet.data import DetectionDataset
 
@@ -30,7 +27,6 @@ OTHER_STATE = (
     "{}: the state of a calibration of another network, with other settings or on other images; go without "
     "--resume, or with another --out"
 )
-_KEY = "spikedet-calibration"
 _NOT_MATTERING = frozenset(
     {"checkpoint", "teacher", "data", "split", "skip_bad", "out", "resume", "memory_budget_gb", "device"}
 )
@@ -67,7 +63,7 @@ class FinishedLayers:
 
     def __init__(self, path: Path | None = None, key: str = "", *, resume: bool = False) -> None:
         self.path, self.key = path, key
-        self._tensors: dict[str, Tensor] = {}
+        self._tensors: dict[str, dict[str, Tensor]] = {}
         self._reports: dict[str, LayerReport] = {}
         if path is not None and resume:
             self._read(path)
@@ -77,8 +73,7 @@ class FinishedLayers:
 
     def take(self, module: nn.Module, name: str) -> LayerReport | None:
         """Load a finished layer's tensors into it, in place; None if it is not finished, or was not kept whole."""
-        prefix = f"{name}/"
-        found = {key.removeprefix(prefix): v for key, v in self._tensors.items() if key.startswith(prefix)}
+        found = self._tensors.get(name, {})
         if name not in self._reports or not alike(found, module.state_dict()) or not finite(found):
             return None
         module.load_state_dict(found)
@@ -89,10 +84,10 @@ class FinishedLayers:
         if self.path is None or not is_first():
             return
         self._reports[name] = report
-        self._tensors |= {f"{name}/{key}": value.detach().clone() for key, value in module.state_dict().items()}
+        self._tensors[name] = {key: value.detach().clone() for key, value in module.state_dict().items()}
         reports = {name: dataclasses.asdict(report) for name, report in self._reports.items()}
-        with atomic_path(self.path) as temporary:
-            save_file(self._tensors, temporary, metadata={_KEY: json.dumps({"key": self.key, "reports": reports})})
+        facts = {"key": self.key, "reports": reports}
+        save_state(self.path, self._tensors, {"state": {}, "param_groups": []}, facts)
 
     def remove(self) -> None:
         """The calibration is through."""
@@ -101,13 +96,10 @@ class FinishedLayers:
 
     def _read(self, path: Path) -> None:
         try:
-            with open_tensors(path) as file:
-                header = json.loads((file.metadata() or {})[_KEY])
-                if header["key"] != self.key:
-                    raise CheckpointError(OTHER_STATE.format(path))
-                reports = {name: LayerReport(**report) for name, report in header["reports"].items()}
-                # Copies: Windows does not replace a file whose content is still mapped.
-                self._tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 (not a mapping)
-                self._reports = reports
-        except (*UNREADABLE, KeyError, TypeError, AttributeError, RecursionError):
+            tensors, _, facts = load_state(path)
+            key, reports = facts["key"], typed(dict[str, LayerReport], facts["reports"], str(path), CheckpointError)
+        except (CheckpointError, KeyError, TypeError):
             return  # no file, or none of ours: from the beginning
+        if key != self.key:
+            raise CheckpointError(OTHER_STATE.format(path))
+        self._tensors, self._reports = tensors, reports

@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -32,24 +33,25 @@ CORNERS = ((-1, -1), (1, -1), (-1, 1), (1, 1))
 """Direction (x, y) from the centre in which each image of a mosaic lies."""
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """Where one input comes from.
+class Recipes(NamedTuple):
+    """Where the inputs of an epoch come from, one row each.
 
     Attributes:
-        numbers: of the images: one, or four for a mosaic.
-        mirrored: whether each is mirrored.
-        centre_xy: where four meet, in [-1, 1].
-        scales: of each of the four.
+        numbers: ``[count, 4]``, of the images: the first alone, or all four in a mosaic.
+        mosaic: ``[count]``, whether it is one.
+        mirrored: ``[count, 4]``, whether each image is mirrored.
+        centres_xy: ``[count, 2]``, where four meet, in [-1, 1].
+        scales: ``[count, 4]``, of each of the four.
     """
 
-    numbers: tuple[int, ...]
-    mirrored: tuple[bool, ...]
-    centre_xy: tuple[float, float] = (0.0, 0.0)
-    scales: tuple[float, ...] = ()
+    numbers: npt.NDArray[np.int64]
+    mosaic: npt.NDArray[np.bool_]
+    mirrored: npt.NDArray[np.bool_]
+    centres_xy: npt.NDArray[np.float64]
+    scales: npt.NDArray[np.float64]
 
 
-def recipes(count: int, mosaic: float, draw: np.random.Generator) -> list[Recipe]:
+def recipes(count: int, mosaic: float, draw: np.random.Generator) -> Recipes:
     """An epoch: each of ``count`` images once, in random order; ``mosaic`` of them (0 to 1) with three others."""
     order = draw.permutation(count)
     mirrored = draw.random((count, 4)) < 0.5
@@ -57,16 +59,7 @@ def recipes(count: int, mosaic: float, draw: np.random.Generator) -> list[Recipe
     others = draw.integers(0, count, (count, 3))
     centres = draw.uniform(-CENTRE, CENTRE, (count, 2))
     scales = draw.uniform(*SCALES, (count, 4))
-    made = []
-    for i, number in enumerate(order.tolist()):
-        if four[i]:
-            x, y = centres[i].tolist()
-            made.append(
-                Recipe((number, *others[i].tolist()), tuple(mirrored[i].tolist()), (x, y), tuple(scales[i].tolist()))
-            )
-        else:
-            made.append(Recipe((number,), (bool(mirrored[i, 0]),)))
-    return made
+    return Recipes(np.column_stack([order, others]), four, mirrored, centres, scales)
 
 
 class TrainingImages:
@@ -94,18 +87,19 @@ class TrainingImages:
             return as_input(self._kept[torch.as_tensor(numbers, device=self.device)])
         return as_input(self._letterboxed(numbers).to(self.device))
 
-    def cook(self, batch: Sequence[Recipe]) -> Tensor:
-        """What the recipes say, ``[N, 3, S, S]``."""
-        pieces = self.plain([number for recipe in batch for number in recipe.numbers])
-        flags = torch.tensor([flag for recipe in batch for flag in recipe.mirrored], device=self.device)
-        pieces = torch.where(flags.view(-1, 1, 1, 1), pieces.flip(-1), pieces)
-        firsts = np.cumsum([0, *(len(recipe.numbers) for recipe in batch)])[:-1]
-        made = pieces[torch.as_tensor(firsts, device=self.device)]
-        if fours := [i for i, recipe in enumerate(batch) if len(recipe.numbers) == 4]:
-            chosen = torch.as_tensor(firsts[fours, None] + np.arange(4), device=self.device)
-            centres = torch.tensor([batch[i].centre_xy for i in fours], device=self.device)
-            scales = torch.tensor([batch[i].scales for i in fours], device=self.device)
-            made[torch.tensor(fours, device=self.device)] = mosaics(pieces[chosen], centres, scales)
+    def cook(self, epoch: Recipes, rows: Sequence[int]) -> Tensor:
+        """What these rows of an epoch say, ``[N, 3, S, S]``."""
+        batch = (torch.from_numpy(part[list(rows)]).to(self.device) for part in epoch)
+        numbers, mosaic, mirrored, centres_xy, scales = batch
+        quarters = torch.arange(4, device=self.device)
+        used = mosaic.unsqueeze(1) | (quarters == 0)
+        pieces = self.plain(numbers[used].tolist())
+        pieces = torch.where(mirrored[used].view(-1, 1, 1, 1), pieces.flip(-1), pieces)
+        firsts = used.sum(1).cumsum(0) - used.sum(1)
+        made = pieces[firsts]
+        if mosaic.any():
+            four = pieces[firsts[mosaic].unsqueeze(1) + quarters]
+            made[mosaic] = mosaics(four, centres_xy[mosaic].float(), scales[mosaic].float())
         return made
 
     def _fits(self) -> bool:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from spikedet.calibration.fine import parameter_groups
-from spikedet.calibration.images import Recipe, TrainingImages, recipes
+from spikedet.calibration.images import Recipes, TrainingImages, recipes
 from spikedet.checkpoint.state import alike, finite, load_adam_
 from spikedet.common.distributed import own, sum_, sum_gradients_
 from spikedet.common.errors import TrainingError
@@ -61,29 +61,19 @@ Teacher = Callable[[Tensor], Maps]
 """Outputs of the ANN for images ``[N, 3, S, S]``."""
 
 
-@dataclass(frozen=True)
-class TeacherOutputs:
-    """What the spiking network says of a batch, differentiable.
-
-    Attributes:
-        maps: the head's outputs.
-        rates: spikes per step of every spiking layer, ``[N, C, H, W]``, by name.
-    """
-
-    maps: Maps
-    rates: dict[str, Tensor]
-
-
 def outputs_with_rates(
     network: SpikingNetwork, images: Tensor, precision: Precision = "fp32", mode: Mode = "exact"
-) -> TeacherOutputs:
-    """Simulate for T steps and return the outputs and rates; gradients as the module says.
+) -> tuple[Maps, dict[str, Tensor]]:
+    """Simulate for T steps; gradients as the module says.
 
     Args:
         network: converted network.
         images: ``[N, 3, S, S]`` in [0, 1].
         precision: of the convolutions in the forward pass in means.
         mode: of the simulation.
+
+    Returns:
+        The head's outputs, and spikes per step of every spiking layer, ``[N, C, H, W]``, by name.
     """
     T, rates = network.T, {}
     in_passing = waits(network, T) and not takes_bfloat16(images.device, precision)  # exact means tell the rates
@@ -102,12 +92,11 @@ def outputs_with_rates(
 
     with float32(), autocast(images.device, precision):
         outputs = mean_forward(network, images, activation).outputs
-    maps = {"boxes": _over_cells(outputs, network.box_readouts), "scores": _over_cells(outputs, network.class_readouts)}
-    return TeacherOutputs(maps, rates)
-
-
-def _over_cells(outputs: Mapping[str, Tensor], names: Sequence[str]) -> Tensor:
-    return torch.cat([outputs[name].float().flatten(2) for name in names], 2)
+    boxes, scores = (
+        torch.cat([outputs[name].float().flatten(2) for name in names], 2)
+        for names in (network.box_readouts, network.class_readouts)
+    )
+    return {"boxes": boxes, "scores": scores}, rates
 
 
 @dataclass
@@ -185,12 +174,12 @@ class JointCalibration:
         """
         done, total = self.progress.epoch, 0.0
         draw = np.random.default_rng((self.config.seed, done))
-        inputs = recipes(len(self.images), self.config.mosaic, draw)
+        inputs, rows = recipes(len(self.images), self.config.mosaic, draw), range(len(self.images))
         for number in track(range(self.steps_per_epoch), f"epoch {done + 1}, batches"):
             step = done * self.steps_per_epoch + number
             for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
                 group["lr"] = rate * schedule(step, self.config.epochs * self.steps_per_epoch)
-            total += self._step(inputs[number * self.config.batch : (number + 1) * self.config.batch])
+            total += self._step(inputs, rows[number * self.config.batch : (number + 1) * self.config.batch])
         self.progress.epoch = done + 1
         self.progress.optimizer = self.optimizer.state_dict()
         self.progress.losses.append(self.held_out_loss())
@@ -203,12 +192,12 @@ class JointCalibration:
         while self.progress.epoch < self.config.epochs:
             after_epoch(self.epoch())
 
-    def _step(self, batch: Sequence[Recipe]) -> float:
-        """One step; every process adds the gradients of the inputs that it holds."""
+    def _step(self, inputs: Recipes, batch: Sequence[int]) -> float:
+        """One step on some rows; every process adds the gradients of the inputs that it holds."""
         self.optimizer.zero_grad()
-        loss, weight, mine = torch.zeros((), device=self.device), torch.zeros((), device=self.device), own(batch)
-        if mine:
-            images = self.images.cook(mine)
+        loss, weight = torch.zeros(2, device=self.device)
+        if mine := own(batch):
+            images = self.images.cook(inputs, mine)
             maps = self.teacher(images)
             weight = teacher_weight(maps)
         weight = sum_(weight)
@@ -226,20 +215,18 @@ class JointCalibration:
         """Divergence from the teacher, and the penalty on firing of this share of a batch."""
         precision: Precision = "fp32" if exact else self.config.precision
         mode: Mode = "exact" if exact else self.config.mode
-        outputs = outputs_with_rates(self.network, images, precision, mode)
-        loss = distillation_loss(outputs.maps, maps, weight)
+        outputs, rates = outputs_with_rates(self.network, images, precision, mode)
+        loss = distillation_loss(outputs, maps, weight)
         if self.config.sparsity:
-            loss = loss + self.config.sparsity * share * firing_penalty(outputs.rates, self.shares)
+            loss = loss + self.config.sparsity * share * firing_penalty(rates, self.shares)
         return loss
 
     @torch.no_grad()
     def held_out_loss(self) -> float:
         """The loss on the held-out images, in fp32; 0 without any."""
-        batch, count = self.config.batch, len(self.held_out)
         sums = torch.zeros(2, dtype=torch.float64)
-        for start in range(0, count, batch):
-            chosen = range(start, min(start + batch, count))
-            if mine := own(chosen):
+        for start in range(0, len(self.held_out), self.config.batch):
+            if mine := own(range(len(self.held_out))[start : start + self.config.batch]):
                 images = self.held_out.plain(mine)
                 maps = self.teacher(images)
                 weight = teacher_weight(maps)

@@ -44,7 +44,9 @@ class Observer:
         self.T = network.T
         self._nodes = {node.name: node for node in network.nodes}
         self._reference_nodes = {node.name: node for node in reference.nodes}
-        self._pending = _spiking_readers(network)
+        self._last = last_readers(network)
+        self.map_hw = {name: (h, w) for name, (_, h, w) in network.shapes((images.shape[-2], images.shape[-1])).items()}
+        """Height and width of the map that every node sends."""
         self.channels: dict[str, Channels] | None = None
         """What the bits of each train mean, where layers run on bits; None where they run on dense trains."""
         if available():
@@ -117,21 +119,6 @@ class Observer:
         assert isinstance(module, Readout)
         return module(source)
 
-    def map_hw(self, name: str) -> tuple[int, int]:
-        """Height and width of the map that node ``name`` sends."""
-        if name == IMAGE:
-            return (self.images.shape[-2], self.images.shape[-1])
-        if f"spikes {name}" in self.store.names():
-            shape = self.store[f"spikes {name}"].shape
-            return (shape[2], shape[3])  # images, steps, height, width, bytes
-        shape = tuple(self.activation(name, [0]).shape)
-        return (shape[-2], shape[-1])
-
-    def output_hw(self, node: Node) -> tuple[int, int]:
-        """Height and width of a layer's output map."""
-        shape = self.target(node, [0]).shape
-        return (shape[-2], shape[-1])
-
     # --- what a layer leaves behind ------------------------------------------------------------------------------
 
     @torch.no_grad()
@@ -170,16 +157,15 @@ class Observer:
             spikes = torch.cat([spikes, layer.run(v.new_zeros((layer.delay, *v.shape[1:])), state)])
         return pack(spikes, negative=layer.negative)
 
-    def rate(self, layer: SpikingConv, spikes: Tensor) -> Tensor:
-        """Mean spikes in activation units ``[b, C, H, W]`` of bits from ``simulate``."""
-        total = unpack(spikes, layer.theta, negative=layer.negative)
-        return total.mean(0)
+    def rates(self, layer: SpikingConv, spikes: Tensor, early: float = 0.0) -> list[Tensor]:
+        """Mean spikes in activation units ``[b, C, H, W]`` of bits from ``simulate``, in every one of ``windows``."""
+        parts = [spikes[:steps] for steps in windows(layer, self.T, early)]
+        return [unpack(part, layer.theta, negative=layer.negative).mean(0) for part in parts]
 
     def release(self, node: Node) -> None:
-        """Say that a node is done; what only it still read is dropped."""
-        for name in _sources(self.network, node):
-            self._pending[name].discard(node.name)
-            if not self._pending[name]:
+        """Say that a node is done; what it was the last to read is dropped."""
+        for name, reader in self._last.items():
+            if reader == node.name:
                 self.store.drop(f"levels {name}")
                 self.store.drop(f"spikes {name}")
 
@@ -189,30 +175,22 @@ class Observer:
         self.store[name][list(indices)] = rows
 
 
-def _sources(network: SpikingNetwork, node: Node) -> set[str]:
-    """The spiking nodes whose trains a node reads, through linear operations."""
-    nodes = {n.name: n for n in network.nodes}
-    found: set[str] = set()
-    stack = list(node.inputs)
-    while stack:
-        name = stack.pop()
-        if name == IMAGE:
-            continue
-        if isinstance(nodes[name].module, SpikingConv):
-            found.add(name)
-        else:
-            stack.extend(nodes[name].inputs)
-    return found
+def layer_of(node: Node) -> SpikingConv | Readout:
+    """The layer of a node that is calibrated."""
+    assert isinstance(node.module, (SpikingConv, Readout))
+    return node.module
 
 
-def _spiking_readers(network: SpikingNetwork) -> dict[str, set[str]]:
-    """For each spiking node, the spiking layers and output layers that still have to read it."""
-    readers: dict[str, set[str]] = {node.name: set() for node, _ in network.spiking()}
+def last_readers(network: SpikingNetwork) -> dict[str, str]:
+    """For each spiking node, the last layer that reads its train, itself or through linear operations."""
+    sources: dict[str, set[str]] = {IMAGE: set()}  # the spiking nodes whose trains are in what a node sends
+    last: dict[str, str] = {}
     for node in network.nodes:
+        read = set[str]().union(*(sources[name] for name in node.inputs))
+        sources[node.name] = {node.name} if isinstance(node.module, SpikingConv) else read
         if not isinstance(node.module, SpikeOp):
-            for source in _sources(network, node):
-                readers[source].add(node.name)
-    return readers
+            last |= dict.fromkeys(read, node.name)
+    return last
 
 
 def peak_bytes(network: SpikingNetwork, shapes: Mapping[str, tuple[int, ...]], images: int) -> int:
@@ -223,21 +201,16 @@ def peak_bytes(network: SpikingNetwork, shapes: Mapping[str, tuple[int, ...]], i
         shapes: output ``[C, H, W]`` of every spiking node.
         images: number of calibration images.
     """
-    pending = _spiking_readers(network)
-    held, peak = 0, 0
-    size = {}
+    last, size = last_readers(network), {}
+    held = peak = 0
     for node, layer in network.spiking():
         channels, height, width = shapes[node.name]
         per_place = network.T * layer_channels(layer.theta, layer.negative).bytes
         size[node.name] = images * height * width * (per_place + channels)  # and one byte for the QC-ANN's level
     for node in network.nodes:
-        if isinstance(node.module, SpikingConv):
-            held += size[node.name]
-            peak = max(peak, held)
-        if not isinstance(node.module, SpikeOp):
-            for source in _sources(network, node):
-                pending[source].discard(node.name)
-                held -= 0 if pending[source] else size[source]
+        held += size.get(node.name, 0)
+        peak = max(peak, held)
+        held -= sum(size[name] for name, reader in last.items() if reader == node.name)
     return peak
 
 

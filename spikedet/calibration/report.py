@@ -12,7 +12,7 @@ class LayerReport:
     With ``early`` or ``sparsity``, those before and after the fine calibration are its whole cost, which chooses.
 
     Raises:
-        TypeError: a value is of another type, as from a damaged file.
+        ValueError: of the two errors of a fine calibration one is there alone.
     """
 
     layer: str
@@ -22,12 +22,8 @@ class LayerReport:
     epochs: int
 
     def __post_init__(self) -> None:
-        numbers = (self.coarse_before, self.epochs)
-        fine = (self.fine_before, self.fine_after)
-        whole = all(isinstance(number, (int, float)) for number in numbers)
-        both = all(isinstance(number, (int, float)) for number in fine) or fine == (None, None)
-        if not (isinstance(self.layer, str) and whole and both):
-            raise TypeError(f"no report of layer {self.layer}")
+        if (self.fine_before is None) != (self.fine_after is None):
+            raise ValueError("an error before the fine calibration, and none after it, or the other way round")
 
     def __str__(self) -> str:
         text = f"{self.layer:<18} MSE {self.coarse_before:.3e} as copied"

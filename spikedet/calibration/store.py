@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Sequence
-from typing import IO
 
 import numpy as np
 import numpy.typing as npt
@@ -38,7 +37,7 @@ class ByteStore:
             SpikedetError: the disk has no room for it.
         """
         size = int(np.prod(shape))
-        array = np.zeros(shape, np.uint8) if self.memory_bytes + size <= self._budget else _on_disk(shape, size)
+        array = np.zeros(shape, np.uint8) if self.bytes() + size <= self._budget else _on_disk(shape, size)
         self._arrays[name] = array
         return array
 
@@ -53,32 +52,21 @@ class ByteStore:
         """Forget an array; its file goes with it."""
         del self._arrays[name]
 
-    @property
-    def memory_bytes(self) -> int:
-        """Bytes held in memory."""
-        return sum(a.nbytes for a in self._arrays.values() if not isinstance(a, np.memmap))
-
-    @property
-    def disk_bytes(self) -> int:
-        """Bytes held on disk."""
-        return sum(a.nbytes for a in self._arrays.values() if isinstance(a, np.memmap))
+    def bytes(self, *, on_disk: bool = False) -> int:
+        """Bytes held in memory, or on disk."""
+        return sum(a.nbytes for a in self._arrays.values() if isinstance(a, np.memmap) == on_disk)
 
 
 def _on_disk(shape: Sequence[int], size: int) -> Bytes:
     try:
         with tempfile.TemporaryFile() as file:
-            _reserve(file, size)
+            if hasattr(os, "posix_fallocate"):  # room is taken now: a page written later to a full disk is a signal
+                os.posix_fallocate(file.fileno(), 0, size)
+            else:
+                file.truncate(size)
             return np.memmap(file, np.uint8, "r+", shape=tuple(shape))  # keeps the file, not its handle
     except OSError as error:
         raise SpikedetError(
             f"{tempfile.gettempdir()}: no room for {size / 2**20:.0f} MiB of spikes ({error.strerror}); name a larger "
             "folder in the variable TMPDIR, or raise memory_budget_gb"
         ) from error
-
-
-def _reserve(file: IO[bytes], size: int) -> None:
-    """Zeros whose room is taken now: on a full disk, a page that is written later would be a signal."""
-    if hasattr(os, "posix_fallocate"):
-        os.posix_fallocate(file.fileno(), 0, size)
-    else:
-        file.truncate(size)

@@ -224,14 +224,12 @@ def holds(path: Path, tensors: Mapping[str, Tensor], meta: CheckpointMeta) -> bo
     try:
         there = read_meta(path)
         with open_tensors(path) as file:
-            if set(file.keys()) != set(tensors) or not all(
-                torch.equal(file.get_tensor(name), value) for name, value in tensors.items()
-            ):
-                return False
+            known = set(file.keys()) == set(tensors)
+            equal = known and all(torch.equal(file.get_tensor(name), value) for name, value in tensors.items())
     except (CheckpointError, *UNREADABLE):
         return False
     same = {name: getattr(there, name) for name in ("config", "versions", "notes", "format", "graph")}
-    return there == dataclasses.replace(meta, **same)
+    return equal and there == dataclasses.replace(meta, **same)
 
 
 def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], CheckpointMeta]:

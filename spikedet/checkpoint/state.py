@@ -1,4 +1,4 @@
-"""The state of an unfinished training run: safetensors plus JSON, so that nothing has to be unpickled to resume."""
+"""The state of an unfinished run: safetensors plus JSON, so that nothing has to be unpickled to resume."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from spikedet.checkpoint.tensors import UNREADABLE, open_tensors
 from spikedet.common.errors import CheckpointError
 from spikedet.common.files import atomic_path
 
-_KEY = "spikedet-training"
+_KEY, _LAYERS = "spikedet-training", "spikedet-calibration"
+"""Of the JSON in a file's metadata; the second is that of an unfinished calibration from an earlier version."""
 
 
 def save_state(path: Path, modules: dict[str, dict[str, Tensor]], optimizer: dict[str, Any], facts: Any) -> None:
@@ -41,28 +42,26 @@ def load_state(path: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]
     """
     try:
         with open_tensors(path) as file:
-            header = json.loads((file.metadata() or {})[_KEY])
+            metadata = file.metadata() or {}
+            if _LAYERS in metadata:
+                header = {"facts": json.loads(metadata[_LAYERS]), "groups": [], "scalars": {}}
+            else:
+                header = json.loads(metadata[_KEY])
             # Copies: Windows does not replace a file whose content is still mapped, and optimizers keep what they get.
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 (not a mapping)
-        return _parse_state(header, tensors)
+        modules: dict[str, dict[str, Tensor]] = {}
+        slots: dict[int, dict[str, Any]] = {int(index): dict(values) for index, values in header["scalars"].items()}
+        for name, value in tensors.items():
+            part, rest = name.split("/", 1)
+            if part == "optimizer":
+                index, slot = rest.split("/", 1)
+                slots.setdefault(int(index), {})[slot] = value
+            else:
+                modules.setdefault(part, {})[rest] = value
+        groups = [dict(group) for group in header["groups"]]
+        return modules, {"state": slots, "param_groups": groups}, header["facts"]
     except (*UNREADABLE, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{path}: no training state to resume from ({error}); train without --resume") from error
-
-
-def _parse_state(
-    header: dict[str, Any], tensors: dict[str, Tensor]
-) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any], Any]:
-    modules: dict[str, dict[str, Tensor]] = {}
-    slots: dict[int, dict[str, Any]] = {int(index): dict(values) for index, values in header["scalars"].items()}
-    for name, value in tensors.items():
-        part, rest = name.split("/", 1)
-        if part == "optimizer":
-            index, slot = rest.split("/", 1)
-            slots.setdefault(int(index), {})[slot] = value
-        else:
-            modules.setdefault(part, {})[rest] = value
-    groups = [dict(group) for group in header["groups"]]
-    return modules, {"state": slots, "param_groups": groups}, header["facts"]
 
 
 def _json_groups(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:

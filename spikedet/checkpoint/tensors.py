@@ -23,6 +23,8 @@ LARGEST = 1e8
 """Magnitude of any value; products of larger ones leave float32."""
 THETA = (1e-12, LARGEST)
 """Thresholds."""
+_RANGES = {"theta": THETA, "log_theta": (math.log(THETA[0]), math.log(THETA[1])), "running_var": (0.0, LARGEST)}
+"""Least and most of kinds of tensors, by the last part of their names."""
 
 
 @contextmanager
@@ -52,24 +54,11 @@ def problem(name: str, value: Tensor) -> str | None:
     lowest, highest = map(float, torch.aminmax(value))  # NaN where one is
     if not (math.isfinite(lowest) and math.isfinite(highest)):
         return f"{name} holds NaN or infinite values"
-    least, most = _range(name.rpartition(".")[2])
+    least, most = _RANGES.get(name.rpartition(".")[2], (-LARGEST, LARGEST))
     if lowest < least or highest > most:
         wrong = lowest if lowest < least else highest
         return f"{name} holds {wrong:.3g}; expected values from {least:.3g} to {most:.3g}"
     return None
-
-
-def _range(kind: str) -> tuple[float, float]:
-    """Least and most of a kind of tensor, by the last part of its name."""
-    match kind:
-        case "theta":
-            return THETA
-        case "log_theta":
-            return math.log(THETA[0]), math.log(THETA[1])
-        case "running_var":
-            return 0.0, LARGEST
-        case _:
-            return -LARGEST, LARGEST
 
 
 def require_fit(path: Path, tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:

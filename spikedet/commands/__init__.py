@@ -88,7 +88,7 @@ def perform(name: str, config: Any) -> Any:
 
 def _require_checkpoints(config: Any) -> None:
     """Raise CheckpointError where one that the command begins with is missing."""
-    from spikedet.checkpoint import require_there
+    from spikedet.checkpoint.metadata import require_there
 
     if hasattr(config, "checkpoint"):
         require_there(Path(config.checkpoint))

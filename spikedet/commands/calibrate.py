@@ -11,6 +11,7 @@ from spikedet.calibration.finished import FinishedLayers, calibration_key, is_re
 from spikedet.calibration.layerwise import MAX_LEVELS, calibrate_network
 from spikedet.calibration.report import LayerReport
 from spikedet.checkpoint import CheckpointMeta, require_converted
+from spikedet.common.counts import counted
 from spikedet.common.digests import file_sha256
 from spikedet.common.distributed import barrier, first_says, is_first, own, size
 from spikedet.common.environment import seed_everything
@@ -24,7 +25,15 @@ logger = logging.getLogger("spikedet")
 
 
 def calibrate(config: CalibrateConfig) -> list[Path]:
-    """Calibrate a converted network; returns ``OUT/coarse.safetensors`` and, if asked for, ``OUT/fine.safetensors``."""
+    """Calibrate one checkpoint's network, converted and not calibrated yet, on images.
+
+    Returns:
+        ``OUT/coarse.safetensors`` and, if asked for, ``OUT/fine.safetensors``.
+
+    Raises:
+        CheckpointError: no converted network, or one that is calibrated already.
+        ConfigError: T is too large, or there are fewer images than processes.
+    """
     source = Path(config.checkpoint)
     network, meta = load_spiking(source)
     require_converted(source, meta)
@@ -42,10 +51,12 @@ def calibrate(config: CalibrateConfig) -> list[Path]:
     ).for_training()
     drawn = dataset.draw(config.images, config.seed, meta.held_out(data, split))
     if len(drawn) < size():
-        raise ConfigError(f"{len(drawn)} calibration images for {size()} processes; use more --images")
+        raise ConfigError(f"{counted(len(drawn), 'calibration image')} for {size()} processes; use more --images")
     images = to_input([drawn.read_image(i) for i in own(range(len(drawn)))], meta.image_size)
     here = "" if size() == 1 else f", {len(images)} of them here"
-    logger.info(f"Stage II on {len(drawn)} images of {drawn.split}{here}: {estimate(network, images, config)}")
+    logger.info(
+        f"Stage II on {counted(len(drawn), 'image')} of {drawn.split}{here}: {estimate(network, images, config)}"
+    )
     out = Path(config.out) if config.out else source.parent
     key = calibration_key(file_sha256(source), config, drawn)
     stages = ("coarse", "fine") if config.fine else ("coarse",)
@@ -55,7 +66,7 @@ def calibrate(config: CalibrateConfig) -> list[Path]:
     states = [FinishedLayers(out / f"{stage}-state.safetensors", key, resume=config.resume) for stage in left]
     for stage, finished in zip(left, states, strict=True):
         if len(finished):
-            logger.info(f"resumed after {len(finished)} layers of the {stage} calibration")
+            logger.info(f"resumed after {counted(len(finished), 'layer')} of the {stage} calibration")
         made, reports = calibrate_network(network, images, config, fine=stage == "fine", finished=finished)
         if is_first():
             save_spiking(paths[stage], made, _child(meta, source, stage, config, reports, key))

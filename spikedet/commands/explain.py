@@ -14,6 +14,7 @@ from torch import Tensor
 
 from spikedet.checkpoint import CheckpointMeta, read_meta, require_converted, require_same_classes
 from spikedet.checkpoint.ancestry import with_parents
+from spikedet.common.counts import counted
 from spikedet.common.digests import file_sha256
 from spikedet.common.environment import pick_device, run_facts
 from spikedet.common.errors import CheckpointError, ConfigError
@@ -38,7 +39,9 @@ logger = logging.getLogger("spikedet")
 
 
 def explain(config: ExplainConfig) -> Path:
-    """Write ``explain.json``, ``explain.md`` and ``explain-*.png`` into ``OUT``; returns the Markdown's path.
+    """Explain the errors of one checkpoint's network on images.
+
+    Writes ``explain.json``, ``explain.md`` and ``explain-*.png`` into ``OUT``; returns the path of the Markdown.
 
     Raises:
         CheckpointError: no converted network, or one that its QC-ANN or source does not belong to.
@@ -185,7 +188,7 @@ class _Run:
         """Errors of every layer, and the AP of the chain, in one pass over the images."""
         observer, T = LayerObserver(self.family), self.snn.T
         evaluated = DetectionsByNetwork(self.snn, self.dataset, self.meta.image_size)
-        for indices, images in self._batches(self.dataset, f"errors on {len(self.dataset)} images"):
+        for indices, images in self._batches(self.dataset, f"errors on {counted(len(self.dataset), 'image')}"):
             said = {name: ann_means(network, images, None) for name, network in self.anns.items()}
             started = time.perf_counter()
             qc = ann_means(self.family.qc, images, T)
@@ -208,7 +211,7 @@ class _Run:
         dataset = self.dataset.subset(range(min(self.config.rank_images, len(self.dataset))))
         count = len(ranked_layers(self.snn))
         about = 1.5 * count * len(dataset) * self._ann_seconds  # of a variant half is known, on average
-        what = f"{count} layers on {len(dataset)} images"
+        what = f"{counted(count, 'layer')} on {counted(len(dataset), 'image')}"
         logger.info(f"ranking {what}: about {about:.0f} s (rank_images: 0 in a --config file leaves it out)")
         batches = self._batches(dataset, f"ranking {what}")
         chunk = self.config.chunk or None

@@ -16,6 +16,7 @@ from spikedet.calibration.joint import JointCalibration, Progress, Teacher
 from spikedet.checkpoint import read_meta, require_converted, require_same_classes
 from spikedet.checkpoint.ancestry import with_parents
 from spikedet.checkpoint.state import load_state, save_state
+from spikedet.common.counts import counted
 from spikedet.common.digests import file_sha256
 from spikedet.common.distributed import barrier, first_says, is_first
 from spikedet.common.environment import pick_device, seed_everything
@@ -30,7 +31,7 @@ logger = logging.getLogger("spikedet")
 
 
 def joint(config: JointConfig) -> Path:
-    """Calibrate all layers of a network jointly; returns ``OUT/joint.safetensors``.
+    """Calibrate all layers of one checkpoint's network jointly, on images; returns ``OUT/joint.safetensors``.
 
     Raises:
         CheckpointError: no spiking network, or a teacher that is no ANN.
@@ -56,7 +57,7 @@ def joint(config: JointConfig) -> Path:
     if first_says(config.resume and is_result(path, key)):
         logger.info(f"{path}: already calibrated")
         return path
-    logger.info(f"joint calibration on {len(rest)} images, {len(held_out)} held out, towards {ann}")
+    logger.info(f"joint calibration on {counted(len(rest), 'image')}, {len(held_out)} held out, towards {ann}")
     device = pick_device(config.device)
     images, selection_images = (TrainingImages(part, meta.image_size, device) for part in (rest, held_out))
     run = JointCalibration(network.to(device), teacher(ann, device), images, selection_images, config)

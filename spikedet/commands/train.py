@@ -13,16 +13,13 @@ from spikedet.data import DetectionDataset, load_dataset
 from spikedet.models import (
     ClipDetector,
     build_detector,
-    fit_,
     load_model_yaml,
-    normalized,
     read_start,
     set_mean_square_best_thetas_,
     start_from_,
-    starting_weights,
 )
 from spikedet.models.imported import SUFFIX
-from spikedet.models.start import AUTO, NONE
+from spikedet.models.start import AUTO, NONE, fit_, normalized, starting_weights
 from spikedet.training.run import (
     absolute,
     distillation,

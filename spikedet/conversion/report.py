@@ -16,16 +16,15 @@ from spikedet.conversion.converter import problems
 from spikedet.conversion.graph import GraphBuilder
 from spikedet.conversion.rules import INSTEAD, RULES
 from spikedet.conversion.storage import load_spiking
-from spikedet.models import (
-    ClipDetector,
-    build_detector,
+from spikedet.models import ClipDetector, build_detector, load_ann
+from spikedet.models.architecture import (
+    ACTIVATIONS,
+    ALLOWED_ACTIVATION,
     check_architecture,
     check_form,
     layer_problem,
-    load_ann,
     read_model_yaml,
 )
-from spikedet.models.architecture import ACTIVATIONS, ALLOWED_ACTIVATION
 from spikedet.models.imported import SUFFIX, read_ultralytics
 from spikedet.snn import Node, SpikingConv
 from spikedet.snn.layers import Convolution

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from spikedet.common.counts import counted
 from spikedet.diagnosis.records import ANNS, QC, SNN, ApPoint, Explanation, LayerErrors
 
 WORDS = {
@@ -124,8 +125,8 @@ def _of_ranking(found: Explanation) -> Iterator[str]:
     if worst.moved > 0:
         yield (
             f"the residual error of layer {worst.layer} moves the outputs most, {100 * worst.moved:.0f} % of what all "
-            f"together do; on {ranking.images} images AP50:95 changes by {alone:+.1f} points with it alone, by "
-            f"{others:+.1f} with all others and by {everything:+.1f} with all"
+            f"together do; on {counted(ranking.images, 'image')} AP50:95 changes by {alone:+.1f} points with it alone, "
+            f"by {others:+.1f} with all others and by {everything:+.1f} with all"
         )
 
 
@@ -154,8 +155,8 @@ def _of_thetas(found: Explanation) -> Iterator[str]:
     if dead:
         named = ", ".join(f"{name} ({100 * use.dead_channels:.0f} %)" for name, use in dead[:NAMED])
         yield (
-            f"channels that never fire on these {found.images} images: {named}; channels the source does not use, or "
-            "thetas too high for them (finetune with --theta-images sets them anew)"
+            f"channels that never fire on {counted(found.images, 'image')}: {named}; channels the source does not use, "
+            "or thetas too high for them (finetune with --theta-images sets them anew)"
         )
     over = [(name, use) for name, use in uses if use.saturated - use.saturated_qc >= MANY_CLIPPED]
     for name, use in over[:1]:

@@ -92,14 +92,10 @@ def variants(
     """
     errors = residual_errors(network, snn, T)
     bases = {ONLY: inject(network, images, T, {}).outputs, ALL_BUT: snn.outputs}
+    names = [node.name for node in network.nodes]
     for layer in ranked_layers(network):
-        before: list[str] = []
-        for node in network.nodes:
-            if node.name == layer:
-                break
-            before.append(node.name)
         chosen = {ONLY: {layer: errors[layer]}, ALL_BUT: {n: e for n, e in errors.items() if n != layer}}
         for kind, base in bases.items():
-            known = {name: base[name] for name in before}
+            known = {name: base[name] for name in names[: names.index(layer)]}
             with float32():
                 yield layer, kind, mean_forward(network, images, _activation(T, chosen[kind]), known).outputs

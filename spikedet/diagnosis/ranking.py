@@ -26,25 +26,17 @@ class Moves:
 
     def __init__(self, readouts: Sequence[str]) -> None:
         self.readouts = readouts
-        self._squares: dict[str, Tensor] = {}
-        self._all = torch.zeros(len(readouts), dtype=torch.float64)
+        self._squares: dict[str | None, Tensor] = {}
 
-    def _between(self, a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> Tensor:
-        return torch.stack([(a[n] - b[n]).square().sum(dtype=torch.float64) for n in self.readouts]).cpu()
-
-    def add_all(self, none: Mapping[str, Tensor], everything: Mapping[str, Tensor]) -> None:
-        """One batch without, and with all, residual errors."""
-        self._all += self._between(none, everything)
-
-    def add(self, layer: str, none: Mapping[str, Tensor], only: Mapping[str, Tensor]) -> None:
-        """One batch without, and with this layer's, residual error."""
-        moved = self._between(none, only)
-        self._squares[layer] = self._squares.get(layer, torch.zeros_like(moved)) + moved
+    def add(self, layer: str | None, none: Mapping[str, Tensor], only: Mapping[str, Tensor]) -> None:
+        """One batch without residual errors, and with this layer's, or (None) with those of all layers."""
+        moved = torch.stack([(none[n] - only[n]).square().sum(dtype=torch.float64) for n in self.readouts]).cpu()
+        self._squares[layer] = self._squares.get(layer, 0) + moved
 
     def share(self, layer: str) -> float:
         """Mean square of this layer's move over that of all; 0 where nothing moves."""
-        shares = self._squares[layer] / self._all.clamp_min(1e-300)
-        return float(torch.where(self._all > 0, shares, 0.0).mean())
+        everything = self._squares[None]
+        return float(torch.where(everything > 0, self._squares[layer] / everything.clamp_min(1e-300), 0.0).mean())
 
 
 @torch.no_grad()
@@ -76,7 +68,7 @@ def rank_layers(
         none = inject(network, images, T, {}).outputs
         evaluated.add(ALL, indices, snn.means.outputs)
         evaluated.add(NONE, indices, none)
-        moves.add_all(none, snn.means.outputs)
+        moves.add(None, none, snn.means.outputs)
         for layer, kind, outputs in variants(network, images, snn.means, T):
             evaluated.add((layer, kind), indices, outputs)
             if kind == ONLY:

@@ -66,11 +66,6 @@ class ResidualErrors:
     spikes_mean: float
     spikes_max: float
 
-    @property
-    def share(self) -> float:
-        """Of neurons with RPE."""
-        return self.fewer + self.more
-
 
 @dataclass(frozen=True, kw_only=True)
 class ThetaUse:

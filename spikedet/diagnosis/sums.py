@@ -62,12 +62,27 @@ class StepSums:
         )
 
 
+class Shares:
+    """The shares of neurons of which something is true, by name."""
+
+    def __init__(self, *names: str) -> None:
+        self.neurons, self.counts = 0, dict.fromkeys(names, 0)
+
+    def add(self, *maps: Tensor) -> None:
+        """Whether it is true of each neuron of one batch, by name, in order."""
+        self.neurons += maps[0].numel()
+        self.counts = {name: n + int(found.sum()) for (name, n), found in zip(self.counts.items(), maps, strict=True)}
+
+    def result(self) -> dict[str, float]:
+        """The shares in what was added."""
+        return {name: count / max(self.neurons, 1) for name, count in self.counts.items()}
+
+
 class ResidualSums:
     """Of one layer's residual potentials, after its window."""
 
     def __init__(self) -> None:
-        self.negative = self.overflow = self.fewer = self.more = self.neurons = 0
-        self.outside = self.off = 0
+        self.shares, self.outside, self.off = Shares("negative", "overflow", "fewer", "more"), 0, 0
         self.deviation = self.deviation_max = self.spikes = self.spikes_max = 0.0
         self.by_image: tuple[float, float] = (1.0, 0.0)
 
@@ -76,11 +91,7 @@ class ResidualSums:
     ) -> None:
         """One batch: u[T], spikes, and the whole number of spikes that g expects, each ``[N, C, H, W]``."""
         limit, missing = per_channel(theta, potential.ndim), expected - spikes
-        self.negative += int((potential < 0).sum())
-        self.overflow += int((potential >= limit).sum())
-        self.fewer += int((missing > 0).sum())
-        self.more += int((missing < 0).sum())
-        self.neurons += potential.numel()
+        self.shares.add(potential < 0, potential >= limit, missing > 0, missing < 0)
         shares = (missing != 0).flatten(1).double().mean(1)
         self.by_image = (min(self.by_image[0], float(shares.min())), max(self.by_image[1], float(shares.max())))
         deviation = residual_deviation(potential, spikes, theta, T, lower).abs()
@@ -93,12 +104,8 @@ class ResidualSums:
 
     def result(self) -> ResidualErrors:
         """Shares and means of what was added."""
-        count = max(self.neurons, 1)
         return ResidualErrors(
-            negative=self.negative / count,
-            overflow=self.overflow / count,
-            fewer=self.fewer / count,
-            more=self.more / count,
+            **self.shares.result(),
             by_image=self.by_image,
             deviation_mean=self.deviation / max(self.outside, 1),
             deviation_max=self.deviation_max,
@@ -113,7 +120,7 @@ class ThetaSums:
     def __init__(self, theta: Tensor) -> None:
         self.theta = theta
         self.histogram = torch.zeros(CLASSES, dtype=torch.int64)
-        self.saturated = self.silent = self.saturated_qc = self.silent_qc = self.neurons = self.clipped = 0
+        self.shares = Shares("positive", "clipped", "saturated", "silent", "saturated_qc", "silent_qc")
         self.alive = torch.zeros(len(theta), dtype=torch.bool)
 
     def add(self, x_qc: Tensor, spikes: Tensor, expected_qc: Tensor, T: int) -> None:
@@ -122,27 +129,17 @@ class ThetaSums:
         positive = scaled[scaled > 0]
         classes = (positive * PER_THETA).long().clamp_max(CLASSES - 1)
         self.histogram += torch.bincount(classes, minlength=CLASSES).cpu()
-        self.clipped += int((positive > 1).sum())
-        self.neurons += spikes.numel()
-        self.saturated += int((spikes >= T).sum())
-        self.silent += int((spikes == 0).sum())
-        self.saturated_qc += int((expected_qc >= T).sum())
-        self.silent_qc += int((expected_qc == 0).sum())
+        self.shares.add(scaled > 0, scaled > 1, spikes >= T, spikes == 0, expected_qc >= T, expected_qc == 0)
         self.alive |= (spikes != 0).any(3).any(2).any(0).cpu()
 
     def result(self) -> ThetaUse:
         """Shares of what was added."""
-        count, theta = max(self.neurons, 1), self.theta
+        theta = self.theta
         return ThetaUse(
+            **self.shares.result(),
             theta=(float(theta.min()), float(theta.mean()), float(theta.max())),
             quantiles={f"{percent:g}": histogram_quantile(self.histogram, percent) for percent in QUANTILES},
-            positive=int(self.histogram.sum()) / count,
-            clipped=self.clipped / count,
             histogram=self.histogram.tolist(),
-            saturated=self.saturated / count,
-            saturated_qc=self.saturated_qc / count,
-            silent=self.silent / count,
-            silent_qc=self.silent_qc / count,
             dead_channels=1 - int(self.alive.sum()) / len(theta),
         )
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from spikedet.common.counts import counted
 from spikedet.common.markdown import decimal, plain_text, table
-from spikedet.diagnosis.records import ApPoint, Explanation, LayerErrors, Ranking
+from spikedet.diagnosis.records import ApPoint, Explanation, LayerErrors, Ranking, StepErrors
 from spikedet.diagnosis.split import TERMS
 
 Line = Sequence[str]
@@ -39,7 +40,7 @@ RANK = (
 def explanation_markdown(found: Explanation) -> str:
     """The whole text."""
     made = f"{found.stage}, neuron {found.neuron}, T = {found.T}" + (f", delay {found.delay}" if found.delay else "")
-    where = f"{found.data} {found.split} ({found.images} images)"
+    where = f"{found.data} {found.split} ({counted(found.images, 'image')})"
     parts = [
         "# Error by layer",
         plain_text(f"{found.model} ({made}) on {where}, against {found.meta.get('reference', 'its source')}."),
@@ -47,11 +48,11 @@ def explanation_markdown(found: Explanation) -> str:
     parts += ["## What to do", "\n".join(f"- {plain_text(sentence)}." for sentence in found.advice)]
     parts += ["## What it costs", chain_table(found.chain)]
     if found.ranking is not None:
-        parts += [f"## Layers by cost, {found.ranking.images} images", RANK, ranking_table(found.ranking)]
+        parts += [f"## Layers by cost, {counted(found.ranking.images, 'image')}", RANK, ranking_table(found.ranking)]
     parts += [f"## Error at t = {found.T}", SPLIT, error_table(found.layers)]
     parts += ["## Residual potentials", RESIDUAL, residual_table(found.spiking)]
-    parts += ["## Residual error by step", STEPS, step_table(found.spiking)]
-    parts += ["## Similarity by step", COSINE, cosine_table(found.layers)]
+    parts += ["## Residual error by step", STEPS, step_table(found.spiking, residual_cell)]
+    parts += ["## Similarity by step", COSINE, step_table(found.layers, cosine_cell)]
     parts += ["## Thresholds", THETA, theta_table(found.spiking)]
     return "\n\n".join(parts) + "\n"
 
@@ -98,21 +99,18 @@ def residual_table(layers: Sequence[LayerErrors]) -> str:
     return named_table((*head, "spikes, mean", "max"), lines)
 
 
-def step_table(layers: Sequence[LayerErrors]) -> str:
-    lines = []
-    for layer in layers:
-        pairs = [(100 * s.relative("under_firing"), 100 * s.relative("over_firing")) for s in layer.steps]
-        lines.append([layer.layer, *(f"{under:.2f} + {over:.2f}" for under, over in pairs)])
-    return named_table(("layer", *_step_names(layers)), lines)
+def step_table(layers: Sequence[LayerErrors], cell: Callable[[StepErrors], str]) -> str:
+    """One column for each step read out."""
+    head = [f"t = {step.t}" for step in layers[0].steps] if layers else []
+    return named_table(("layer", *head), [[layer.layer, *map(cell, layer.steps)] for layer in layers])
 
 
-def _step_names(layers: Sequence[LayerErrors]) -> list[str]:
-    return [f"t = {step.t}" for step in layers[0].steps] if layers else []
+def residual_cell(step: StepErrors) -> str:
+    return f"{100 * step.relative('under_firing'):.2f} + {100 * step.relative('over_firing'):.2f}"
 
 
-def cosine_table(layers: Sequence[LayerErrors]) -> str:
-    lines = [[layer.layer, *(f"{step.cosine:.4f}" for step in layer.steps)] for layer in layers]
-    return named_table(("layer", *_step_names(layers)), lines)
+def cosine_cell(step: StepErrors) -> str:
+    return f"{step.cosine:.4f}"
 
 
 def theta_table(layers: Sequence[LayerErrors]) -> str:

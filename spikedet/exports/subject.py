@@ -10,7 +10,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from spikedet.checkpoint import CheckpointMeta, Parent
+from spikedet.checkpoint import CheckpointMeta
+from spikedet.checkpoint.metadata import Parent
 from spikedet.common.digests import file_sha256
 from spikedet.common.errors import ConfigError
 from spikedet.config import parse_time_steps

@@ -26,7 +26,8 @@ from spikedet.config import SimulationConfig
 from spikedet.conversion import load_spiking, to_spiking
 from spikedet.costs.operations import OperationCounter, layer_synapses
 from spikedet.exports import format_to_read
-from spikedet.models import ClipDetector, load_ann, with_method
+from spikedet.models import ClipDetector, load_ann
+from spikedet.models.methods import with_method
 from spikedet.models.postprocess import decode_maps
 from spikedet.snn import Backend, Readings, SpikingNetwork, make_backend, simulate
 from spikedet.snn.backends.dense import float32

@@ -54,15 +54,12 @@ def known_to_ultralytics(architecture: dict[str, Any]) -> Iterator[dict[str, Any
     The parser finds modules, and how many channels they give, by names of its own.
     """
     made = copy.deepcopy(architecture)
-    own = set()
-    for row in [*made["backbone"], *made["head"]]:
-        if row[2] in _BUILT_AS:
-            own.add(row[2])
-            row[2] = _BUILT_AS[row[2]]
     before = {name: getattr(tasks, name) for name in _BUILT_AS.values()}
     try:
-        for name in own:
-            setattr(tasks, _BUILT_AS[name], globals()[name])
+        for row in [*made["backbone"], *made["head"]]:
+            if row[2] in _BUILT_AS:
+                setattr(tasks, _BUILT_AS[row[2]], globals()[row[2]])
+                row[2] = _BUILT_AS[row[2]]
         yield made
     finally:
         for name, module in before.items():

@@ -188,17 +188,12 @@ def activations(model: nn.Module) -> Iterator[tuple[str, ClippedReLU]]:
 
 def as_qc(model: ClipDetector, T: int, noise: float = 0.0) -> ClipDetector:
     """A copy with QC activations at T levels, same weights and thetas."""
-    made = copy.deepcopy(model)
-    replace_activations_(made, ClippedReLU, lambda old, _: QCActivation.from_clip(old, T=T, noise=noise))
-    return made
+    return over_time(model, model.steps, lambda old: QCActivation.from_clip(old, T=T, noise=noise))
 
 
 def as_clip(model: ClipDetector) -> ClipDetector:
     """A copy with plain clip activations and without time: the clip ANN with the same weights."""
-    made = copy.deepcopy(model)
-    made.steps = 0
-    replace_activations_(made, ClippedReLU, lambda old, _: ClippedReLU.from_clip(old))
-    return made
+    return over_time(model, 0, lambda old: ClippedReLU.from_clip(old))
 
 
 def over_time(model: ClipDetector, steps: int, make: Callable[[ClippedReLU], ClippedReLU]) -> ClipDetector:

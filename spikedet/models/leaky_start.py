@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from spikedet.data import DetectionDataset
 from spikedet.data.transforms import to_input
 from spikedet.models.builder import ClipDetector, activations, replace_activations_
+from spikedet.models.thresholds import activation_outputs
 from spikedet.quantization.activation import per_channel
 from spikedet.snn import CurrentLIF
 
@@ -48,7 +49,7 @@ def fit_leaky_(model: ClipDetector, ann: ClipDetector, images: DetectionDataset,
     """
     inputs = to_input([images.read_image(i) for i in range(len(images))], image_size)
     inputs = inputs.contiguous(memory_format=torch.channels_last)
-    targets = _activations(ann, inputs)
+    targets = activation_outputs(ann, inputs)
     made = copy.deepcopy(model).eval()
     names, steps, made.steps = {id(a): name for name, a in activations(made)}, model.steps, 0
     fitted: dict[str, Fitted] = {}
@@ -64,20 +65,6 @@ def fit_leaky_(model: ClipDetector, ann: ClipDetector, images: DetectionDataset,
             threshold, shift, worth = fitted[name]
             activation.set_theta(worth)
             _scale_(model.get_submodule(name.removesuffix(".act")), shift, worth / threshold)
-
-
-def _activations(ann: ClipDetector, inputs: Tensor) -> dict[str, Tensor]:
-    """Output of every activation by name."""
-    found: dict[str, Tensor] = {}
-
-    def keeping(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
-        return lambda module, arguments, output: found.update({name: output})
-
-    hooks = [activation.register_forward_hook(keeping(name)) for name, activation in activations(ann)]
-    ann.eval()(inputs)
-    for hook in hooks:
-        hook.remove()
-    return found
 
 
 class _Fit(nn.Module):
@@ -102,7 +89,7 @@ class _Fit(nn.Module):
         most = self.target.amax((0, 2, 3))
         silent = most <= 0
         most = torch.where(silent, self.neurons.theta.expand_as(most), most)
-        threshold, shift, worth, best = most, 0 * most, most, torch.full_like(most, torch.inf)
+        found, best = torch.stack([most, 0 * most, most]), torch.full_like(most, torch.inf)
         for candidate, moved in itertools.product(THRESHOLDS, SHIFTS):
             tried = candidate * most
             rate = self._spikes(currents, tried, moved * tried).mean(0)
@@ -111,9 +98,8 @@ class _Fit(nn.Module):
             error = (per_channel(scale) * rate - self.target).square().sum((0, 2, 3))
             better = (error < best) & (scale > 0) & ~silent
             best = torch.where(better, error, best)
-            threshold = torch.where(better, tried, threshold)
-            shift = torch.where(better, moved * tried, shift)
-            worth = torch.where(better, scale, worth)
+            found = torch.where(better, torch.stack([tried, moved * tried, scale]), found)
+        threshold, shift, worth = found
         self.keep((threshold, shift, worth))
         return (per_channel(worth) * self._spikes(currents, threshold, shift)).flatten(0, 1)
 
@@ -133,8 +119,6 @@ def _scale_(block: nn.Module, shift: Tensor, factor: Tensor) -> None:
         if not isinstance(module, kinds):
             continue
         if module.bias is not None:
-            module.bias.add_(shift)
+            module.bias.add_(shift).mul_(factor)
             shift = torch.zeros_like(shift)  # of several branches that are summed one is shifted
         module.weight.mul_(factor.view(-1, *[1] * (module.weight.ndim - 1)))
-        if module.bias is not None:
-            module.bias.mul_(factor)

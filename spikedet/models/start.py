@@ -27,15 +27,8 @@ from spikedet.models.thresholds import set_mean_square_best_thetas_
 _CLASS_OUTPUT = re.compile(r"model\.\d+\.(one2one_)?cv3\.\d+\.\d+\.(weight|bias)")
 """Names of the output convolutions of a head's class branch, whose rows are classes."""
 
-SAME_CLASS = {
-    "aeroplane": "airplane",
-    "diningtable": "dining table",
-    "motorbike": "motorcycle",
-    "pottedplant": "potted plant",
-    "sofa": "couch",
-    "tvmonitor": "tv",
-}
-"""PASCAL VOC's names of classes that COCO calls otherwise."""
+_SAME_CLASS = {"aeroplane": "airplane", "motorbike": "motorcycle", "sofa": "couch", "tvmonitor": "tv"}
+"""PASCAL VOC's names of classes that COCO calls otherwise, spaces aside."""
 
 
 @dataclass(frozen=True)
@@ -158,9 +151,6 @@ def matching_rows(own: Sequence[str], others: Sequence[str]) -> dict[int, int]:
 def _plain(name: str) -> str:
     plain = re.sub(r"[\s_-]", "", name.casefold())
     return _SAME_CLASS.get(plain, plain)
-
-
-_SAME_CLASS = {name: re.sub(r"\s", "", coco) for name, coco in SAME_CLASS.items()}
 
 
 def _has_rows(start: Imported, value: Tensor) -> bool:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from spikedet.checkpoint import CheckpointMeta, holds, load_checkpoint, save_checkpoint
+from spikedet.checkpoint import CheckpointMeta, load_checkpoint, save_checkpoint
+from spikedet.checkpoint.metadata import holds
 from spikedet.checkpoint.tensors import require_fit
 from spikedet.common.errors import CheckpointError, ConfigError
 from spikedet.models.architecture import check_architecture
@@ -32,25 +31,17 @@ def load_ann(path: Path) -> tuple[ClipDetector, CheckpointMeta]:
         raise CheckpointError(f"{path}: a converted network (stage {meta.stage}); expected a source ANN or a QC-ANN")
     per_channel = any(v.numel() > 1 for k, v in tensors.items() if k.endswith("log_theta"))
     theta_per = "channel" if per_channel else "layer"
-    return _filled(path, meta.architecture, meta.class_names, meta.image_size, tensors, theta_per, meta), meta
+    return _filled(path, meta, tensors, theta_per), meta
 
 
-def _filled(
-    path: Path,
-    architecture: dict[str, Any],
-    class_names: Sequence[str],
-    image_size: int,
-    tensors: dict[str, Tensor],
-    theta_per: str = "channel",
-    meta: CheckpointMeta | None = None,
-) -> ClipDetector:
-    """The detector of an architecture with the tensors of a file. Raises CheckpointError where they do not fit."""
-    model, extent = build_skeleton(architecture, class_names, theta_per=theta_per)
-    if meta is not None and meta.stage == "clif":
+def _filled(path: Path, meta: CheckpointMeta, tensors: dict[str, Tensor], theta_per: str = "channel") -> ClipDetector:
+    """The detector that metadata describe, with the tensors of a file. Raises CheckpointError where they do not fit."""
+    model, extent = build_skeleton(meta.architecture, meta.class_names, theta_per=theta_per)
+    if meta.stage == "clif":
         model = with_method(model, meta)
     require_fit(path, tensors, model.state_dict())
-    require_whole_cells(path, image_size, model.stride)
-    extent.at(image_size).require(CheckpointError, str(path))
+    require_whole_cells(path, meta.image_size, model.stride)
+    extent.at(meta.image_size).require(CheckpointError, str(path))
     model.model.to_empty(device="cpu")
     model.load_state_dict(tensors)
     return model.eval()
@@ -67,10 +58,6 @@ def import_ultralytics(path: Path, out: Path) -> Path:
     """
     found = read_ultralytics(path)
     check_architecture(found.architecture, str(path))
-    skeleton, _ = build_skeleton(found.architecture, found.class_names)
-    thetas = {name: value for name, value in skeleton.state_dict().items() if name.endswith("log_theta")}
-    unclipped = {name: torch.full(value.shape, math.log(UNCLIPPED)) for name, value in thetas.items()}
-    model = _filled(path, found.architecture, found.class_names, found.image_size, found.tensors | unclipped)
     meta = CheckpointMeta(
         stage="ann",
         model=path.stem,
@@ -79,6 +66,10 @@ def import_ultralytics(path: Path, out: Path) -> Path:
         image_size=found.image_size,
         notes={"imported": path.name},
     )
+    skeleton, _ = build_skeleton(found.architecture, found.class_names)
+    thetas = {name: value for name, value in skeleton.state_dict().items() if name.endswith("log_theta")}
+    unclipped = {name: torch.full(value.shape, math.log(UNCLIPPED)) for name, value in thetas.items()}
+    model = _filled(path, meta, found.tensors | unclipped)
     if not out.exists():
         return save_checkpoint(out, model.state_dict(), meta)
     if not holds(out, model.state_dict(), meta):

@@ -41,21 +41,26 @@ def set_largest_thetas_(model: ClipDetector, images: DetectionDataset, image_siz
     channels before and after them are, in activation units, thresholds at these activations. A channel that was silent
     on all images keeps its threshold.
     """
-    model.eval()
     inputs = to_input([images.read_image(i) for i in range(len(images))], image_size)
     largest: dict[str, Tensor] = {}
-
-    def watch(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
-        def hook(_: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> None:
-            most = output.abs().amax((0, 2, 3))
-            largest[name] = torch.maximum(largest[name], most) if name in largest else most
-
-        return hook
-
-    hooks = [activation.register_forward_hook(watch(name)) for name, activation in activations(model)]
     for part in inputs.split(batch):
-        model(part)
-    for hook in hooks:
-        hook.remove()
+        for name, most in activation_outputs(model, part, lambda output: output.abs().amax((0, 2, 3))).items():
+            largest[name] = torch.maximum(largest.get(name, most), most)
     for name, activation in list(activations(model)):
         activation.set_theta(torch.where(largest[name] > 0, largest[name], activation.theta))
+
+
+def activation_outputs(
+    model: ClipDetector, inputs: Tensor, keep: Callable[[Tensor], Tensor] = lambda output: output
+) -> dict[str, Tensor]:
+    """What is kept of the output ``[N, C, H, W]`` of every activation, by name, in evaluation mode."""
+    found: dict[str, Tensor] = {}
+
+    def keeping(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+        return lambda module, arguments, output: found.update({name: keep(output)})
+
+    hooks = [activation.register_forward_hook(keeping(name)) for name, activation in activations(model)]
+    model.eval()(inputs)
+    for hook in hooks:
+        hook.remove()
+    return found

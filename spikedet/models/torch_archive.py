@@ -14,6 +14,7 @@ import pickletools
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,6 +45,7 @@ _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 _MARK = object()
 
 
+@dataclass(slots=True, eq=False)
 class Inert:
     """An object of the file that is not made.
 
@@ -53,11 +55,9 @@ class Inert:
         state: that it would have been given.
     """
 
-    __slots__ = ("arguments", "name", "state")
-
-    def __init__(self, name: str, arguments: Any = None) -> None:
-        self.name, self.arguments = name, arguments
-        self.state: Any = None
+    name: str
+    arguments: Any = None
+    state: Any = None
 
 
 class Stored(NamedTuple):
@@ -126,7 +126,7 @@ def open_torch(path: Path) -> Iterator[TorchArchive]:
     Raises:
         ValueError, LookupError, TypeError, OSError: and more, where it is damaged; see ``DAMAGES``.
     """
-    with open(path, "rb") as file, zipfile.ZipFile(_Bounded(file)) as archive:
+    with _Bounded(path) as file, zipfile.ZipFile(file) as archive:
         yield TorchArchive(archive, path.stat().st_size)
 
 
@@ -135,25 +135,13 @@ DAMAGES += (OSError, EOFError, RuntimeError, zipfile.BadZipFile)
 """What reading a damaged file raises."""
 
 
-class _Bounded(io.RawIOBase):
+class _Bounded(io.FileIO):
     """A file of which no more is read at once than ``MOST_BYTES``: so long may the archive's list of entries be."""
 
-    def __init__(self, file: io.BufferedReader) -> None:
-        self._file = file
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        return self._file.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self._file.tell()
-
-    def seekable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        if size > MOST_BYTES:
+    def read(self, size: int | None = -1) -> bytes:
+        if size is not None and size > MOST_BYTES:
             raise ValueError(f"its list of entries has {size} bytes; expected at most {MOST_BYTES}")
-        return self._file.read(size if size >= 0 else MOST_BYTES)
+        return super().read(MOST_BYTES if size is None or size < 0 else size)
 
 
 def _named(entry: zipfile.ZipInfo, name: str) -> bool:

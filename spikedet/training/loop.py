@@ -15,8 +15,9 @@ import logging
 import math
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -41,7 +42,7 @@ from spikedet.models.start import AUTO, NONE
 from spikedet.training.current_step import set_learning_
 from spikedet.training.dataset import AugmentedDataset
 from spikedet.training.freeze_out import fix_norms_, freezing
-from spikedet.training.resuming import forget_epochs, load_progress, log_path, state_path
+from spikedet.training.resuming import Facts, forget_epochs, load_progress, log_path, state_path
 from spikedet.training.workers import require_shared_memory, start_worker, worker_errors
 
 logger = logging.getLogger("spikedet")
@@ -106,10 +107,7 @@ class TrainingLoop(DetectionTrainer):
         torch.set_num_threads(threads)  # ultralytics leaves one core unused on a CPU
         self.callbacks: dict[str, list[Any]] = defaultdict(list)
         self.progress = make_progress()
-        self.callbacks["on_train_epoch_start"] = [
-            lambda loop: loop.progress.reset(loop.bar, total=len(loop.train_loader)),
-            lambda loop: seed_epoch(loop.train_loader, config.seed, loop.epoch),
-        ]
+        self.callbacks["on_train_epoch_start"] = [lambda loop: loop.begin_epoch()]
         self.callbacks["on_train_start"] = [lambda loop: loop.evaluate_start()]
         self.callbacks["on_train_batch_start"] = [lambda loop: loop.begin_batch()]
         self.callbacks["on_train_batch_end"] = [lambda loop: loop.progress.advance(loop.bar)]
@@ -177,9 +175,11 @@ class TrainingLoop(DetectionTrainer):
             optimizer.param_groups = self.freezing.by_layer(optimizer.param_groups)
         return optimizer
 
-    def _model_train(self) -> None:
-        super()._model_train()
+    def begin_epoch(self) -> None:
+        """Seed everything, and count batches from 0."""
         self.batches = 0
+        self.progress.reset(self.bar, total=len(self.train_loader))
+        seed_epoch(self.train_loader, self.config.seed, self.epoch)
 
     def begin_batch(self) -> None:
         """Freeze what has been trained for long enough."""
@@ -239,8 +239,7 @@ class TrainingLoop(DetectionTrainer):
         """
         if self.start_epoch or not self.from_weights or not self.selects:
             return
-        measures = self._held_out_measures(confidence=0.05)
-        shown = _shown(measures)
+        shown = _shown(self._held_out_measures(confidence=0.05))
         logger.info(f"epoch 0/{self.epochs}  before training, held out: {shown}")
 
     # --- logs, checkpoints, resume ------------------------------------------------------------------------------------
@@ -264,23 +263,22 @@ class TrainingLoop(DetectionTrainer):
     def save_model(self) -> bool:
         """Keep the best averaged network, then the state to resume from."""
         averaged = self.ema.ema
-        held_out = {name: value for name, value in self.metrics.items() if name.startswith("held_out/")}
-        measured = {name: value for name, value in held_out.items() if math.isfinite(value)}
+        measured = {k: v for k, v in self.metrics.items() if k.startswith("held_out/") and math.isfinite(v)}
         if self.evaluated and (self.best_fitness is None or self.fitness >= self.best_fitness):
             self.best_fitness = self.fitness
             self.save_best(averaged, {name.split("/")[1]: value for name, value in measured.items()})
-        facts = {
-            "epoch": self.epoch,
-            "best_fitness": self.best_fitness,
-            "updates": self.ema.updates,
-            "stopper": [self.stopper.best_fitness, self.stopper.best_epoch],
-            "stopped_at_patience": self.config.patience if self.stop and self.epoch + 1 < self.epochs else 0,
-            "made_for": self.made_for,
-            "held_out": measured,
-            "lowest_loss": self.lowest_loss,
-        }
+        facts = Facts(
+            epoch=self.epoch,
+            best_fitness=self.best_fitness,
+            updates=self.ema.updates,
+            stopper=(self.stopper.best_fitness, self.stopper.best_epoch),
+            stopped_at_patience=self.config.patience if self.stop and self.epoch + 1 < self.epochs else 0,
+            made_for=self.made_for,
+            held_out=measured,
+            lowest_loss=self.lowest_loss,
+        )
         modules = {"model": unwrap_model(self.model).state_dict(), "ema": averaged.state_dict()}
-        save_state(self.state, modules, self.optimizer.state_dict(), facts)
+        save_state(self.state, modules, self.optimizer.state_dict(), asdict(facts))
         return True
 
     def resume_training(self, ckpt: Any) -> None:
@@ -303,12 +301,10 @@ class TrainingLoop(DetectionTrainer):
             raise CheckpointError(
                 f"{self.state}: not a state of this training ({reason}); train without --resume"
             ) from error
-        self.ema.updates = facts["updates"]
-        self.best_fitness = facts["best_fitness"]
-        self.stopper.best_fitness, self.stopper.best_epoch = facts["stopper"]
-        self.metrics |= {name: value for name, value in facts.get("held_out", {}).items() if name in HELD_OUT}
-        self.lowest_loss = facts.get("lowest_loss")
-        self.start_epoch = facts["epoch"] + 1
+        self.ema.updates, self.best_fitness, self.lowest_loss = facts.updates, facts.best_fitness, facts.lowest_loss
+        self.stopper.best_fitness, self.stopper.best_epoch = facts.stopper
+        self.metrics |= {name: value for name, value in facts.held_out.items() if name in HELD_OUT}
+        self.start_epoch = facts.epoch + 1
         barrier()  # everyone has read
         if is_first():
             forget_epochs(self.csv, self.start_epoch)
@@ -339,20 +335,14 @@ class TrainingLoop(DetectionTrainer):
 
     def run(self) -> None:
         """Train until the last epoch, early stopping or an error."""
-        with self.progress, _flushed_denormals(), worker_errors("--resume goes on after the last finished epoch."):
-            self.train()
+        torch.set_flush_denormal(True)  # denormal gradients are many times slower on a CPU and change nothing
+        try:
+            with self.progress, worker_errors("--resume goes on after the last finished epoch."):
+                self.train()
+        finally:
+            torch.set_flush_denormal(False)
         if not finite(self.ema.ema.state_dict()):
             raise TrainingError(f"{self.out}: the averaged network is no longer finite; try a lower --lr")
-
-
-@contextmanager
-def _flushed_denormals() -> Iterator[None]:
-    """Denormal gradients are many times slower on a CPU and change nothing."""
-    torch.set_flush_denormal(True)
-    try:
-        yield
-    finally:
-        torch.set_flush_denormal(False)
 
 
 def seed_epoch(loader: Any, seed: int, epoch: int) -> None:
@@ -390,8 +380,6 @@ def _batch(config: LoopConfig, images: int) -> int:
 
 def _overrides(config: LoopConfig, image_size: int, device: torch.device) -> dict[str, Any]:
     return {
-        "task": "detect",
-        "mode": "train",
         "model": "spikedet.yaml",
         "data": "spikedet",
         "device": "cpu" if device.type == "cpu" else str(device.index or 0),  # each process names its own

@@ -3,15 +3,43 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from msgspec import Meta
 from torch import Tensor
 
 from spikedet.checkpoint.state import load_state
 from spikedet.common.errors import CheckpointError
 from spikedet.common.files import write_text
+from spikedet.common.typed import typed
 from spikedet.config import LoopConfig
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the state of a training says beside its tensors; states of earlier versions have not all of it.
+
+    Attributes:
+        epoch: the last one that is finished, from 0.
+        best_fitness: of the network that is kept; None while there is none.
+        updates: of the averaged network.
+        stopper: best fitness and its epoch.
+        stopped_at_patience: the patience at which training has stopped early, or 0.
+        made_for: see ``TrainingLoop``.
+        held_out: the last measures.
+        lowest_loss: of an epoch.
+    """
+
+    epoch: Annotated[int, Meta(ge=0)]
+    best_fitness: float | None
+    updates: Annotated[int, Meta(ge=0)]
+    stopper: tuple[float, int]
+    stopped_at_patience: int = 0
+    made_for: dict[str, Any] = field(default_factory=dict)
+    held_out: dict[str, float] = field(default_factory=dict)
+    lowest_loss: float | None = None
 
 
 def forget_epochs(log: Path, done: int) -> None:
@@ -42,7 +70,7 @@ def finished(config: LoopConfig, name: str, made_for: dict[str, Any]) -> bool:
     if not config.resume or not state.exists():
         return False
     facts = load_progress(state, made_for)[2]
-    return facts["epoch"] + 1 >= config.epochs or 0 < config.patience == facts.get("stopped_at_patience")
+    return facts.epoch + 1 >= config.epochs or 0 < config.patience == facts.stopped_at_patience
 
 
 def interrupted_after(config: LoopConfig, name: str) -> int:
@@ -51,42 +79,23 @@ def interrupted_after(config: LoopConfig, name: str) -> int:
     if config.resume or not state.exists():
         return 0
     with suppress(CheckpointError):
-        done = int(load_progress(state, {})[2]["epoch"]) + 1
+        done = load_progress(state, {})[2].epoch + 1
         return done if done < config.epochs else 0
     return 0
 
 
-def load_progress(
-    path: Path, made_for: dict[str, Any]
-) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any], dict[str, Any]]:
+def load_progress(path: Path, made_for: dict[str, Any]) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any], Facts]:
     """``load_state`` with the facts of this loop.
 
     Raises:
         CheckpointError: they are not whole, or of a training that was made for something else.
     """
-    modules, optimizer, facts = load_state(path)
-    if not _whole(facts):
-        raise CheckpointError(
-            f"{path}: no training state to resume from (its facts are damaged); train without --resume"
-        )
-    before = facts.get("made_for", {})  # states of earlier versions do not say
+    modules, optimizer, found = load_state(path)
+    facts = typed(Facts, found, f"{path}: no training state to resume from, train without --resume", CheckpointError)
     for name, value in made_for.items():
-        if before.get(name, value) != value:
+        if facts.made_for.get(name, value) != value:
             raise CheckpointError(
-                f"{path}: the state of another training ({name}: {before[name]!r} then, {value!r} now); train without "
-                "--resume, or with another --out"
+                f"{path}: the state of another training ({name}: {facts.made_for[name]!r} then, {value!r} now); "
+                "train without --resume, or with another --out"
             )
     return modules, optimizer, facts
-
-
-def _whole(facts: Any) -> bool:
-    """Whether the facts of a state are of the form in which the loop saved them."""
-    try:
-        first, second = facts["stopper"]
-        numbers = [first, second, facts["updates"], *facts.get("held_out", {}).values()]
-        numbers += [value for value in (facts["best_fitness"], facts.get("lowest_loss")) if value is not None]
-        counted = type(facts["epoch"]) is int and facts["epoch"] >= 0 and facts["updates"] >= 0
-        named = isinstance(facts.get("made_for", {}), dict)
-    except (TypeError, KeyError, ValueError, AttributeError):
-        return False
-    return counted and named and all(isinstance(number, (int, float)) for number in numbers)

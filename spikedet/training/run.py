@@ -7,7 +7,8 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from spikedet.checkpoint import CheckpointMeta, TrainingImages, save_checkpoint
+from spikedet.checkpoint import CheckpointMeta, save_checkpoint
+from spikedet.checkpoint.metadata import TrainingImages
 from spikedet.common.counts import counted
 from spikedet.common.digests import file_sha256, json_sha256
 from spikedet.common.distributed import barrier, first_says, is_first
@@ -17,16 +18,11 @@ from spikedet.config import LoopConfig
 from spikedet.data import DetectionDataset
 from spikedet.data.division import digest
 from spikedet.data.sources import is_synthetic
-from spikedet.models import (
-    ClipDetector,
-    ExtraLoss,
-    activations,
-    fit_leaky_,
-    load_teacher,
-    normalize_,
-    with_method,
-)
-from spikedet.models.start import NONE
+from spikedet.models import ClipDetector, activations
+from spikedet.models.builder import ExtraLoss
+from spikedet.models.leaky_start import fit_leaky_
+from spikedet.models.methods import with_method
+from spikedet.models.start import NONE, load_teacher, normalize_
 from spikedet.training.distillation import Distillation
 from spikedet.training.loop import TrainingLoop
 from spikedet.training.resuming import finished, interrupted_after, log_path, state_path
@@ -35,22 +31,8 @@ from spikedet.visualization import plot_training
 logger = logging.getLogger("spikedet")
 
 _MAY_CHANGE = frozenset(
-    {
-        "checkpoint",
-        "teacher",
-        "weights",
-        "data",
-        "split",
-        "layout",
-        "fractions",
-        "strict",
-        "skip_bad",
-        "device",
-        "workers",
-        "resume",
-        "out",
-    }
-    | {"model", "activation", "epochs", "close_mosaic", "patience", "validate_every"}
+    {"checkpoint", "teacher", "weights", "data", "split", "layout", "fractions", "strict", "skip_bad", "model", "out"}
+    | {"activation", "epochs", "close_mosaic", "patience", "validate_every", "device", "workers", "resume"}
 )
 """Settings that a training which goes on may change; files and images count by what is in them."""
 
@@ -141,8 +123,7 @@ def method_network(
         start: stage of the weights that ``model`` has; empty for none.
     """
     made = with_method(model, meta, noise=getattr(config, "noise", 0.0))
-    goes_on = config.resume and state_path(config, meta.stage).exists() and _per_channel(model)
-    if meta.stage == "clif" and start != "clif" and not first_says(goes_on):
+    if meta.stage == "clif" and start != "clif" and not goes_on(config, meta.stage, model):
         images = dataset.draw(max(min(32, FITTED_MAPS // config.time_steps), 2), config.seed)
         if not start:
             normalize_(model, images, meta.image_size)
@@ -151,9 +132,10 @@ def method_network(
     return made
 
 
-def _per_channel(model: ClipDetector) -> bool:
-    """Whether thresholds have the shapes that a state of a fitted network has."""
-    return all(activation.theta.numel() > 1 for _, activation in activations(model))
+def goes_on(config: LoopConfig, stage: str, model: ClipDetector) -> bool:
+    """Whether a state will bring its own thresholds, of the shapes that these have: one per channel."""
+    per_channel = all(activation.theta.numel() > 1 for _, activation in activations(model))
+    return first_says(config.resume and state_path(config, stage).exists() and per_channel)
 
 
 def earlier_settings(before: CheckpointMeta | None, stage: str) -> dict[str, Any]:

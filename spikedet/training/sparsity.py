@@ -8,7 +8,7 @@ penalty is the expected number of synaptic operations in a step, as a share of t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -37,7 +37,7 @@ class FiringPenalty:
         found = [(name, a) for name, a in activations(model) if isinstance(a, QCActivation)]
         self.shares = operation_shares(to_spiking(model, found[0][1].T), (image_size, image_size))
         for name, activation in found:
-            activation.register_forward_hook(_Listener(self._heard, name.removesuffix(".act")))
+            activation.register_forward_hook(self._listener(name.removesuffix(".act")))
 
     def __deepcopy__(self, memo: Any) -> FiringPenalty:
         return self  # the averaged network is a deep copy that never trains
@@ -48,19 +48,14 @@ class FiringPenalty:
         self._heard.clear()
         return self.weight * total
 
+    def _listener(self, name: str) -> Callable[[QCActivation, tuple[Tensor, ...], Tensor], None]:
+        """The forward hook of one activation; deep copies of a network keep it as it is."""
 
-class _Listener:
-    """The forward hook of one activation."""
+        def hear(activation: QCActivation, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            if activation.training:
+                self._heard[name] = output.float() / per_channel(activation.theta, output.ndim)
 
-    def __init__(self, heard: dict[str, Tensor], name: str) -> None:
-        self._heard, self._name = heard, name
-
-    def __deepcopy__(self, memo: Any) -> _Listener:
-        return self
-
-    def __call__(self, activation: QCActivation, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        if activation.training:
-            self._heard[self._name] = output.float() / per_channel(activation.theta, output.ndim)
+        return hear
 
 
 def firing_penalty(rates: Mapping[str, Tensor], shares: Mapping[str, float]) -> Tensor:

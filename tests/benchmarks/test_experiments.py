@@ -28,7 +28,7 @@ from spikedet.config import (
 )
 from spikedet.evaluation import read_results, write_results
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("unrendered_plots")]
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 FILES = sorted((ROOT / "configs" / "experiments").glob("*.yaml"))

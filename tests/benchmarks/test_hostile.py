@@ -12,7 +12,7 @@ from hostile_exports import EXPORTS
 
 pytestmark = pytest.mark.slow
 
-CASES = 132
+CASES = 88
 
 
 def test_hostile_checkpoints(tmp_path: Path) -> None:

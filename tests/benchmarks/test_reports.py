@@ -18,7 +18,7 @@ from spikedet.commands.evaluate import evaluate
 from spikedet.common.digests import file_sha256
 from spikedet.config import EvaluateConfig, ExplainConfig
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("unrendered_plots")]
 
 
 def test_the_first_table_comes_with_the_line_above_it() -> None:
@@ -45,7 +45,9 @@ def published(docs: Path, kind: str) -> dict[str, Any]:
 
 def test_a_network_is_explained_and_published(docs: Path, tmp_path: Path) -> None:
     asked = ExplainConfig(
-        checkpoint=str(chain()["fine"]), data=str(sample_images()), split="train", out=str(tmp_path / "out")
+        **{"checkpoint": str(chain()["fine"]), "data": str(sample_images()), "split": "train", "images": 4},
+        rank_images=2,
+        out=str(tmp_path / "out"),
     )
     made = explain_benchmark.explained([asked])
     reports.publish_reports("tiny", "explain", made, explain_benchmark.SPLIT_PLOT, "how")

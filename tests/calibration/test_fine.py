@@ -15,16 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spikedet.calibration.coarse import layer_outputs
-from spikedet.calibration.fine import (
-    Crop,
-    crop_output,
-    fine_calibrate_,
-    firing,
-    random_crop,
-    receptive_field,
-    trained_rates,
-)
-from spikedet.calibration.observer import Observer
+from spikedet.calibration.fine import fine_calibrate_, firing, random_crop, receptive_field, trained_rates
+from spikedet.calibration.observer import Observer, Region
 from spikedet.snn import Node, Readout, SpikingConv, SpikingNetwork
 
 TRAINING, HELD_OUT = [0, 1, 2, 3, 4, 5], [6, 7]
@@ -32,12 +24,12 @@ WHOLE = 100
 sides = st.integers(1, 9)
 
 
-def every_crop(map_hw: tuple[int, int]) -> Iterator[Crop]:
+def every_crop(map_hw: tuple[int, int]) -> Iterator[Region]:
     for top in range(map_hw[0]):
         for left in range(map_hw[1]):
             for height in range(1, map_hw[0] - top + 1):
                 for width in range(1, map_hw[1] - left + 1):
-                    yield Crop(top, left, height, width)
+                    yield slice(top, top + height), slice(left, left + width)
 
 
 @given(st.tuples(sides, sides), st.sampled_from([1, 3]), st.integers(1, 2), st.integers(0, 1), st.integers(1, 2))
@@ -61,27 +53,26 @@ def test_a_crop_of_the_output_needs_its_receptive_field(
             (rows, columns), padded = receptive_field(crop, layer, map_hw)
             x = F.pad(maps[0][..., rows, columns], padded)
             part = F.conv2d(x, layer.weight, layer.bias, layer.stride, 0, layer.dilation)
-            assert torch.equal(part, crop_output(whole, crop)), crop
+            assert torch.equal(part, whole[..., *crop]), crop
 
 
 def test_the_last_crop_of_a_large_map() -> None:
     layer = SpikingConv(dyadic(1, 1, 3, 3), dyadic(1), torch.ones(1), stride=(2, 1), padding=(1, 0))
-    (rows, columns), padded = receptive_field(Crop(4, 2, 1, 5), layer, (9, 9))
+    (rows, columns), padded = receptive_field((slice(4, 5), slice(2, 7)), layer, (9, 9))
     assert (rows, columns) == (slice(7, 9), slice(2, 9))
     assert padded == (0, 0, 0, 1)
 
 
 @given(st.tuples(sides, sides), st.integers(1, 12), st.integers(0, 2**16))
 def test_random_crops_lie_on_the_map(map_hw: tuple[int, int], side: int, seed: int) -> None:
-    crop = random_crop(map_hw, side, torch.Generator().manual_seed(seed))
-    assert (crop.height, crop.width) == (min(side, map_hw[0]), min(side, map_hw[1]))
-    assert 0 <= crop.top <= map_hw[0] - crop.height
-    assert 0 <= crop.left <= map_hw[1] - crop.width
+    for length, span in zip(map_hw, random_crop(map_hw, side, torch.Generator().manual_seed(seed)), strict=True):
+        assert span.stop - span.start == min(side, length)
+        assert span.start >= 0 and span.stop <= length
 
 
 def test_random_crops_reach_every_place() -> None:
     generator = torch.Generator().manual_seed(0)
-    seen = {(crop.top, crop.left) for crop in (random_crop((4, 5), 3, generator) for _ in range(200))}
+    seen = {(rows.start, columns.start) for rows, columns in (random_crop((4, 5), 3, generator) for _ in range(200))}
     assert seen == {(top, left) for top in range(2) for left in range(3)}
 
 

@@ -102,3 +102,10 @@ def test_a_damaged_report_is_none(report: dict[str, Any], tmp_path: Path) -> Non
     assert len(FinishedLayers(path, "a key", resume=True)) == 0
     with safe_open(path, framework="pt") as file:
         assert "a key" in file.metadata()["spikedet-calibration"]
+
+
+def test_a_state_of_an_earlier_version_is_taken(tmp_path: Path) -> None:
+    path, other = kept(tmp_path), layer(1)
+    rewritten(path, load_file(path))
+    assert FinishedLayers(path, "a key", resume=True).take(other, "model.0") == REPORT
+    assert same(other.state_dict(), layer(0).state_dict())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -50,15 +51,21 @@ def calibration(**changes: Any) -> JointCalibration:
     return JointCalibration(network, ann, inputs, selection_images, config)
 
 
-def test_in_memory_it_gives_the_network_of_the_command(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the command writes of the chain's fine network; not to be changed."""
+    return run(tmp_path_factory.mktemp("joint"))
+
+
+def test_in_memory_it_gives_the_network_of_the_command(written: Path) -> None:
     network, meta = load_spiking(chain()["fine"])
     before = {name: value.clone() for name, value in network.tensors().items()}
     ann, _ = load_ann(chain()["ann"])
     images = load_dataset(*meta.training_data("", ""))
     made, losses = calibrate_jointly(network, ann, images, meta.image_size, JointConfig(checkpoint="", **SHORT))
-    tensors, written = load_checkpoint(run(tmp_path))
+    tensors, of_command = load_checkpoint(written)
     assert same(made.tensors(), tensors) and not same(made.tensors(), before)
-    assert losses == written.notes["held_out_losses"]
+    assert losses == of_command.notes["held_out_losses"]
     assert same(network.tensors(), before)
 
 
@@ -70,7 +77,7 @@ def test_in_memory_it_gives_the_network_of_the_command(tmp_path: Path) -> None:
 def test_it_answers_as_the_spiking_network_does(neuron: str, delay: int) -> None:
     network, images = moved(branching(neuron, delay)), sample_images()
     (reading,) = simulate(network, images, [network.T])
-    maps = outputs_with_rates(network, images).maps
+    maps = outputs_with_rates(network, images)[0]
     for name, readouts in (("boxes", network.box_readouts), ("scores", network.class_readouts)):
         expected = torch.cat([reading.maps[readout].flatten(2) for readout in readouts], 2)
         torch.testing.assert_close(maps[name], expected, rtol=1e-5, atol=1e-5)
@@ -78,7 +85,7 @@ def test_it_answers_as_the_spiking_network_does(neuron: str, delay: int) -> None
 
 def test_an_analog_current_is_trained_too() -> None:
     network, images = branching("mixed"), sample_images()
-    outputs_with_rates(network, images).maps["scores"].sum().backward()
+    outputs_with_rates(network, images)[0]["scores"].sum().backward()
     layer = dict((node.name, node.module) for node in network.nodes)["current"]
     assert layer.weight.grad is not None and layer.weight.grad.any()  # type: ignore[union-attr]
     assert [group["lr"] > 0 for group in parameter_groups(layer, 1e-3)] == [True, True]  # type: ignore[arg-type]
@@ -89,10 +96,10 @@ def test_neurons_that_wait_answer_without_a_simulation(precision: Precision, mon
     network, images = moved(branching(delay=8)), sample_images()
     (reading,) = simulate(network, images, [network.T])
     monkeypatch.delattr("spikedet.snn.rates.simulate")
-    outputs = outputs_with_rates(network, images, precision)
-    spikes = sum(float(rate.detach().sum()) for rate in outputs.rates.values()) * network.T
+    maps, rates = outputs_with_rates(network, images, precision)
+    spikes = sum(float(rate.detach().sum()) for rate in rates.values()) * network.T
     assert spikes == pytest.approx(float(reading.spikes.sum()))
-    outputs.maps["scores"].sum().backward()
+    maps["scores"].sum().backward()
     assert all(layer.u0.grad is not None for node, layer in network.spiking() if node.name != "skip")
 
 
@@ -108,13 +115,13 @@ def test_maxima_are_those_of_the_spikes(rule: MaxPoolRule, delay: int) -> None:
     ]
     network, images = SpikingNetwork(nodes, ["box"], ["class"], torch.tensor([2.0]), 8), sample_images()
     (read,) = simulate(network, images, [network.T])
-    maps = outputs_with_rates(network, images).maps
+    maps = outputs_with_rates(network, images)[0]
     torch.testing.assert_close(maps["boxes"], read.maps["box"].flatten(2), rtol=1e-5, atol=1e-5)
 
 
 def test_an_initial_potential_counts_as_a_bias_over_t() -> None:
     network = moved(branching())
-    outputs_with_rates(network, sample_images()).maps["boxes"].square().sum().backward()
+    outputs_with_rates(network, sample_images())[0]["boxes"].square().sum().backward()
     seen = 0.0
     for _, layer in network.spiking():
         if layer.bias.grad is not None:  # layers that the boxes see
@@ -133,7 +140,7 @@ def test_gradients_stop_where_a_neuron_cannot_follow() -> None:
         layer.theta.fill_(1.0)
         layer.u0.fill_(0.5)
         layer.bias.copy_(torch.tensor([-1.0, 0.25, 0.75, 3.0]))
-    rates = outputs_with_rates(network, sample_images(1)).rates["stem"]
+    rates = outputs_with_rates(network, sample_images(1))[1]["stem"]
     assert rates[0, :, 0, 0].tolist() == [0.0, 0.25, 0.75, 1.0]
     rates.sum().backward()
     places = rates[0, 0].numel()
@@ -142,11 +149,11 @@ def test_gradients_stop_where_a_neuron_cannot_follow() -> None:
 
 def test_an_initial_potential_per_neuron() -> None:
     network, images = moved(branching()), sample_images()
-    plain = outputs_with_rates(network, images).maps["boxes"]
+    plain = outputs_with_rates(network, images)[0]["boxes"]
     shapes = network.shapes((8, 8))
     for node, layer in network.spiking():
         layer.u0 = nn.Parameter(layer.u0.detach().view(-1, 1, 1).expand(shapes[node.name]).clone())
-    found = outputs_with_rates(network, images).maps["boxes"]
+    found = outputs_with_rates(network, images)[0]["boxes"]
     assert torch.equal(found, plain)
     found.sum().backward()
 
@@ -161,10 +168,10 @@ def test_the_rate_by_hand() -> None:
 
 
 def test_the_loss_falls_and_theta_stays() -> None:
-    run = calibration(epochs=6)
+    run = calibration(epochs=3)
     thetas = [layer.theta.clone() for _, layer in run.network.spiking()]
     run.begin()
-    losses = [run.epoch() for _ in range(6)]
+    losses = [run.epoch() for _ in range(3)]
     assert losses[-1] < losses[0]
     assert min(run.progress.losses) < run.progress.losses[0]
     assert all(torch.equal(layer.theta, theta) for (_, layer), theta in zip(run.network.spiking(), thetas, strict=True))
@@ -190,10 +197,10 @@ def test_a_loss_that_is_not_finite_stops_it() -> None:
 def test_the_last_good_network_is_named(done: int, good: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     step = JointCalibration._step
 
-    def poisoned(self: JointCalibration, batch: Any) -> float:
+    def poisoned(self: JointCalibration, *batch: Any) -> float:
         if self.progress.epoch == done:
             next(layer for _, layer in self.network.spiking()).bias.data.fill_(float("nan"))
-        return step(self, batch)
+        return step(self, *batch)
 
     monkeypatch.setattr(JointCalibration, "_step", poisoned)
     with pytest.raises(TrainingError, match=rf"epoch {done + 1}: the loss is no longer finite; .* is in .*{good}$"):
@@ -203,13 +210,13 @@ def test_the_last_good_network_is_named(done: int, good: str, tmp_path: Path, mo
 def test_a_penalty_on_firing_makes_it_fire_less() -> None:
     fired = {}
     for sparsity in (0.0, 20.0):
-        run = calibration(epochs=4, sparsity=sparsity)
+        run = calibration(epochs=2, sparsity=sparsity)
         run.begin()
-        for _ in range(4):
+        for _ in range(2):
             run.epoch()
         shares = operation_shares(run.network, (IMAGE_SIZE, IMAGE_SIZE))
         with torch.no_grad():
-            rates = outputs_with_rates(run.network, torch.rand(2, 3, IMAGE_SIZE, IMAGE_SIZE)).rates
+            rates = outputs_with_rates(run.network, torch.rand(2, 3, IMAGE_SIZE, IMAGE_SIZE))[1]
         fired[sparsity] = sum(share * float(rates[name].mean()) for name, share in shares.items())
     assert fired[20.0] < fired[0.0]
 
@@ -217,9 +224,8 @@ def test_a_penalty_on_firing_makes_it_fire_less() -> None:
 # --- from checkpoint to checkpoint ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("stage", ["copied", "fine"])
-def test_a_network_is_written_and_nothing_read_changes(stage: str, tmp_path: Path) -> None:
-    before = fingerprint(chain().folder), fingerprint(chain().images)
+def test_a_network_is_written_and_nothing_read_changes(tmp_path: Path) -> None:
+    before, stage = (fingerprint(chain().folder), fingerprint(chain().images)), "copied"
     path = run(tmp_path, stage)
     assert [p.name for p in tmp_path.iterdir()] == ["joint.safetensors"]
     assert (fingerprint(chain().folder), fingerprint(chain().images)) == before
@@ -230,8 +236,10 @@ def test_a_network_is_written_and_nothing_read_changes(stage: str, tmp_path: Pat
     assert torch.isfinite(decode_maps(network, reading.maps)).all()
 
 
-def test_an_interrupted_one_ends_bit_by_bit_as_it_would_have(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = load_checkpoint(run(tmp_path / "whole"))[0]
+def test_an_interrupted_one_ends_bit_by_bit_as_it_would_have(
+    tmp_path: Path, written: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = load_checkpoint(written)[0]
     epoch = JointCalibration.epoch
 
     def once(self: JointCalibration) -> float:
@@ -247,34 +255,43 @@ def test_an_interrupted_one_ends_bit_by_bit_as_it_would_have(tmp_path: Path, mon
     assert same(load_checkpoint(run(tmp_path / "parts", resume=True))[0], whole)
 
 
-def test_one_that_is_done_is_not_done_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = run(tmp_path)
-    written = path.stat().st_mtime_ns
+def test_one_that_is_done_is_not_done_again(tmp_path: Path, written: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = Path(shutil.copy2(written, tmp_path))
+    before = path.stat().st_mtime_ns
     run(tmp_path, resume=True)
-    assert path.stat().st_mtime_ns == written and "already calibrated" in capsys.readouterr().out
+    assert path.stat().st_mtime_ns == before and "already calibrated" in capsys.readouterr().out
     run(tmp_path, resume=True, epochs=1)
-    assert path.stat().st_mtime_ns != written
+    assert path.stat().st_mtime_ns != before
 
 
-def test_the_same_calibration_writes_the_same_file(tmp_path: Path) -> None:
-    first = file_sha256(run(tmp_path))
-    assert file_sha256(run(tmp_path)) == first
+def test_the_same_calibration_writes_the_same_file(written: Path) -> None:
+    first = file_sha256(written)
+    assert file_sha256(run(written.parent)) == first
 
 
 def interrupt_at_the_end(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After the last epoch, before the network is written."""
 
-    def interrupted(*_: Any) -> None:
+    def stopped(*_: Any) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("spikedet.commands.joint.save_spiking", interrupted)
+        patch.setattr("spikedet.commands.joint.save_spiking", stopped)
         with pytest.raises(KeyboardInterrupt):
             run(out)
 
 
-def test_a_state_of_another_calibration_is_refused_and_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    interrupt_at_the_end(tmp_path, monkeypatch)
+@pytest.fixture(scope="module")
+def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The state of a calibration that stopped at its end; not to be changed."""
+    folder = tmp_path_factory.mktemp("interrupted")
+    with pytest.MonkeyPatch.context() as patch:
+        interrupt_at_the_end(folder, patch)
+    return folder / "joint-state.safetensors"
+
+
+def test_a_state_of_another_calibration_is_refused_and_stays(tmp_path: Path, interrupted: Path) -> None:
+    shutil.copy2(interrupted, tmp_path)
     before = fingerprint(tmp_path)
     with pytest.raises(CheckpointError, match=r"joint-state\.safetensors: the state of a calibration of another"):
         run(tmp_path, resume=True, lr=2e-2)
@@ -301,10 +318,9 @@ DAMAGES: dict[str, Damage] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
-def test_a_damaged_state_is_refused(damage: Damage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    interrupt_at_the_end(tmp_path, monkeypatch)
+def test_a_damaged_state_is_refused(damage: Damage, tmp_path: Path, interrupted: Path) -> None:
     state = tmp_path / "joint-state.safetensors"
-    modules, optimizer, facts = load_state(state)
+    modules, optimizer, facts = load_state(interrupted)
     damage(modules, optimizer, facts)
     save_state(state, modules, optimizer, facts)
     with pytest.raises(CheckpointError, match=r"joint-state\.safetensors: not a state of this .*; go without --resume"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from tiny_detector import IMAGE_SIZE, T, chain, fingerprint, same
 
 from spikedet.calibration import LayerReport, calibrate_network, layerwise
 from spikedet.calibration.coarse import layer_outputs
+from spikedet.calibration.finished import calibration_key
 from spikedet.calibration.observer import Observer
 from spikedet.calibration.store import ByteStore
 from spikedet.checkpoint import load_checkpoint, read_meta, save_checkpoint
@@ -48,9 +50,14 @@ def calibrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # --- files ----------------------------------------------------------------------------------------------------------
 
 
-def test_both_networks_are_written_beside_each_other(tmp_path: Path) -> None:
-    assert run(tmp_path) == [tmp_path / "coarse.safetensors", tmp_path / "fine.safetensors"]
+def test_both_networks_are_written_beside_each_other_and_nothing_read_changes(tmp_path: Path, calibrated: Path) -> None:
+    before = fingerprint(chain().folder), fingerprint(chain().images)
+    assert run(tmp_path, seed=1) == [tmp_path / "coarse.safetensors", tmp_path / "fine.safetensors"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["coarse.safetensors", "fine.safetensors"]
+    assert (fingerprint(chain().folder), fingerprint(chain().images)) == before
+    for stage in ("coarse", "fine"):  # another seed, another network
+        found, other = (load_checkpoint(out / f"{stage}.safetensors")[0] for out in (tmp_path, calibrated))
+        assert not same(found, other)
 
 
 def test_coarse_alone(tmp_path: Path) -> None:
@@ -61,14 +68,8 @@ def test_coarse_alone(tmp_path: Path) -> None:
 def test_the_checkpoints_folder_is_the_output_unless_given(tmp_path: Path) -> None:
     source = tmp_path / "copied.safetensors"
     source.write_bytes(chain()["copied"].read_bytes())
-    calibrate(CalibrateConfig(checkpoint=str(source), **SHORT))
-    assert (tmp_path / "fine.safetensors").is_file()
-
-
-def test_nothing_that_is_read_changes(tmp_path: Path) -> None:
-    before = fingerprint(chain().folder), fingerprint(chain().images)
-    run(tmp_path)
-    assert (fingerprint(chain().folder), fingerprint(chain().images)) == before
+    calibrate(CalibrateConfig(checkpoint=str(source), **SHORT, fine=False))
+    assert (tmp_path / "coarse.safetensors").is_file()
 
 
 def test_metadata_tells_where_a_network_came_from(calibrated: Path) -> None:
@@ -146,16 +147,6 @@ def test_a_missing_split_is_named(tmp_path: Path) -> None:
 
 
 # --- what it does ---------------------------------------------------------------------------------------------------
-
-
-def test_runs_are_repeatable_and_seeds_differ(tmp_path: Path, calibrated: Path) -> None:
-    again, other = tmp_path / "again", tmp_path / "other"
-    run(again)
-    run(other, seed=1)
-    for stage in ("coarse", "fine"):
-        first, second, third = (load_checkpoint(out / f"{stage}.safetensors")[0] for out in (calibrated, again, other))
-        assert same(first, second)
-        assert not same(first, third)
 
 
 def test_disk_and_memory_give_the_same_bits(tmp_path: Path, calibrated: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -254,25 +245,18 @@ def test_the_errors_reported_are_against_the_network_given(neuron: str) -> None:
     assert any(report.fine_after < report.fine_before for report in reports)  # type: ignore[operator]
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_both_precisions_write_finite_float32(tmp_path: Path, precision: Any) -> None:
-    tensors, meta = load_checkpoint(run(tmp_path, precision=precision)[1])
-    assert meta.config["calibrate"]["precision"] == precision
-    assert {value.dtype for name, value in tensors.items() if value.is_floating_point()} == {torch.float32}
-
-
-def test_fp32_is_the_default(tmp_path: Path, calibrated: Path) -> None:
-    run(tmp_path, precision="fp32")
-    file = "fine.safetensors"
-    assert same(load_checkpoint(tmp_path / file)[0], load_checkpoint(calibrated / file)[0])
+def test_both_precisions_write_finite_float32(tmp_path: Path, calibrated: Path) -> None:
+    for path, precision in ((calibrated / "fine.safetensors", "fp32"), (run(tmp_path, precision="bf16")[1], "bf16")):
+        tensors, meta = load_checkpoint(path)
+        assert meta.config["calibrate"]["precision"] == precision
+        assert {value.dtype for name, value in tensors.items() if value.is_floating_point()} == {torch.float32}
 
 
 def test_signed_delayed_networks_and_single_images(tmp_path: Path) -> None:
     (copied,) = convert(ConvertConfig(checkpoint=str(chain()["qc"]), neuron="signed", delay=1, out=str(tmp_path)))
-    for images in (1, 3):
-        written = run(tmp_path, copied, images=images)
-        assert [read_meta(path).neuron for path in written] == ["signed", "signed"]
-        assert [read_meta(path).delay for path in written] == [1, 1]
+    written = run(tmp_path, copied, images=1)
+    assert [read_meta(path).neuron for path in written] == ["signed", "signed"]
+    assert [read_meta(path).delay for path in written] == [1, 1]
 
 
 def test_potentials_per_neuron_survive_the_checkpoint(tmp_path: Path) -> None:
@@ -312,21 +296,21 @@ class Killed(Exception):
     pass
 
 
-@pytest.mark.parametrize("after", [0, 1, 4, 9])
+@pytest.mark.parametrize("after", [0, 9])
 def test_an_interrupted_calibration_goes_on_at_its_layer(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
+    tmp_path: Path, calibrated: Path, monkeypatch: pytest.MonkeyPatch, after: int
 ) -> None:
     """What it writes is the same, bit by bit, and no finished layer is calibrated again."""
-    whole = [load_checkpoint(path)[0] for path in run(tmp_path / "whole")]
-    calibrated: list[str] = []
+    whole = [load_checkpoint(calibrated / f"{stage}.safetensors")[0] for stage in ("coarse", "fine")]
+    visited: list[str] = []
     plain = layerwise.fine_calibrate_
 
     def until(limit: int) -> None:
         def counted(observer: Any, node: Any, *rest: Any) -> Any:
-            if len(calibrated) == limit:
+            if len(visited) == limit:
                 raise Killed
             result = plain(observer, node, *rest)
-            calibrated.append(node.name)
+            visited.append(node.name)
             return result
 
         monkeypatch.setattr(layerwise, "fine_calibrate_", counted)
@@ -339,24 +323,32 @@ def test_an_interrupted_calibration_goes_on_at_its_layer(
     assert all(same(a, b) for a, b in zip(whole, resumed, strict=True))
     network, _ = load_spiking(chain()["copied"])
     layers = [node.name for node in network.nodes if isinstance(node.module, (SpikingConv, Readout))]
-    assert calibrated == layers
+    assert visited == layers
     assert sorted(path.name for path in (tmp_path / "cut").iterdir()) == ["coarse.safetensors", "fine.safetensors"]
 
 
-def test_what_is_done_is_not_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = run(tmp_path)
-    before = fingerprint(tmp_path)
-    monkeypatch.setattr(layerwise, "calibrate_network", None)
-    assert run(tmp_path, resume=True) == first
-    assert fingerprint(tmp_path) == before
+def test_what_is_done_is_not_done_again(calibrated: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = fingerprint(calibrated)
+    monkeypatch.setattr("spikedet.commands.calibrate.calibrate_network", None)
+    assert run(calibrated, resume=True) == [calibrated / "coarse.safetensors", calibrated / "fine.safetensors"]
+    assert fingerprint(calibrated) == before
 
 
-@pytest.mark.parametrize("changes", [{"seed": 1}, {"images": 5}, {"epochs": 2}, {"train_weights": False}])
-def test_layers_of_another_calibration_are_not_taken(tmp_path: Path, changes: dict[str, Any]) -> None:
-    run(tmp_path / "a")
-    resumed = run(tmp_path / "a", resume=True, **changes)[-1]
-    fresh = run(tmp_path / "b", **changes)[-1]
+def test_networks_of_another_calibration_are_not_taken(tmp_path: Path, calibrated: Path) -> None:
+    shutil.copytree(calibrated, tmp_path / "a")
+    resumed = run(tmp_path / "a", resume=True, images=5, fine=False)[-1]
+    fresh = run(tmp_path / "b", images=5, fine=False)[-1]
     assert same(load_checkpoint(resumed)[0], load_checkpoint(fresh)[0])
+
+
+def test_the_key_changes_with_every_setting_that_changes_the_result() -> None:
+    images = load_dataset(chain().images, "train")
+    changes: list[dict[str, Any]] = [{"seed": 1}, {"images": 5}, {"epochs": 2}, {"train_weights": False}]
+    configs = [CalibrateConfig(checkpoint="a", **{**SHORT, **change}) for change in ({}, *changes)]
+    assert len({calibration_key("sha", config, images) for config in configs}) == len(configs)
+    moved = dataclasses.replace(configs[0], checkpoint="b", out="c", resume=True, memory_budget_gb=1.0)
+    assert calibration_key("sha", moved, images) == calibration_key("sha", configs[0], images)
+    assert calibration_key("sha", moved, images.subset([0])) != calibration_key("sha", configs[0], images)
 
 
 def test_a_state_of_another_calibration_is_refused_and_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -378,7 +370,7 @@ def test_a_state_of_another_calibration_is_refused_and_stays(tmp_path: Path, mon
     assert "fine-state.safetensors" in before and fingerprint(tmp_path) == before
 
 
-@pytest.mark.parametrize("content", [b"", b"no state", None])
+@pytest.mark.parametrize("content", [b"no state", None])
 def test_a_state_that_is_not_whole_is_none(tmp_path: Path, calibrated: Path, content: bytes | None) -> None:
     state = tmp_path / "fine-state.safetensors"
     state.write_bytes((calibrated / "fine.safetensors").read_bytes() if content is None else content)

@@ -51,7 +51,7 @@ def test_inputs_and_targets_are_those_of_the_whole_networks(neuron: str, delay: 
         assert torch.equal(seen.expand(network.T, *seen.shape[1:]), trains[source][:, chosen])
         assert torch.equal(observer.activation(source, chosen), values[source][chosen])
         assert torch.equal(observer.target(node, chosen), values[node.name][chosen])
-        assert observer.map_hw(source) == tuple(values[source].shape[-2:])
+        assert observer.map_hw[source] == tuple(values[source].shape[-2:])
         if isinstance(node.module, Readout):
             assert torch.equal(layer_outputs(observer, node, range(len(images)))[0], readings.maps[node.name])
         else:
@@ -114,7 +114,7 @@ def test_nothing_is_kept_after_its_last_reader() -> None:
         "class": {"last"},
     }
     assert observer.store.names() == set()
-    assert (observer.store.memory_bytes, observer.store.disk_bytes) == (0, 0)
+    assert (observer.store.bytes(), observer.store.bytes(on_disk=True)) == (0, 0)
 
 
 class WatchedStore(ByteStore):
@@ -124,7 +124,7 @@ class WatchedStore(ByteStore):
 
     def create(self, name: str, shape: Sequence[int]) -> Any:
         made = super().create(name, shape)
-        self.peak = max(self.peak, self.memory_bytes + self.disk_bytes)
+        self.peak = max(self.peak, self.bytes() + self.bytes(on_disk=True))
         return made
 
 

@@ -15,7 +15,7 @@ from spikedet.common.errors import SpikedetError
 def test_beyond_the_budget_arrays_lie_on_disk() -> None:
     store = ByteStore(100)
     first, second = store.create("first", (6, 10)), store.create("second", (5, 12))
-    assert (store.memory_bytes, store.disk_bytes) == (60, 60)
+    assert (store.bytes(), store.bytes(on_disk=True)) == (60, 60)
     assert not isinstance(first, np.memmap)
     assert isinstance(second, np.memmap)
     second[1] = 7
@@ -28,9 +28,9 @@ def test_what_is_dropped_is_free_for_others() -> None:
     for name in ("first", "second"):
         store.create(name, (60,))
     store.drop("second")
-    assert (store.names(), store.disk_bytes) == ({"first"}, 0)
+    assert (store.names(), store.bytes(on_disk=True)) == ({"first"}, 0)
     store.drop("first")
-    assert store.memory_bytes == 0
+    assert store.bytes() == 0
     assert not isinstance(store.create("third", (100,)), np.memmap)
 
 
@@ -44,16 +44,16 @@ def test_a_kill_leaves_no_file_behind(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     store = ByteStore(0)
     store.create("spikes model.0", (10,))[:] = 1
-    assert store.disk_bytes == 10 and store["spikes model.0"].tolist() == [1] * 10
+    assert store.bytes(on_disk=True) == 10 and store["spikes model.0"].tolist() == [1] * 10
     assert list(tmp_path.iterdir()) == []  # not even now
 
 
 def test_a_full_temporary_folder_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object) -> None:
+    def full(**_: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr("spikedet.calibration.store._reserve", full)
+    monkeypatch.setattr(tempfile, "TemporaryFile", full)
     message = rf"^{tmp_path}: no room for 2 MiB of spikes \(No space left on device\); name .* TMPDIR, or raise mem"
     with pytest.raises(SpikedetError, match=message):
         ByteStore(0).create("spikes", (2, 2**20))

@@ -17,14 +17,8 @@ from safetensors.torch import save_file
 from tiny_detector import chain
 from torch import Tensor
 
-from spikedet.checkpoint import (
-    FORMAT,
-    CheckpointMeta,
-    load_checkpoint,
-    read_meta,
-    require_same_classes,
-    save_checkpoint,
-)
+from spikedet.checkpoint import CheckpointMeta, load_checkpoint, read_meta, require_same_classes, save_checkpoint
+from spikedet.checkpoint.metadata import FORMAT
 from spikedet.common.digests import file_sha256
 from spikedet.common.errors import CheckpointError, ConfigError, SpikedetError
 from spikedet.models.imported import read_ultralytics

@@ -12,7 +12,7 @@ from tiny_detector import ARCHITECTURE, chain
 from spikedet.cli.main import main
 from spikedet.common.errors import ConfigError
 from spikedet.conversion.report import HEAD, as_text, report
-from spikedet.models import read_model_yaml
+from spikedet.models.architecture import read_model_yaml
 
 pytestmark = pytest.mark.slow
 

@@ -19,7 +19,8 @@ from spikedet.conversion import to_spiking
 from spikedet.costs.operations import layer_synapses
 from spikedet.costs.pricing import Totals
 from spikedet.costs.synapses import dense_macs
-from spikedet.models import ClipDetector, build_detector, load_model_yaml, read_model_yaml
+from spikedet.models import ClipDetector, build_detector, load_model_yaml
+from spikedet.models.architecture import read_model_yaml
 from spikedet.snn import SpikingConv
 
 

@@ -122,5 +122,5 @@ def test_dead_channels_and_saturated_neurons() -> None:
     dead = layer("b", theta={"dead_channels": 0.5})
     full = layer("c", theta={"saturated": 0.2, "saturated_qc": 0.1})
     said = advise(explanation(layer("a"), dead, full))
-    assert "channels that never fire on these 8 images: b (50 %)" in said[0]
+    assert "channels that never fire on 8 images: b (50 %)" in said[0]
     assert "layer c: 20.0 % of its neurons fire in every step, and 10.0 % of the QC-ANN's are at theta" in said[1]

@@ -9,10 +9,11 @@ from made_explanations import chain, explanation, layer, ranking, step
 from spikedet.diagnosis.records import LayerErrors, LayerRank
 from spikedet.diagnosis.text import (
     chain_table,
-    cosine_table,
+    cosine_cell,
     error_table,
     explanation_markdown,
     ranking_table,
+    residual_cell,
     residual_table,
     step_table,
 )
@@ -63,8 +64,8 @@ def test_ranking_and_chain() -> None:
 
 def test_steps() -> None:
     one = layer("a", step(1, 0.5, under_firing=0.5, over_firing=0.25), step(4, 0.75))
-    assert rows(cosine_table([one]))[2:] == [["a", "0.5000", "0.7500"]]
-    assert rows(step_table([one])) == [["layer", "t = 1", "t = 4"], ["---", "---:", "---:"],
+    assert rows(step_table([one], cosine_cell))[2:] == [["a", "0.5000", "0.7500"]]
+    assert rows(step_table([one], residual_cell)) == [["layer", "t = 1", "t = 4"], ["---", "---:", "---:"],
                                        ["a", "50.00 + 25.00", "0.00 + 0.00"]]  # fmt: skip
 
 
@@ -76,4 +77,4 @@ def test_read_outs_have_no_potentials() -> None:
 
 
 def test_no_layer() -> None:
-    assert len(rows(step_table([]))) == len(rows(cosine_table([]))) == 2
+    assert len(rows(step_table([], residual_cell))) == len(rows(step_table([], cosine_cell))) == 2

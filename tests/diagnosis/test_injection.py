@@ -71,7 +71,7 @@ def test_moves_are_shares_of_what_all_errors_do() -> None:
     all_of_them = {"box": torch.full((1, 2, 1, 1), 2.0), "class": torch.ones(1, 1, 1, 1)}
     moves = Moves(["box", "class"])
     for _ in range(2):
-        moves.add_all(none, all_of_them)
+        moves.add(None, none, all_of_them)
         moves.add("a", none, all_of_them)
         moves.add("b", none, {"box": torch.ones(1, 2, 1, 1), "class": torch.zeros(1, 1, 1, 1)})
         moves.add("c", none, none)
@@ -81,6 +81,6 @@ def test_moves_are_shares_of_what_all_errors_do() -> None:
 def test_nothing_moves() -> None:
     none = {"box": torch.zeros(1, 1, 1, 1)}
     moves = Moves(["box"])
-    moves.add_all(none, none)
+    moves.add(None, none, none)
     moves.add("a", none, none)
     assert moves.share("a") == 0

@@ -126,7 +126,11 @@ def test_a_silent_network() -> None:
     for name in ("stem", "same", "deep", "last"):
         layer = found[name]
         assert layer.last.whole == layer.last.signal == 0 and layer.last.cosine == 1
-        assert layer.residual is not None and layer.residual.share == 0 and layer.residual.negative == 1
+        assert (
+            layer.residual is not None
+            and layer.residual.fewer == layer.residual.more == 0
+            and layer.residual.negative == 1
+        )
         assert layer.theta is not None and layer.theta.dead_channels == layer.theta.silent == 1
 
 

@@ -36,7 +36,7 @@ def test_cross_terms_by_hand() -> None:
 def test_nothing_was_added_and_no_error() -> None:
     found = StepSums().result(1)
     assert found.whole == found.signal == found.relative("clipping") == 0 and not any(found.shares.values())
-    assert ResidualSums().result().share == 0
+    assert ResidualSums().result().fewer == 0
     empty = LayerSums("a", torch.ones(2)).result()
     assert empty.steps == () and empty.theta is not None and empty.theta.quantiles["50"] == 0
     assert LayerSums("b").result().residual is None
@@ -69,7 +69,7 @@ def test_residuals_by_hand() -> None:
     sums.add(potential[1:], spikes[1:], expected[1:], theta, 4, None)
     found = sums.result()
     assert (found.negative, found.overflow, found.fewer, found.more) == (0.25, 0.5, 0.25, 0.25)
-    assert found.by_image == (0.5, 0.5) and found.share == 0.5
+    assert found.by_image == (0.5, 0.5)
     assert (found.deviation_mean, found.deviation_max) == (2.0, 2.0)  # at theta exactly the distance is none
     assert (found.spikes_mean, found.spikes_max) == (1.0, 1.0)
 

@@ -13,16 +13,8 @@ from torch import nn
 
 from spikedet.common.errors import ConfigError
 from spikedet.config import Activation, Precision
-from spikedet.models import (
-    ClipDetector,
-    activations,
-    as_clip,
-    as_qc,
-    average_pools,
-    build_detector,
-    check_architecture,
-    load_model_yaml,
-)
+from spikedet.models import ClipDetector, activations, as_clip, as_qc, build_detector, load_model_yaml
+from spikedet.models.architecture import average_pools, check_architecture
 from spikedet.quantization import ClippedReLU, QCActivation
 
 NAMES = ("cell", "dot")

@@ -15,20 +15,10 @@ from spikedet.checkpoint import CheckpointMeta, save_checkpoint
 from spikedet.common.errors import CheckpointError, ConfigError
 from spikedet.data.dataset import DetectionDataset, Sample
 from spikedet.data.transforms import to_input
-from spikedet.models import (
-    ClipDetector,
-    activations,
-    build_detector,
-    fit_,
-    load_teacher,
-    normalized,
-    read_start,
-    start_from_,
-    starting_weights,
-)
+from spikedet.models import ClipDetector, activations, build_detector, read_start, start_from_
 from spikedet.models.builder import UNCLIPPED
 from spikedet.models.imported import Imported
-from spikedet.models.start import matching_rows, normalizing
+from spikedet.models.start import fit_, load_teacher, matching_rows, normalized, normalizing, starting_weights
 
 META = CheckpointMeta(
     stage="ann",

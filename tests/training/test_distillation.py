@@ -20,7 +20,7 @@ from spikedet.config import FinetuneConfig
 from spikedet.training import distillation
 from spikedet.training.distillation import BOX_GAIN, CLASS_GAIN, Distillation, distillation_loss
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("unrendered_plots")]
 
 
 def maps(scores: list[list[float]], boxes: Tensor | None = None) -> dict[str, Tensor]:

@@ -16,6 +16,8 @@ from spikedet.config import TrainConfig
 from spikedet.training.freeze_out import Freezing, fix_norms_, freezing
 from spikedet.training.loop import TrainingLoop
 
+pytestmark = pytest.mark.usefixtures("unrendered_plots")
+
 
 def schedule(**how: Any) -> Freezing:
     rows = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.BatchNorm2d(4))
@@ -90,6 +92,7 @@ def test_the_first_layers_of_a_training_stay_as_they_are(
     config = TrainConfig(
         **{"data": str(sample_images()), "image_size": IMAGE_SIZE, "method": method, "out": str(tmp_path / "out")},
         **{"model": str(write_model_yaml(tmp_path / "tiny.yaml")), "epochs": 4, "batch": 4, "warmup_epochs": 0.0},
+        **({"T": 2} if method == "clif" else {}),
         **{"held_out": 0.25, "mosaic": 0.0, "freeze_out": "linear", "freeze_start": 0.4},
     )
     train(config)

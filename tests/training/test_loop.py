@@ -26,8 +26,9 @@ from spikedet.data import DetectionDataset, load_dataset
 from spikedet.evaluation.predict import predict_dataset
 from spikedet.models import ClipDetector, activations, load_ann
 from spikedet.training.loop import TrainingLoop
+from spikedet.training.resuming import forget_epochs, load_progress
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("unrendered_plots")]
 
 SHORT: dict[str, Any] = {
     "image_size": IMAGE_SIZE,
@@ -125,12 +126,6 @@ def test_nothing_is_pickled_and_nothing_cached(trained: Path) -> None:
         assert [path for path in folder.rglob("*") if path.suffix in (".pt", ".pth", ".pkl", ".cache", ".npy")] == []
 
 
-def test_the_data_folder_is_left_alone(tmp_path: Path) -> None:
-    before = fingerprint(sample_images())
-    train(config(tmp_path, epochs=1))
-    assert fingerprint(sample_images()) == before
-
-
 def test_the_log_has_a_row_per_epoch(trained: Path) -> None:
     with open(trained / "ann-log.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
@@ -153,11 +148,11 @@ def test_tensorboard_has_what_the_log_has(trained: Path) -> None:
     assert [event.step for event in events.Scalars("train/cls_loss")] == [1, 2]
 
 
-def test_the_same_seed_gives_the_same_network(tmp_path: Path, trained: Path) -> None:
-    again = load_checkpoint(train(config(tmp_path)))[0]
-    assert same(again, load_checkpoint(trained / "ann.safetensors")[0])
-    other = load_checkpoint(train(config(tmp_path, seed=1)))[0]
-    assert not same(again, other)
+def test_another_seed_gives_another_network_and_the_data_are_left_alone(tmp_path: Path) -> None:
+    before = fingerprint(sample_images())
+    other = load_checkpoint(train(config(tmp_path, epochs=1, seed=1)))[0]
+    assert not same(load_checkpoint(_one_epoch() / "ann.safetensors")[0], other)
+    assert fingerprint(sample_images()) == before
 
 
 @pytest.mark.parametrize("held_out", ["no images", "no objects"])
@@ -173,10 +168,10 @@ def test_where_nothing_is_held_out_the_last_network_is_kept(
         return rest, replace(held, samples=samples)
 
     monkeypatch.setattr(DetectionDataset, "hold_out", without_objects)
-    path = train(config(tmp_path, held_out=0.0 if held_out == "no images" else 0.25))
+    path = train(config(tmp_path, epochs=1, held_out=0.0 if held_out == "no images" else 0.25))
     last = load_state(tmp_path / "out" / "ann-state.safetensors")
     assert same(load_checkpoint(path)[0], last[0]["ema"])
-    assert capsys.readouterr().out.count("held out: AP -  AP50 -  AP75 -") == 2
+    assert capsys.readouterr().out.count("held out: AP -  AP50 -  AP75 -") == 1
     assert last[2]["held_out"] == read_meta(path).notes["held_out"] == {}
 
 
@@ -191,13 +186,13 @@ def test_the_forward_runs_in_the_precision_asked_for(tmp_path: Path, precision: 
     assert loop(tmp_path, precision=precision).model.precision == precision
 
 
-def test_the_precisions_differ(tmp_path: Path, trained: Path) -> None:
+def test_the_precisions_differ(tmp_path: Path) -> None:
     """And the default is one of them: which, the processor decides."""
-    outs = {name: str(tmp_path / name) for name in ("fp32", "bf16")}
-    made = [load_checkpoint(train(config(tmp_path, precision=name, out=out)))[0] for name, out in outs.items()]
-    ours = load_checkpoint(trained / "ann.safetensors")[0]
+    ours = load_checkpoint(_one_epoch() / "ann.safetensors")[0]
     hardware = multiplies_bfloat16(torch.device("cpu"))
-    assert [same(one, ours) for one in made] == [not hardware, hardware]
+    for precision, default in (("fp32", not hardware), ("bf16", hardware)):
+        made = load_checkpoint(train(config(tmp_path, epochs=1, precision=precision)))[0]
+        assert same(made, ours) == default
 
 
 def test_the_number_of_threads_stays(tmp_path: Path) -> None:
@@ -236,27 +231,7 @@ def test_validation_comes_every_so_many_epochs_and_at_the_end(tmp_path: Path, mo
     assert evaluated == [(2, "train-held-out"), (3, "train-held-out")]
 
 
-def test_patience_ends_a_run_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    done = epochs_run(monkeypatch)
-    monkeypatch.setattr(TrainingLoop, "validate", lambda self: ({"held_out/AP": 1.0}, 50.0 - self.epoch))
-    train(config(tmp_path, epochs=6, patience=2))
-    assert done == [1, 2, 3]
-
-
 # --- resuming -------------------------------------------------------------------------------------------------------
-
-
-def test_an_interrupted_run_goes_on_at_the_epoch_it_was_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as patch:
-        interrupt_after(1, patch)
-        with pytest.raises(KeyboardInterrupt):
-            train(config(tmp_path, epochs=3))
-    state = tmp_path / "out" / "ann-state.safetensors"
-    assert load_state(state)[2]["epoch"] == 0
-    done = epochs_run(monkeypatch)
-    train(config(tmp_path, epochs=3, resume=True))
-    assert done == [2, 3]
-    assert load_state(state)[2]["epoch"] == 2
 
 
 def test_a_finished_run_can_be_made_longer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -264,6 +239,7 @@ def test_a_finished_run_can_be_made_longer(tmp_path: Path, monkeypatch: pytest.M
     done = epochs_run(monkeypatch)
     train(config(tmp_path, epochs=2, resume=True))
     assert done == [2]
+    assert epochs_logged(tmp_path / "out") == [1, 2]
 
 
 def test_resuming_takes_up_weights_optimizer_and_average(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -301,7 +277,7 @@ def test_resuming_where_nothing_was_begun_begins(tmp_path: Path, monkeypatch: py
 
 
 def test_without_resume_a_run_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trained: Path) -> None:
-    train(config(tmp_path))
+    shutil.copytree(trained, tmp_path / "out")
     done = epochs_run(monkeypatch)
     again = train(config(tmp_path))
     assert done == [1, 2]
@@ -309,22 +285,29 @@ def test_without_resume_a_run_begins_anew(tmp_path: Path, monkeypatch: pytest.Mo
     assert same(load_checkpoint(again)[0], load_checkpoint(trained / "ann.safetensors")[0])
 
 
-def test_resuming_keeps_the_log(tmp_path: Path) -> None:
-    begin(tmp_path)
-    train(config(tmp_path, epochs=2, resume=True))
-    assert epochs_logged(tmp_path / "out") == [1, 2]
+@pytest.fixture(scope="module")
+def three_epochs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which ``whole`` was ``out`` when it was made: a checkpoint says where it lies."""
+    folder = tmp_path_factory.mktemp("three-epochs")
+    train(config(folder, epochs=3))
+    (folder / "out").rename(folder / "whole")
+    return folder
 
 
 @pytest.mark.parametrize("cut", [1, 2])
-def test_an_interrupted_run_ends_as_if_nothing_had_happened(tmp_path: Path, cut: int) -> None:
+def test_an_interrupted_run_ends_as_if_nothing_had_happened(three_epochs: Path, cut: int) -> None:
     """Bit by bit, with mosaic, albumentations and its closing; the state is that of a run stopped after ``cut``."""
-    train(config(tmp_path, epochs=3))
-    whole = (tmp_path / "out").rename(tmp_path / "whole") / "ann.safetensors"
+    shutil.rmtree(three_epochs / "out", ignore_errors=True)
     with pytest.MonkeyPatch.context() as patch:
-        poison(patch, cut)
-        with pytest.raises(TrainingError):
-            train(config(tmp_path, epochs=3))
-    resumed = train(config(tmp_path, epochs=3, resume=True))
+        poison(patch, 1) if cut == 1 else interrupt_after(2, patch)
+        with pytest.raises(TrainingError if cut == 1 else KeyboardInterrupt):
+            train(config(three_epochs, epochs=3))
+    whole = three_epochs / "whole" / "ann.safetensors"
+    assert load_state(three_epochs / "out" / "ann-state.safetensors")[2]["epoch"] == cut - 1
+    with pytest.MonkeyPatch.context() as patch:
+        done = epochs_run(patch)
+        resumed = train(config(three_epochs, epochs=3, resume=True))
+    assert done == list(range(cut + 1, 4))
     assert resumed.read_bytes() == whole.read_bytes()  # its metadata too
     states = [load_state(path.with_name("ann-state.safetensors")) for path in (resumed, whole)]
     assert same(states[0][0]["model"], states[1][0]["model"])
@@ -360,7 +343,7 @@ def test_a_state_with_damaged_facts_is_refused(tmp_path: Path, facts: Any) -> No
     modules, optimizer, _ = load_state(state)
     save_state(state, modules, optimizer, facts)
     with pytest.raises(CheckpointError, match=r"ann-state\.safetensors: no training state .* train without --resume"):
-        train(config(tmp_path, epochs=2, resume=True))
+        load_progress(state, {})
 
 
 def test_a_state_of_another_network_is_refused(tmp_path: Path) -> None:
@@ -405,7 +388,8 @@ def test_a_state_made_for_something_else_is_refused(tmp_path: Path) -> None:
 
 def test_a_model_counts_by_its_layers(tmp_path: Path) -> None:
     """Its file may move; one that was edited is another model."""
-    train(config(tmp_path, epochs=1))
+    begin(tmp_path)
+    write_model_yaml(tmp_path / "tiny.yaml")
     model = tmp_path / "moved.yaml"
     model.write_text((tmp_path / "tiny.yaml").read_text())
     train(config(tmp_path, epochs=1, model=str(model), resume=True))
@@ -432,26 +416,35 @@ def test_a_run_that_patience_ended_is_finished_until_there_is_more(
         return {"held_out/AP": 1.0}, 50.0 - self.epoch
 
     monkeypatch.setattr(TrainingLoop, "validate", worse)
-    train(config(tmp_path, epochs=6, patience=2))
     done = epochs_run(monkeypatch)
+    train(config(tmp_path, epochs=6, patience=2))
     train(config(tmp_path, epochs=6, patience=2, resume=True))
-    assert done == []
-    train(config(tmp_path, epochs=6, patience=4, resume=True))
-    assert done[0] == 4
+    assert done == [1, 2, 3]
+    train(config(tmp_path, epochs=6, patience=3, resume=True))
+    assert done == [1, 2, 3, 4]
 
 
 def test_without_room_for_all_images_too_a_run_ends_as_if_nothing_had_happened(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("spikedet.training.dataset.KEPT_BYTES", 0)
+    train(config(tmp_path, epochs=3))
+    (tmp_path / "out").rename(tmp_path / "whole")
     test_an_interrupted_run_ends_as_if_nothing_had_happened(tmp_path, 1)
 
 
 @pytest.mark.parametrize("content", ["", "\n\n", "epoch,time\n", "epoch,time\n1,2.5\n\nrubbish\n"])
-def test_a_log_without_a_state_is_begun_anew(tmp_path: Path, content: str) -> None:
+def test_a_log_of_no_epoch_that_counts_is_removed(tmp_path: Path, content: str) -> None:
+    log = tmp_path / "ann-log.csv"
+    log.write_text(content, encoding="utf-8")
+    forget_epochs(log, 0)
+    assert not log.exists()
+
+
+def test_a_log_without_a_state_is_begun_anew(tmp_path: Path) -> None:
     log = tmp_path / "out" / "ann-log.csv"
     log.parent.mkdir()
-    log.write_text(content, encoding="utf-8")
+    log.write_text("epoch,time\n1,2.5\n\nrubbish\n", encoding="utf-8")
     train(config(tmp_path, epochs=1, resume=True))
     assert epochs_logged(tmp_path / "out") == [1]
 
@@ -460,8 +453,8 @@ def test_every_batch_is_a_step_also_where_it_is_small(tmp_path: Path, monkeypatc
     steps = []
     step = TrainingLoop.optimizer_step
     monkeypatch.setattr(TrainingLoop, "optimizer_step", lambda self: [steps.append(self.epoch), step(self)])
-    train(config(tmp_path, epochs=3, batch=16))  # of 6 images
-    assert steps == [0, 1, 2]
+    train(config(tmp_path, epochs=2, batch=16))  # of 6 images
+    assert steps == [0, 1]
 
 
 def test_resuming_a_finished_run_changes_nothing(tmp_path: Path) -> None:
@@ -513,7 +506,7 @@ def test_thresholds_move(trained: Path) -> None:
 
 
 def test_thresholds_stay_at_a_rate_of_zero(tmp_path: Path) -> None:
-    model, _ = load_ann(train(config(tmp_path, theta_lr_factor=0.0)))
+    model, _ = load_ann(train(config(tmp_path, epochs=1, theta_lr_factor=0.0)))
     for _, activation in activations(model):
         torch.testing.assert_close(activation.theta, torch.full_like(activation.theta, 4.0))
 
@@ -567,16 +560,6 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_leaves_the_good_network(
     modules, _, facts = load_state(out / "ann-state.safetensors")
     assert facts["epoch"] == 0
     assert all(torch.isfinite(v).all() for part in modules.values() for v in part.values() if v.is_floating_point())
-
-
-def test_a_run_can_be_resumed_after_such_a_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as patch:
-        poison(patch, 1)
-        with pytest.raises(TrainingError):
-            train(config(tmp_path))
-    done = epochs_run(monkeypatch)
-    train(config(tmp_path, resume=True))
-    assert done == [2]
 
 
 def test_a_loss_that_explodes_ends_the_run_and_so_does_it_when_resumed(

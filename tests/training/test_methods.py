@@ -24,6 +24,8 @@ from spikedet.models import as_clip, as_qc, over_time
 from spikedet.quantization import ClippedReLU, IntegerActivation
 from spikedet.training.loop import TrainingLoop
 
+pytestmark = pytest.mark.usefixtures("unrendered_plots")
+
 SHORT: dict[str, Any] = {"epochs": 2, "batch": 4, "warmup_epochs": 0, "held_out": 0.25, "mosaic": 0.0}
 
 
@@ -181,17 +183,14 @@ def test_training_from_weights_begins_at_the_best_thresholds_for_its_levels(tmp_
 
 
 @pytest.mark.slow
-def test_sfa_starts_from_any_source(tmp_path: Path) -> None:
-    for stage in ("ann", "qc"):
-        source, out = chain()[stage], tmp_path / stage
-        made = finetune(
-            FinetuneConfig(**{**SHORT, "epochs": 1}, checkpoint=str(source), method="sfa", D=2, out=str(out))
-        )
-        meta = read_meta(made)
-        assert made == out / "sfa.safetensors"
-        assert (meta.stage, meta.method, meta.T, meta.D, meta.real_steps) == ("sfa", "sfa", 2, 2, 1)
-        assert meta.parent and meta.parent["stage"] == stage
-        assert "T" in meta.config["sfa"]
+def test_sfa_starts_from_stage_1_and_stage_1_from_sfa(tmp_path: Path) -> None:
+    source, out = chain()["qc"], tmp_path / "sfa"
+    made = finetune(FinetuneConfig(**{**SHORT, "epochs": 1}, checkpoint=str(source), method="sfa", D=2, out=str(out)))
+    meta = read_meta(made)
+    assert made == out / "sfa.safetensors"
+    assert (meta.stage, meta.method, meta.T, meta.D, meta.real_steps) == ("sfa", "sfa", 2, 2, 1)
+    assert meta.parent and meta.parent["stage"] == "qc"
+    assert "T" in meta.config["sfa"]
     back = finetune(FinetuneConfig(**{**SHORT, "epochs": 1}, checkpoint=str(made), T=4, out=str(tmp_path / "back")))
     meta = read_meta(back)
     assert (meta.stage, meta.method, meta.T, meta.D, meta.beta) == ("qc", "conversion", 4, None, None)

@@ -21,7 +21,7 @@ from spikedet.snn import simulate
 from spikedet.snn.backends.dense import TorchBackend
 from spikedet.training.sparsity import FiringPenalty, operation_shares
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("unrendered_plots")]
 
 IMAGES = torch.rand(2, 3, IMAGE_SIZE, IMAGE_SIZE, generator=torch.Generator().manual_seed(0))
 

@@ -21,7 +21,7 @@ from spikedet.training import workers
 from spikedet.training.loop import TrainingLoop
 from spikedet.training.workers import require_shared_memory, start_worker, worker_errors
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("unrendered_plots")]
 
 
 def loaded(item: Callable[[], Any]) -> list[Any]:
