@@ -17,7 +17,7 @@ from spikedet.common.environment import seed_everything
 from spikedet.common.errors import CheckpointError, ConfigError
 from spikedet.config import CalibrateConfig
 from spikedet.conversion import load_spiking, require_one_window, save_spiking
-from spikedet.data import load_dataset
+from spikedet.data import load_for
 from spikedet.data.transforms import to_input
 
 logger = logging.getLogger("spikedet")
@@ -37,9 +37,7 @@ def calibrate(config: CalibrateConfig) -> list[Path]:
         raise ConfigError(f"calibration works for T up to {largest}, this network has T = {network.T}")
     seed_everything(config.seed)
     data, split = meta.training_data(config.data, config.split)
-    dataset = load_dataset(
-        data, split, class_names=meta.class_names, skip_bad=config.skip_bad, trained=meta.data
-    ).for_training()
+    dataset = load_for(meta, data, split, config).for_training()
     drawn = dataset.draw(config.images, config.seed, meta.held_out(data, split))
     if len(drawn) < size():
         raise ConfigError(f"{len(drawn)} calibration images for {size()} processes; use more --images")

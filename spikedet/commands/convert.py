@@ -16,7 +16,7 @@ from spikedet.common.errors import ConfigError, ConversionError
 from spikedet.config import SPIKING_STAGES, CalibrateConfig, ConvertConfig, FinetuneConfig, JointConfig
 from spikedet.conversion import save_spiking, to_spiking
 from spikedet.conversion.report import as_text, report
-from spikedet.data import load_dataset
+from spikedet.data import load_for
 from spikedet.models import import_ultralytics, load_ann, set_largest_thetas_, set_mean_square_best_thetas_
 from spikedet.models.imported import SUFFIX
 from spikedet.snn import SpikingNetwork
@@ -103,11 +103,8 @@ def _copied(config: ConvertConfig, source: Path, path: Path) -> Path:
     grouped = meta.method == "sfa" and meta.real_steps > 1
     baseline = config.method == "channel-norm"
     if (meta.stage == "ann" or baseline) and config.theta_images:
-        data, split = meta.training_data(config.data, config.split)
-        dataset = load_dataset(
-            data, split, class_names=meta.class_names, skip_bad=config.skip_bad, trained=meta.data
-        ).for_training()
-        images = dataset.draw(config.theta_images, config.seed)
+        dataset = load_for(meta, *meta.training_data(config.data, config.split), config)
+        images = dataset.for_training().draw(config.theta_images, config.seed)
         if baseline:
             set_largest_thetas_(model, images, meta.image_size)
         else:

@@ -16,7 +16,7 @@ from rich.progress import Progress, TaskID
 from spikedet.common.errors import ConfigError, DataError, SpikedetError
 from spikedet.common.progress import make_progress
 from spikedet.config import DetectConfig, parse_time_steps
-from spikedet.data import DetectionDataset, load_dataset
+from spikedet.data import DetectionDataset, load_for
 from spikedet.data.images import read_image
 from spikedet.detections import Detections
 from spikedet.inference.detector import SpikingDetector
@@ -79,8 +79,7 @@ def labelled_images(config: DetectConfig, detector: SpikingDetector) -> Detectio
     """The dataset that the source names. Raises ConfigError for several sources, DataError as ``load_dataset``."""
     if len(config.source) != 1:
         raise ConfigError(f"--with-labels takes one dataset, got {len(config.source)} sources")
-    meta = detector.meta
-    return load_dataset(config.source[0], config.split, class_names=meta.class_names, trained=meta.data)
+    return load_for(detector.meta, config.source[0], config.split, config)
 
 
 @dataclass(frozen=True)

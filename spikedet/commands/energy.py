@@ -22,7 +22,7 @@ from spikedet.costs.report import EnergyReport, NetworkCost
 from spikedet.costs.results import LEFT_OUT, EvaluatedRows, find_rows
 from spikedet.costs.rows import Measured, energy_rows, told_apart
 from spikedet.costs.tables import WITH_MEMORY, WITHOUT_MEMORY, energy_markdown, energy_table
-from spikedet.data import DetectionDataset, load_dataset
+from spikedet.data import DetectionDataset, load_for
 from spikedet.inference.network import checkpoint_sha256, load_network, spiking_graph
 from spikedet.visualization import plot_energy
 
@@ -121,15 +121,7 @@ def images(config: EnergyConfig, paths: Sequence[Path]) -> DetectionDataset | No
     metas = [read_meta(path) for path in paths]
     if not any(meta.spiking for meta in metas):
         return None
-    dataset = load_dataset(
-        metas[0].evaluation_data(config.data, config.split),
-        config.split,
-        class_names=metas[0].class_names,
-        strict=config.strict,
-        skip_bad=config.skip_bad,
-        trained=metas[0].data,
-    )
-    return dataset.subset(range(min(config.limit, len(dataset)))) if config.limit else dataset
+    return load_for(metas[0], metas[0].evaluation_data(config.data, config.split), config.split, config)
 
 
 def measure(

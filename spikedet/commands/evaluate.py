@@ -25,7 +25,7 @@ from spikedet.common.objects import known_by_name
 from spikedet.common.progress import track
 from spikedet.config import EvaluateConfig, Stage, parse_time_steps
 from spikedet.costs.counts import OperationCounts, operation_counts
-from spikedet.data import DetectionDataset, is_synthetic, load_dataset
+from spikedet.data import DetectionDataset, is_synthetic, load_for
 from spikedet.detections import Detections
 from spikedet.evaluation import APMeasures, ResultRow, markdown_table, measure, paired_loss, resample, write_results
 from spikedet.evaluation.archive import Predicted, archive_key, load_predicted, save_predicted
@@ -122,14 +122,7 @@ def evaluate_all(config: EvaluateConfig, *, chain: bool = True) -> Evaluation:
     with known_by_name(exported_networks(config.checkpoints, config)):
         first = read_meta(expand(config.checkpoints)[0])
         data = first.evaluation_data(config.data, config.split)
-        return evaluate_on(load_images(data, first, config), data, config, chain=chain)
-
-
-def load_images(data: str, meta: CheckpointMeta, config: EvaluateConfig) -> DetectionDataset:
-    """The images that a network is evaluated on. Raises DataError."""
-    how: Any = {"class_names": meta.class_names, "strict": config.strict, "skip_bad": config.skip_bad}
-    dataset = load_dataset(data, config.split, **how, layout=config.layout, trained=meta.data)
-    return dataset.subset(range(min(config.limit, len(dataset)))) if config.limit else dataset
+        return evaluate_on(load_for(first, data, config.split, config), data, config, chain=chain)
 
 
 def evaluate_on(dataset: DetectionDataset, data: str, config: EvaluateConfig, *, chain: bool = True) -> Evaluation:

@@ -21,7 +21,7 @@ from spikedet.common.files import write_json, write_text
 from spikedet.common.progress import track
 from spikedet.config import SPIKING_STAGES, ExplainConfig, Stage, parse_time_steps
 from spikedet.conversion import load_spiking, require_one_window, to_spiking
-from spikedet.data import DetectionDataset, load_dataset
+from spikedet.data import DetectionDataset, load_for
 from spikedet.data.transforms import to_input
 from spikedet.diagnosis.advice import advise
 from spikedet.diagnosis.detections import DetectionsByNetwork
@@ -166,10 +166,7 @@ class _Run:
         if chosen.ann is not None:
             self.anns = {ANN: load_graph(chosen.ann, self.meta).to(device), **self.anns}
         self.backend: Backend = make_backend(self.snn, config.backend, config.mode)
-        data, split = self.meta.training_data(config.data, config.split)
-        dataset = load_dataset(
-            data, split, class_names=self.meta.class_names, skip_bad=config.skip_bad, trained=self.meta.data
-        )
+        dataset = load_for(self.meta, *self.meta.training_data(config.data, config.split), config)
         self.dataset = dataset.draw(config.images, config.seed)
         self._ann_seconds = 0.0
 

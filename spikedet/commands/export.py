@@ -17,7 +17,7 @@ from torch import Tensor
 from spikedet.checkpoint import CheckpointMeta
 from spikedet.common.errors import ConfigError, ExportError
 from spikedet.config import ExportConfig, SimulationConfig
-from spikedet.data import load_dataset
+from spikedet.data import load_for
 from spikedet.data.synthetic.scenes import render_scene
 from spikedet.data.transforms import to_input
 from spikedet.exports import Format, Outputs, Subject, format_of
@@ -78,7 +78,7 @@ def _require_fit(config: ExportConfig, meta: CheckpointMeta, kind: Format) -> No
 def sample_images(config: ExportConfig, meta: CheckpointMeta) -> Tensor:
     """Images of the check ``[N, 3, S, S]``: the first of the data, or synthetic scenes."""
     if config.data:
-        dataset = load_dataset(config.data, config.split, class_names=meta.class_names, trained=meta.data)
+        dataset = load_for(meta, config.data, config.split, config)
         pixels = [dataset.read_image(index) for index in range(min(config.images, len(dataset)))]
     else:
         rng = np.random.default_rng(0)

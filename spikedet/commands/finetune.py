@@ -10,7 +10,7 @@ from spikedet.common.distributed import first_says
 from spikedet.common.environment import seed_everything
 from spikedet.common.errors import ConfigError
 from spikedet.config import FinetuneConfig
-from spikedet.data import load_dataset
+from spikedet.data import load_for
 from spikedet.models import (
     ClipDetector,
     activations,
@@ -47,16 +47,7 @@ def finetune(config: FinetuneConfig) -> Path:
     if config.pool == "average":
         model, meta = _average_pools(model, meta)
     data, split = meta.training_data(absolute(config.data), config.split)
-    dataset = load_dataset(
-        data,
-        split,
-        class_names=meta.class_names,
-        strict=config.strict,
-        skip_bad=config.skip_bad,
-        layout=config.layout,
-        fractions=config.fractions,
-        trained=meta.data,
-    ).for_training()
+    dataset = load_for(meta, data, split, config).for_training()
     if config.theta_images and config.method != "clif" and not _goes_on(config, model):
         levels = config.D if config.method == "sfa" else config.time_steps
         set_mean_square_best_thetas_(model, dataset.draw(config.theta_images, config.seed), meta.image_size, levels)

@@ -16,12 +16,12 @@ import numpy.typing as npt
 from PIL import Image
 
 from spikedet.checkpoint import read_meta
-from spikedet.commands.evaluate import Evaluated, Evaluation, evaluate_on, load_images
+from spikedet.commands.evaluate import Evaluated, Evaluation, evaluate_on
 from spikedet.common.errors import CheckpointError, DataError
 from spikedet.common.files import write_text
 from spikedet.config import EvaluateConfig, ReportConfig
 from spikedet.costs.priced import priced
-from spikedet.data import DetectionDataset, is_synthetic
+from spikedet.data import DetectionDataset, is_synthetic, load_for
 from spikedet.evaluation import ResultRow, markdown_table, read_results
 from spikedet.evaluation.archive import archive_key
 from spikedet.evaluation.bootstrap import APResampler
@@ -114,7 +114,7 @@ def find_images(results: Path, meta: dict[str, Any], config: EvaluateConfig) -> 
     there = ([name] if is_synthetic(name) else map(str, places(name, results.parent)) for name in names)
     for data in itertools.chain(*there):
         try:
-            dataset = load_images(data, checkpoint, config)
+            dataset = load_for(checkpoint, data, config.split, config)
         except DataError as error:
             problem = str(error)
             continue
