@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
 
 import torch
 from safetensors.torch import save
@@ -58,14 +58,16 @@ class Prediction:
         return None if self.operations is None else self.operations[0].sum((0, 1))
 
 
-class Network(Protocol):
+class Network(ABC):
     """A loaded network."""
 
     meta: CheckpointMeta
 
+    @abstractmethod
     def steps(self, requested: Sequence[int]) -> list[int]:
         """Time steps that can be read out, of those requested (its own T if none are)."""
 
+    @abstractmethod
     def stream(
         self, images: Tensor, steps: Sequence[int], *, chunk: int | None = None, count_sops: bool = False
     ) -> Iterator[tuple[int, Prediction]]:
@@ -86,21 +88,26 @@ class Network(Protocol):
         Raises:
             ConfigError: a time step beyond the network's T.
         """
+        return dict(self.stream(images, require_steps(self, t), count_sops=count_sops))
 
     def latency(self, t: int) -> int | None:
         """L of a read-out after t steps, None without time."""
+        return None
 
     def neurons(self) -> int | None:
         """Spiking neurons of all layers; None where nothing spikes."""
+        return None
 
     def ann_macs(self) -> int | None:
         """Multiply-accumulates of the ANN of a spiking network for one image; None where nothing spikes."""
+        return None
 
+    @abstractmethod
     def describe(self, batch: int) -> str:
         """What computes it, and for a spiking network why, and the memory that this many images will take."""
 
 
-class AnnNetwork:
+class AnnNetwork(Network):
     """A network that is not converted: an ANN, a QC-ANN, or one that another method has trained."""
 
     def __init__(self, model: ClipDetector, meta: CheckpointMeta, *, device: str = "cpu") -> None:
@@ -121,22 +128,8 @@ class AnnNetwork:
             decoded = self.model(images.to(self._device))[0]
         yield ANN_STEP, Prediction(decoded)
 
-    def __call__(
-        self, images: Tensor, t: int | Sequence[int] = (), *, count_sops: bool = False
-    ) -> dict[int, Prediction]:
-        return dict(self.stream(images, require_steps(self, t)))
 
-    def latency(self, t: int) -> int | None:
-        return None
-
-    def neurons(self) -> int | None:
-        return None
-
-    def ann_macs(self) -> int | None:
-        return None
-
-
-class SnnNetwork:
+class SnnNetwork(Network):
     """A converted network, simulated as the settings say."""
 
     def __init__(self, network: SpikingNetwork, meta: CheckpointMeta, how: SimulationConfig | None = None) -> None:
@@ -190,11 +183,6 @@ class SnnNetwork:
             return self._closed(images, steps, None if counter is None else counter.count_whole)
         T, chunk = self.network.T, chunk or self._chunk
         return simulate(self.network, images, steps, T=T, chunk=chunk, backend=self.backend, watch=counter)
-
-    def __call__(
-        self, images: Tensor, t: int | Sequence[int] = (), *, count_sops: bool = False
-    ) -> dict[int, Prediction]:
-        return dict(self.stream(images, require_steps(self, t), count_sops=count_sops))
 
     def latency(self, t: int) -> int | None:
         return self.network.latency(t)

@@ -57,13 +57,7 @@ def ap_axes(path: Path, width: float = 6) -> Iterator[Any]:
     """Axes with AP50:95 upwards, to draw on; then a legend and a PNG, written in one step."""
     with new_figure(path, width=width, legend="small") as axes:
         axes.set_ylabel("AP50:95 (%)")
-        axes.grid(alpha=0.3)
         yield axes
-
-
-def ann_levels(rows: Sequence[ResultRow]) -> dict[str, float]:
-    """AP of the ANNs by name, those with an AP; of Stage I runs that follow each other the last counts."""
-    return {row.network: row.AP for row in rows if row.stage == "ann" and row.AP is not None}
 
 
 def plot_ap_by_class(rows: Sequence[ResultRow], path: Path) -> Path:

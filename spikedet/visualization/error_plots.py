@@ -158,6 +158,5 @@ def plot_chain(found: Explanation, path: Path) -> Path:
         if steps:
             drawn += [(SNN, axes.plot(*zip(*steps, strict=True), marker="o", color=colour_of(SNN))[0])]
         axes.set(xlabel="t, time steps", ylabel="AP50:95 (%)", title="What the chain costs")
-        axes.grid(alpha=0.3)
         label_ends(axes, drawn)
     return path

@@ -42,6 +42,7 @@ def _draw_spikes(axes: Any, spikes: npt.NDArray[np.float32], chosen: npt.NDArray
             axes.scatter(steps[step], row, marker="|", s=40, color=colour, label=label)
     axes.set_ylabel("neurons, busiest first")
     axes.invert_yaxis()
+    axes.grid(visible=False)
 
 
 def _draw_potentials(axes: Any, potential: npt.NDArray[np.float32], neurons: npt.NDArray[np.int64]) -> None:
@@ -52,7 +53,6 @@ def _draw_potentials(axes: Any, potential: npt.NDArray[np.float32], neurons: npt
     axes.axhline(1.0, linestyle="--", linewidth=1, color="#000000", label="theta")
     axes.set_ylabel("potential after the step / theta")
     axes.set_xlabel("step since the layer's input began")
-    axes.grid(alpha=0.3)
 
 
 def chosen_neurons(spikes: npt.NDArray[np.float32], most: int = NEURONS) -> npt.NDArray[np.int64]:
