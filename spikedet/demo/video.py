@@ -9,6 +9,7 @@ from html import escape
 from pathlib import Path
 
 from spikedet.common.errors import DataError
+from spikedet.demo.settings import Settings
 from spikedet.demo.uploads import MAX_FRAME_PIXELS, MAX_VIDEO_FRAMES, MAX_VIDEO_PIXELS, uploaded_video
 from spikedet.demo.webcam import in_words
 from spikedet.inference.comparison import Member
@@ -40,7 +41,7 @@ class VideoProgress:
 
 
 def annotated(
-    member: Member, upload: str | Path, result: Path, *, t: int, confidence: float, stable_steps: int
+    member: Member, upload: str | Path, result: Path, settings: Settings
 ) -> Generator[VideoProgress, None, None]:
     """Write ``result`` with boxes on the first frames of an uploaded video; yields after each frame.
 
@@ -54,13 +55,14 @@ def annotated(
         total = expected_frames(reader, frames=MAX_VIDEO_FRAMES)
         count = pixels = 0
         with video_writer(result, output_fps(reader)) as writer:
+            t, stable_steps = min(settings.t, member.detector.T or 1), settings.stable_steps
             steps = [t] if member.detector.meta.spiking else []
             frames = annotate_video(
                 member.detector,
                 reader,
                 writer,
                 t=list(range(1, t + 1)) if stable_steps and steps else steps,
-                confidence=confidence,
+                confidence=settings.confidence,
                 stable_steps=stable_steps if steps else 0,
             )
             while count < MAX_VIDEO_FRAMES and pixels < MAX_VIDEO_PIXELS:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from spikedet.common.errors import SpikedetError
 from spikedet.config import DemoConfig
-from spikedet.demo.display import Display, ScreenWindow
+from spikedet.demo.display import ScreenWindow
 from spikedet.demo.webcam import in_words
 from spikedet.inference.detector import SpikingDetector, StepOutput
 from spikedet.video import Frame, LatestFrame, Source, open_frames, parse_source
@@ -111,7 +111,7 @@ class WindowLoop:
     """Frames in, images out, keys in between. Needs no screen: the display may be anything that is one."""
 
     def __init__(
-        self, detector: SpikingDetector, frames: LatestFrame, display: Display, config: DemoConfig, source: Source
+        self, detector: SpikingDetector, frames: LatestFrame, display: ScreenWindow, config: DemoConfig, source: Source
     ) -> None:
         self._detector, self._frames, self._display = detector, frames, display
         self._config, self._source = config, source
