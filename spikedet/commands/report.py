@@ -138,15 +138,15 @@ def _plots(rows: Sequence[ResultRow]) -> list[Section]:
 def _images(evaluation: Evaluation, main: ResultRow, count: int) -> list[Section]:
     """Images on which the network does best and worst beside its ANN, by AP50:95 of each image alone."""
     evaluated = evaluation.evaluated
-    same = [one for one in evaluated if (one.network, one.meta.T, one.t) == (main.stage, main.T, main.t)]
+    same = [one for one in evaluated if (one.row.stage, one.row.T, one.row.t) == (main.stage, main.T, main.t)]
     if not same:
         return []
     snn = same[-1]
-    ann = max((one for one in evaluated if one.network == "ann"), key=lambda one: one.ap, default=None)
+    ann = max((one for one in evaluated if one.row.stage == "ann"), key=lambda one: one.ap, default=None)
     scores = image_scores(evaluation.dataset, snn)
     known = [int(i) for i in np.argsort(-scores, kind="stable") if np.isfinite(scores[i])]
     count = min(count, len(known) // 2)
-    shown = [*([("ANN", ann)] if ann else []), (f"SNN at t = {snn.t}", snn)]
+    shown = [*([("ANN", ann)] if ann else []), (f"SNN at t = {snn.row.t}", snn)]
     sections = []
     for title, chosen in (("Best images", known[:count]), ("Worst images", known[len(known) - count :][::-1])):
         figures = "".join(_image(evaluation.dataset, i, shown, float(scores[i])) for i in chosen)

@@ -153,7 +153,7 @@ def test_names_in_results_are_text(run: Path, tmp_path: Path) -> None:
 def test_scores_are_percent(run: Path) -> None:
     results = run / "results.json"
     evaluation = evaluated_again(results, json.loads(results.read_text("utf-8"))["meta"])
-    ann = next(evaluated for evaluated in evaluation.evaluated if evaluated.network == "ann")
+    ann = next(evaluated for evaluated in evaluation.evaluated if evaluated.row.stage == "ann")
     scores = image_scores(evaluation.dataset, ann)
     assert scores.shape == (len(evaluation.dataset),)
     assert np.all((scores >= 0) & (scores <= 100) | np.isnan(scores))
