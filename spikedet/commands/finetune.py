@@ -6,7 +6,6 @@ import dataclasses
 from pathlib import Path
 
 from spikedet.checkpoint import CheckpointMeta
-from spikedet.common.distributed import first_says
 from spikedet.common.environment import seed_everything
 from spikedet.common.errors import ConfigError
 from spikedet.config import FinetuneConfig
@@ -19,11 +18,11 @@ from spikedet.models import (
     load_ann,
     set_mean_square_best_thetas_,
 )
-from spikedet.training.resuming import state_path
 from spikedet.training.run import (
     absolute,
     distillation,
     earlier_settings,
+    goes_on,
     method_facts,
     method_network,
     run_training,
@@ -48,13 +47,13 @@ def finetune(config: FinetuneConfig) -> Path:
         model, meta = _average_pools(model, meta)
     data, split = meta.training_data(absolute(config.data), config.split)
     dataset = load_for(meta, data, split, config).for_training()
-    if config.theta_images and config.method != "clif" and not _goes_on(config, model):
+    recorded_as, facts = "finetune" if config.method == "conversion" else config.method, method_facts(config)
+    if config.theta_images and config.method != "clif" and not goes_on(config, facts["stage"], model):
         levels = config.D if config.method == "sfa" else config.time_steps
         set_mean_square_best_thetas_(model, dataset.draw(config.theta_images, config.seed), meta.image_size, levels)
-    recorded_as = "finetune" if config.method == "conversion" else config.method
     meta = meta.child(
         source,
-        **method_facts(config),
+        **facts,
         data=training_images(meta, data, split, config, dataset),
         config={**meta.config, **earlier_settings(meta, recorded_as), recorded_as: config.recorded()},
         seed=config.seed,
@@ -65,12 +64,6 @@ def finetune(config: FinetuneConfig) -> Path:
         extra_losses["sparsity_loss"] = FiringPenalty(qc, config.sparsity, meta.image_size)
     qc.extra_losses = extra_losses
     return run_training(qc, dataset, config, meta)
-
-
-def _goes_on(config: FinetuneConfig, model: ClipDetector) -> bool:
-    """Whether a state will bring its own thresholds, of the shapes that these have: one per channel."""
-    kept = config.resume and state_path(config, method_facts(config)["stage"]).exists()
-    return first_says(kept) and all(activation.theta.numel() > 1 for _, activation in activations(model))
 
 
 def _average_pools(model: ClipDetector, meta: CheckpointMeta) -> tuple[ClipDetector, CheckpointMeta]:

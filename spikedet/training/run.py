@@ -141,8 +141,7 @@ def method_network(
         start: stage of the weights that ``model`` has; empty for none.
     """
     made = with_method(model, meta, noise=getattr(config, "noise", 0.0))
-    goes_on = config.resume and state_path(config, meta.stage).exists() and _per_channel(model)
-    if meta.stage == "clif" and start != "clif" and not first_says(goes_on):
+    if meta.stage == "clif" and start != "clif" and not goes_on(config, meta.stage, model):
         images = dataset.draw(max(min(32, FITTED_MAPS // config.time_steps), 2), config.seed)
         if not start:
             normalize_(model, images, meta.image_size)
@@ -151,9 +150,10 @@ def method_network(
     return made
 
 
-def _per_channel(model: ClipDetector) -> bool:
-    """Whether thresholds have the shapes that a state of a fitted network has."""
-    return all(activation.theta.numel() > 1 for _, activation in activations(model))
+def goes_on(config: LoopConfig, stage: str, model: ClipDetector) -> bool:
+    """Whether a state will bring its own thresholds, of the shapes that these have: one per channel."""
+    per_channel = all(activation.theta.numel() > 1 for _, activation in activations(model))
+    return first_says(config.resume and state_path(config, stage).exists() and per_channel)
 
 
 def earlier_settings(before: CheckpointMeta | None, stage: str) -> dict[str, Any]:
