@@ -9,8 +9,7 @@ from pathlib import Path
 from spikedet.calibration.estimate import estimate
 from spikedet.calibration.finished import FinishedLayers, calibration_key, is_result
 from spikedet.calibration.layerwise import MAX_LEVELS, calibrate_network
-from spikedet.calibration.report import LayerReport
-from spikedet.checkpoint import CheckpointMeta, require_converted
+from spikedet.checkpoint import require_converted
 from spikedet.common.digests import file_sha256
 from spikedet.common.distributed import barrier, first_says, is_first, own, size
 from spikedet.common.environment import seed_everything
@@ -56,20 +55,15 @@ def calibrate(config: CalibrateConfig) -> list[Path]:
             logger.info(f"resumed after {len(finished)} layers of the {stage} calibration")
         made, reports = calibrate_network(network, images, config, fine=stage == "fine", finished=finished)
         if is_first():
-            save_spiking(paths[stage], made, _child(meta, source, stage, config, reports, key))
+            child = meta.child(
+                source,
+                stage=stage,
+                config={**meta.config, "calibrate": config.recorded()},
+                notes={"layers": [dataclasses.asdict(r) for r in reports], "calibration": key},
+                seed=config.seed,
+            )
+            save_spiking(paths[stage], made, child)
             finished.remove()
             logger.info(f"{paths[stage]}: written")
     barrier()
     return list(paths.values())
-
-
-def _child(
-    meta: CheckpointMeta, source: Path, stage: str, config: CalibrateConfig, reports: list[LayerReport], key: str
-) -> CheckpointMeta:
-    return meta.child(
-        source,
-        stage=stage,
-        config={**meta.config, "calibrate": config.recorded()},
-        notes={"layers": [dataclasses.asdict(r) for r in reports], "calibration": key},
-        seed=config.seed,
-    )

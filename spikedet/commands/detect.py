@@ -16,7 +16,7 @@ from rich.progress import Progress, TaskID
 from spikedet.common.errors import ConfigError, DataError, SpikedetError
 from spikedet.common.progress import make_progress
 from spikedet.config import DetectConfig, parse_time_steps
-from spikedet.data import DetectionDataset, load_for
+from spikedet.data import load_for
 from spikedet.data.images import read_image
 from spikedet.detections import Detections
 from spikedet.inference.detector import SpikingDetector
@@ -53,8 +53,10 @@ def detect(config: DetectConfig) -> Path:
     detector = SpikingDetector.load(config.weights, config)
     labels: Mapping[str, Detections] = {}
     if config.with_labels:
-        inputs, labels = labelled_inputs(labelled_images(config, detector), out)
-        broken = []
+        if len(config.source) != 1:
+            raise ConfigError(f"--with-labels takes one dataset, got {len(config.source)} sources")
+        dataset = load_for(detector.meta, config.source[0], config.split, config)
+        (inputs, labels), broken = labelled_inputs(dataset, out), []
     steps = parse_time_steps(config.t)
     detector.require_steps(steps)
     if config.track:
@@ -73,13 +75,6 @@ def detect(config: DetectConfig) -> Path:
     if broken:
         raise DataError(broken[0] if count == 1 else f"{len(broken)} of {count} inputs failed, the first: {broken[0]}")
     return result
-
-
-def labelled_images(config: DetectConfig, detector: SpikingDetector) -> DetectionDataset:
-    """The dataset that the source names. Raises ConfigError for several sources, DataError as ``load_dataset``."""
-    if len(config.source) != 1:
-        raise ConfigError(f"--with-labels takes one dataset, got {len(config.source)} sources")
-    return load_for(detector.meta, config.source[0], config.split, config)
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,7 @@ class Page:
         self._webcam = webcam
         self._samples = {path.stem: path for path in sample_images()}
         table, rows = table_html(weights)
-        self._plot, self._drawing = ap_plot(rows, folder), asyncio.Lock()
+        self._rows, self._drawing = rows, asyncio.Lock()
         template = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(_text("page.html.j2"))
         self._html = template.render(
             samples=list(self._samples),
@@ -105,7 +105,7 @@ class Page:
     async def plot(self, request: Request) -> Response:
         """AP by time step, drawn when it is first looked at: the first boxes do not wait for it."""
         async with self._drawing:
-            content = await to_thread.run_sync(self._plot)
+            content = await to_thread.run_sync(ap_plot, self._rows, self._folder)
         return Response(content, media_type="image/png") if content else refused(404, "there are no results to draw")
 
     async def image(self, request: Request) -> Response:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
@@ -82,11 +81,7 @@ def _loss(row: ResultRow, rows: Sequence[ResultRow]) -> float | None:
     return max(anns) - row.AP if anns else None
 
 
-def ap_plot(rows: Sequence[ResultRow], folder: Path) -> Callable[[], bytes]:
-    """A function that draws AP by time step as PNG, in the folder, when it is first called; no bytes without rows."""
-
-    @functools.cache
-    def draw() -> bytes:
-        return plot_ap_by_t(rows, folder / "ap_by_t.png").read_bytes() if rows else b""
-
-    return draw
+def ap_plot(rows: Sequence[ResultRow], folder: Path) -> bytes:
+    """AP by time step as PNG, drawn in the folder, once; no bytes without rows."""
+    path = folder / "ap_by_t.png"
+    return (path if path.is_file() else plot_ap_by_t(rows, path)).read_bytes() if rows else b""

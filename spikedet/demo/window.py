@@ -10,15 +10,15 @@ from itertools import count
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from spikedet.common.errors import SpikedetError
 from spikedet.config import DemoConfig
 from spikedet.demo.display import ScreenWindow
 from spikedet.demo.webcam import in_words
-from spikedet.inference.detector import SpikingDetector, StepOutput
+from spikedet.inference.detector import SpikingDetector
+from spikedet.inference.video import AnnotatedFrame, annotate
 from spikedet.video import Frame, LatestFrame, Source, open_frames, parse_source
-from spikedet.visualization import draw_detections, draw_lines, save_image
+from spikedet.visualization import draw_lines, save_image
 
 logger = logging.getLogger("spikedet")
 
@@ -77,15 +77,6 @@ class Rate:
         return (len(self._times_s) - 1) / passed_s if passed_s > 0 else 0.0
 
 
-@dataclass(frozen=True)
-class View:
-    """A frame, what the network says of it, and the image of both."""
-
-    frame: Frame
-    output: StepOutput
-    image_rgb: npt.NDArray[np.uint8]
-
-
 def open_window(config: DemoConfig) -> None:
     """Open the window and keep it until q or Ctrl-C.
 
@@ -129,35 +120,24 @@ class WindowLoop:
                 view = self._look(frame, controls.t)
                 self._rate.tick(time.monotonic())
                 self._lag_s = time.monotonic() - frame.time_s
-            elif view is not None and self._asks_again(view, controls.t):
+            elif view is not None and self._detector.meta.spiking and view.outputs[0].t != controls.t:
                 view = self._look(view.frame, controls.t)
-            self._show(view, controls)
+            self._display.show(draw_lines(view.image_rgb if view else EMPTY, self._lines(view, controls)))
             key = self._display.key(1 if frame is not None else int(1000 * PATIENCE_S))
             controls = press(controls, key, self._T)
             self._frames.hold(controls.paused)
             if controls.save and view is not None:
                 self._save(view)
 
-    def _asks_again(self, view: View, t: int) -> bool:
-        return self._detector.meta.spiking and view.output.t != t
+    def _look(self, frame: Frame, t: int) -> AnnotatedFrame:
+        steps = [t] if self._detector.meta.spiking else []
+        return annotate(self._detector, frame, t=steps, confidence=self._config.confidence, iou=self._config.iou)
 
-    def _look(self, frame: Frame, t: int) -> View:
-        steps = [t] if self._detector.meta.spiking else None
-        *_, output = self._detector.outputs(
-            frame.image_rgb, steps, confidence=self._config.confidence, iou=self._config.iou
-        )
-        drawn = draw_detections(frame.image_rgb, output.detections, self._detector.class_names)
-        return View(frame, output, drawn)
-
-    def _show(self, view: View | None, controls: Controls) -> None:
-        lines = self._lines(view, controls)
-        self._display.show(draw_lines(EMPTY if view is None else view.image_rgb, lines))
-
-    def _lines(self, view: View | None, controls: Controls) -> list[str]:
+    def _lines(self, view: AnnotatedFrame | None, controls: Controls) -> list[str]:
         lines = []
         if view is not None:
             lines.append(f"{self._rate.fps:.1f} frames/s, lag {1000 * self._lag_s:.0f} ms")
-            lines.append(in_words(view.output))
+            lines.append(in_words(view.outputs[0]))
         if controls.paused:
             lines.append("paused")
         message = self._frames.message
@@ -172,7 +152,7 @@ class WindowLoop:
             self._said = message
         return lines
 
-    def _save(self, view: View) -> None:
+    def _save(self, view: AnnotatedFrame) -> None:
         folder = Path(self._config.out)
         path = next(path for n in count(1) if not (path := folder / f"{self._source.name}-{n}.png").exists())
         try:

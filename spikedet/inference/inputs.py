@@ -101,16 +101,12 @@ def _of_source(text: str, out: Path) -> list[tuple[Source, str]]:
         raise DataError(f"{root}: no such image, video or folder")
     if not root.is_dir():
         return [(source, root.name)]
-    paths = _search(root, out.resolve())
+    tree = walk(root, without=out.resolve())
+    say_skipped(tree, SUFFIXES)
+    paths = sorted(path for path in (root / name for name in tree.files(SUFFIXES)) if path.is_file())
     if not paths:
         raise DataError(f"{root}: no images or videos in this folder; expected {', '.join(sorted(SUFFIXES))}")
     return [(Source(str(path), "file"), path.relative_to(root).as_posix()) for path in paths]
-
-
-def _search(folder: Path, out: Path) -> list[Path]:
-    tree = walk(folder, without=out)
-    say_skipped(tree, SUFFIXES)
-    return sorted(path for path in (folder / name for name in tree.files(SUFFIXES)) if path.is_file())
 
 
 def _named(found: list[tuple[Source, str]]) -> list[Input]:
