@@ -43,16 +43,9 @@ class Measured:
 
     def layer_costs(self) -> tuple[LayerCost, ...]:
         """Of every layer with weights, in execution order, in the steps of the last read-out."""
+        names = ("layer", "neurons", "macs", "macs_inside", "image_macs", "analog_macs")
         return tuple(
-            LayerCost(
-                layer=layer.layer,
-                neurons=layer.neurons,
-                macs=layer.macs,
-                macs_inside=layer.met,
-                image_macs=layer.constant_macs,
-                analog_macs=layer.analog_macs,
-                **vars(counted),
-            )
+            LayerCost(**{name: getattr(layer, name) for name in names}, **vars(counted))
             for layer, counted in zip(self.layers, self.counts[max(self.counts)].layers, strict=True)
         )
 
