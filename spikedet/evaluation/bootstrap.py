@@ -27,6 +27,7 @@ from spikedet.evaluation.coco_ap import IOU_THRESHOLDS, RECALL_STEPS, match_coco
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 CHUNK_ELEMENTS = 2_000_000
+CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
@@ -115,11 +116,8 @@ def resample(
     """One detector on seeded draws of the images, the same for every detector.
 
     Raises:
-        ValueError: if the detections do not belong to the dataset, the split has no object to find, or ``draws`` is
-            below 1.
+        ValueError: if the detections do not belong to the dataset, or the split has no object to find.
     """
-    if draws < 1:
-        raise ValueError(f"expected draws >= 1, got {draws}")
     detector = APResampler(dataset, detections)
     whole = float(detector.ap(np.ones((1, len(dataset)), np.int64))[0])
     if np.isnan(whole):
@@ -127,19 +125,14 @@ def resample(
     return Resampled(whole, np.concatenate([detector.ap(weights) for weights in _draws(len(dataset), draws, seed)]))
 
 
-def paired_loss(a: Resampled, b: Resampled, confidence: float = 0.95) -> tuple[float, tuple[float, float]]:
-    """The AP50:95 that b loses against a, with a percentile interval; both must have seen the same draws.
+def paired_loss(a: Resampled, b: Resampled) -> tuple[float, tuple[float, float]]:
+    """The AP50:95 that b loses against a, with a 95 % percentile interval; both must have seen the same draws.
 
     Returns:
         ``(loss, (low, high))`` in points (percent): ``loss`` is AP of a minus AP of b on the whole split. Draws without
         any object to find are left out.
-
-    Raises:
-        ValueError: if ``confidence`` is not between 0 and 1.
     """
-    if not 0 < confidence < 1:
-        raise ValueError(f"expected 0 < confidence < 1, got {confidence}")
-    loss, differences, tail = a.ap - b.ap, a.drawn - b.drawn, (1 - confidence) / 2
+    loss, differences, tail = a.ap - b.ap, a.drawn - b.drawn, (1 - CONFIDENCE) / 2
     low, high = np.nanquantile(differences, [tail, 1 - tail]) if not np.isnan(differences).all() else (loss, loss)
     return loss, (float(low), float(high))
 
