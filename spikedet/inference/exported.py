@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torchvision.ops import box_convert
 
 from spikedet.common.counts import counted
 from spikedet.common.errors import CheckpointError, ConfigError
@@ -88,9 +89,7 @@ class ExportedNetwork(Network):
         decoded = torch.zeros(len(kept), 4 + len(self.meta.class_names), most)
         for image, rows in zip(decoded, kept, strict=True):
             places = torch.arange(len(rows))
-            corners = rows[:, :4]
-            image[:2, places] = ((corners[:, :2] + corners[:, 2:]) / 2).T
-            image[2:4, places] = (corners[:, 2:] - corners[:, :2]).T
+            image[:4, places] = box_convert(rows[:, :4], "xyxy", "cxcywh").T
             image[4 + rows[:, 5].long(), places] = rows[:, 4]
         return decoded
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save
@@ -28,7 +29,7 @@ from spikedet.costs.operations import OperationCounter, layer_synapses
 from spikedet.exports import format_to_read
 from spikedet.models import ClipDetector, load_ann, with_method
 from spikedet.models.postprocess import decode_maps
-from spikedet.snn import Backend, Readings, SpikingNetwork, make_backend, simulate
+from spikedet.snn import Backend, SpikingNetwork, make_backend, simulate
 from spikedet.snn.backends.dense import float32
 from spikedet.snn.closed_form import ClosedForm, has_closed_form
 from spikedet.snn.memory import estimate_bytes
@@ -171,18 +172,15 @@ class SnnNetwork(Network):
         counter = self._counter if count_sops else None
         if counter is not None:
             counter.begin(len(images))
-        for reading in self._readings(images, steps, chunk, counter):
-            operations = None if counter is None else counter.until(reading.t)
-            yield reading.t, Prediction(decode_maps(self.network, reading.maps), reading.spikes, operations)
-
-    def _readings(
-        self, images: Tensor, steps: Sequence[int], chunk: int | None, counter: OperationCounter | None
-    ) -> Iterator[Readings]:
         if self._closed is not None:
             images = images.to(pick_device(self._how.device))
-            return self._closed(images, steps, None if counter is None else counter.count_whole)
-        T, chunk = self.network.T, chunk or self._chunk
-        return simulate(self.network, images, steps, T=T, chunk=chunk, backend=self.backend, watch=counter)
+            readings = self._closed(images, steps, None if counter is None else counter.count_whole)
+        else:
+            T, chunk = self.network.T, chunk or self._chunk
+            readings = simulate(self.network, images, steps, T=T, chunk=chunk, backend=self.backend, watch=counter)
+        for reading in readings:
+            operations = None if counter is None else counter.until(reading.t)
+            yield reading.t, Prediction(decode_maps(self.network, reading.maps), reading.spikes, operations)
 
     def latency(self, t: int) -> int | None:
         return self.network.latency(t)
@@ -271,14 +269,6 @@ def before_calibration(calibrated: CheckpointMeta, qc: AnnNetwork, how: Simulati
     same_task = (qc.meta.architecture, qc.meta.class_names) == (calibrated.architecture, calibrated.class_names)
     if not same_task or not calibrated.finetuned or calibrated.stage == "copied":
         return None
-    T, neuron = calibrated.T, calibrated.neuron
-    assert T is not None and neuron is not None
-    network = to_spiking(
-        qc.model,
-        T,
-        neuron=neuron,
-        delay=calibrated.delay,
-        max_pool=calibrated.max_pool,
-        linear=calibrated.linear,
-    )
+    same: Any = {name: getattr(calibrated, name) for name in ("T", "neuron", "delay", "max_pool", "linear")}
+    network = to_spiking(qc.model, **same)
     return SnnNetwork(network, dataclasses.replace(calibrated, stage="copied", notes={}), how)

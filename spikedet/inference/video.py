@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from itertools import islice
 from math import ceil
 
 import numpy as np
@@ -11,7 +13,7 @@ import numpy.typing as npt
 
 from spikedet.inference.detector import SpikingDetector, StepOutput
 from spikedet.video import Frame, FrameReader, LatestFrame, Tracker, VideoWriter
-from spikedet.visualization import beside, draw_detections
+from spikedet.visualization.draw import beside, draw_detections
 
 
 @dataclass(frozen=True)
@@ -107,12 +109,5 @@ def expected_frames(reader: FrameReader, every: int = 1, frames: int = 0) -> int
 
 
 def _source(reader: FrameReader, every: int) -> Iterator[Frame]:
-    if not reader.live:
-        yield from _each(reader, every)
-        return
-    with LatestFrame(lambda: reader) as latest:
-        yield from _each(latest, every)
-
-
-def _each(frames: Iterable[Frame], every: int) -> Iterator[Frame]:
-    return (frame for index, frame in enumerate(frames) if index % every == 0)
+    with LatestFrame(lambda: reader) if reader.live else nullcontext(reader) as frames:
+        yield from islice(frames, 0, None, every)
