@@ -33,8 +33,9 @@ from spikedet.demo.table import ap_plot, table_html
 from spikedet.demo.turns import Busy, Shares, Turns
 from spikedet.demo.uploads import MAX_STORED_BYTES, MAX_UPLOAD_BYTES, stored_name, uploaded_image
 from spikedet.demo.video_job import FAILED, VideoJob
-from spikedet.demo.webcam import MAX_FRAME_BYTES, detect_frame, webcam_html
+from spikedet.demo.webcam import MAX_FRAME_BYTES, detect_frame
 from spikedet.inference.comparison import Member, load_family, look
+from spikedet.visualization.draw import OKABE_ITO
 
 logger = logging.getLogger("spikedet")
 
@@ -84,7 +85,8 @@ class Page:
             networks=[member.title for member in members],
             longest=max(member.detector.T or 1 for member in members),
             confidence=config.confidence,
-            webcam=webcam_html(webcam.detector.meta.image_size),
+            webcam_side=webcam.detector.meta.image_size,
+            colours=OKABE_ITO,
             webcam_T=webcam.detector.T or 1,
             table=table,
             plot=bool(rows),

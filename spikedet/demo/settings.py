@@ -26,6 +26,11 @@ class Settings:
             stable_steps=min(max(int(number["stable_steps"] or 0), 0), 64),
         )
 
+    def steps(self, T: int | None) -> list[int]:
+        """Time steps to read out of a network of T: all up to t where it may exit early, else t alone."""
+        t = min(self.t, T or 1)
+        return list(range(1, t + 1)) if self.stable_steps else [t]
+
 
 def _number(text: str) -> float | None:
     try:

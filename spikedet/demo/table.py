@@ -10,7 +10,7 @@ from typing import get_args
 from spikedet.common.markdown import decimal, table
 from spikedet.config import Stage
 from spikedet.evaluation import ResultRow, markdown_table, read_results
-from spikedet.visualization import plot_ap_by_t
+from spikedet.visualization.curves import plot_ap_by_t
 from spikedet.visualization.page import markdown_html
 
 STAGES = get_args(Stage)

@@ -85,19 +85,15 @@ class VideoJob:
                 finally:
                     await to_thread.run_sync(frames.close)
             if not gone.done():
-                await _send_file(send, written)
+                with written.open("rb") as file:
+                    while chunk := file.read(CHUNK_BYTES):
+                        await send({"type": "http.response.body", "body": chunk, "more_body": True})
         except SpikedetError as error:
             await line({"error": str(error)})
         except Exception:
             logger.exception("a video failed")
             await line({"error": FAILED})
         await send({"type": "http.response.body", "body": b""})
-
-
-async def _send_file(send: Send, path: Path) -> None:
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK_BYTES):
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
 
 
 async def _until_gone(receive: Receive) -> None:

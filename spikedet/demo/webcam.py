@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import html
 import io
-import json
 from typing import Any
 
 import numpy as np
@@ -16,20 +14,10 @@ from spikedet.data.images import open_image
 from spikedet.demo.settings import Settings
 from spikedet.inference.comparison import Member
 from spikedet.inference.detector import StepOutput
-from spikedet.visualization.draw import OKABE_ITO
 
 MAX_FRAME_BYTES = 4_000_000
 MAX_FRAME_SIDE = 4096
 """Pixels; cameras have no more, and a small file can hold a huge image."""
-
-
-def webcam_html(image_size: int) -> str:
-    """The part of the page that assets/webcam.js brings to life."""
-    colours = html.escape(json.dumps(OKABE_ITO))
-    return (
-        f'<div class="webcam" data-side="{image_size}" data-colours="{colours}"><button type="button">Start</button>'
-        '<video playsinline muted></video><canvas></canvas><p class="status" role="status">The camera is off.</p></div>'
-    )
 
 
 def decoded(content: bytes) -> npt.NDArray[np.uint8]:
@@ -56,12 +44,11 @@ def detect_frame(member: Member, content: bytes, settings: Settings) -> dict[str
     Raises:
         DataError: it is no frame.
     """
-    detector, frame_rgb, t = member.detector, decoded(content), min(settings.t, member.detector.T or 1)
+    detector, frame_rgb = member.detector, decoded(content)
     with member.lock:
-        steps = list(range(1, t + 1)) if settings.stable_steps else [t]
         *_, last = detector.outputs(
             frame_rgb,
-            steps if detector.meta.spiking else None,
+            settings.steps(detector.T),
             confidence=settings.confidence,
             stable_steps=settings.stable_steps,
             count_sops=True,

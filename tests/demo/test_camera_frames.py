@@ -9,12 +9,12 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from tiny_detector import IMAGE_SIZE, T, chain
+from tiny_detector import T, chain
 
 from spikedet.common.errors import DataError
 from spikedet.config import SimulationConfig
 from spikedet.demo.settings import Settings
-from spikedet.demo.webcam import MAX_FRAME_SIDE, decoded, detect_frame, webcam_html
+from spikedet.demo.webcam import MAX_FRAME_SIDE, decoded, detect_frame
 from spikedet.inference.comparison import Member, load_family
 
 FRAME = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
@@ -77,8 +77,3 @@ def test_a_small_file_of_a_huge_image_is_not_decoded() -> None:
     huge = cv2.imencode(".png", np.zeros((8, MAX_FRAME_SIDE + 1), np.uint8))[1].tobytes()
     with pytest.raises(DataError, match="larger than 4096 pixels"):
         decoded(huge)
-
-
-def test_the_page_knows_size_and_colours() -> None:
-    text = webcam_html(IMAGE_SIZE)
-    assert f'data-side="{IMAGE_SIZE}"' in text and "#E69F00" in text
