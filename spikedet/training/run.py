@@ -30,7 +30,7 @@ from spikedet.models.start import NONE
 from spikedet.training.distillation import Distillation
 from spikedet.training.loop import TrainingLoop
 from spikedet.training.resuming import finished, interrupted_after, log_path, state_path
-from spikedet.visualization import plot_training
+from spikedet.visualization.training import plot_training
 
 logger = logging.getLogger("spikedet")
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from spikedet.evaluation.results import ResultRow
 from spikedet.visualization.figure import MARKERS, colour_of, label_ends, new_figure
-from spikedet.visualization.lines import Line, chosen_lines
+from spikedet.visualization.lines import chosen_lines
 
 
 def plot_ap_by_t(rows: Sequence[ResultRow], path: Path) -> Path:
@@ -42,14 +42,11 @@ def plot_ap_by_t(rows: Sequence[ResultRow], path: Path) -> Path:
         axes.set_xticks([t for t in shown if t.bit_count() == 1] or shown)
         axes.minorticks_off()
         axes.xaxis.set_major_formatter("{x:g}")
-        axes.set_xlabel("\n".join(["t, time steps", *_notes(drawn, left_out)]))
+        notes = ["dotted: one network, read out early at t < T"] if any(line.early for line in drawn) else []
+        notes += [f"{left_out} more in the table"] if left_out else []
+        axes.set_xlabel("\n".join(["t, time steps", *notes]))
         label_ends(axes, labelled)
     return Path(path)
-
-
-def _notes(drawn: Sequence[Line], left_out: int) -> list[str]:
-    notes = ["dotted: one network, read out early at t < T"] if any(line.early for line in drawn) else []
-    return [*notes, *([f"{left_out} more in the table"] if left_out else [])]
 
 
 @contextmanager
