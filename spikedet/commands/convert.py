@@ -109,27 +109,18 @@ def _copied(config: ConvertConfig, source: Path, path: Path) -> Path:
             set_largest_thetas_(model, images, meta.image_size)
         else:
             set_mean_square_best_thetas_(model, images, meta.image_size, T)
-    network = to_spiking(
-        model,
-        T,
-        neuron=config.neuron,
-        delay=config.delay,
-        max_pool=config.max_pool,
-        linear=config.linear,
-        group=config.delay if grouped else 0,
-        leak=meta.beta or 0.0 if grouped else 0.0,
-    )
+    how = _network_settings(config)
+    leak = meta.beta or 0.0 if grouped else 0.0
+    network = to_spiking(model, T, **how, group=config.delay if grouped else 0, leak=leak)
     if baseline:
         for _, layer in network.spiking():
             layer.u0.data.zero_()
+    how |= {"neuron": network.neuron, "max_pool": "or" if network.neuron == "clif" else config.max_pool}
     meta = meta.child(
         source,
         stage="copied",
         T=T,
-        neuron=network.neuron,
-        delay=config.delay,
-        max_pool="or" if network.neuron == "clif" else config.max_pool,
-        linear=config.linear,
+        **how,
         config={**meta.config, "convert": config.recorded()},
         notes={},
         seed=config.seed,
@@ -138,6 +129,11 @@ def _copied(config: ConvertConfig, source: Path, path: Path) -> Path:
     neurons = f"{sum(1 for _ in network.spiking())} spiking layers, neuron {network.neuron}{_linear_layers(network)}"
     logger.info(f"{path}: {neurons}, delay {config.delay}, T = {T}, latency L = {network.latency(T)} steps")
     return path
+
+
+def _network_settings(config: ConvertConfig) -> dict[str, Any]:
+    """What a spiking network is made by, and its checkpoint says, but for T."""
+    return {name: getattr(config, name) for name in ("neuron", "delay", "max_pool", "linear")}
 
 
 def _spike_driven(config: ConvertConfig, source: Path, meta: CheckpointMeta) -> ConvertConfig:
@@ -168,14 +164,7 @@ def _linear_layers(network: SpikingNetwork) -> str:
 
 def dry_run(config: ConvertConfig) -> None:
     """Print what would become of every layer. Raises ConversionError if one cannot spike."""
-    lines = report(
-        Path(config.checkpoint),
-        neuron=config.neuron,
-        delay=config.delay,
-        max_pool=config.max_pool,
-        linear=config.linear,
-        activation=config.activation,
-    )
+    lines = report(Path(config.checkpoint), **_network_settings(config), activation=config.activation)
     logger.info(as_text(lines))
     refused = [line.name for line in lines if not line.supported]
     if refused:

@@ -19,7 +19,7 @@ from spikedet.data.layout import Listing
 from spikedet.data.reading import MAX_EXAMPLES, Rules, SplitContent, list_splits, read_splits, say_seen
 from spikedet.data.sources import find_layout
 from spikedet.data.statistics import SplitStatistics, sides_px, split_statistics
-from spikedet.visualization import plot_data
+from spikedet.visualization.data_plot import plot_data
 
 logger = logging.getLogger("spikedet")
 

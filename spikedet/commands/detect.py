@@ -24,7 +24,8 @@ from spikedet.inference.inputs import Input, find_inputs, labelled_inputs
 from spikedet.inference.outputs import DetectionOutputs, refuse_foreign_labels
 from spikedet.inference.video import annotate, annotate_video, expected_frames, output_fps
 from spikedet.video import ByteTracker, Frame, FrameReader, VideoWriter, import_trackers, open_frames, video_writer
-from spikedet.visualization import beside, draw_detections, names_beside, save_image
+from spikedet.visualization.draw import beside, draw_detections, save_image
+from spikedet.visualization.letters import names_beside
 
 logger = logging.getLogger("spikedet")
 
@@ -65,7 +66,8 @@ def detect(config: DetectConfig) -> Path:
     if beside := names_beside(detector.class_names):
         logger.info(beside)
     with make_progress() as progress:
-        run = _Run(config, detector, steps, out, labels, DetectionOutputs(detector.class_names), progress)
+        how = {"t": steps, "confidence": config.confidence, "iou": config.iou, "stable_steps": config.stable_steps}
+        run = _Run(config, detector, how, labels, DetectionOutputs(detector.class_names), progress)
         count = len(inputs) + len(broken)
         broken += run.all(inputs, alone=count == 1)
     result = run.outputs.write(out, coco=config.save_json, yolo=config.save_txt)
@@ -83,8 +85,7 @@ class _Run:
 
     config: DetectConfig
     detector: SpikingDetector
-    steps: Sequence[int]
-    out: Path
+    how: Mapping[str, Any]
     labels: Mapping[str, Detections]
     outputs: DetectionOutputs
     progress: Progress
@@ -118,20 +119,15 @@ class _Run:
         if (labels := self.labels.get(item.key)) is not None:
             names = self.detector.class_names
             drawn.insert(0, draw_detections(frame.image_rgb, labels, names, scores=False))
-        save_image(self.out / f"{item.name}.png", beside(drawn))
+        save_image(Path(self.config.out) / f"{item.name}.png", beside(drawn))
         self.outputs.add(item, seen)
-
-    @property
-    def how(self) -> dict[str, Any]:
-        names = ("confidence", "iou", "stable_steps")
-        return {"t": self.steps, **{name: getattr(self.config, name) for name in names}}
 
     def video(self, item: Input) -> str | None:
         config = self.config
         with open_frames(item.source) as reader:
             task = self.progress.add_task(escape(item.name), total=expected_frames(reader, config.every, config.frames))
             try:
-                path = self.out / f"{item.name}.{config.video_format}"
+                path = Path(config.out) / f"{item.name}.{config.video_format}"
                 with video_writer(path, output_fps(reader, config.every)) as writer:
                     return self.frames(item, reader, writer, task)
             finally:

@@ -23,7 +23,7 @@ from spikedet.costs.rows import Measured, energy_rows, told_apart
 from spikedet.costs.tables import WITH_MEMORY, WITHOUT_MEMORY, energy_markdown, energy_table
 from spikedet.data import DetectionDataset, load_for
 from spikedet.inference.network import checkpoint_sha256, load_network, spiking_graph
-from spikedet.visualization import plot_energy
+from spikedet.visualization.energy_plots import plot_energy
 
 logger = logging.getLogger("spikedet")
 

@@ -35,7 +35,7 @@ from spikedet.evaluation.predict import predict_dataset
 from spikedet.inference.exported import ExportedNetwork, exported_networks
 from spikedet.inference.network import ANN_STEP, Network, checkpoint_sha256, load_network, network_names
 from spikedet.models import has_leaky_activations, has_max_pools
-from spikedet.visualization import plot_ap_by_t
+from spikedet.visualization.curves import plot_ap_by_t
 
 logger = logging.getLogger("spikedet")
 
@@ -294,13 +294,12 @@ def make_rows(
     evaluated: Sequence[Evaluated],
     dataset: DetectionDataset,
     config: EvaluateConfig,
-    parents: Mapping[str, str | None] | None = None,
+    parents: Mapping[str, str | None],
 ) -> list[ResultRow]:
     """The rows with the conversion loss against the best ANN that each network came from.
 
-    ``parents`` are those of checkpoints that were not evaluated themselves.
+    ``parents`` are those of all checkpoints, also of such that were not evaluated themselves.
     """
-    parents = {**(parents or {}), **{j.row.checkpoint: j.row.parent for j in evaluated if j.row.checkpoint}}
     resampled = partial(resample, dataset, draws=config.draws, seed=config.seed)
     references: dict[str, Resampled] = {}  # each ANN is resampled once
     rows = []

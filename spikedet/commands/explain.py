@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -138,9 +139,8 @@ def load_graph(path: Path, like: CheckpointMeta) -> SpikingNetwork:
     """A checkpoint of any stage as a graph of the layers of the spiking network ``like``."""
     if read_meta(path).spiking:
         return load_spiking(path)[0]
-    assert like.T is not None and like.neuron is not None
-    model, _ = load_ann(path)
-    return to_spiking(model, like.T, neuron=like.neuron, max_pool=like.max_pool, linear=like.linear)
+    how: Any = {name: getattr(like, name) for name in ("T", "neuron", "max_pool", "linear")}
+    return to_spiking(load_ann(path)[0], **how)
 
 
 def time_steps(asked: str | int, T: int) -> list[int]:

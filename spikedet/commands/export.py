@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -100,10 +99,7 @@ def expected_outputs(config: ExportConfig, images: Tensor, steps: tuple[int, ...
 def _placed(out: Path) -> Iterator[Path]:
     """Yield a path of the same name in a new folder beside; on success its files take their places, the named last."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(dir=out.parent, prefix=".export-"))
-    try:
-        yield folder / out.name
-        for path in sorted(folder.iterdir(), key=lambda path: path.name == out.name):
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".export-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder) / out.name
+        for path in sorted(Path(folder).iterdir(), key=lambda path: path.name == out.name):
             os.replace(path, out.with_name(path.name))
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

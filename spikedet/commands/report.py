@@ -28,7 +28,8 @@ from spikedet.evaluation.bootstrap import APResampler
 from spikedet.evaluation.headline import headline, sentences
 from spikedet.evaluation.origins import find_checkpoint, places
 from spikedet.evaluation.results import find_results
-from spikedet.visualization import draw_detections, plot_ap_by_class, plot_ap_by_t
+from spikedet.visualization.curves import plot_ap_by_class, plot_ap_by_t
+from spikedet.visualization.draw import draw_detections
 from spikedet.visualization.page import Section, file_figure, image_figure, markdown_html, page_html, preformatted
 
 logger = logging.getLogger("spikedet")

@@ -19,7 +19,7 @@ from spikedet.detections import Detections
 from spikedet.inference.detector import SpikingDetector
 from spikedet.inference.video import annotate_video, expected_frames, output_fps
 from spikedet.video import FrameReader, Source, open_frames, parse_source
-from spikedet.visualization import draw_detections
+from spikedet.visualization.draw import draw_detections
 
 
 class Kept(list[RGBImage]):
