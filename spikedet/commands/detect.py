@@ -22,7 +22,7 @@ from spikedet.detections import Detections
 from spikedet.inference.detector import SpikingDetector
 from spikedet.inference.inputs import Input, find_inputs, labelled_inputs
 from spikedet.inference.outputs import DetectionOutputs, refuse_foreign_labels
-from spikedet.inference.video import annotate, annotate_video, expected_frames, output_fps
+from spikedet.inference.video import annotate, annotate_video, expected_frames
 from spikedet.video import ByteTracker, Frame, FrameReader, VideoWriter, import_trackers, open_frames, video_writer
 from spikedet.visualization.draw import beside, draw_detections, save_image
 from spikedet.visualization.letters import names_beside
@@ -128,7 +128,7 @@ class _Run:
             task = self.progress.add_task(escape(item.name), total=expected_frames(reader, config.every, config.frames))
             try:
                 path = Path(config.out) / f"{item.name}.{config.video_format}"
-                with video_writer(path, output_fps(reader, config.every)) as writer:
+                with video_writer(path, reader.fps / config.every) as writer:
                     return self.frames(item, reader, writer, task)
             finally:
                 self.progress.remove_task(task)
@@ -143,7 +143,7 @@ class _Run:
             **self.how,
             every=config.every,
             frames=config.frames,
-            tracker=ByteTracker(output_fps(reader, config.every), config.confidence) if config.track else None,
+            tracker=ByteTracker(reader.fps / config.every, config.confidence) if config.track else None,
         )
         if reader.live:
             self.progress.console.print(escape(f"{reader.source}: recording until Ctrl-C"))

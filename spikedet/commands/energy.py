@@ -80,7 +80,7 @@ def energy(config: EnergyConfig) -> EnergyReport:
     return report
 
 
-def both_pricings(config: EnergyConfig) -> tuple[Pricing, Pricing]:
+def both_pricings(config: EnergyConfig) -> list[Pricing]:
     """Of the float and of the quantized ANN. Raises ConfigError if there is no such table, or of two of one name."""
     tables = [
         load_constants(name, memory_traffic=config.memory_traffic) for name in (config.constants, config.quantized)
@@ -89,8 +89,7 @@ def both_pricings(config: EnergyConfig) -> tuple[Pricing, Pricing]:
         raise ConfigError(
             f"{config.quantized}: its name, {tables[0].name!r}, is that of {config.constants}; name it anew"
         )
-    first, second = (Pricing(table, config.memory_traffic, config.image_every_step) for table in tables)
-    return first, second
+    return [Pricing(table, config.memory_traffic, config.image_every_step) for table in tables]
 
 
 def time_steps(paths: Sequence[Path], config: EnergyConfig) -> dict[Path, list[int]]:

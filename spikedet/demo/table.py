@@ -19,12 +19,8 @@ NEURONS = {"if": "plain IF", "signed": "signed IF", "asymmetric": "asymmetric IF
 
 def find_results(weights: Path) -> Path | None:
     """The results that ``publish`` wrote beside weights, or ``evaluate`` in a folder beside them."""
-    beside = (
-        weights.with_suffix(".json"),
-        weights.parent / "results" / "results.json",
-        weights.parent / "results.json",
-    )
-    return next((path for path in beside if path.is_file()), None)
+    names = (f"{weights.stem}.json", "results/results.json", "results.json")
+    return next((path for name in names if (path := weights.parent / name).is_file()), None)
 
 
 def table_html(weights: Sequence[Path]) -> tuple[str, list[ResultRow]]:

@@ -13,7 +13,7 @@ from spikedet.demo.settings import Settings
 from spikedet.demo.uploads import MAX_FRAME_PIXELS, MAX_VIDEO_FRAMES, MAX_VIDEO_PIXELS, uploaded_video
 from spikedet.demo.webcam import in_words
 from spikedet.inference.comparison import Member
-from spikedet.inference.video import annotate_video, expected_frames, output_fps
+from spikedet.inference.video import annotate_video, expected_frames
 from spikedet.video import video_writer
 
 
@@ -52,7 +52,7 @@ def annotated(member: Member, upload: Path, result: Path, settings: Settings) ->
     with uploaded_video(upload) as reader:
         total = expected_frames(reader, frames=MAX_VIDEO_FRAMES)
         count = pixels = 0
-        with video_writer(result, output_fps(reader)) as writer:
+        with video_writer(result, reader.fps) as writer:
             frames = annotate_video(
                 member.detector,
                 reader,

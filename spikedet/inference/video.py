@@ -72,7 +72,7 @@ def annotate_video(
     Args:
         detector: the network.
         reader: an opened source.
-        writer: made for ``output_fps`` of the reader.
+        writer: made for ``reader.fps / every``, so that what it writes lasts as long as the source.
         t: time steps to read out, drawn side by side; none reads at the network's T.
         confidence: lowest score drawn.
         iou: overlap above which the weaker of two boxes of a class is dropped.
@@ -95,11 +95,6 @@ def annotate_video(
         yield seen
         if count == frames:
             return
-
-
-def output_fps(reader: FrameReader, every: int = 1) -> float:
-    """Frames per second of the written video, so that it lasts as long as the source."""
-    return reader.fps / every
 
 
 def expected_frames(reader: FrameReader, every: int = 1, frames: int = 0) -> int | None:
