@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from spikedet.evaluation.results import ResultRow
-from spikedet.visualization.curves import ann_levels, ap_axes
+from spikedet.visualization.curves import ap_axes
 from spikedet.visualization.figure import MARKERS, colour_of, label_ends
 
 Point = tuple[int, float]
@@ -79,6 +79,11 @@ def part_name(row: ResultRow) -> str:
 
 def _made_for(row: ResultRow) -> tuple[Any, ...]:
     return (row.T, row.neuron, row.delay, row.finetuned, row.seed)
+
+
+def ann_levels(rows: Sequence[ResultRow]) -> dict[str, float]:
+    """AP of the ANNs by name, those with an AP; of Stage I runs that follow each other the last counts."""
+    return {row.network: row.AP for row in rows if row.stage == "ann" and row.AP is not None}
 
 
 def _levels(axes: Any, rows: Sequence[ResultRow]) -> list[tuple[str, Any]]:

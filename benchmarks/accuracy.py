@@ -53,7 +53,7 @@ from spikedet.config import (
     TrainConfig,
 )
 from spikedet.evaluation import ResultRow, markdown_table, read_results, write_results
-from spikedet.visualization import plot_ap_by_class, plot_ap_by_t
+from spikedet.visualization.curves import plot_ap_by_class, plot_ap_by_t
 
 TRAINED = tuple(stage for stage in get_args(Stage) if stage not in SPIKING_STAGES)
 """Stages of networks that are not converted."""

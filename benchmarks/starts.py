@@ -75,7 +75,6 @@ def plot(curves: dict[str, list[list[float]]], path: Path) -> None:
             axes.plot(epochs, [statistics.mean(column) for column in columns], color=colour, label=name)
             axes.fill_between(epochs, [min(c) for c in columns], [max(c) for c in columns], color=colour, alpha=0.2)
         axes.set(xlabel="epoch", ylabel="AP50:95 on held-out training images, %", ylim=(0, None))
-        axes.grid(alpha=0.3)
 
 
 def main() -> None:

@@ -131,8 +131,7 @@ def _named(name: str, settings: dict[str, Any]) -> tuple[dict[str, Any], dict[st
     """Settings with names in place of the dataset and of networks, and these objects by name."""
     from spikedet.data import DetectionDataset
     from spikedet.inference.detector import SpikingDetector
-    from spikedet.inference.exported import ExportedNetwork
-    from spikedet.inference.network import AnnNetwork, SnnNetwork
+    from spikedet.inference.network import Network
 
     objects: dict[str, Any] = {}
 
@@ -141,7 +140,7 @@ def _named(name: str, settings: dict[str, Any]) -> tuple[dict[str, Any], dict[st
         if isinstance(value, (list, tuple)):
             return [label(item) for item in value]
         network = value.network if isinstance(value, SpikingDetector) else value
-        if not isinstance(network, (AnnNetwork, ExportedNetwork, SnnNetwork)):
+        if not isinstance(network, Network):
             return value
         found = f"memory:{network.meta.model}-{network.meta.stage}-{len(objects)}"
         objects[found] = network

@@ -9,8 +9,7 @@ from pathlib import Path
 from spikedet.calibration.estimate import estimate
 from spikedet.calibration.finished import FinishedLayers, calibration_key, is_result
 from spikedet.calibration.layerwise import MAX_LEVELS, calibrate_network
-from spikedet.calibration.report import LayerReport
-from spikedet.checkpoint import CheckpointMeta, require_converted
+from spikedet.checkpoint import require_converted
 from spikedet.common.counts import counted
 from spikedet.common.digests import file_sha256
 from spikedet.common.distributed import barrier, first_says, is_first, own, size
@@ -18,7 +17,7 @@ from spikedet.common.environment import seed_everything
 from spikedet.common.errors import CheckpointError, ConfigError
 from spikedet.config import CalibrateConfig
 from spikedet.conversion import load_spiking, require_one_window, save_spiking
-from spikedet.data import load_dataset
+from spikedet.data import load_for
 from spikedet.data.transforms import to_input
 
 logger = logging.getLogger("spikedet")
@@ -46,9 +45,7 @@ def calibrate(config: CalibrateConfig) -> list[Path]:
         raise ConfigError(f"calibration works for T up to {largest}, this network has T = {network.T}")
     seed_everything(config.seed)
     data, split = meta.training_data(config.data, config.split)
-    dataset = load_dataset(
-        data, split, class_names=meta.class_names, skip_bad=config.skip_bad, trained=meta.data
-    ).for_training()
+    dataset = load_for(meta, data, split, config).for_training()
     drawn = dataset.draw(config.images, config.seed, meta.held_out(data, split))
     if len(drawn) < size():
         raise ConfigError(f"{counted(len(drawn), 'calibration image')} for {size()} processes; use more --images")
@@ -69,20 +66,15 @@ def calibrate(config: CalibrateConfig) -> list[Path]:
             logger.info(f"resumed after {counted(len(finished), 'layer')} of the {stage} calibration")
         made, reports = calibrate_network(network, images, config, fine=stage == "fine", finished=finished)
         if is_first():
-            save_spiking(paths[stage], made, _child(meta, source, stage, config, reports, key))
+            child = meta.child(
+                source,
+                stage=stage,
+                config={**meta.config, "calibrate": config.recorded()},
+                notes={"layers": [dataclasses.asdict(r) for r in reports], "calibration": key},
+                seed=config.seed,
+            )
+            save_spiking(paths[stage], made, child)
             finished.remove()
             logger.info(f"{paths[stage]}: written")
     barrier()
     return list(paths.values())
-
-
-def _child(
-    meta: CheckpointMeta, source: Path, stage: str, config: CalibrateConfig, reports: list[LayerReport], key: str
-) -> CheckpointMeta:
-    return meta.child(
-        source,
-        stage=stage,
-        config={**meta.config, "calibrate": config.recorded()},
-        notes={"layers": [dataclasses.asdict(r) for r in reports], "calibration": key},
-        seed=config.seed,
-    )

@@ -16,7 +16,7 @@ from spikedet.common.errors import ConfigError, ConversionError
 from spikedet.config import SPIKING_STAGES, CalibrateConfig, ConvertConfig, FinetuneConfig, JointConfig
 from spikedet.conversion import save_spiking, to_spiking
 from spikedet.conversion.report import as_text, report
-from spikedet.data import load_dataset
+from spikedet.data import load_for
 from spikedet.models import import_ultralytics, load_ann, set_largest_thetas_, set_mean_square_best_thetas_
 from spikedet.models.imported import SUFFIX
 from spikedet.snn import SpikingNetwork
@@ -103,36 +103,24 @@ def _copied(config: ConvertConfig, source: Path, path: Path) -> Path:
     grouped = meta.method == "sfa" and meta.real_steps > 1
     baseline = config.method == "channel-norm"
     if (meta.stage == "ann" or baseline) and config.theta_images:
-        data, split = meta.training_data(config.data, config.split)
-        dataset = load_dataset(
-            data, split, class_names=meta.class_names, skip_bad=config.skip_bad, trained=meta.data
-        ).for_training()
-        images = dataset.draw(config.theta_images, config.seed)
+        dataset = load_for(meta, *meta.training_data(config.data, config.split), config)
+        images = dataset.for_training().draw(config.theta_images, config.seed)
         if baseline:
             set_largest_thetas_(model, images, meta.image_size)
         else:
             set_mean_square_best_thetas_(model, images, meta.image_size, T)
-    network = to_spiking(
-        model,
-        T,
-        neuron=config.neuron,
-        delay=config.delay,
-        max_pool=config.max_pool,
-        linear=config.linear,
-        group=config.delay if grouped else 0,
-        leak=meta.beta or 0.0 if grouped else 0.0,
-    )
+    how = _network_settings(config)
+    leak = meta.beta or 0.0 if grouped else 0.0
+    network = to_spiking(model, T, **how, group=config.delay if grouped else 0, leak=leak)
     if baseline:
         for _, layer in network.spiking():
             layer.u0.data.zero_()
+    how |= {"neuron": network.neuron, "max_pool": "or" if network.neuron == "clif" else config.max_pool}
     meta = meta.child(
         source,
         stage="copied",
         T=T,
-        neuron=network.neuron,
-        delay=config.delay,
-        max_pool="or" if network.neuron == "clif" else config.max_pool,
-        linear=config.linear,
+        **how,
         config={**meta.config, "convert": config.recorded()},
         notes={},
         seed=config.seed,
@@ -141,6 +129,11 @@ def _copied(config: ConvertConfig, source: Path, path: Path) -> Path:
     neurons = f"{sum(1 for _ in network.spiking())} spiking layers, neuron {network.neuron}{_linear_layers(network)}"
     logger.info(f"{path}: {neurons}, delay {config.delay}, T = {T}, latency L = {network.latency(T)} steps")
     return path
+
+
+def _network_settings(config: ConvertConfig) -> dict[str, Any]:
+    """What a spiking network is made by, and its checkpoint says, but for T."""
+    return {name: getattr(config, name) for name in ("neuron", "delay", "max_pool", "linear")}
 
 
 def _spike_driven(config: ConvertConfig, source: Path, meta: CheckpointMeta) -> ConvertConfig:
@@ -171,14 +164,7 @@ def _linear_layers(network: SpikingNetwork) -> str:
 
 def dry_run(config: ConvertConfig) -> None:
     """Print what would become of every layer. Raises ConversionError if one cannot spike."""
-    lines = report(
-        Path(config.checkpoint),
-        neuron=config.neuron,
-        delay=config.delay,
-        max_pool=config.max_pool,
-        linear=config.linear,
-        activation=config.activation,
-    )
+    lines = report(Path(config.checkpoint), **_network_settings(config), activation=config.activation)
     logger.info(as_text(lines))
     refused = [line.name for line in lines if not line.supported]
     if refused:

@@ -12,13 +12,14 @@ from spikedet.commands.data_convert import refuse_within
 from spikedet.common.counts import counted
 from spikedet.common.errors import DataError
 from spikedet.common.files import write_json
+from spikedet.common.markdown import aligned
 from spikedet.config import DataCheckConfig
 from spikedet.data.boxes import repeated_boxes
-from spikedet.data.layout import Layout, Listing
+from spikedet.data.layout import Listing
 from spikedet.data.reading import MAX_EXAMPLES, Rules, SplitContent, list_splits, read_splits, say_seen
 from spikedet.data.sources import find_layout
 from spikedet.data.statistics import SplitStatistics, sides_px, split_statistics
-from spikedet.visualization import plot_data
+from spikedet.visualization.data_plot import plot_data
 
 logger = logging.getLogger("spikedet")
 
@@ -69,7 +70,19 @@ def data_check(config: DataCheckConfig) -> DataReport:
         say_seen(layout, listings, class_names)
     remarks = [text for listing in listings.values() for text in (*listing.notes, *listing.remarks())]
     remarks += [text for content in contents.values() for text in repeated_boxes(content.samples, class_names)]
-    report = _report(config.data, layout, class_names, contents, remarks, broken)
+    bad = [*broken, *(reason for content in contents.values() for reason in content.bad)]
+    report = DataReport(
+        data=config.data,
+        layout=layout.kind,
+        class_names=class_names,
+        splits={split: split_statistics(content.samples, class_names) for split, content in contents.items()},
+        dropped={split: content.issues.dropped for split, content in contents.items()},
+        clipped={split: content.issues.clipped for split, content in contents.items()},
+        swapped={split: content.issues.swapped for split, content in contents.items()},
+        issues=tuple(dict.fromkeys(text for content in contents.values() for text in content.issues.examples)),
+        remarks=tuple(dict.fromkeys(remarks)),
+        bad=tuple(dict.fromkeys(bad)),
+    )
     write_json(out / "report.json", dataclasses.asdict(report))
     counts = {split: found.objects_by_class for split, found in report.splits.items()}
     plot_data(counts, {split: sides_px(content.samples) for split, content in contents.items()}, out / "data.png")
@@ -89,7 +102,8 @@ def report_text(report: DataReport) -> str:
     classes, bad = counted(len(report.class_names), "class", "classes"), counted(len(report.bad), "bad file")
     remarks = f", {counted(len(report.remarks), 'remark')}" if report.remarks else ""
     lines.append(f"{report.data}: {report.layout} layout, {classes}, {bad}{remarks}")
-    return "\n".join([*lines, *_table(_rows(report))])
+    rows = [["-" if value is None else str(value) for value in row] for row in _rows(report)]
+    return "\n".join([*lines, aligned(rows, 1)])
 
 
 def _examples(kind: str, texts: Sequence[str], things: str) -> list[str]:
@@ -115,30 +129,6 @@ def _read(
     return read_splits(root, listings, tuple(every), rules)
 
 
-def _report(
-    data: str,
-    layout: Layout,
-    class_names: tuple[str, ...],
-    contents: Mapping[str, SplitContent],
-    remarks: Sequence[str],
-    broken: Sequence[str],
-) -> DataReport:
-    bad = [*broken, *(reason for content in contents.values() for reason in content.bad)]
-    issues = [text for content in contents.values() for text in content.issues.examples]
-    return DataReport(
-        data=data,
-        layout=layout.kind,
-        class_names=class_names,
-        splits={split: split_statistics(content.samples, class_names) for split, content in contents.items()},
-        dropped={split: content.issues.dropped for split, content in contents.items()},
-        clipped={split: content.issues.clipped for split, content in contents.items()},
-        swapped={split: content.issues.swapped for split, content in contents.items()},
-        issues=tuple(dict.fromkeys(issues)),
-        remarks=tuple(dict.fromkeys(remarks)),
-        bad=tuple(dict.fromkeys(bad)),
-    )
-
-
 def _rows(report: DataReport) -> list[list[Any]]:
     """Name and one value for each split."""
     found, names = report.splits, report.class_names
@@ -156,14 +146,3 @@ def _rows(report: DataReport) -> list[list[Any]]:
     rows.append(["boxes clipped", *report.clipped.values()])
     rows.append(["corners sorted", *report.swapped.values()])
     return rows
-
-
-def _table(rows: Sequence[Sequence[Any]]) -> list[str]:
-    """Aligned columns, the first to the left."""
-    texts = [["-" if value is None else str(value) for value in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
-    firsts, *others = widths
-    return [
-        "  ".join([row[0].ljust(firsts), *(text.rjust(width) for text, width in zip(row[1:], others, strict=True))])
-        for row in texts
-    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import re
@@ -36,7 +37,7 @@ def data_convert(config: DataConvertConfig) -> Path:
     refuse_within(out, layout.root)
     listings, unlisted = list_splits(layout, layout.splits(), config.skip_bad)
     for split, error in unlisted.items():
-        logging.getLogger("spikedet").warning("%s, split %s: left out; %s", layout.root, split, error)
+        logger.warning("%s, split %s: left out; %s", layout.root, split, error)
     if not listings:
         raise DataError(f"{layout.root}: no split can be used; first: {next(iter(unlisted.values()))}")
     class_names, contents = read_splits(
@@ -108,13 +109,8 @@ def _identity(sample: Sample) -> tuple[Path, bytes]:
 def _stems(path: Path) -> Iterable[str]:
     """Names for an image, the best first, without end."""
     stem, folder = (re.sub(r"[^\w.-]|\.(?=\.)", "_", text).strip(".") for text in (path.stem, path.parent.name))
-    yield stem or "_"
     long = f"{folder}_{stem}"
-    yield long
-    number = 2
-    while True:
-        yield f"{long}_{number}"
-        number += 1
+    return itertools.chain([stem or "_", long], (f"{long}_{number}" for number in itertools.count(2)))
 
 
 def _put(source: Path, target: Path, link: bool) -> None:

@@ -7,7 +7,7 @@ import logging
 import tarfile
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -96,15 +96,13 @@ def unpack(archive: Path, out: Path) -> None:
         with tarfile.open(archive) as tar:
             members = [m for m in tar if m.isdir() or any(f"/{part}/" in m.name for part in _USED)]
             for member in members:
-                if not (member.isfile() or member.isdir()) or not _is_inside(out / member.name, out):
+                if not (member.isfile() or member.isdir()) or not (out / member.name).resolve().is_relative_to(
+                    out.resolve()
+                ):
                     raise tarfile.TarError(f"{member.name} is no file of its own folder")
             tar.extractall(out, members=members, **_FILTER)
     except (tarfile.TarError, EOFError, OSError) as error:
         raise DataError(f"{archive}: cannot be unpacked ({error})") from error
-
-
-def _is_inside(path: Path, folder: Path) -> bool:
-    return path.resolve().is_relative_to(folder.resolve())
 
 
 def _receive(url: str, part: Path) -> None:
@@ -121,16 +119,11 @@ def _receive(url: str, part: Path) -> None:
         have = have if response.status == 206 else 0
         length = response.headers.get("Content-Length")
         bar = progress.add_task(part.stem, completed=have, total=have + int(length) if length else None)
-        for block in _blocks(response):
+        while block := response.read(BLOCK_BYTES):
             file.write(block)
             progress.advance(bar, len(block))
         if length and file.tell() < have + int(length):
             raise ConnectionError("the connection ended early")
-
-
-def _blocks(response: Any) -> Iterator[bytes]:
-    while block := response.read(BLOCK_BYTES):
-        yield block
 
 
 def _md5(path: Path) -> str:

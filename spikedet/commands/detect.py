@@ -16,15 +16,16 @@ from rich.progress import Progress, TaskID
 from spikedet.common.errors import ConfigError, DataError, SpikedetError
 from spikedet.common.progress import make_progress
 from spikedet.config import DetectConfig, parse_time_steps
-from spikedet.data import DetectionDataset, load_dataset
+from spikedet.data import load_for
 from spikedet.data.images import read_image
 from spikedet.detections import Detections
 from spikedet.inference.detector import SpikingDetector
 from spikedet.inference.inputs import Input, find_inputs, labelled_inputs
 from spikedet.inference.outputs import DetectionOutputs, refuse_foreign_labels
-from spikedet.inference.video import annotate, annotate_video, expected_frames, output_fps
+from spikedet.inference.video import annotate, annotate_video, expected_frames
 from spikedet.video import ByteTracker, Frame, FrameReader, VideoWriter, import_trackers, open_frames, video_writer
-from spikedet.visualization import beside, draw_detections, names_beside, save_image
+from spikedet.visualization.draw import beside, draw_detections, save_image
+from spikedet.visualization.letters import names_beside
 
 logger = logging.getLogger("spikedet")
 
@@ -53,8 +54,10 @@ def detect(config: DetectConfig) -> Path:
     detector = SpikingDetector.load(config.weights, config)
     labels: Mapping[str, Detections] = {}
     if config.with_labels:
-        inputs, labels = labelled_inputs(labelled_images(config, detector), out)
-        broken = []
+        if len(config.source) != 1:
+            raise ConfigError(f"--with-labels takes one dataset, got {len(config.source)} sources")
+        dataset = load_for(detector.meta, config.source[0], config.split, config)
+        (inputs, labels), broken = labelled_inputs(dataset, out), []
     steps = parse_time_steps(config.t)
     detector.require_steps(steps)
     if config.track:
@@ -63,7 +66,8 @@ def detect(config: DetectConfig) -> Path:
     if beside := names_beside(detector.class_names):
         logger.info(beside)
     with make_progress() as progress:
-        run = _Run(config, detector, steps, out, labels, DetectionOutputs(detector.class_names), progress)
+        how = {"t": steps, "confidence": config.confidence, "iou": config.iou, "stable_steps": config.stable_steps}
+        run = _Run(config, detector, how, labels, DetectionOutputs(detector.class_names), progress)
         count = len(inputs) + len(broken)
         broken += run.all(inputs, alone=count == 1)
     result = run.outputs.write(out, coco=config.save_json, yolo=config.save_txt)
@@ -75,22 +79,13 @@ def detect(config: DetectConfig) -> Path:
     return result
 
 
-def labelled_images(config: DetectConfig, detector: SpikingDetector) -> DetectionDataset:
-    """The dataset that the source names. Raises ConfigError for several sources, DataError as ``load_dataset``."""
-    if len(config.source) != 1:
-        raise ConfigError(f"--with-labels takes one dataset, got {len(config.source)} sources")
-    meta = detector.meta
-    return load_dataset(config.source[0], config.split, class_names=meta.class_names, trained=meta.data)
-
-
 @dataclass(frozen=True)
 class _Run:
     """One call of ``detect``."""
 
     config: DetectConfig
     detector: SpikingDetector
-    steps: Sequence[int]
-    out: Path
+    how: Mapping[str, Any]
     labels: Mapping[str, Detections]
     outputs: DetectionOutputs
     progress: Progress
@@ -124,21 +119,16 @@ class _Run:
         if (labels := self.labels.get(item.key)) is not None:
             names = self.detector.class_names
             drawn.insert(0, draw_detections(frame.image_rgb, labels, names, scores=False))
-        save_image(self.out / f"{item.name}.png", beside(drawn))
+        save_image(Path(self.config.out) / f"{item.name}.png", beside(drawn))
         self.outputs.add(item, seen)
-
-    @property
-    def how(self) -> dict[str, Any]:
-        names = ("confidence", "iou", "stable_steps")
-        return {"t": self.steps, **{name: getattr(self.config, name) for name in names}}
 
     def video(self, item: Input) -> str | None:
         config = self.config
         with open_frames(item.source) as reader:
             task = self.progress.add_task(escape(item.name), total=expected_frames(reader, config.every, config.frames))
             try:
-                path = self.out / f"{item.name}.{config.video_format}"
-                with video_writer(path, output_fps(reader, config.every)) as writer:
+                path = Path(config.out) / f"{item.name}.{config.video_format}"
+                with video_writer(path, reader.fps / config.every) as writer:
                     return self.frames(item, reader, writer, task)
             finally:
                 self.progress.remove_task(task)
@@ -153,7 +143,7 @@ class _Run:
             **self.how,
             every=config.every,
             frames=config.frames,
-            tracker=ByteTracker(output_fps(reader, config.every), config.confidence) if config.track else None,
+            tracker=ByteTracker(reader.fps / config.every, config.confidence) if config.track else None,
         )
         if reader.live:
             self.progress.console.print(escape(f"{reader.source}: recording until Ctrl-C"))

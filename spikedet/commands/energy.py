@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from spikedet.checkpoint import read_meta, require_same_classes
@@ -15,16 +15,15 @@ from spikedet.common.errors import ConfigError
 from spikedet.common.files import write_json, write_text
 from spikedet.config import EnergyConfig, EvaluateConfig, parse_time_steps
 from spikedet.costs.constants import load_constants
-from spikedet.costs.counts import OperationCounts
 from spikedet.costs.operations import layer_synapses
 from spikedet.costs.pricing import Pricing
 from spikedet.costs.report import EnergyReport, NetworkCost
 from spikedet.costs.results import LEFT_OUT, EvaluatedRows, find_rows
 from spikedet.costs.rows import Measured, energy_rows, told_apart
 from spikedet.costs.tables import WITH_MEMORY, WITHOUT_MEMORY, energy_markdown, energy_table
-from spikedet.data import DetectionDataset, load_dataset
+from spikedet.data import DetectionDataset, load_for
 from spikedet.inference.network import checkpoint_sha256, load_network, spiking_graph
-from spikedet.visualization import plot_energy
+from spikedet.visualization.energy_plots import plot_energy
 
 logger = logging.getLogger("spikedet")
 
@@ -70,10 +69,7 @@ def energy(config: EnergyConfig) -> EnergyReport:
             for one in networks
             if one.counts
         ),
-        meta={
-            **run_facts(config),
-            "checkpoints": {str(path): digest for path, digest in digests.items()},
-        },
+        meta={**run_facts(config), "checkpoints": {str(path): digest for path, digest in digests.items()}},
     )
     out = Path(config.out)
     write_json(out / "energy.json", dataclasses.asdict(report))
@@ -84,7 +80,7 @@ def energy(config: EnergyConfig) -> EnergyReport:
     return report
 
 
-def both_pricings(config: EnergyConfig) -> tuple[Pricing, Pricing]:
+def both_pricings(config: EnergyConfig) -> list[Pricing]:
     """Of the float and of the quantized ANN. Raises ConfigError if there is no such table, or of two of one name."""
     tables = [
         load_constants(name, memory_traffic=config.memory_traffic) for name in (config.constants, config.quantized)
@@ -93,8 +89,7 @@ def both_pricings(config: EnergyConfig) -> tuple[Pricing, Pricing]:
         raise ConfigError(
             f"{config.quantized}: its name, {tables[0].name!r}, is that of {config.constants}; name it anew"
         )
-    first, second = (Pricing(table, config.memory_traffic, config.image_every_step) for table in tables)
-    return first, second
+    return [Pricing(table, config.memory_traffic, config.image_every_step) for table in tables]
 
 
 def time_steps(paths: Sequence[Path], config: EnergyConfig) -> dict[Path, list[int]]:
@@ -121,15 +116,7 @@ def images(config: EnergyConfig, paths: Sequence[Path]) -> DetectionDataset | No
     metas = [read_meta(path) for path in paths]
     if not any(meta.spiking for meta in metas):
         return None
-    dataset = load_dataset(
-        metas[0].evaluation_data(config.data, config.split),
-        config.split,
-        class_names=metas[0].class_names,
-        strict=config.strict,
-        skip_bad=config.skip_bad,
-        trained=metas[0].data,
-    )
-    return dataset.subset(range(min(config.limit, len(dataset)))) if config.limit else dataset
+    return load_for(metas[0], metas[0].evaluation_data(config.data, config.split), config.split, config)
 
 
 def measure(
@@ -140,27 +127,18 @@ def measure(
     dataset: DetectionDataset | None,
     evaluated: EvaluatedRows,
 ) -> Measured:
-    """One checkpoint: what it is made of and, if it spikes, what its spikes do."""
+    """One checkpoint: what it is made of and, if it spikes, what its spikes do.
+
+    That is what an evaluation has counted on these images, or else one run over them.
+    """
     graph, meta = spiking_graph(path)
     layers = layer_synapses(graph, (meta.image_size, meta.image_size))
-    counts = counted(path, digest, steps, config, dataset, evaluated) if steps and dataset is not None else {}
+    images = 0 if dataset is None else len(dataset)
+    rows = {t: evaluated.row(digest, t) for t in steps}
+    counts = {t: row.operations for t, row in rows.items() if row and row.operations and row.images == images}
+    if steps and dataset is not None and not (len(counts) == len(steps) and counts[max(steps)].layers):
+        network = load_network(path, config)
+        logger.info(f"{path}: {network.describe(config.batch)}")
+        counts = predict("operations", network, dataset, steps, config.batch).operations
     latencies = {t: graph.latency(t) for t in steps}
     return Measured(made_by(meta, meta.stage, digest), meta.image_size, layers, counts, latencies)
-
-
-def counted(
-    path: Path,
-    digest: str,
-    steps: Sequence[int],
-    config: EnergyConfig,
-    dataset: DetectionDataset,
-    evaluated: EvaluatedRows,
-) -> Mapping[int, OperationCounts]:
-    """What an evaluation has counted on these images, or else one run over them."""
-    rows = {t: evaluated.row(digest, t) for t in steps}
-    known = {t: row.operations for t, row in rows.items() if row and row.operations and row.images == len(dataset)}
-    if len(known) == len(steps) and known[max(steps)].layers:
-        return known
-    network = load_network(path, config)
-    logger.info(f"{path}: {network.describe(config.batch)}")
-    return predict("operations", network, dataset, steps, config.batch).operations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, get_args
@@ -24,10 +24,10 @@ from spikedet.common.files import write_text
 from spikedet.common.objects import known_by_name
 from spikedet.common.progress import track
 from spikedet.config import EvaluateConfig, Stage, parse_time_steps
-from spikedet.costs.counts import OperationCounts, operation_counts
-from spikedet.data import DetectionDataset, is_synthetic, load_dataset
+from spikedet.costs.counts import operation_counts
+from spikedet.data import DetectionDataset, is_synthetic, load_for
 from spikedet.detections import Detections
-from spikedet.evaluation import APMeasures, ResultRow, markdown_table, measure, paired_loss, resample, write_results
+from spikedet.evaluation import ResultRow, markdown_table, measure, paired_loss, resample, write_results
 from spikedet.evaluation.archive import Predicted, archive_key, load_predicted, save_predicted
 from spikedet.evaluation.bootstrap import Resampled
 from spikedet.evaluation.origins import relative_name
@@ -35,29 +35,22 @@ from spikedet.evaluation.predict import predict_dataset
 from spikedet.inference.exported import ExportedNetwork, exported_networks
 from spikedet.inference.network import ANN_STEP, Network, checkpoint_sha256, load_network, network_names
 from spikedet.models import has_leaky_activations, has_max_pools
-from spikedet.visualization import plot_ap_by_t
+from spikedet.visualization.curves import plot_ap_by_t
 
 logger = logging.getLogger("spikedet")
 
 
-@dataclass
+@dataclass(frozen=True)
 class Evaluated:
-    """One network read out at one time step: its detections, their measures and what its spikes did."""
+    """One network read out at one time step: its row, still without loss, and its detections."""
 
-    network: str
-    digest: str
-    meta: CheckpointMeta
-    t: int | None
-    latency: int | None
-    spikes_per_image: float | None
+    row: ResultRow
     detections: list[Detections]
-    measures: APMeasures
-    operations: OperationCounts | None = None
 
     @property
     def ap(self) -> float:
         """AP50:95 in percent, 0 where it is undefined."""
-        return self.measures.AP or 0.0
+        return self.row.AP or 0.0
 
 
 def evaluate(config: EvaluateConfig, *, chain: bool = True) -> list[ResultRow]:
@@ -122,14 +115,7 @@ def evaluate_all(config: EvaluateConfig, *, chain: bool = True) -> Evaluation:
     with known_by_name(exported_networks(config.checkpoints, config)):
         first = read_meta(expand(config.checkpoints)[0])
         data = first.evaluation_data(config.data, config.split)
-        return evaluate_on(load_images(data, first, config), data, config, chain=chain)
-
-
-def load_images(data: str, meta: CheckpointMeta, config: EvaluateConfig) -> DetectionDataset:
-    """The images that a network is evaluated on. Raises DataError."""
-    how: Any = {"class_names": meta.class_names, "strict": config.strict, "skip_bad": config.skip_bad}
-    dataset = load_dataset(data, config.split, **how, layout=config.layout, trained=meta.data)
-    return dataset.subset(range(min(config.limit, len(dataset)))) if config.limit else dataset
+        return evaluate_on(load_for(first, data, config.split, config), data, config, chain=chain)
 
 
 def evaluate_on(dataset: DetectionDataset, data: str, config: EvaluateConfig, *, chain: bool = True) -> Evaluation:
@@ -150,8 +136,9 @@ def evaluate_on(dataset: DetectionDataset, data: str, config: EvaluateConfig, *,
             evaluated.extend(found)
             logger.info(f"{name} on {counted(len(dataset), 'image')} in {time.perf_counter() - started:.1f} s")
             for result in found:
-                spikes = f", {result.spikes_per_image:.3g} spikes an image" if result.spikes_per_image else ""
-                logger.info(f"{name}, t = {result.t or '-'}: AP50:95 {result.ap:.1f}{spikes}  ({path})")
+                spent = result.row.spikes_per_image
+                spikes = f", {spent:.3g} spikes an image" if spent else ""
+                logger.info(f"{name}, t = {result.row.t or '-'}: AP50:95 {result.ap:.1f}{spikes}  ({path})")
     return Evaluation(data, dataset, digests, evaluated, parents)
 
 
@@ -193,10 +180,18 @@ def evaluate_network(
         return []
     results = []
     for t, detections in predicted.detections.items():
-        shown = (network.meta.T if name != "ann" else None) if t == ANN_STEP else t
-        measures, spikes, counts = measure(dataset, detections), predicted.spikes.get(t), predicted.operations.get(t)
-        latency = network.latency(t)
-        results.append(Evaluated(name, digest, network.meta, shown, latency, spikes, detections, measures, counts))
+        row = ResultRow(
+            **made_by(network.meta, name, digest),
+            operations=predicted.operations.get(t),
+            t=(network.meta.T if name != "ann" else None) if t == ANN_STEP else t,
+            L=network.latency(t),
+            spikes_per_image=predicted.spikes.get(t),
+            data=Path(dataset.name).name,
+            split=dataset.split,
+            images=len(dataset),
+            **vars(measure(dataset, detections)),
+        )
+        results.append(Evaluated(row, detections))
     return results
 
 
@@ -236,10 +231,11 @@ def parent_of(meta: CheckpointMeta) -> str | None:
 
 def made_by(meta: CheckpointMeta, stage: str, digest: str) -> dict[str, Any]:
     """What a network is and how it was made, as fields of its row; a QC checkpoint's clip ANN is of stage ``ann``."""
+    convert = meta.config.get("convert", {})
     return {
         "checkpoint": digest,
         "parent": parent_of(meta),
-        "method": _method(meta),
+        "method": convert.get("method", "two-stage") if meta.method == "conversion" else meta.method,
         "model": meta.model,
         "stage": stage,
         "finetuned": meta.finetuned,
@@ -255,14 +251,6 @@ def made_by(meta: CheckpointMeta, stage: str, digest: str) -> dict[str, Any]:
         "activation": "leaky" if has_leaky_activations(meta.architecture) else None,
         **_calibration(meta),
     }
-
-
-def _method(meta: CheckpointMeta) -> str:
-    """How a network was made: its training method, or for conversion the way of converting."""
-    if meta.method != "conversion":
-        return meta.method
-    method: str = meta.config.get("convert", {}).get("method", "two-stage")
-    return method
 
 
 def _stage1_options(meta: CheckpointMeta) -> str | None:
@@ -306,38 +294,24 @@ def make_rows(
     evaluated: Sequence[Evaluated],
     dataset: DetectionDataset,
     config: EvaluateConfig,
-    parents: Mapping[str, str | None] | None = None,
+    parents: Mapping[str, str | None],
 ) -> list[ResultRow]:
-    """Result rows with the conversion loss against the best ANN that each network came from.
+    """The rows with the conversion loss against the best ANN that each network came from.
 
-    ``parents`` are those of checkpoints that were not evaluated themselves.
+    ``parents`` are those of all checkpoints, also of such that were not evaluated themselves.
     """
-    parents = {**(parents or {}), **{j.digest: parent_of(j.meta) for j in evaluated}}
     resampled = partial(resample, dataset, draws=config.draws, seed=config.seed)
     references: dict[str, Resampled] = {}  # each ANN is resampled once
     rows = []
     for j in evaluated:
-        loss, interval = None, None
-        family = lineage(j.digest, parents)
-        anns = [other for other in evaluated if other.network == "ann" and other.digest in family]
+        row, family = j.row, lineage(j.row.checkpoint or "", parents)
+        anns = [other for other in evaluated if other.row.stage == "ann" and other.row.checkpoint in family]
         reference = max(anns, key=lambda other: other.ap, default=None)
-        if reference is not None and j.network != "ann" and j.measures.AP is not None:
-            if reference.digest not in references:
-                references[reference.digest] = resampled(reference.detections)
-            loss, interval = paired_loss(references[reference.digest], resampled(j.detections))
-        rows.append(
-            ResultRow(
-                **made_by(j.meta, j.network, j.digest),
-                operations=j.operations,
-                t=j.t,
-                L=j.latency,
-                spikes_per_image=j.spikes_per_image,
-                data=Path(dataset.name).name,
-                split=dataset.split,
-                images=len(dataset),
-                loss=loss,
-                loss_ci95=interval,
-                **vars(j.measures),
-            )
-        )
+        if reference is not None and row.stage != "ann" and row.AP is not None:
+            digest = reference.row.checkpoint or ""
+            if digest not in references:
+                references[digest] = resampled(reference.detections)
+            loss, interval = paired_loss(references[digest], resampled(j.detections))
+            row = replace(row, loss=loss, loss_ci95=interval)
+        rows.append(row)
     return rows

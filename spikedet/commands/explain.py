@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,7 +23,7 @@ from spikedet.common.files import write_json, write_text
 from spikedet.common.progress import track
 from spikedet.config import SPIKING_STAGES, ExplainConfig, Stage, parse_time_steps
 from spikedet.conversion import load_spiking, require_one_window, to_spiking
-from spikedet.data import DetectionDataset, load_dataset
+from spikedet.data import DetectionDataset, load_for
 from spikedet.data.transforms import to_input
 from spikedet.diagnosis.advice import advise
 from spikedet.diagnosis.detections import DetectionsByNetwork
@@ -141,9 +142,8 @@ def load_graph(path: Path, like: CheckpointMeta) -> SpikingNetwork:
     """A checkpoint of any stage as a graph of the layers of the spiking network ``like``."""
     if read_meta(path).spiking:
         return load_spiking(path)[0]
-    assert like.T is not None and like.neuron is not None
-    model, _ = load_ann(path)
-    return to_spiking(model, like.T, neuron=like.neuron, max_pool=like.max_pool, linear=like.linear)
+    how: Any = {name: getattr(like, name) for name in ("T", "neuron", "max_pool", "linear")}
+    return to_spiking(load_ann(path)[0], **how)
 
 
 def time_steps(asked: str | int, T: int) -> list[int]:
@@ -169,10 +169,7 @@ class _Run:
         if chosen.ann is not None:
             self.anns = {ANN: load_graph(chosen.ann, self.meta).to(device), **self.anns}
         self.backend: Backend = make_backend(self.snn, config.backend, config.mode)
-        data, split = self.meta.training_data(config.data, config.split)
-        dataset = load_dataset(
-            data, split, class_names=self.meta.class_names, skip_bad=config.skip_bad, trained=self.meta.data
-        )
+        dataset = load_for(self.meta, *self.meta.training_data(config.data, config.split), config)
         self.dataset = dataset.draw(config.images, config.seed)
         self._ann_seconds = 0.0
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from torch import Tensor
 from spikedet.checkpoint import CheckpointMeta
 from spikedet.common.errors import ConfigError, ExportError
 from spikedet.config import ExportConfig, SimulationConfig
-from spikedet.data import load_dataset
+from spikedet.data import load_for
 from spikedet.data.synthetic.scenes import render_scene
 from spikedet.data.transforms import to_input
 from spikedet.exports import Format, Outputs, Subject, format_of
@@ -78,7 +77,7 @@ def _require_fit(config: ExportConfig, meta: CheckpointMeta, kind: Format) -> No
 def sample_images(config: ExportConfig, meta: CheckpointMeta) -> Tensor:
     """Images of the check ``[N, 3, S, S]``: the first of the data, or synthetic scenes."""
     if config.data:
-        dataset = load_dataset(config.data, config.split, class_names=meta.class_names, trained=meta.data)
+        dataset = load_for(meta, config.data, config.split, config)
         pixels = [dataset.read_image(index) for index in range(min(config.images, len(dataset)))]
     else:
         rng = np.random.default_rng(0)
@@ -100,10 +99,7 @@ def expected_outputs(config: ExportConfig, images: Tensor, steps: tuple[int, ...
 def _placed(out: Path) -> Iterator[Path]:
     """Yield a path of the same name in a new folder beside; on success its files take their places, the named last."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(dir=out.parent, prefix=".export-"))
-    try:
-        yield folder / out.name
-        for path in sorted(folder.iterdir(), key=lambda path: path.name == out.name):
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".export-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder) / out.name
+        for path in sorted(Path(folder).iterdir(), key=lambda path: path.name == out.name):
             os.replace(path, out.with_name(path.name))
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

@@ -6,11 +6,10 @@ import dataclasses
 from pathlib import Path
 
 from spikedet.checkpoint import CheckpointMeta
-from spikedet.common.distributed import first_says
 from spikedet.common.environment import seed_everything
 from spikedet.common.errors import ConfigError
 from spikedet.config import FinetuneConfig
-from spikedet.data import load_dataset
+from spikedet.data import load_for
 from spikedet.models import (
     ClipDetector,
     activations,
@@ -19,11 +18,11 @@ from spikedet.models import (
     load_ann,
     set_mean_square_best_thetas_,
 )
-from spikedet.training.resuming import state_path
 from spikedet.training.run import (
     absolute,
     distillation,
     earlier_settings,
+    goes_on,
     method_facts,
     method_network,
     run_training,
@@ -47,23 +46,14 @@ def finetune(config: FinetuneConfig) -> Path:
     if config.pool == "average":
         model, meta = _average_pools(model, meta)
     data, split = meta.training_data(absolute(config.data), config.split)
-    dataset = load_dataset(
-        data,
-        split,
-        class_names=meta.class_names,
-        strict=config.strict,
-        skip_bad=config.skip_bad,
-        layout=config.layout,
-        fractions=config.fractions,
-        trained=meta.data,
-    ).for_training()
-    if config.theta_images and config.method != "clif" and not _goes_on(config, model):
+    dataset = load_for(meta, data, split, config).for_training()
+    recorded_as, facts = "finetune" if config.method == "conversion" else config.method, method_facts(config)
+    if config.theta_images and config.method != "clif" and not goes_on(config, facts["stage"], model):
         levels = config.D if config.method == "sfa" else config.time_steps
         set_mean_square_best_thetas_(model, dataset.draw(config.theta_images, config.seed), meta.image_size, levels)
-    recorded_as = "finetune" if config.method == "conversion" else config.method
     meta = meta.child(
         source,
-        **method_facts(config),
+        **facts,
         data=training_images(meta, data, split, config, dataset),
         config={**meta.config, **earlier_settings(meta, recorded_as), recorded_as: config.recorded()},
         seed=config.seed,
@@ -74,12 +64,6 @@ def finetune(config: FinetuneConfig) -> Path:
         extra_losses["sparsity_loss"] = FiringPenalty(qc, config.sparsity, meta.image_size)
     qc.extra_losses = extra_losses
     return run_training(qc, dataset, config, meta)
-
-
-def _goes_on(config: FinetuneConfig, model: ClipDetector) -> bool:
-    """Whether a state will bring its own thresholds, of the shapes that these have: one per channel."""
-    kept = config.resume and state_path(config, method_facts(config)["stage"]).exists()
-    return first_says(kept) and all(activation.theta.numel() > 1 for _, activation in activations(model))
 
 
 def _average_pools(model: ClipDetector, meta: CheckpointMeta) -> tuple[ClipDetector, CheckpointMeta]:

@@ -16,7 +16,8 @@ from spikedet.data.images import read_image
 from spikedet.data.transforms import to_input
 from spikedet.inference.comparison import load_family, look, stops
 from spikedet.snn.recording import record_layer
-from spikedet.visualization import names_beside, save_image
+from spikedet.visualization.draw import save_image
+from spikedet.visualization.letters import names_beside
 from spikedet.visualization.raster import plot_raster
 from spikedet.visualization.strip import animation, save_animation, strip
 

@@ -23,7 +23,7 @@ from spikedet.common.environment import pick_device, seed_everything
 from spikedet.common.errors import CheckpointError, ConfigError, TrainingError
 from spikedet.config import JointConfig
 from spikedet.conversion import load_spiking, require_one_window, save_spiking
-from spikedet.data import load_dataset
+from spikedet.data import load_for
 from spikedet.models import load_ann
 from spikedet.training.distillation import teacher_outputs
 
@@ -46,9 +46,7 @@ def joint(config: JointConfig) -> Path:
     require_same_classes([ann], source, "let one teach another:")
     seed_everything(config.seed)
     data, split = meta.training_data(config.data, config.split)
-    dataset = load_dataset(
-        data, split, class_names=meta.class_names, skip_bad=config.skip_bad, trained=meta.data
-    ).for_training()
+    dataset = load_for(meta, data, split, config).for_training()
     _, drawn_with = meta.held_out(data, split) or (0.0, config.seed)
     rest, held_out = dataset.hold_out(config.held_out, drawn_with)
     out = Path(config.out) if config.out else source.parent

@@ -16,19 +16,20 @@ import numpy.typing as npt
 from PIL import Image
 
 from spikedet.checkpoint import read_meta
-from spikedet.commands.evaluate import Evaluated, Evaluation, evaluate_on, load_images
+from spikedet.commands.evaluate import Evaluated, Evaluation, evaluate_on
 from spikedet.common.errors import CheckpointError, DataError
 from spikedet.common.files import write_text
 from spikedet.config import EvaluateConfig, ReportConfig
 from spikedet.costs.priced import priced
-from spikedet.data import DetectionDataset, is_synthetic
+from spikedet.data import DetectionDataset, is_synthetic, load_for
 from spikedet.evaluation import ResultRow, markdown_table, read_results
 from spikedet.evaluation.archive import archive_key
 from spikedet.evaluation.bootstrap import APResampler
 from spikedet.evaluation.headline import headline, sentences
 from spikedet.evaluation.origins import find_checkpoint, places
 from spikedet.evaluation.results import find_results
-from spikedet.visualization import draw_detections, plot_ap_by_class, plot_ap_by_t
+from spikedet.visualization.curves import plot_ap_by_class, plot_ap_by_t
+from spikedet.visualization.draw import draw_detections
 from spikedet.visualization.page import Section, file_figure, image_figure, markdown_html, page_html, preformatted
 
 logger = logging.getLogger("spikedet")
@@ -114,7 +115,7 @@ def find_images(results: Path, meta: dict[str, Any], config: EvaluateConfig) -> 
     there = ([name] if is_synthetic(name) else map(str, places(name, results.parent)) for name in names)
     for data in itertools.chain(*there):
         try:
-            dataset = load_images(data, checkpoint, config)
+            dataset = load_for(checkpoint, data, config.split, config)
         except DataError as error:
             problem = str(error)
             continue
@@ -138,15 +139,15 @@ def _plots(rows: Sequence[ResultRow]) -> list[Section]:
 def _images(evaluation: Evaluation, main: ResultRow, count: int) -> list[Section]:
     """Images on which the network does best and worst beside its ANN, by AP50:95 of each image alone."""
     evaluated = evaluation.evaluated
-    same = [one for one in evaluated if (one.network, one.meta.T, one.t) == (main.stage, main.T, main.t)]
+    same = [one for one in evaluated if (one.row.stage, one.row.T, one.row.t) == (main.stage, main.T, main.t)]
     if not same:
         return []
     snn = same[-1]
-    ann = max((one for one in evaluated if one.network == "ann"), key=lambda one: one.ap, default=None)
+    ann = max((one for one in evaluated if one.row.stage == "ann"), key=lambda one: one.ap, default=None)
     scores = image_scores(evaluation.dataset, snn)
     known = [int(i) for i in np.argsort(-scores, kind="stable") if np.isfinite(scores[i])]
     count = min(count, len(known) // 2)
-    shown = [*([("ANN", ann)] if ann else []), (f"SNN at t = {snn.t}", snn)]
+    shown = [*([("ANN", ann)] if ann else []), (f"SNN at t = {snn.row.t}", snn)]
     sections = []
     for title, chosen in (("Best images", known[:count]), ("Worst images", known[len(known) - count :][::-1])):
         figures = "".join(_image(evaluation.dataset, i, shown, float(scores[i])) for i in chosen)

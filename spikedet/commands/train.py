@@ -74,7 +74,8 @@ def train(config: TrainConfig) -> Path:
         credits=notices,
         seed=config.seed,
     )
-    model = method_network(model, meta, dataset, config, start=_stage(start, before))
+    stage = before.stage if before else "ann" if start else ""
+    model = method_network(model, meta, dataset, config, start=stage)
     model.extra_losses = extra_losses
     return run_training(model, dataset, config, meta)
 
@@ -99,11 +100,6 @@ def _start_from(model: ClipDetector, dataset: DetectionDataset, config: TrainCon
     elif integer:
         set_mean_square_best_thetas_(model, images, config.image_size, config.D)
     return start.credits
-
-
-def _stage(start: str, before: CheckpointMeta | None) -> str:
-    """Stage of the weights that training starts from; empty for none."""
-    return before.stage if before else "ann" if start else ""
 
 
 def _start(weights: str) -> CheckpointMeta | None:

@@ -1,4 +1,4 @@
-"""Markdown tables, and text from files in them: shown as it is, nothing in it is followed, fetched or run."""
+"""Tables in Markdown and in plain columns; text from files in them is shown as it is, none of it is run or fetched."""
 
 from __future__ import annotations
 
@@ -21,6 +21,13 @@ def table(head: Sequence[str], lines: Iterable[Sequence[str]], words: int = 1) -
     """Cells as a table; all columns but the first ``words`` hold numbers, which stand to the right."""
     rule = ["---"] * words + ["---:"] * (len(head) - words)
     return "\n".join(f"| {' | '.join(line)} |" for line in (head, rule, *lines))
+
+
+def aligned(rows: Sequence[Sequence[str]], words: int) -> str:
+    """Cells in columns of plain text, the first ``words`` columns to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    places = [f"<{width}" if i < words else f">{width}" for i, width in enumerate(widths)]
+    return "\n".join("  ".join(map(format, row, places)).rstrip() for row in rows)
 
 
 def decimal(value: float | None) -> str:

@@ -11,6 +11,7 @@ from torch import nn
 
 from spikedet.checkpoint import read_meta
 from spikedet.common.errors import ConfigError
+from spikedet.common.markdown import aligned
 from spikedet.config import Activation, Linear, MaxPoolRule, Neuron
 from spikedet.conversion.converter import problems
 from spikedet.conversion.graph import GraphBuilder
@@ -132,11 +133,7 @@ def architecture_entries(architecture: dict[str, Any]) -> list[LayerEntry]:
 
 def as_text(lines: Sequence[LayerEntry]) -> str:
     """A table in columns."""
-    rows = [HEAD, *(line.cells() for line in lines)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEAD))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
+    return aligned([HEAD, *(line.cells() for line in lines)], len(HEAD))
 
 
 def _architecture(path: Path, activation: Activation) -> dict[str, Any]:

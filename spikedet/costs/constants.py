@@ -97,13 +97,9 @@ def _made(kind: type[Table], content: Any, where: str) -> Table:
     if unknown := sorted(map(str, content.keys() - fields.keys())):
         raise ConfigError(f"{where}: unknown key {shown(unknown[0])}; known keys are {', '.join(fields)}")
     for name, field in fields.items():
-        value = content.get(name)
-        if field.type == "float" and not _is_price(value):
+        value: Any = content.get(name)
+        if field.type == "float" and (type(value) not in (int, float) or not 0 <= value <= MOST_PJ):
             raise ConfigError(f"{where}: {name} must be a number from 0 to {MOST_PJ:g}, got {shown(value)}")
         if field.type == "str" and (not isinstance(value, str) or not value):
             raise ConfigError(f"{where}: {name} must be a text, got {shown(value)}")
     return kind(**content)
-
-
-def _is_price(value: Any) -> bool:
-    return type(value) in (int, float) and 0 <= value <= MOST_PJ

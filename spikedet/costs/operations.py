@@ -27,9 +27,10 @@ class LayerSynapses:
         neurons: of a spiking layer; 0 for a read-out.
         outputs: values it computes for an image, neurons or logits.
         macs: of the ANN's dense convolution, padding included.
-        met: weights that are met if every value of the input is there once; ``macs`` without the zeros of the padding.
-        constant_macs: of ``macs``, those on something constant (the image).
-        delay: firing delay of its neurons, steps.
+        macs_inside: weights that are met if every value of the input is there once; ``macs`` without the zeros of the
+            padding.
+        image_macs: of ``macs``, those on something constant (the image).
+        waits: the steps that each of its neurons waits before it may fire (firing delay), added.
         analog_macs: of ``macs``, those of and on analog currents: computed in every step in place of SOPs.
         leak_macs: of C-LIF neurons in every step, two for each: the decays of current and potential.
     """
@@ -38,9 +39,9 @@ class LayerSynapses:
     neurons: int
     outputs: int
     macs: int
-    met: int
-    constant_macs: int
-    delay: int = 0
+    macs_inside: int
+    image_macs: int
+    waits: int = 0
     analog_macs: int = 0
     leak_macs: int = 0
 
@@ -68,9 +69,9 @@ def layer_synapses(network: SpikingNetwork, image_hw: tuple[int, int]) -> list[L
                 neurons=neurons,
                 outputs=outputs,
                 macs=macs,
-                met=round(met.get(node.name, 0.0) + on_dense),
-                constant_macs=macs * constant // seen,
-                delay=delay,
+                macs_inside=round(met.get(node.name, 0.0) + on_dense),
+                image_macs=macs * constant // seen,
+                waits=neurons * delay,
                 analog_macs=macs * int(dense.sum()) // seen,
                 leak_macs=2 * neurons * leaks,
             )

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Self
 
 from spikedet.costs.constants import EnergyConstants
@@ -54,15 +54,7 @@ class Totals:
     @classmethod
     def of(cls, layers: Sequence[LayerSynapses]) -> Self:
         """Sums over the layers."""
-        return cls(
-            macs=sum(layer.macs for layer in layers),
-            image_macs=sum(layer.constant_macs for layer in layers),
-            outputs=sum(layer.outputs for layer in layers),
-            neurons=sum(layer.neurons for layer in layers),
-            waits=sum(layer.neurons * layer.delay for layer in layers),
-            analog_macs=sum(layer.analog_macs for layer in layers),
-            leak_macs=sum(layer.leak_macs for layer in layers),
-        )
+        return cls(**{field.name: sum(getattr(layer, field.name) for layer in layers) for field in fields(cls)})
 
 
 @dataclass(frozen=True)

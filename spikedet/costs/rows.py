@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,16 +43,9 @@ class Measured:
 
     def layer_costs(self) -> tuple[LayerCost, ...]:
         """Of every layer with weights, in execution order, in the steps of the last read-out."""
+        names = ("layer", "neurons", "macs", "macs_inside", "image_macs", "analog_macs")
         return tuple(
-            LayerCost(
-                layer=layer.layer,
-                neurons=layer.neurons,
-                macs=layer.macs,
-                macs_inside=layer.met,
-                image_macs=layer.constant_macs,
-                analog_macs=layer.analog_macs,
-                **vars(counted),
-            )
+            LayerCost(**{name: getattr(layer, name) for name in names}, **vars(counted))
             for layer, counted in zip(self.layers, self.counts[max(self.counts)].layers, strict=True)
         )
 
@@ -105,57 +99,48 @@ def energy_rows(
             (one.architecture, one.image_size, replace(one.totals, neurons=0, waits=0, analog_macs=0)), []
         ).append(one)
     pricings = (float_pricing, quantized_pricing)
-    return [EnergyRow(**row) for members in groups.values() for row in _rows(members, pricings, evaluated)]
+    return [row for members in groups.values() for row in _rows(members, pricings, evaluated)]
 
 
 def _rows(
     members: Sequence[Measured], pricings: tuple[Pricing, Pricing], evaluated: EvaluatedRows
-) -> Iterator[dict[str, Any]]:
-    """The fields of each row of one architecture."""
-    first, (whole, small) = members[0], (pricing.ann_joules(members[0].totals) for pricing in pricings)
-    for row in _unpriced(members, pricings, evaluated):
-        ratios = {"ratio": _over(row["joules"], whole), "ratio_quantized": _over(row["joules"], small)}
-        yield {"model": first.architecture, "image_size": first.image_size, **row, **ratios}
-
-
-def _unpriced(
-    members: Sequence[Measured], pricings: tuple[Pricing, Pricing], evaluated: EvaluatedRows
-) -> Iterator[dict[str, Any]]:
-    """The same without what relates a row to others."""
-    totals = members[0].totals
+) -> Iterator[EnergyRow]:
+    """Those of one architecture."""
+    first, totals = members[0], members[0].totals
+    anns = [pricing.ann_joules(totals) for pricing in pricings]
     digests = [one.facts["checkpoint"] for one in members]
-    for pricing, stage, unknown in zip(pricings, ("ann", "qc"), ("ANN", "quantized ANN"), strict=True):
-        same = {"constants": pricing.constants.name, "macs": totals.macs, "joules": pricing.ann_joules(totals)}
+
+    def priced(joules: float, **fields: Any) -> EnergyRow:
+        over_ann, over_quantized = (joules / ann if ann else 0.0 for ann in anns)  # constants may make all free
+        fields |= {"model": first.architecture, "image_size": first.image_size}
+        return EnergyRow(joules=joules, ratio=over_ann, ratio_quantized=over_quantized, **fields)
+
+    stages = (("ann", "ANN"), ("qc", "quantized ANN"))
+    for pricing, joules, (stage, unknown) in zip(pricings, anns, stages, strict=True):
+        ann = partial(priced, joules, constants=pricing.constants.name, macs=totals.macs)
         found = evaluated.anns(digests, stage)
-        yield from ({"network": _ann_name(row), "T": row.stage1_T or row.T, **same, **_ap(row)} for row in found)
+        for row in found:
+            name = ", ".join(filter(None, (row.network, row.stage1_options)))
+            yield ann(network=name, T=row.stage1_T or row.T, **_ap(row))
         if not found:
-            yield {"network": unknown, **same}
+            yield ann(network=unknown)
     for pricing in dict.fromkeys(pricings):
         for one in members:
             for t, counts in one.counts.items():
                 spent = pricing.spent(one.totals, t, counts)
-                yield {
-                    "network": one.name,
-                    "sparsity": one.sparsity,
-                    "constants": pricing.constants.name,
-                    "T": one.facts["T"],
-                    "t": t,
-                    "L": one.latencies[t],
-                    "macs": pricing.snn_macs(one.totals, t),
-                    "spent": spent,
-                    "joules": spent.joules,
+                yield priced(
+                    spent.joules,
+                    network=one.name,
+                    sparsity=one.sparsity,
+                    constants=pricing.constants.name,
+                    T=one.facts["T"],
+                    t=t,
+                    L=one.latencies[t],
+                    macs=pricing.snn_macs(one.totals, t),
+                    spent=spent,
                     **_ap(evaluated.row(one.facts["checkpoint"], t)),
-                }
-
-
-def _ann_name(row: ResultRow) -> str:
-    return ", ".join([row.network, *([row.stage1_options] if row.stage1_options else [])])
+                )
 
 
 def _ap(row: ResultRow | None) -> dict[str, Any]:
     return {} if row is None else {"AP": row.AP, "loss": row.loss, "loss_ci95": row.loss_ci95}
-
-
-def _over(part: float, whole: float) -> float:
-    """0 where the constants make everything free."""
-    return part / whole if whole else 0.0

@@ -23,7 +23,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from spikedet.snn import IMAGE, Node, Readout, SpikingConv, SpikingNetwork
 from spikedet.snn.operations import AvgPool, Concat, LinearConv, MaxPool, Slice, SpikeOp
@@ -172,28 +171,11 @@ def _transposed(node: Node, fan_out: Tensor, shapes: Shapes) -> list[Tensor]:
 
 
 def _counting(module: nn.Module) -> nn.Module:
-    """The operation on numbers of spikes: average pooling adds them up."""
-    if isinstance(module, AvgPool):
-        pool = module.pool
-        return AvgPool(nn.AvgPool2d(pool.kernel_size, pool.stride, pool.padding, pool.ceil_mode, divisor_override=1))
-    if isinstance(module, MaxPool):
-        return _WindowMean(module)
-    return module
-
-
-class _WindowMean(SpikeOp):
-    """Average pooling over the windows of a max-pooling."""
-
-    def __init__(self, module: MaxPool) -> None:
-        super().__init__()
-        self.pool = module.pool
-
-    def forward(self, trains: list[Tensor]) -> Tensor:
-        (x,) = trains
-        pool = self.pool
-        return F.avg_pool2d(x.flatten(0, 1), pool.kernel_size, pool.stride, pool.padding, pool.ceil_mode).unflatten(
-            0, x.shape[:2]
-        )
+    """The operation on numbers of spikes: average pooling adds them up, a max-pooling sends one for each window."""
+    if not isinstance(module, (AvgPool, MaxPool)):
+        return module
+    pool, divisor = module.pool, 1 if isinstance(module, AvgPool) else None
+    return AvgPool(nn.AvgPool2d(pool.kernel_size, pool.stride, pool.padding, pool.ceil_mode, divisor_override=divisor))
 
 
 def _grouped(by_reader: dict[str, Tensor]) -> FanOut:

@@ -109,21 +109,16 @@ def energy_table(report: EnergyReport) -> str:
     for row in report.rows:
         model = [f"{row.model}, {row.image_size} px"] if several else []
         names = map(plain_text, (row.network, *model, row.constants))
-        lines.append([*names, *_numbers(row, report.image_every_step)])
+        steps = ["-" if value is None else str(value) for value in (row.T, row.t, row.L)]
+        interval = f" [{decimal(row.loss_ci95[0])}, {decimal(row.loss_ci95[1])}]" if row.loss_ci95 else ""
+        operations, other = [f"{row.macs / 1e9:.4g}", "-", "-"], "-"
+        if (spent := row.spent) is not None:
+            operations[1:] = [_operations(row), f"{100 * spent.firing_rate:.1f}"]
+            joules = spent.joules_image_once if report.image_every_step else spent.joules_image_every_step
+            other = f"{1e3 * joules:.4g}"
+        numbers = [*steps, decimal(row.AP), decimal(row.loss) + interval, *operations, _joules(row), _ratio(row)]
+        lines.append([*names, *numbers, f"{100 * row.ratio_quantized:.4g}", other])
     return table(head, lines, 2 + several)
-
-
-def _numbers(row: EnergyRow, image_every_step: bool) -> list[str]:
-    steps = ["-" if value is None else str(value) for value in (row.T, row.t, row.L)]
-    interval = f" [{decimal(row.loss_ci95[0])}, {decimal(row.loss_ci95[1])}]" if row.loss_ci95 else ""
-    loss = decimal(row.loss) + interval
-    spent, sops, rate, other = row.spent, "-", "-", "-"
-    if spent is not None:
-        sops, rate = _operations(row), f"{100 * spent.firing_rate:.1f}"
-        other = f"{1e3 * (spent.joules_image_once if image_every_step else spent.joules_image_every_step):.4g}"
-    quantized = f"{100 * row.ratio_quantized:.4g}"
-    operations = [f"{row.macs / 1e9:.4g}", sops, rate]
-    return [*steps, decimal(row.AP), loss, *operations, _joules(row), _ratio(row), quantized, other]
 
 
 def sparsity_table(curves: Mapping[str, Curve]) -> str:

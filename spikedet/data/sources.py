@@ -11,6 +11,7 @@ from typing import Any, get_args
 
 import numpy as np
 
+from spikedet.checkpoint import CheckpointMeta
 from spikedet.common.errors import ConfigError, DataError
 from spikedet.common.objects import given
 from spikedet.common.yaml import read_mapping
@@ -72,6 +73,19 @@ def load_dataset(
     found, names = find_layout(data, cache_root, layout, fractions, trained)
     known = names if class_names is None else class_names
     return load_split(found, split, known, strict, skip_bad, say=not is_synthetic(data))
+
+
+def load_for(meta: CheckpointMeta, data: str | Path, split: str, config: object) -> DetectionDataset:
+    """The images of a network: its classes, its division, and what a command's configuration says about reading them.
+
+    Raises:
+        ConfigError, DataError: as ``load_dataset``.
+    """
+    names = ("strict", "skip_bad", "layout", "fractions")
+    how = {name: getattr(config, name) for name in names if hasattr(config, name)}
+    dataset = load_dataset(data, split, meta.class_names, trained=meta.data, **how)
+    limit = getattr(config, "limit", 0)
+    return dataset.subset(range(min(limit, len(dataset)))) if limit else dataset
 
 
 def _of_classes(dataset: DetectionDataset, class_names: Sequence[str] | None) -> DetectionDataset:

@@ -1,11 +1,9 @@
-"""What a request carries: its settings, and a body that is read within bounds."""
+"""What a request carries: a body that is read within bounds."""
 
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from starlette.requests import Request
 
@@ -14,34 +12,6 @@ from spikedet.demo.turns import Client
 
 UPLOAD_S, UPLOAD_BYTES_S = 30.0, 100_000
 """An upload may take so long, and longer by what it would take at so many bytes a second."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a visitor has chosen: t and steps of the early exit as far as they go, and the lowest score."""
-
-    t: int
-    confidence: float
-    stable_steps: int
-
-    @classmethod
-    def of(cls, request: Request) -> Settings:
-        """From the query of a request; whatever is no number there is the default."""
-        number = {name: _number(request.query_params.get(name)) for name in ("t", "confidence", "stable_steps")}
-        least = number["confidence"]
-        return cls(
-            t=max(1, int(number["t"] or 1)),
-            confidence=0.25 if least is None else min(max(least, 0.01), 1.0),
-            stable_steps=min(max(int(number["stable_steps"] or 0), 0), 64),
-        )
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        value = float(text or "")
-    except ValueError:
-        return None
-    return min(max(value, -1e6), 1e6) if math.isfinite(value) else None
 
 
 async def receive(request: Request, most: int, write: Callable[[bytes], object]) -> None:

@@ -6,7 +6,6 @@ import os
 import re
 import subprocess
 import sys
-from typing import Protocol
 
 import cv2
 import numpy as np
@@ -20,21 +19,8 @@ NO_KEY = 255
 _PROBE = "import cv2; cv2.namedWindow('spikedet'); cv2.destroyAllWindows()"
 
 
-class Display(Protocol):
-    """Shows images and takes keys."""
-
-    def show(self, image_rgb: npt.NDArray[np.uint8]) -> None:
-        """Show an image, uint8 ``[H, W, 3]``."""
-
-    def key(self, wait_ms: int) -> str:
-        """The key that is pressed within the time, "" for none, "q" also for Escape and a closed window."""
-
-    def close(self) -> None:
-        """Take the window away."""
-
-
 class ScreenWindow:
-    """``Display`` on the screen.
+    """Shows images on the screen and takes keys.
 
     Raises:
         ConfigError: there is no screen, or OpenCV was built without windows.
@@ -50,21 +36,21 @@ class ScreenWindow:
             cv2.namedWindow(self._title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
 
     def show(self, image_rgb: npt.NDArray[np.uint8]) -> None:
-        """As in ``Display``."""
+        """Show an image, uint8 ``[H, W, 3]``."""
         if not self._fitted:
             cv2.resizeWindow(self._title, image_rgb.shape[1], image_rgb.shape[0])
             self._fitted = True
         cv2.imshow(self._title, np.ascontiguousarray(image_rgb[..., ::-1]))
 
     def key(self, wait_ms: int) -> str:
-        """As in ``Display``."""
+        """The key that is pressed within the time, "" for none, "q" also for Escape and a closed window."""
         code = cv2.waitKey(wait_ms) & 0xFF
         if code == ESCAPE or cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) < 1:
             return "q"
         return "" if code == NO_KEY else chr(code)
 
     def close(self) -> None:
-        """As in ``Display``."""
+        """Take the window away."""
         cv2.destroyAllWindows()
 
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from spikedet.detections import Detections
 from spikedet.inference.comparison import View
-from spikedet.visualization import draw_detections, fit_side
+from spikedet.visualization.draw import draw_detections, fit_side
 from spikedet.visualization.page import jpeg_source
 
 SHOWN_SIDE = 640

@@ -57,10 +57,8 @@ def import_server(name: str) -> Any:
     """A module that needs starlette and uvicorn. Raises ConfigError, which says what could not be imported and why."""
     try:
         return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        missing = (error.name or "").partition(".")[0]
-        if missing not in ("starlette", "uvicorn"):
-            raise ConfigError(f"the web page cannot start: {error}") from error
-        raise ConfigError(f"the web page needs {missing}: pip install starlette uvicorn") from error
     except ImportError as error:
+        missing = (error.name or "").partition(".")[0]
+        if isinstance(error, ModuleNotFoundError) and missing in ("starlette", "uvicorn"):
+            raise ConfigError(f"the web page needs {missing}: pip install starlette uvicorn") from error
         raise ConfigError(f"the web page cannot start: {error}") from error

@@ -7,7 +7,6 @@ an upload lies in a folder of its own until the response has been sent, or until
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import tempfile
 from collections.abc import AsyncIterator
@@ -26,15 +25,17 @@ from starlette.routing import Route
 from spikedet.common.errors import SpikedetError
 from spikedet.common.resources import find_weights, sample_images
 from spikedet.config import DemoConfig
-from spikedet.demo.bodies import Settings, TooLarge, client_of, content_length, receive
+from spikedet.demo.bodies import TooLarge, client_of, content_length, receive
 from spikedet.demo.growing import as_html
 from spikedet.demo.guard import refused
+from spikedet.demo.settings import Settings
 from spikedet.demo.table import ap_plot, table_html
 from spikedet.demo.turns import Busy, Shares, Turns
 from spikedet.demo.uploads import MAX_STORED_BYTES, MAX_UPLOAD_BYTES, stored_name, uploaded_image
 from spikedet.demo.video_job import FAILED, VideoJob
-from spikedet.demo.webcam import MAX_FRAME_BYTES, make_look, webcam_html
+from spikedet.demo.webcam import MAX_FRAME_BYTES, detect_frame
 from spikedet.inference.comparison import Member, load_family, look
+from spikedet.visualization.draw import OKABE_ITO
 
 logger = logging.getLogger("spikedet")
 
@@ -74,17 +75,18 @@ class Page:
         self.members = members
         self._folder, self._stored = folder, Shares(MAX_STORED_BYTES)
         self._images, self._frames = Turns(**IMAGES), Turns(**FRAMES)
-        self._look = make_look(webcam)
+        self._webcam = webcam
         self._samples = {path.stem: path for path in sample_images()}
         table, rows = table_html(weights)
-        self._plot, self._drawing = ap_plot(rows, folder), asyncio.Lock()
+        self._rows, self._drawing = rows, asyncio.Lock()
         template = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(_text("page.html.j2"))
         self._html = template.render(
             samples=list(self._samples),
             networks=[member.title for member in members],
             longest=max(member.detector.T or 1 for member in members),
             confidence=config.confidence,
-            webcam=webcam_html(webcam.detector.meta.image_size),
+            webcam_side=webcam.detector.meta.image_size,
+            colours=OKABE_ITO,
             webcam_T=webcam.detector.T or 1,
             table=table,
             plot=bool(rows),
@@ -105,12 +107,12 @@ class Page:
     async def plot(self, request: Request) -> Response:
         """AP by time step, drawn when it is first looked at: the first boxes do not wait for it."""
         async with self._drawing:
-            content = await to_thread.run_sync(self._plot)
+            content = await to_thread.run_sync(ap_plot, self._rows, self._folder)
         return Response(content, media_type="image/png") if content else refused(404, "there are no results to draw")
 
     async def image(self, request: Request) -> Response:
         """Boxes on the uploaded image, or on a sample, growing with t."""
-        settings = Settings.of(request)
+        settings = Settings.of(request.query_params)
         with self._images.place(client_of(request)):
             if (sample := request.query_params.get("sample")) is not None:
                 if sample not in self._samples:
@@ -130,12 +132,12 @@ class Page:
 
     async def frame(self, request: Request) -> Response:
         """Boxes on a frame of the visitor's camera."""
-        client, body = client_of(request), bytearray()
-        length = content_length(request, MAX_FRAME_BYTES + 1000)
+        client, body, settings = client_of(request), bytearray(), Settings.of(request.query_params)
+        length = content_length(request, MAX_FRAME_BYTES)
         with self._frames.place(client), self._stored.held(client, length):
             await receive(request, length, body.extend)
             async with self._frames.running:
-                return JSONResponse(await to_thread.run_sync(self._look, _json(bytes(body))))
+                return JSONResponse(await to_thread.run_sync(detect_frame, self._webcam, bytes(body), settings))
 
     @asynccontextmanager
     async def upload(self, request: Request) -> AsyncIterator[Path]:
@@ -163,13 +165,6 @@ async def _gone(request: Request, error: Exception) -> Response:
 async def _failed(request: Request, error: Exception) -> Response:
     logger.error(f"{request.url.path} failed", exc_info=error)
     return refused(500, FAILED)
-
-
-def _json(body: bytes) -> Any:
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError):
-        return None
 
 
 def _text(name: str) -> str:

@@ -130,7 +130,6 @@ def _bounded_connections() -> type[asyncio.Protocol]:
         def _unread_no_more(self) -> None:
             if self.unread:
                 self.unread.cancel()
-            self.unread = None
 
         def _between_requests(self) -> bool:
             return self.cycle is None or self.cycle.response_complete

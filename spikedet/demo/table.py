@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
 from spikedet.common.markdown import decimal, table
 from spikedet.config import Stage
 from spikedet.evaluation import ResultRow, markdown_table, read_results
-from spikedet.visualization import plot_ap_by_t
+from spikedet.visualization.curves import plot_ap_by_t
 from spikedet.visualization.page import markdown_html
 
 STAGES = get_args(Stage)
@@ -20,12 +19,8 @@ NEURONS = {"if": "plain IF", "signed": "signed IF", "asymmetric": "asymmetric IF
 
 def find_results(weights: Path) -> Path | None:
     """The results that ``publish`` wrote beside weights, or ``evaluate`` in a folder beside them."""
-    beside = (
-        weights.with_suffix(".json"),
-        weights.parent / "results" / "results.json",
-        weights.parent / "results.json",
-    )
-    return next((path for path in beside if path.is_file()), None)
+    names = (f"{weights.stem}.json", "results/results.json", "results.json")
+    return next((path for name in names if (path := weights.parent / name).is_file()), None)
 
 
 def table_html(weights: Sequence[Path]) -> tuple[str, list[ResultRow]]:
@@ -82,11 +77,7 @@ def _loss(row: ResultRow, rows: Sequence[ResultRow]) -> float | None:
     return max(anns) - row.AP if anns else None
 
 
-def ap_plot(rows: Sequence[ResultRow], folder: Path) -> Callable[[], bytes]:
-    """A function that draws AP by time step as PNG, in the folder, when it is first called; no bytes without rows."""
-
-    @functools.cache
-    def draw() -> bytes:
-        return plot_ap_by_t(rows, folder / "ap_by_t.png").read_bytes() if rows else b""
-
-    return draw
+def ap_plot(rows: Sequence[ResultRow], folder: Path) -> bytes:
+    """AP by time step as PNG, drawn in the folder, once; no bytes without rows."""
+    path = folder / "ap_by_t.png"
+    return (path if path.is_file() else plot_ap_by_t(rows, path)).read_bytes() if rows else b""

@@ -59,14 +59,13 @@ def stored_name(name: str) -> str:
     return f"{stem[:40]}.{suffix[:8]}" if stem else suffix[:40] or "upload"
 
 
-def uploaded_image(path: str | Path) -> npt.NDArray[np.uint8]:
+def uploaded_image(path: Path) -> npt.NDArray[np.uint8]:
     """An uploaded image as RGB ``[H, W, 3]``, of at most ``MAX_KEPT_PIXELS``.
 
     Raises:
         DataError: it is not one still image of a size that can be shown. The message names the file as the visitor
             knows it, without the server's folder.
     """
-    path = Path(path)
     if refusal := _refusal(path):
         raise DataError(f"{path.name}: {refusal}")
     try:
@@ -85,13 +84,12 @@ def _kept(image_rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     return np.asarray(cv2.resize(image_rgb, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def uploaded_video(path: str | Path) -> FrameReader:
+def uploaded_video(path: Path) -> FrameReader:
     """An uploaded video, opened at its first frame.
 
     Raises:
         DataError: it is no video; as ``uploaded_image``. A text is none: as a list of files it could name others.
     """
-    path = Path(path)
     with path.open("rb") as file:
         head = file.read(512)
     if head and (_LIST.match(head) or not _NO_TEXT.search(head)):

@@ -9,10 +9,11 @@ from html import escape
 from pathlib import Path
 
 from spikedet.common.errors import DataError
+from spikedet.demo.settings import Settings
 from spikedet.demo.uploads import MAX_FRAME_PIXELS, MAX_VIDEO_FRAMES, MAX_VIDEO_PIXELS, uploaded_video
 from spikedet.demo.webcam import in_words
 from spikedet.inference.comparison import Member
-from spikedet.inference.video import annotate_video, expected_frames, output_fps
+from spikedet.inference.video import annotate_video, expected_frames
 from spikedet.video import video_writer
 
 
@@ -39,9 +40,7 @@ class VideoProgress:
         return f'<div class="video-progress" data-done="{self.done}">{bar}{escape(self.words)}</div>'
 
 
-def annotated(
-    member: Member, upload: str | Path, result: Path, *, t: int, confidence: float, stable_steps: int
-) -> Generator[VideoProgress, None, None]:
+def annotated(member: Member, upload: Path, result: Path, settings: Settings) -> Generator[VideoProgress, None, None]:
     """Write ``result`` with boxes on the first frames of an uploaded video; yields after each frame.
 
     To cancel, stop asking: nothing is left then. The network is held for one frame at a time.
@@ -53,15 +52,14 @@ def annotated(
     with uploaded_video(upload) as reader:
         total = expected_frames(reader, frames=MAX_VIDEO_FRAMES)
         count = pixels = 0
-        with video_writer(result, output_fps(reader)) as writer:
-            steps = [t] if member.detector.meta.spiking else []
+        with video_writer(result, reader.fps) as writer:
             frames = annotate_video(
                 member.detector,
                 reader,
                 writer,
-                t=list(range(1, t + 1)) if stable_steps and steps else steps,
-                confidence=confidence,
-                stable_steps=stable_steps if steps else 0,
+                t=settings.steps(member.detector.T),
+                confidence=settings.confidence,
+                stable_steps=settings.stable_steps,
             )
             while count < MAX_VIDEO_FRAMES and pixels < MAX_VIDEO_PIXELS:
                 with member.lock:
@@ -70,7 +68,7 @@ def annotated(
                     break
                 height, width = seen.frame.image_rgb.shape[:2]
                 if height * width > MAX_FRAME_PIXELS:
-                    raise DataError(f"{Path(upload).name}: frames of {width} x {height} pixels; make them smaller")
+                    raise DataError(f"{upload.name}: frames of {width} x {height} pixels; make them smaller")
                 count, pixels = count + 1, pixels + height * width
                 fps = count / (time.monotonic() - started)
                 shown = f"frame {count} of {total}" if total else f"frame {count}"

@@ -15,8 +15,9 @@ from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
 from spikedet.common.errors import SpikedetError
-from spikedet.demo.bodies import Settings, client_of
+from spikedet.demo.bodies import client_of
 from spikedet.demo.guard import refused
+from spikedet.demo.settings import Settings
 from spikedet.demo.turns import Turns
 from spikedet.demo.video import VideoProgress, annotated
 from spikedet.inference.comparison import Member
@@ -43,7 +44,7 @@ class VideoJob:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """As ASGI says."""
         request = Request(scope, receive)
-        settings = Settings.of(request)
+        settings = Settings.of(request.query_params)
         titles = [member.title for member in self._members]
         title = request.query_params.get("network", titles[-1])
         if title not in titles:
@@ -73,10 +74,7 @@ class VideoJob:
             if self._turns.running.locked():
                 await line({"html": VideoProgress(0, None, "waiting for the videos before this one").as_html()})
             async with self._turns.running:
-                steps = min(settings.t, member.detector.T or 1)
-                frames = annotated(
-                    member, path, written, t=steps, confidence=settings.confidence, stable_steps=settings.stable_steps
-                )
+                frames = annotated(member, path, written, settings)
                 try:
                     while not gone.done():
                         seen = await to_thread.run_sync(next, frames, None)
@@ -87,19 +85,15 @@ class VideoJob:
                 finally:
                     await to_thread.run_sync(frames.close)
             if not gone.done():
-                await _send_file(send, written)
+                with written.open("rb") as file:
+                    while chunk := file.read(CHUNK_BYTES):
+                        await send({"type": "http.response.body", "body": chunk, "more_body": True})
         except SpikedetError as error:
             await line({"error": str(error)})
         except Exception:
             logger.exception("a video failed")
             await line({"error": FAILED})
         await send({"type": "http.response.body", "body": b""})
-
-
-async def _send_file(send: Send, path: Path) -> None:
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK_BYTES):
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
 
 
 async def _until_gone(receive: Receive) -> None:

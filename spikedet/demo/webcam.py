@@ -2,69 +2,26 @@
 
 from __future__ import annotations
 
-import base64
-import html
 import io
-import json
-import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import UnidentifiedImageError
 
-from spikedet.common.errors import DataError, SpikedetError
+from spikedet.common.errors import DataError
 from spikedet.data.images import open_image
+from spikedet.demo.settings import Settings
 from spikedet.inference.comparison import Member
 from spikedet.inference.detector import StepOutput
-from spikedet.visualization.draw import OKABE_ITO
 
 MAX_FRAME_BYTES = 4_000_000
 MAX_FRAME_SIDE = 4096
 """Pixels; cameras have no more, and a small file can hold a huge image."""
 
 
-def webcam_html(image_size: int) -> str:
-    """The part of the page that assets/webcam.js brings to life."""
-    colours = html.escape(json.dumps(OKABE_ITO))
-    return (
-        f'<div class="webcam" data-side="{image_size}" data-colours="{colours}"><button type="button">Start</button>'
-        '<video playsinline muted></video><canvas></canvas><p class="status" role="status">The camera is off.</p></div>'
-    )
-
-
-def make_look(member: Member) -> Callable[[Any], dict[str, Any]]:
-    """The function that the page calls for every frame.
-
-    It returns ``{"boxes": [{"label", "text", "box_xyxy"}], "words"}``, or ``{"error"}`` with one sentence.
-    """
-
-    def look(request: Any) -> dict[str, Any]:
-        try:
-            frame, t, confidence, stable_steps = parse_request(request, member.detector.T or 1)
-            return detect_frame(member, frame, t, confidence, stable_steps)
-        except SpikedetError as error:
-            return {"error": str(error)}
-
-    return look
-
-
-def parse_request(request: Any, T: int) -> tuple[npt.NDArray[np.uint8], int, float, int]:
-    """Frame (RGB), t, confidence and steps of the early exit. Raises DataError if they are none."""
-    try:
-        encoded = request["frame"]
-        numbers = [float(request[name]) for name in ("t", "confidence", "stable_steps")]
-        if len(encoded) > MAX_FRAME_BYTES or not all(map(math.isfinite, numbers)):
-            raise ValueError
-        content = base64.b64decode(encoded, validate=True)
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise DataError("not a frame: expected a JPEG image with t, confidence and stable_steps") from error
-    t, confidence, stable_steps = numbers
-    return _decoded(content), min(max(int(t), 1), T), confidence, max(int(stable_steps), 0)
-
-
-def _decoded(content: bytes) -> npt.NDArray[np.uint8]:
+def decoded(content: bytes) -> npt.NDArray[np.uint8]:
+    """A frame as RGB ``[H, W, 3]``. Raises DataError where it is none, or too large."""
     try:
         with open_image(io.BytesIO(content), ("JPEG", "PNG")) as image:
             if max(image.size) > MAX_FRAME_SIDE:
@@ -78,18 +35,22 @@ def _decoded(content: bytes) -> npt.NDArray[np.uint8]:
         raise DataError("the frame is damaged") from error
 
 
-def detect_frame(
-    member: Member, frame_rgb: npt.NDArray[np.uint8], t: int, confidence: float, stable_steps: int
-) -> dict[str, Any]:
-    """Boxes of one frame after t steps, or earlier where they have stopped changing, and what they cost."""
-    detector = member.detector
+def detect_frame(member: Member, content: bytes, settings: Settings) -> dict[str, Any]:
+    """Boxes of one frame after t steps, or earlier where they have stopped changing, and what they cost.
+
+    Returns:
+        ``{"boxes": [{"label", "text", "box_xyxy"}], "words"}``.
+
+    Raises:
+        DataError: it is no frame.
+    """
+    detector, frame_rgb = member.detector, decoded(content)
     with member.lock:
-        steps = list(range(1, t + 1)) if stable_steps else [t]
         *_, last = detector.outputs(
             frame_rgb,
-            steps if detector.meta.spiking else None,
-            confidence=confidence,
-            stable_steps=stable_steps,
+            settings.steps(detector.T),
+            confidence=settings.confidence,
+            stable_steps=settings.stable_steps,
             count_sops=True,
         )
     found = last.detections

@@ -5,20 +5,21 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from spikedet.common.errors import SpikedetError
 from spikedet.config import DemoConfig
-from spikedet.demo.display import Display, ScreenWindow
+from spikedet.demo.display import ScreenWindow
 from spikedet.demo.webcam import in_words
-from spikedet.inference.detector import SpikingDetector, StepOutput
+from spikedet.inference.detector import SpikingDetector
+from spikedet.inference.video import AnnotatedFrame, annotate
 from spikedet.video import Frame, LatestFrame, Source, open_frames, parse_source
-from spikedet.visualization import draw_detections, draw_lines, save_image
+from spikedet.visualization.draw import draw_lines, save_image
 
 logger = logging.getLogger("spikedet")
 
@@ -60,30 +61,10 @@ def press(controls: Controls, key: str, T: int) -> Controls:
     return replace(controls, save=key == "s", ended=key == "q")
 
 
-class Rate:
-    """Frames per second over the last ones that were shown."""
-
-    def __init__(self, frames: int = 30) -> None:
-        self._times_s: deque[float] = deque(maxlen=frames)
-
-    def tick(self, time_s: float) -> None:
-        """A frame was shown."""
-        self._times_s.append(time_s)
-
-    @property
-    def fps(self) -> float:
-        """0 until two frames were shown."""
-        passed_s = self._times_s[-1] - self._times_s[0] if self._times_s else 0.0
-        return (len(self._times_s) - 1) / passed_s if passed_s > 0 else 0.0
-
-
-@dataclass(frozen=True)
-class View:
-    """A frame, what the network says of it, and the image of both."""
-
-    frame: Frame
-    output: StepOutput
-    image_rgb: npt.NDArray[np.uint8]
+def frame_rate(times_s: Sequence[float]) -> float:
+    """Frames per second, from the times at which they were shown; 0 of fewer than two."""
+    passed_s = times_s[-1] - times_s[0] if times_s else 0.0
+    return (len(times_s) - 1) / passed_s if passed_s > 0 else 0.0
 
 
 def open_window(config: DemoConfig) -> None:
@@ -111,12 +92,12 @@ class WindowLoop:
     """Frames in, images out, keys in between. Needs no screen: the display may be anything that is one."""
 
     def __init__(
-        self, detector: SpikingDetector, frames: LatestFrame, display: Display, config: DemoConfig, source: Source
+        self, detector: SpikingDetector, frames: LatestFrame, display: ScreenWindow, config: DemoConfig, source: Source
     ) -> None:
         self._detector, self._frames, self._display = detector, frames, display
         self._config, self._source = config, source
         self._T = detector.T or 1
-        self._rate = Rate()
+        self._times_s: deque[float] = deque(maxlen=30)
         self._lag_s = 0.0
         self._said = ""
 
@@ -127,37 +108,25 @@ class WindowLoop:
             frame = None if controls.paused else self._frames.next(PATIENCE_S)
             if frame is not None:
                 view = self._look(frame, controls.t)
-                self._rate.tick(time.monotonic())
-                self._lag_s = time.monotonic() - frame.time_s
-            elif view is not None and self._asks_again(view, controls.t):
+                self._times_s.append(time.monotonic())
+                self._lag_s = self._times_s[-1] - frame.time_s
+            elif view is not None and self._detector.meta.spiking and view.outputs[0].t != controls.t:
                 view = self._look(view.frame, controls.t)
-            self._show(view, controls)
+            self._display.show(draw_lines(view.image_rgb if view else EMPTY, self._lines(view, controls)))
             key = self._display.key(1 if frame is not None else int(1000 * PATIENCE_S))
             controls = press(controls, key, self._T)
             self._frames.hold(controls.paused)
             if controls.save and view is not None:
                 self._save(view)
 
-    def _asks_again(self, view: View, t: int) -> bool:
-        return self._detector.meta.spiking and view.output.t != t
+    def _look(self, frame: Frame, t: int) -> AnnotatedFrame:
+        return annotate(self._detector, frame, t=[t], confidence=self._config.confidence, iou=self._config.iou)
 
-    def _look(self, frame: Frame, t: int) -> View:
-        steps = [t] if self._detector.meta.spiking else None
-        *_, output = self._detector.outputs(
-            frame.image_rgb, steps, confidence=self._config.confidence, iou=self._config.iou
-        )
-        drawn = draw_detections(frame.image_rgb, output.detections, self._detector.class_names)
-        return View(frame, output, drawn)
-
-    def _show(self, view: View | None, controls: Controls) -> None:
-        lines = self._lines(view, controls)
-        self._display.show(draw_lines(EMPTY if view is None else view.image_rgb, lines))
-
-    def _lines(self, view: View | None, controls: Controls) -> list[str]:
+    def _lines(self, view: AnnotatedFrame | None, controls: Controls) -> list[str]:
         lines = []
         if view is not None:
-            lines.append(f"{self._rate.fps:.1f} frames/s, lag {1000 * self._lag_s:.0f} ms")
-            lines.append(in_words(view.output))
+            lines.append(f"{frame_rate(self._times_s):.1f} frames/s, lag {1000 * self._lag_s:.0f} ms")
+            lines.append(in_words(view.outputs[0]))
         if controls.paused:
             lines.append("paused")
         message = self._frames.message
@@ -172,7 +141,7 @@ class WindowLoop:
             self._said = message
         return lines
 
-    def _save(self, view: View) -> None:
+    def _save(self, view: AnnotatedFrame) -> None:
         folder = Path(self._config.out)
         path = next(path for n in count(1) if not (path := folder / f"{self._source.name}-{n}.png").exists())
         try:

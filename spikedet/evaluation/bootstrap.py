@@ -14,7 +14,7 @@ set with its images repeated, exactly, when no two detections of a class share a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +27,7 @@ from spikedet.evaluation.coco_ap import IOU_THRESHOLDS, RECALL_STEPS, match_coco
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 CHUNK_ELEMENTS = 2_000_000
+CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
@@ -60,11 +61,8 @@ class APResampler:
     def __init__(self, dataset: DetectionDataset, detections: Sequence[Detections]) -> None:
         self.images = len(dataset)
         evaluator = match_coco(dataset, detections, areas=("all",))
-        per_image = [
-            evaluator.evalImgs[label * self.images : (label + 1) * self.images]
-            for label in range(len(dataset.class_names))
-        ]
-        self._classes = tuple(_gather(entries, self.images) for entries in per_image)
+        starts = range(0, len(evaluator.evalImgs), self.images or 1)  # the images of one class after the other
+        self._classes = tuple(_gather(evaluator.evalImgs[i : i + self.images], self.images) for i in starts)
 
     def ap(self, weights: npt.ArrayLike) -> Floats:
         """AP50:95 in percent for each draw.
@@ -115,41 +113,29 @@ def resample(
     """One detector on seeded draws of the images, the same for every detector.
 
     Raises:
-        ValueError: if the detections do not belong to the dataset, the split has no object to find, or ``draws`` is
-            below 1.
+        ValueError: if the detections do not belong to the dataset, or the split has no object to find.
     """
-    if draws < 1:
-        raise ValueError(f"expected draws >= 1, got {draws}")
     detector = APResampler(dataset, detections)
     whole = float(detector.ap(np.ones((1, len(dataset)), np.int64))[0])
     if np.isnan(whole):
         raise ValueError(f"{dataset.name} {dataset.split}: no object to find, so there is no AP to compare")
-    return Resampled(whole, np.concatenate([detector.ap(weights) for weights in _draws(len(dataset), draws, seed)]))
+    generator, images = np.random.default_rng(seed), len(dataset)
+    size = max(CHUNK_ELEMENTS // images, 1)  # counts [D, N] in parts of bounded memory
+    sizes = (min(size, draws - start) for start in range(0, draws, size))
+    parts = [detector.ap(generator.multinomial(images, np.full(images, 1 / images), size=part)) for part in sizes]
+    return Resampled(whole, np.concatenate(parts))
 
 
-def paired_loss(a: Resampled, b: Resampled, confidence: float = 0.95) -> tuple[float, tuple[float, float]]:
-    """The AP50:95 that b loses against a, with a percentile interval; both must have seen the same draws.
+def paired_loss(a: Resampled, b: Resampled) -> tuple[float, tuple[float, float]]:
+    """The AP50:95 that b loses against a, with a 95 % percentile interval; both must have seen the same draws.
 
     Returns:
         ``(loss, (low, high))`` in points (percent): ``loss`` is AP of a minus AP of b on the whole split. Draws without
         any object to find are left out.
-
-    Raises:
-        ValueError: if ``confidence`` is not between 0 and 1.
     """
-    if not 0 < confidence < 1:
-        raise ValueError(f"expected 0 < confidence < 1, got {confidence}")
-    loss, differences, tail = a.ap - b.ap, a.drawn - b.drawn, (1 - confidence) / 2
+    loss, differences, tail = a.ap - b.ap, a.drawn - b.drawn, (1 - CONFIDENCE) / 2
     low, high = np.nanquantile(differences, [tail, 1 - tail]) if not np.isnan(differences).all() else (loss, loss)
     return loss, (float(low), float(high))
-
-
-def _draws(images: int, draws: int, seed: int) -> Iterator[Ints]:
-    """Counts ``[D, N]`` of seeded draws with replacement, in parts of bounded memory."""
-    generator = np.random.default_rng(seed)
-    size = max(CHUNK_ELEMENTS // images, 1)
-    for start in range(0, draws, size):
-        yield generator.multinomial(images, np.full(images, 1 / images), size=min(size, draws - start))
 
 
 def _gather(entries: Sequence[dict[str, npt.ArrayLike] | None], images: int) -> _ClassMatches:

@@ -9,7 +9,7 @@ An ignored object takes at most one detection, by ordinary IoU, and that detecti
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from functools import cache
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from spikedet.data.dataset import DetectionDataset
+from spikedet.data.dataset import DetectionDataset, Sample
 from spikedet.detections import Detections
 
 IOU_THRESHOLDS = tuple(round(0.5 + 0.05 * i, 2) for i in range(10))
@@ -27,17 +27,19 @@ MAX_DETECTIONS = 100
 AREAS = ("all", "small", "medium", "large")
 
 
+_Object = tuple[npt.NDArray[np.float32], np.int64, dict[str, Any]]
+"""Edges, label, and what else an annotation says."""
+
+
 @dataclass(frozen=True)
 class CocoResult:
     """What pycocotools accumulated.
 
     Attributes:
-        precision: float64 ``[10 IoU, 101 recalls, classes, areas]`` in [0, 1]; -1 where there is nothing to find.
-        areas: the names of the last axis, from ``AREAS``.
+        precision: float64 ``[10 IoU, 101 recalls, classes, AREAS]`` in [0, 1]; -1 where there is nothing to find.
     """
 
     precision: npt.NDArray[np.float64]
-    areas: tuple[str, ...]
 
     def ap(self, iou: float | None = None, label: int | None = None, area: str = "all") -> float | None:
         """AP in [0, 1]: at one IoU threshold or over all, of one class or over those with objects.
@@ -45,7 +47,7 @@ class CocoResult:
         Returns:
             None where no class has an object of this size to find.
         """
-        precision = self.precision[..., self.areas.index(area)]
+        precision = self.precision[..., AREAS.index(area)]
         if iou is not None:
             precision = precision[[IOU_THRESHOLDS.index(iou)]]
         if label is not None:
@@ -74,7 +76,7 @@ def evaluate_coco(dataset: DetectionDataset, detections: Sequence[Detections]) -
     evaluator = match_coco(dataset, detections)
     with redirect_stdout(io.StringIO()):
         evaluator.accumulate()
-    return CocoResult(evaluator.eval["precision"][..., -1], AREAS)
+    return CocoResult(evaluator.eval["precision"][..., -1])
 
 
 def match_coco(dataset: DetectionDataset, detections: Sequence[Detections], areas: Sequence[str] = AREAS) -> Any:
@@ -86,10 +88,12 @@ def match_coco(dataset: DetectionDataset, detections: Sequence[Detections], area
     check_detections(dataset, detections)
     with redirect_stdout(io.StringIO()):
         evaluator = difficult_coco_eval()(
-            _coco(dataset, _truth_annotations(dataset)), _coco(dataset, _detection_annotations(detections)), "bbox"
+            _coco(dataset, map(_objects, dataset.samples)), _coco(dataset, map(_found, detections)), "bbox"
         )
-        _set_areas(evaluator.params, areas)
-        evaluator.params.maxDets = [MAX_DETECTIONS]
+        params = evaluator.params
+        ranges = dict(zip(params.areaRngLbl, params.areaRng, strict=True))
+        params.areaRngLbl, params.areaRng = list(areas), [ranges[area] for area in areas]
+        params.maxDets = [MAX_DETECTIONS]
         evaluator.evaluate()
     return evaluator
 
@@ -112,54 +116,37 @@ def difficult_coco_eval() -> type[Any]:
     return DifficultCOCOeval
 
 
-def _coco(dataset: DetectionDataset, annotations: list[dict[str, Any]]) -> Any:
-    """A pycocotools dataset built in memory; its own ``loadRes`` fails without detections."""
+def _coco(dataset: DetectionDataset, objects: Iterable[Iterable[_Object]]) -> Any:
+    """A pycocotools dataset built in memory, objects by image; its own ``loadRes`` fails without detections."""
     from pycocotools.coco import COCO
 
     coco = COCO()
     coco.dataset = {
         "images": [{"id": i, "height": s.image_hw[0], "width": s.image_hw[1]} for i, s in enumerate(dataset.samples)],
         "categories": [{"id": label, "name": name} for label, name in enumerate(dataset.class_names)],
-        "annotations": annotations,
+        "annotations": _annotations(objects),
     }
     coco.createIndex()
     return coco
 
 
-def _truth_annotations(dataset: DetectionDataset) -> list[dict[str, Any]]:
-    """COCO annotations of the objects. Ids begin at 1, because pycocotools reads a match with id 0 as no match."""
-    found: list[dict[str, Any]] = []
-    for image, sample in enumerate(dataset.samples):
-        columns = (sample.boxes_xyxy, sample.labels, sample.difficult, sample.crowd)
-        for box, label, difficult, crowd in zip(*columns, strict=True):
-            flags = {"difficult": bool(difficult), "iscrowd": int(crowd)}
-            found.append(_annotation(len(found) + 1, image, box, label) | flags)
-    return found
+def _objects(sample: Sample) -> Iterator[_Object]:
+    flags = zip(sample.difficult.tolist(), sample.crowd.astype(int).tolist(), strict=True)
+    more = ({"difficult": difficult, "iscrowd": crowd} for difficult, crowd in flags)
+    return zip(sample.boxes_xyxy, sample.labels, more, strict=True)
 
 
-def _detection_annotations(detections: Sequence[Detections]) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
-    for image, these in enumerate(detections):
-        for box, label, score in zip(these.boxes_xyxy, these.labels, these.scores, strict=True):
-            found.append(_annotation(len(found) + 1, image, box, label) | {"score": float(score)})
-    return found
+def _found(detections: Detections) -> Iterator[_Object]:
+    scores = ({"score": float(score)} for score in detections.scores)
+    return zip(detections.boxes_xyxy, detections.labels, scores, strict=True)
 
 
-def _annotation(identity: int, image: int, box_xyxy: npt.NDArray[np.float32], label: np.int64) -> dict[str, Any]:
-    left, top, right, bottom = (float(edge) for edge in box_xyxy)
-    width, height = max(right - left, 0.0), max(bottom - top, 0.0)
-    return {
-        "id": identity,
-        "image_id": image,
-        "category_id": int(label),
-        "bbox": [left, top, width, height],
-        "area": width * height,
-        "iscrowd": 0,
-    }
-
-
-def _set_areas(params: Any, areas: Sequence[str]) -> None:
-    """Keep only these size classes of COCO's."""
-    ranges = dict(zip(params.areaRngLbl, params.areaRng, strict=True))
-    params.areaRng = [ranges[area] for area in areas]
-    params.areaRngLbl = list(areas)
+def _annotations(objects: Iterable[Iterable[_Object]]) -> list[dict[str, Any]]:
+    """COCO annotations. Ids begin at 1, because pycocotools reads a match with id 0 as no match."""
+    made: list[dict[str, Any]] = []
+    for image, (box_xyxy, label, more) in ((i, one) for i, of_image in enumerate(objects) for one in of_image):
+        left, top, right, bottom = (float(edge) for edge in box_xyxy)
+        width, height = max(right - left, 0.0), max(bottom - top, 0.0)
+        facts = {"id": len(made) + 1, "image_id": image, "category_id": int(label), "iscrowd": 0}
+        made.append({**facts, "bbox": [left, top, width, height], "area": width * height, **more})
+    return made

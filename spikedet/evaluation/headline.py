@@ -46,17 +46,14 @@ def sentences(row: ResultRow, energy: Priced | None = None, rows: Sequence[Resul
         details = f"It has {row.AP:.1f} % on the {images}, the {baseline(row, rows)} {row.AP + row.loss:.1f} %"
     if row.loss_ci95:
         details += f"; the 95 % interval of the loss is {row.loss_ci95[0]:.1f} to {row.loss_ci95[1]:.1f}"
-    at = f" at {_steps(row)}" if row.T else ""
+    early = f"t = {row.t} of " if row.read_early else ""
+    at = f" at {early}T = {row.T}" if row.T else ""
     lead = f"{name} {found}{at}{', with ' if spends else ''}{' and '.join(spends)}."
     if energy is None:
         return [lead, f"{details}."]
     traffic = "with" if energy.memory_traffic else "without"
     compared = f"An image needs {1e3 * energy.joules:.3g} mJ, the ANN {1e3 * energy.ann_joules:.3g} mJ"
     return [lead, f"{details}.", f"{compared} ({energy.constants}, {traffic} memory traffic)."]
-
-
-def _steps(row: ResultRow) -> str:
-    return f"t = {row.t} of T = {row.T}" if row.read_early and row.t else f"T = {row.T}"
 
 
 def _count(number: float) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from spikedet.data.dataset import DetectionDataset
 from spikedet.detections import Detections
-from spikedet.evaluation.coco_ap import check_detections, evaluate_coco
+from spikedet.evaluation.coco_ap import evaluate_coco
 from spikedet.evaluation.voc_ap import evaluate_voc, mean_ap
 
 
@@ -41,7 +41,6 @@ def measure(dataset: DetectionDataset, detections: Sequence[Detections]) -> APMe
     Raises:
         ValueError: if the number of detections differs from the dataset's or a label is no class of it.
     """
-    check_detections(dataset, detections)
     coco, voc = evaluate_coco(dataset, detections), evaluate_voc(dataset, detections)
     per_class = {
         name: {

@@ -14,7 +14,7 @@ import torch
 import torchvision  # noqa: F401  its kernel is then used for non-maximum suppression; same boxes, many times as fast
 from torch import Tensor
 
-from spikedet.common.distributed import gather_arrays, interleave, own, size
+from spikedet.common.distributed import gather_arrays, interleave, own
 from spikedet.data import DetectionDataset
 from spikedet.data.transforms import to_input
 from spikedet.detections import Detections, from_arrays, to_arrays
@@ -52,8 +52,6 @@ def _steps(found: Mapping[int, object]) -> list[int]:
 
 def _gather(batches: list[list[Detections]]) -> list[Detections]:
     """The batches of all processes, one after the other."""
-    if size() == 1:
-        return [detections for batch in batches for detections in batch]
     arrays = to_arrays([detections for batch in batches for detections in batch])
     arrays["batches"] = np.array([len(batch) for batch in batches], np.int64)
     shares = []

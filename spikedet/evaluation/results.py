@@ -21,7 +21,7 @@ from spikedet.config import Neuron, Stage
 from spikedet.costs.counts import OperationCounts
 from spikedet.data.text import read_bounded
 
-AP_FIELDS = ("AP", "AP50", "AP75", "AP_S", "AP_M", "AP_L", "VOC07", "VOC_area", "loss")
+AP_FIELDS = ("AP", "AP50", "AP75", "AP_S", "AP_M", "AP_L", "VOC07", "VOC_area", "loss", "loss_ci95", "per_class")
 STEP_FIELDS = ("delay", "T", "t", "L")
 MORE_COLUMNS = {"max_pool": "max-pool", "linear": "linear layers"}
 MORE_COLUMNS |= {"calibrated": "trained", "calibration_images": "calibration images"}
@@ -250,21 +250,15 @@ def _cells(row: ResultRow, more: Sequence[str]) -> list[str]:
 
 def _to_json(row: ResultRow) -> dict[str, Any]:
     content = asdict(row)
-    for name in AP_FIELDS:
-        content[name] = _rounded(content[name])
-    if row.loss_ci95 is not None:
-        content["loss_ci95"] = [_rounded(bound) for bound in row.loss_ci95]
-    for name in OPTIONAL_KEYS:
-        if content[name] is None:
-            del content[name]
-    if row.per_class is not None:
-        content["per_class"] = {
-            name: {key: _rounded(ap) for key, ap in measures.items()} for name, measures in row.per_class.items()
-        }
-    return content
+    content |= {name: _rounded(content[name]) for name in AP_FIELDS}
+    return {name: value for name, value in content.items() if value is not None or name not in OPTIONAL_KEYS}
 
 
-def _rounded(value: float | None) -> float | None:
+def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return [_rounded(item) for item in value]
     return None if value is None else round(float(value), 4)
 
 

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from spikedet.data.dataset import DetectionDataset
 from spikedet.detections import Detections, box_iou
+from spikedet.evaluation.coco_ap import check_detections
 
 IOU_THRESHOLD = 0.5
 Floats = npt.NDArray[np.float64]
@@ -39,10 +40,9 @@ def evaluate_voc(dataset: DetectionDataset, detections: Sequence[Detections]) ->
     """VOC AP of every class.
 
     Raises:
-        ValueError: if there is not one ``Detections`` per sample.
+        ValueError: if the detections do not belong to the dataset.
     """
-    if len(detections) != len(dataset):
-        raise ValueError(f"expected one Detections for each of {len(dataset)} samples, got {len(detections)}")
+    check_detections(dataset, detections)
     curves = [match_class(dataset, detections, label) for label in range(len(dataset.class_names))]
     return VocResult(
         tuple(eleven_point_ap(hits, objects) if objects else None for hits, objects in curves),

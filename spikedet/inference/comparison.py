@@ -117,19 +117,11 @@ def look(
     """
     views = []
     for member in members:
-        detector = member.detector
-        spiking = detector.meta.spiking
-        T = detector.T or 1
+        detector, T = member.detector, member.detector.T or 1
         wanted = sorted({min(t, T) for t in steps}) or stops(T)
         with member.lock:
             started = time.perf_counter()
-            found = detector.stream(
-                image_rgb,
-                wanted if spiking else None,
-                confidence=confidence,
-                iou=iou,
-                stable_steps=stable_steps if spiking else 0,
-            )
+            found = detector.stream(image_rgb, wanted, confidence=confidence, iou=iou, stable_steps=stable_steps)
             outputs = dict(found)
             seconds = time.perf_counter() - started
         views.append(View(member.title, outputs, detector.class_names, seconds))

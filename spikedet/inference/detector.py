@@ -168,8 +168,7 @@ class SpikingDetector:
         Raises:
             DataError, ConfigError: as when called.
         """
-        requested = ([] if t is None else _as_steps(t)) or list(range(1, (self.T or 0) + 1))
-        found = self._outputs(image, requested, confidence, iou, 1)
+        found = self._outputs(image, t, confidence, iou, 1)
         return ((output.t, output.detections) for output in _until_stable(found, Stability(stable_steps)))
 
     def outputs(
@@ -190,25 +189,25 @@ class SpikingDetector:
         Raises:
             DataError, ConfigError: as when called.
         """
-        requested = [] if t is None else _as_steps(t)
+        found = self._outputs(image, t, confidence, iou, 1 if stable_steps else None, count_sops)
         if not stable_steps:
-            return self._outputs(image, requested, confidence, iou, None, count_sops)
-        requested = requested or list(range(1, (self.T or 0) + 1))
-        found = self._outputs(image, requested, confidence, iou, 1, count_sops)
+            return found
         *_, last = _until_stable(found, Stability(stable_steps))
         return iter([last])
 
     def _outputs(
         self,
         image: Image,
-        requested: Sequence[int],
+        t: int | Sequence[int] | None,
         confidence: float,
         iou: float,
         chunk: int | None,
         count_sops: bool = False,
     ) -> Iterator[StepOutput]:
+        """All at once, or in chunks of steps; every step is read out then unless some are asked for."""
         pixels = read_image(Path(image)) if isinstance(image, (str, Path)) else _checked(image)
-        steps = require_steps(self.network, requested)
+        every = list(range(1, (self.T or 0) + 1)) if chunk else []
+        steps = require_steps(self.network, ([] if t is None else _as_steps(t)) or every)
         size = self.meta.image_size
         image_hw = (int(pixels.shape[0]), int(pixels.shape[1]))
         stream = self.network.stream(to_input([pixels], size), steps, chunk=chunk, count_sops=count_sops)

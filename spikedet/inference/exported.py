@@ -8,15 +8,16 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torchvision.ops import box_convert
 
 from spikedet.common.counts import counted
 from spikedet.common.errors import CheckpointError, ConfigError
 from spikedet.config import SimulationConfig
 from spikedet.exports import Outputs, format_to_read
-from spikedet.inference.network import ANN_STEP, Prediction, require_steps
+from spikedet.inference.network import ANN_STEP, Network, Prediction
 
 
-class ExportedNetwork:
+class ExportedNetwork(Network):
     """An ONNX or OpenVINO file of ``spikedet export``, run by its engine on the CPU.
 
     Args:
@@ -76,19 +77,8 @@ class ExportedNetwork:
                 raise CheckpointError(f"{self.path}: its outputs are no boxes and scores; export it again")
             yield t, prediction
 
-    def __call__(
-        self, images: Tensor, t: int | Sequence[int] = (), *, count_sops: bool = False
-    ) -> dict[int, Prediction]:
-        return dict(self.stream(images, require_steps(self, t)))
-
     def latency(self, t: int) -> int | None:
         return self._file.wait + t if self._file.steps else None
-
-    def neurons(self) -> int | None:
-        return None
-
-    def ann_macs(self) -> int | None:
-        return None
 
     def _decoded(self, outputs: Outputs) -> Tensor:
         """``[N, 4 + classes, A]``; boxes after non-maximum suppression have the score of one class alone."""
@@ -99,9 +89,7 @@ class ExportedNetwork:
         decoded = torch.zeros(len(kept), 4 + len(self.meta.class_names), most)
         for image, rows in zip(decoded, kept, strict=True):
             places = torch.arange(len(rows))
-            corners = rows[:, :4]
-            image[:2, places] = ((corners[:, :2] + corners[:, 2:]) / 2).T
-            image[2:4, places] = (corners[:, 2:] - corners[:, :2]).T
+            image[:4, places] = box_convert(rows[:, :4], "xyxy", "cxcywh").T
             image[4 + rows[:, 5].long(), places] = rows[:, 4]
         return decoded
 

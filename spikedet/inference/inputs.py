@@ -71,7 +71,7 @@ def find_inputs(texts: Sequence[str], out: Path) -> tuple[list[Input], list[str]
             broken.append(str(error))
     if not found:
         raise DataError(broken[0] if broken else "no image, video or folder was named")
-    return _inputs(list(found.values()), out), broken
+    return _named(list(found.values()), out), broken
 
 
 def labelled_inputs(dataset: DetectionDataset, out: Path) -> tuple[list[Input], dict[str, Detections]]:
@@ -81,14 +81,7 @@ def labelled_inputs(dataset: DetectionDataset, out: Path) -> tuple[list[Input], 
         str(sample.image_path): Detections(sample.boxes_xyxy, np.ones(len(sample.labels), np.float32), sample.labels)
         for sample in dataset.samples
     }
-    return _inputs(found, out), labels
-
-
-def _inputs(found: list[tuple[Source, str]], out: Path) -> list[Input]:
-    files = [Path(source.text) for source, _ in found if source.kind == "file"]
-    if out.resolve() in {path.resolve().parent for path in files}:
-        raise ConfigError(f"--out {out} is the folder of the images; choose another one, so that none is overwritten")
-    return _named(found)
+    return _named(found, out), labels
 
 
 def _of_source(text: str, out: Path) -> list[tuple[Source, str]]:
@@ -101,23 +94,23 @@ def _of_source(text: str, out: Path) -> list[tuple[Source, str]]:
         raise DataError(f"{root}: no such image, video or folder")
     if not root.is_dir():
         return [(source, root.name)]
-    paths = _search(root, out.resolve())
+    tree = walk(root, without=out.resolve())
+    say_skipped(tree, SUFFIXES)
+    paths = sorted(path for path in (root / name for name in tree.files(SUFFIXES)) if path.is_file())
     if not paths:
         raise DataError(f"{root}: no images or videos in this folder; expected {', '.join(sorted(SUFFIXES))}")
     return [(Source(str(path), "file"), path.relative_to(root).as_posix()) for path in paths]
 
 
-def _search(folder: Path, out: Path) -> list[Path]:
-    tree = walk(folder, without=out)
-    say_skipped(tree, SUFFIXES)
-    return sorted(path for path in (folder / name for name in tree.files(SUFFIXES)) if path.is_file())
-
-
-def _named(found: list[tuple[Source, str]]) -> list[Input]:
+def _named(found: list[tuple[Source, str]], out: Path) -> list[Input]:
     """Inputs with names of their own. Those that differ in their suffix alone keep it, others are numbered.
 
-    Capitals and small letters are the same, as in the file systems of Windows and macOS.
+    Capitals and small letters are the same, as in the file systems of Windows and macOS. Raises ConfigError where the
+    output folder is that of an input.
     """
+    files = [Path(source.text) for source, _ in found if source.kind == "file"]
+    if out.resolve() in {path.resolve().parent for path in files}:
+        raise ConfigError(f"--out {out} is the folder of the images; choose another one, so that none is overwritten")
     videos = [source.kind != "file" or Path(name).suffix.lower() in VIDEO_SUFFIXES for source, name in found]
     stems = [name if source.kind != "file" else str(PurePosixPath(name).with_suffix("")) for source, name in found]
     counts = Counter((_folded(stem), video) for stem, video in zip(stems, videos, strict=True))

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
 import torch
 from safetensors.torch import save
@@ -29,7 +30,7 @@ from spikedet.exports import format_to_read
 from spikedet.models import ClipDetector, load_ann
 from spikedet.models.methods import with_method
 from spikedet.models.postprocess import decode_maps
-from spikedet.snn import Backend, Readings, SpikingNetwork, make_backend, simulate
+from spikedet.snn import Backend, SpikingNetwork, make_backend, simulate
 from spikedet.snn.backends.dense import float32
 from spikedet.snn.closed_form import ClosedForm, has_closed_form
 from spikedet.snn.memory import estimate_bytes
@@ -59,14 +60,16 @@ class Prediction:
         return None if self.operations is None else self.operations[0].sum((0, 1))
 
 
-class Network(Protocol):
+class Network(ABC):
     """A loaded network."""
 
     meta: CheckpointMeta
 
+    @abstractmethod
     def steps(self, requested: Sequence[int]) -> list[int]:
         """Time steps that can be read out, of those requested (its own T if none are)."""
 
+    @abstractmethod
     def stream(
         self, images: Tensor, steps: Sequence[int], *, chunk: int | None = None, count_sops: bool = False
     ) -> Iterator[tuple[int, Prediction]]:
@@ -87,21 +90,26 @@ class Network(Protocol):
         Raises:
             ConfigError: a time step beyond the network's T.
         """
+        return dict(self.stream(images, require_steps(self, t), count_sops=count_sops))
 
     def latency(self, t: int) -> int | None:
         """L of a read-out after t steps, None without time."""
+        return None
 
     def neurons(self) -> int | None:
         """Spiking neurons of all layers; None where nothing spikes."""
+        return None
 
     def ann_macs(self) -> int | None:
         """Multiply-accumulates of the ANN of a spiking network for one image; None where nothing spikes."""
+        return None
 
+    @abstractmethod
     def describe(self, batch: int) -> str:
         """What computes it, and for a spiking network why, and the memory that this many images will take."""
 
 
-class AnnNetwork:
+class AnnNetwork(Network):
     """A network that is not converted: an ANN, a QC-ANN, or one that another method has trained."""
 
     def __init__(self, model: ClipDetector, meta: CheckpointMeta, *, device: str = "cpu") -> None:
@@ -122,22 +130,8 @@ class AnnNetwork:
             decoded = self.model(images.to(self._device))[0]
         yield ANN_STEP, Prediction(decoded)
 
-    def __call__(
-        self, images: Tensor, t: int | Sequence[int] = (), *, count_sops: bool = False
-    ) -> dict[int, Prediction]:
-        return dict(self.stream(images, require_steps(self, t)))
 
-    def latency(self, t: int) -> int | None:
-        return None
-
-    def neurons(self) -> int | None:
-        return None
-
-    def ann_macs(self) -> int | None:
-        return None
-
-
-class SnnNetwork:
+class SnnNetwork(Network):
     """A converted network, simulated as the settings say."""
 
     def __init__(self, network: SpikingNetwork, meta: CheckpointMeta, how: SimulationConfig | None = None) -> None:
@@ -179,23 +173,15 @@ class SnnNetwork:
         counter = self._counter if count_sops else None
         if counter is not None:
             counter.begin(len(images))
-        for reading in self._readings(images, steps, chunk, counter):
-            operations = None if counter is None else counter.until(reading.t)
-            yield reading.t, Prediction(decode_maps(self.network, reading.maps), reading.spikes, operations)
-
-    def _readings(
-        self, images: Tensor, steps: Sequence[int], chunk: int | None, counter: OperationCounter | None
-    ) -> Iterator[Readings]:
         if self._closed is not None:
             images = images.to(pick_device(self._how.device))
-            return self._closed(images, steps, None if counter is None else counter.count_whole)
-        T, chunk = self.network.T, chunk or self._chunk
-        return simulate(self.network, images, steps, T=T, chunk=chunk, backend=self.backend, watch=counter)
-
-    def __call__(
-        self, images: Tensor, t: int | Sequence[int] = (), *, count_sops: bool = False
-    ) -> dict[int, Prediction]:
-        return dict(self.stream(images, require_steps(self, t), count_sops=count_sops))
+            readings = self._closed(images, steps, None if counter is None else counter.count_whole)
+        else:
+            T, chunk = self.network.T, chunk or self._chunk
+            readings = simulate(self.network, images, steps, T=T, chunk=chunk, backend=self.backend, watch=counter)
+        for reading in readings:
+            operations = None if counter is None else counter.until(reading.t)
+            yield reading.t, Prediction(decode_maps(self.network, reading.maps), reading.spikes, operations)
 
     def latency(self, t: int) -> int | None:
         return self.network.latency(t)
@@ -284,14 +270,6 @@ def before_calibration(calibrated: CheckpointMeta, qc: AnnNetwork, how: Simulati
     same_task = (qc.meta.architecture, qc.meta.class_names) == (calibrated.architecture, calibrated.class_names)
     if not same_task or not calibrated.finetuned or calibrated.stage == "copied":
         return None
-    T, neuron = calibrated.T, calibrated.neuron
-    assert T is not None and neuron is not None
-    network = to_spiking(
-        qc.model,
-        T,
-        neuron=neuron,
-        delay=calibrated.delay,
-        max_pool=calibrated.max_pool,
-        linear=calibrated.linear,
-    )
+    same: Any = {name: getattr(calibrated, name) for name in ("T", "neuron", "delay", "max_pool", "linear")}
+    network = to_spiking(qc.model, **same)
     return SnnNetwork(network, dataclasses.replace(calibrated, stage="copied", notes={}), how)

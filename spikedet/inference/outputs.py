@@ -57,7 +57,6 @@ class DetectionOutputs:
     def __str__(self) -> str:
         images = sum(not item.video for item in self._counts)
         frames = [count for item, count in self._counts.items() if item.video]
-        videos = f"{counted(len(frames), 'video')} ({counted(sum(frames), 'frame')})"
-        if not frames:
-            return counted(images, "image")
-        return f"{counted(images, 'image')} and {videos}" if images else videos
+        parts = [counted(images, "image")] if images or not frames else []
+        parts += [f"{counted(len(frames), 'video')} ({counted(sum(frames), 'frame')})"] if frames else []
+        return " and ".join(parts)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from itertools import islice
 from math import ceil
 
 import numpy as np
@@ -11,7 +13,7 @@ import numpy.typing as npt
 
 from spikedet.inference.detector import SpikingDetector, StepOutput
 from spikedet.video import Frame, FrameReader, LatestFrame, Tracker, VideoWriter
-from spikedet.visualization import beside, draw_detections
+from spikedet.visualization.draw import beside, draw_detections
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ def annotate_video(
     Args:
         detector: the network.
         reader: an opened source.
-        writer: made for ``output_fps`` of the reader.
+        writer: made for ``reader.fps / every``, so that what it writes lasts as long as the source.
         t: time steps to read out, drawn side by side; none reads at the network's T.
         confidence: lowest score drawn.
         iou: overlap above which the weaker of two boxes of a class is dropped.
@@ -95,11 +97,6 @@ def annotate_video(
             return
 
 
-def output_fps(reader: FrameReader, every: int = 1) -> float:
-    """Frames per second of the written video, so that it lasts as long as the source."""
-    return reader.fps / every
-
-
 def expected_frames(reader: FrameReader, every: int = 1, frames: int = 0) -> int | None:
     """How many frames ``annotate_video`` will look at; None if nobody can know."""
     found = None if reader.live or reader.count is None else ceil(reader.count / every)
@@ -107,12 +104,5 @@ def expected_frames(reader: FrameReader, every: int = 1, frames: int = 0) -> int
 
 
 def _source(reader: FrameReader, every: int) -> Iterator[Frame]:
-    if not reader.live:
-        yield from _each(reader, every)
-        return
-    with LatestFrame(lambda: reader) as latest:
-        yield from _each(latest, every)
-
-
-def _each(frames: Iterable[Frame], every: int) -> Iterator[Frame]:
-    return (frame for index, frame in enumerate(frames) if index % every == 0)
+    with LatestFrame(lambda: reader) if reader.live else nullcontext(reader) as frames:
+        yield from islice(frames, 0, None, every)

@@ -26,7 +26,7 @@ from spikedet.models.start import NONE, load_teacher, normalize_
 from spikedet.training.distillation import Distillation
 from spikedet.training.loop import TrainingLoop
 from spikedet.training.resuming import finished, interrupted_after, log_path, state_path
-from spikedet.visualization import plot_training
+from spikedet.visualization.training import plot_training
 
 logger = logging.getLogger("spikedet")
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from spikedet.evaluation.results import ResultRow
 from spikedet.visualization.figure import MARKERS, colour_of, label_ends, new_figure
-from spikedet.visualization.lines import Line, chosen_lines
+from spikedet.visualization.lines import chosen_lines
 
 
 def plot_ap_by_t(rows: Sequence[ResultRow], path: Path) -> Path:
@@ -42,14 +42,11 @@ def plot_ap_by_t(rows: Sequence[ResultRow], path: Path) -> Path:
         axes.set_xticks([t for t in shown if t.bit_count() == 1] or shown)
         axes.minorticks_off()
         axes.xaxis.set_major_formatter("{x:g}")
-        axes.set_xlabel("\n".join(["t, time steps", *_notes(drawn, left_out)]))
+        notes = ["dotted: one network, read out early at t < T"] if any(line.early for line in drawn) else []
+        notes += [f"{left_out} more in the table"] if left_out else []
+        axes.set_xlabel("\n".join(["t, time steps", *notes]))
         label_ends(axes, labelled)
     return Path(path)
-
-
-def _notes(drawn: Sequence[Line], left_out: int) -> list[str]:
-    notes = ["dotted: one network, read out early at t < T"] if any(line.early for line in drawn) else []
-    return [*notes, *([f"{left_out} more in the table"] if left_out else [])]
 
 
 @contextmanager
@@ -57,13 +54,7 @@ def ap_axes(path: Path, width: float = 6) -> Iterator[Any]:
     """Axes with AP50:95 upwards, to draw on; then a legend and a PNG, written in one step."""
     with new_figure(path, width=width, legend="small") as axes:
         axes.set_ylabel("AP50:95 (%)")
-        axes.grid(alpha=0.3)
         yield axes
-
-
-def ann_levels(rows: Sequence[ResultRow]) -> dict[str, float]:
-    """AP of the ANNs by name, those with an AP; of Stage I runs that follow each other the last counts."""
-    return {row.network: row.AP for row in rows if row.stage == "ann" and row.AP is not None}
 
 
 def plot_ap_by_class(rows: Sequence[ResultRow], path: Path) -> Path:

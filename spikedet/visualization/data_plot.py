@@ -60,7 +60,7 @@ def _draw_counts(
         axes.barh(rows, [by_class[name] for name in names], height, color=colours[index], label=split)
     axes.set_yticks(range(len(names)), names, fontsize="small")
     axes.set(xlabel="objects", ylim=(len(names) - 0.5, -0.5) if names else (0, 1))
-    axes.grid(axis="x", alpha=0.3)
+    axes.grid(visible=False, axis="y")
 
 
 def _draw_sides(axes: Any, sides_px: Mapping[str, npt.NDArray[np.float64]], colours: Sequence[str]) -> None:
@@ -77,4 +77,3 @@ def _draw_sides(axes: Any, sides_px: Mapping[str, npt.NDArray[np.float64]], colo
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter("{x:g}")
     axes.set(xlabel="side of the box (square root of its area), px", ylabel="objects, %")
-    axes.grid(alpha=0.3)

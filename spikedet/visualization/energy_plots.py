@@ -59,8 +59,6 @@ def plot_by_step(report: EnergyReport, path: Path) -> Path:
             axis.set_minor_locator(LogLocator(subs=(2, 5)))
             axis.set_major_formatter("{x:g}")
             axis.set_minor_formatter("{x:g}")
-        left.grid(alpha=0.3)
-        right.grid(alpha=0.3)
         if not any(row.AP is not None for row in report.rows):
             right.text(0.5, 0.5, "AP is not known", transform=right.transAxes, ha="center")
         right.figure.legend(loc="outside lower center", ncols=2, fontsize="small")
@@ -99,7 +97,6 @@ def plot_sparsity(report: EnergyReport, path: Path) -> Path:
                 said = row.sparsity or "no penalty"
                 axes.annotate(said, (x, row.AP), fontsize="x-small", xytext=(3, 3), textcoords="offset points")
         axes.set(xlabel="synaptic operations for an image, 10^9", ylabel="AP50:95 (%)")
-        axes.grid(alpha=0.3)
     return path
 
 

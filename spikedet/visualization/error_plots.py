@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from itertools import cycle
 from pathlib import Path
@@ -20,8 +19,6 @@ from spikedet.visualization.figure import (
     name_layers,
     new_figure,
 )
-
-Plot = Callable[[Explanation, Path], Path]
 
 LABELS = {
     "clipping": "CE",
@@ -43,15 +40,15 @@ def plot_explanation(found: Explanation, folder: Path) -> list[Path]:
         Their paths, in the order in which to read them.
     """
     evaluated = any(point.AP is not None for point in found.chain)
-    plots: list[tuple[str, Plot, bool]] = [
-        ("1-ap", plot_chain, evaluated),
-        ("2-ranking", plot_ranking, found.ranking is not None),
-        ("3-split", plot_split, True),
-        ("4-residual", plot_residual, bool(found.spiking)),
-        ("5-cosine", plot_cosine, True),
-        ("6-theta", plot_thetas, bool(found.spiking)),
+    plots = [
+        ("explain-1-ap", partial(plot_chain, found), evaluated),
+        ("explain-2-ranking", partial(plot_ranking, found), found.ranking is not None),
+        ("explain-3-split", partial(plot_split, found), True),
+        ("explain-4-residual", partial(plot_residual, found), bool(found.spiking)),
+        ("explain-5-cosine", partial(plot_cosine, found), True),
+        ("explain-6-theta", partial(plot_thetas, found), bool(found.spiking)),
     ]
-    return draw_wanted([(f"explain-{name}", partial(plot, found), wanted) for name, plot, wanted in plots], folder)
+    return draw_wanted(plots, folder)
 
 
 def plot_split(found: Explanation, path: Path) -> Path:
@@ -158,6 +155,5 @@ def plot_chain(found: Explanation, path: Path) -> Path:
         if steps:
             drawn += [(SNN, axes.plot(*zip(*steps, strict=True), marker="o", color=colour_of(SNN))[0])]
         axes.set(xlabel="t, time steps", ylabel="AP50:95 (%)", title="What the chain costs")
-        axes.grid(alpha=0.3)
         label_ends(axes, drawn)
     return path

@@ -74,7 +74,7 @@ def new_figure(
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     style: Any = {"text.parse_math": False, "axes.prop_cycle": cycler(color=OKABE_ITO)}
-    style |= {"axes.spines.top": False, "axes.spines.right": False}
+    style |= {"axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.3}
     with rc_context(style), atomic_path(Path(path)) as temporary:
         yield figure.subplots(rows, columns, **subplots)
         for axes in figure.axes:
@@ -151,4 +151,4 @@ def name_layers(axes: Any, names: list[str]) -> None:
     """Layers along the horizontal axis."""
     axes.set_xticks(range(len(names)), names, rotation=90, fontsize="x-small")
     axes.set_xlim(-0.6, len(names) - 0.4)
-    axes.grid(axis="y", alpha=0.3)
+    axes.grid(visible=False, axis="x")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,37 +21,24 @@ def plot_raster(record: LayerRecord, title: str, path: Path) -> Path:
     """
     spikes = record.spikes.flatten(1).numpy()
     potential = record.potential.flatten(1).numpy()
-    chosen = chosen_neurons(spikes)
+    chosen, steps = chosen_neurons(spikes), np.arange(1, len(spikes) + 1)
     with new_figure(path, rows=2, height=7, legend="small", sharex=True, height_ratios=(2, 1)) as (above, below):
-        _draw_spikes(above, spikes, chosen)
+        for sign, colour, label in ((1, "#0072B2", "spike"), (-1, "#D55E00", "negative spike")):
+            step, row = np.nonzero(spikes[:, chosen] == sign)
+            if len(step):
+                above.scatter(steps[step], row, marker="|", s=40, color=colour, label=label)
+        above.set_ylabel("neurons, busiest first")
+        above.invert_yaxis()
+        above.grid(visible=False)
         silent = float((spikes == 0).all(0).mean())
         above.set_title(
             f"{title}\n{len(chosen)} of {spikes.shape[1]:,} neurons; {silent:.1%} of all never fire", fontsize=10
         )
-        _draw_potentials(below, potential, chosen[:: max(1, len(chosen) // TRACES)][:TRACES])
+        for neuron in chosen[:: max(1, len(chosen) // TRACES)][:TRACES]:
+            below.plot(steps, potential[:, neuron], marker=".", label=f"neuron {neuron}")
+        below.axhline(1.0, linestyle="--", linewidth=1, color="#000000", label="theta")
+        below.set(xlabel="step since the layer's input began", ylabel="potential after the step / theta")
     return path
-
-
-def _draw_spikes(axes: Any, spikes: npt.NDArray[np.float32], chosen: npt.NDArray[np.int64]) -> None:
-    """Of the chosen neurons of ``[steps, neurons]``, a row for each."""
-    steps = np.arange(1, len(spikes) + 1)
-    for sign, colour, label in ((1, "#0072B2", "spike"), (-1, "#D55E00", "negative spike")):
-        step, row = np.nonzero(spikes[:, chosen] == sign)
-        if len(step):
-            axes.scatter(steps[step], row, marker="|", s=40, color=colour, label=label)
-    axes.set_ylabel("neurons, busiest first")
-    axes.invert_yaxis()
-
-
-def _draw_potentials(axes: Any, potential: npt.NDArray[np.float32], neurons: npt.NDArray[np.int64]) -> None:
-    """Traces of some neurons of ``[steps, neurons]``, in units of theta."""
-    steps = np.arange(1, len(potential) + 1)
-    for neuron in neurons:
-        axes.plot(steps, potential[:, neuron], marker=".", label=f"neuron {neuron}")
-    axes.axhline(1.0, linestyle="--", linewidth=1, color="#000000", label="theta")
-    axes.set_ylabel("potential after the step / theta")
-    axes.set_xlabel("step since the layer's input began")
-    axes.grid(alpha=0.3)
 
 
 def chosen_neurons(spikes: npt.NDArray[np.float32], most: int = NEURONS) -> npt.NDArray[np.int64]:

@@ -31,6 +31,4 @@ def plot_training(log: Path, image: Path) -> Path:
                 axes.plot(columns["epoch"], values, label=name.split("/")[1])
         loss_axes.set(xlabel="epoch", ylabel="training loss")
         ap_axes.set(xlabel="epoch", ylabel="AP on held-out training images, %", ylim=(0, 100))
-        for axes in (loss_axes, ap_axes):
-            axes.grid(alpha=0.3)
     return image

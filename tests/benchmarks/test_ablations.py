@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from ablations import images_lines, part_name, plot_ap_by_images, plot_parts
+from ablations import ann_levels, images_lines, part_name, plot_ap_by_images, plot_parts
 from PIL import Image
 
 from spikedet.evaluation import ResultRow
@@ -31,6 +31,11 @@ def test_lines_begin_at_the_copied_weights():
 def test_parts_have_names():
     names = [part_name(row) for row in (COPIED, COARSE, FINE, WEIGHTS)]
     assert names == ["weights copied", "coarse", "coarse, fine: W, u[0]", "coarse, fine: W"]
+
+
+def test_of_stage_1_runs_that_follow_each_other_the_last_counts():
+    clips = [replace(ANN, finetuned=True, AP=ap) for ap in (61.0, 62.0)]
+    assert ann_levels([ANN, replace(ANN, AP=None), *clips]) == {"ANN": 60, "clip ANN after Stage I": 62.0}
 
 
 def test_classes_have_a_mark_for_each_network():

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
+from unrendered import unrender
 
 
-@pytest.fixture(autouse=True)
-def quick_plots(unrendered_plots: None) -> None:
-    pass
+@pytest.fixture(scope="module", autouse=True)
+def quick_plots() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        unrender(patch)
+        yield

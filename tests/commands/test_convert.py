@@ -12,7 +12,7 @@ from tiny_detector import IMAGE_SIZE, T, chain, fingerprint, same, sample_images
 
 from spikedet.calibration import layerwise
 from spikedet.checkpoint import load_checkpoint, read_meta
-from spikedet.commands import calibrate, convert, finetune
+from spikedet.commands import convert
 from spikedet.common.digests import file_sha256
 from spikedet.common.errors import CheckpointError, ConfigError, DataError
 from spikedet.config import CalibrateConfig, ConvertConfig, FinetuneConfig
@@ -36,9 +36,10 @@ def parent_stage(path: Path) -> str | None:
     return parent["stage"] if parent else None
 
 
-@pytest.mark.parametrize("calibrated", [False, True], ids=["copied", "calibrated"])
-@pytest.mark.parametrize("tuned", [False, True], ids=["as it is", "fine-tuned"])
-@pytest.mark.parametrize("source", ["ann", "qc"])
+@pytest.mark.parametrize(
+    ("source", "tuned", "calibrated"),
+    [("ann", False, False), ("ann", True, True), ("qc", False, True), ("qc", True, False)],
+)
 def test_the_stages_asked_for_are_written_in_order(tmp_path: Path, source: str, tuned: bool, calibrated: bool) -> None:
     written = convert.convert(config(tmp_path, source, finetune=tuned, calibrate=calibrated))
     stages = ["qc"] * tuned + ["copied"] + ["coarse", "fine"] * calibrated
@@ -146,9 +147,9 @@ def test_the_network_is_the_conversion_of_the_checkpoint(tmp_path: Path) -> None
     assert meta.config["convert"]["neuron"] == "if"
 
 
-@pytest.mark.parametrize("neuron", ["if", "signed"])
-@pytest.mark.parametrize("delay", [0, 2])
-@pytest.mark.parametrize("calibrated", [False, True])
+@pytest.mark.parametrize(
+    ("neuron", "delay", "calibrated"), [("if", 2, False), ("signed", 0, False), ("if", 0, True), ("signed", 2, True)]
+)
 def test_neuron_and_delay_reach_every_layer(tmp_path: Path, neuron: Any, delay: int, calibrated: bool) -> None:
     for path in convert.convert(config(tmp_path, "qc", neuron=neuron, delay=delay, calibrate=calibrated)):
         network, meta = load_spiking(path)
@@ -268,26 +269,21 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
         seen.append((str(data), split))
         return load_dataset(data, split, *others, **named)
 
-    for module in (convert, calibrate, finetune):
-        monkeypatch.setattr(module, "load_dataset", load)
+    monkeypatch.setattr("spikedet.data.sources.load_dataset", load)
     return seen
 
 
-@pytest.mark.parametrize("tuned", [False, True])
-def test_images_come_from_where_the_checkpoint_says(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tuned: bool
-) -> None:
+def test_images_come_from_where_the_checkpoint_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = loaded(monkeypatch)
-    convert.convert(config(tmp_path, finetune=tuned, calibrate=True))
+    convert.convert(config(tmp_path, calibrate=True))
     assert seen == [(str(sample_images()), "train")] * 2
 
 
-@pytest.mark.parametrize("tuned", [False, True])
-def test_images_come_from_where_the_settings_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tuned: bool) -> None:
+def test_images_come_from_where_the_settings_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     other = tmp_path / "other"
     shutil.copytree(sample_images(), other)
     seen = loaded(monkeypatch)
-    convert.convert(config(tmp_path, data=str(other), split="val", finetune=tuned, calibrate=True))
+    convert.convert(config(tmp_path, data=str(other), split="val", finetune=True, calibrate=True))
     assert seen == [(str(other), "val")] * 2
 
 

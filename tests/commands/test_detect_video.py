@@ -137,7 +137,7 @@ def test_tracking_without_its_package_is_said_before_anything_is_written(
 def test_broken_videos_are_named_when_the_others_are_done(tmp_path: Path) -> None:
     folder = mixed(tmp_path / "mixed")
     (folder / "b.mp4").write_bytes(b"no video")
-    whole = write_video(tmp_path / "whole.avi", frames=60).read_bytes()
+    whole = write_video(tmp_path / "whole.avi", frames=20).read_bytes()
     (folder / "cut.avi").write_bytes(whole[: len(whole) // 2])
     out = tmp_path / "out"
     with pytest.raises(DataError, match=r"2 of 7 inputs failed, the first: .*b\.mp4: not a video"):
@@ -148,9 +148,9 @@ def test_broken_videos_are_named_when_the_others_are_done(tmp_path: Path) -> Non
 
 
 def test_a_video_that_was_cut_off_alone(tmp_path: Path) -> None:
-    whole = write_video(tmp_path / "whole.avi", frames=60).read_bytes()
+    whole = write_video(tmp_path / "whole.avi", frames=20).read_bytes()
     (tmp_path / "cut.avi").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(DataError, match=r"^[^;]*cut\.avi: truncated or damaged; \d+ of 60"):
+    with pytest.raises(DataError, match=r"^[^;]*cut\.avi: truncated or damaged; \d+ of 20"):
         detect(config(tmp_path / "cut.avi", tmp_path / "out"))
 
 
@@ -254,7 +254,7 @@ def test_every_third_frame_is_at_its_time(tmp_path: Path) -> None:
     assert [by_step["time_s"] for by_step in found.values()] == [0, 0.3, 0.6, 0.9]
 
 
-@pytest.mark.parametrize(("start_s", "length_s"), [(0, 1), (1, 1), (0.5, 0.3)])
+@pytest.mark.parametrize(("start_s", "length_s"), [(0, 1), (0.5, 0.3)])
 def test_a_trimmed_clip_is_whole(tmp_path: Path, start_s: float, length_s: float) -> None:
     source = trimmed(write_video(tmp_path / "a.mp4", frames=30), start_s, length_s)
     assert len(content(detect(config(source, tmp_path / "out")))) == round(10 * length_s)
@@ -263,7 +263,7 @@ def test_a_trimmed_clip_is_whole(tmp_path: Path, start_s: float, length_s: float
 # --- whatever fails for one video -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("fps", [239.36170212765958, 119.88, 59.94005994, 14.985014985])
+@pytest.mark.parametrize("fps", [239.36170212765958, 14.985014985])
 def test_rates_that_codecs_do_not_take(tmp_path: Path, fps: float) -> None:
     source = retimed(write_video(tmp_path / "a.mp4", frames=4), [i / fps for i in range(4)], 4 / fps)
     assert len(content(detect(config(source, tmp_path / "out")))) == 4
@@ -271,17 +271,15 @@ def test_rates_that_codecs_do_not_take(tmp_path: Path, fps: float) -> None:
 
 
 @pytest.mark.parametrize(
-    "error",
+    ("where", "error"),
     [
-        SpikedetError("writing failed"),
-        ConfigError("no such codec"),
-        OSError(28, "No space left on device"),
-        cv2.error("codec"),
-        MemoryError(),
+        ("open_frames", cv2.error("codec")),
+        ("video_writer", OSError(28, "No space left on device")),
+        ("video_writer", MemoryError()),
+        ("annotate_video", SpikedetError("writing failed")),
     ],
-    ids=lambda error: type(error).__name__,
+    ids=str,
 )
-@pytest.mark.parametrize("where", ["open_frames", "video_writer", "annotate_video"])
 def test_whatever_fails_for_one_video(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, error: Exception
 ) -> None:
@@ -313,7 +311,7 @@ def test_a_size_that_no_codec_takes_stops_nothing_else(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="names are bytes on POSIX only")
-@pytest.mark.parametrize("name", [b"a\xff", b"caf\xe9", b"\xed\xa0\x80", b"a\nb", b"%d"])
+@pytest.mark.parametrize("name", [b"a\xff", b"a\nb", b"%d"])
 def test_names_of_any_bytes(tmp_path: Path, name: bytes) -> None:
     made = write_video(tmp_path / "made.mp4", frames=2)
     source = tmp_path / os.fsdecode(name) / os.fsdecode(name + b".mp4")

@@ -48,7 +48,7 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-@pytest.mark.parametrize(("backend", "chunk"), [("torch", 0), ("native", 1), ("torch", 3)])
+@pytest.mark.parametrize(("backend", "chunk"), [("native", 1), ("torch", 3)])
 def test_operations_are_spikes_times_their_fan_out(backend: str, chunk: int, tmp_path: Path) -> None:
     """Against the dense spikes of every layer, one image at a time."""
     found = run(tmp_path, "fine", t="2,4", backend=backend, chunk=chunk)
@@ -78,7 +78,7 @@ def test_operations_are_spikes_times_their_fan_out(backend: str, chunk: int, tmp
 
 
 def test_the_batch_changes_nothing(tmp_path: Path) -> None:
-    one, all_at_once = (run(tmp_path / str(batch), "fine", batch=batch) for batch in (1, 4))
+    one, all_at_once = (run(tmp_path / str(batch), "fine", batch=batch, limit=3) for batch in (1, 3))
     for a, b in zip(one.rows, all_at_once.rows, strict=True):
         assert a.joules == pytest.approx(b.joules, rel=1e-12)
         assert a.spent is None or a.spent.joules_std == pytest.approx(b.spent.joules_std, rel=1e-6)  # type: ignore[union-attr]
@@ -136,7 +136,7 @@ def test_without_an_evaluation_the_networks_are_evaluated_and_counted_in_one_run
     assert len(ran) == 4  # other constants need no other run
 
 
-@pytest.mark.parametrize("how", [{"neuron": "signed"}, {"delay": 2}, {"neuron": "signed", "delay": 1}], ids=str)
+@pytest.mark.parametrize("how", [{"delay": 2}, {"neuron": "signed", "delay": 1}], ids=str)
 def test_neurons_and_delays(how: dict[str, Any], tmp_path: Path) -> None:
     convert(ConvertConfig(checkpoint=str(chain()["qc"]), out=str(tmp_path), **how))
     rows = energy(

@@ -60,7 +60,7 @@ def test_it_begins_with_what_was_asked_and_folds_what_was_not(text: str) -> None
 
 def test_detections_are_not_computed_again(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = {path: path.stat().st_mtime_ns for path in (run / "detections").iterdir()}
-    report(ReportConfig(run=str(run.parent), out=str(tmp_path / "again.html")))
+    report(ReportConfig(run=str(run.parent), examples=1, out=str(tmp_path / "again.html")))
     assert before == {path: path.stat().st_mtime_ns for path in (run / "detections").iterdir()}
     assert "MiB" not in capsys.readouterr().out  # what is said before a simulation
 
@@ -71,7 +71,7 @@ def test_a_run_that_was_moved_keeps_its_detections(run: Path, tmp_path: Path, ca
     shutil.copytree(run, moved)
     damaged(run, moved, out="gone/results")  # as it was written relative to another folder
     monkeypatch.chdir(tmp_path)
-    report(ReportConfig(run=str(moved)))
+    report(ReportConfig(run=str(moved), examples=1))
     assert "MiB" not in capsys.readouterr().out
     assert [path.name for path in tmp_path.iterdir()] == ["moved"]
 
@@ -92,7 +92,7 @@ def test_a_run_is_reported_from_any_folder_after_any_move(tmp_path: Path, capsys
     monkeypatch.chdir(tmp_path / "elsewhere")
     (tmp_path / "second" / "run" / "fine.safetensors").rename(tmp_path / "second" / "run" / "best.safetensors")
     capsys.readouterr()
-    page = report(ReportConfig(run="../second/run"))
+    page = report(ReportConfig(run="../second/run", examples=1))
     assert "Best images" in page.read_text("utf-8")
     assert "MiB" not in capsys.readouterr().out  # the detections are those of the evaluation
     assert list((tmp_path / "elsewhere").iterdir()) == []
@@ -133,7 +133,7 @@ def test_results_of_before_are_found_by_the_paths_of_their_settings(run: Path, t
     for key in ("data", "data_key", "checkpoints"):
         del content["meta"][key]
     (tmp_path / "results.json").write_text(json.dumps(content), "utf-8")
-    assert "Best images" in report(ReportConfig(run=str(tmp_path))).read_text("utf-8")
+    assert "Best images" in report(ReportConfig(run=str(tmp_path), examples=1)).read_text("utf-8")
 
 
 def test_names_in_results_are_text(run: Path, tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_names_in_results_are_text(run: Path, tmp_path: Path) -> None:
 def test_scores_are_percent(run: Path) -> None:
     results = run / "results.json"
     evaluation = evaluated_again(results, json.loads(results.read_text("utf-8"))["meta"])
-    ann = next(evaluated for evaluated in evaluation.evaluated if evaluated.network == "ann")
+    ann = next(evaluated for evaluated in evaluation.evaluated if evaluated.row.stage == "ann")
     scores = image_scores(evaluation.dataset, ann)
     assert scores.shape == (len(evaluation.dataset),)
     assert np.all((scores >= 0) & (scores <= 100) | np.isnan(scores))

@@ -26,9 +26,9 @@ TRAFFIC = MemoryTraffic(
 )
 CONSTANTS = EnergyConstants(name="float", source="made up", mac_pj=4.6, ac_pj=0.9, memory=TRAFFIC)
 LAYERS = [  # an image layer, a hidden layer, a read-out
-    LayerSynapses("stem", neurons=10, outputs=10, macs=100, met=90, constant_macs=100),
-    LayerSynapses("hidden", neurons=20, outputs=20, macs=1000, met=800, constant_macs=0),
-    LayerSynapses("out", neurons=0, outputs=5, macs=50, met=50, constant_macs=0),
+    LayerSynapses("stem", neurons=10, outputs=10, macs=100, macs_inside=90, image_macs=100),
+    LayerSynapses("hidden", neurons=20, outputs=20, macs=1000, macs_inside=800, image_macs=0),
+    LayerSynapses("out", neurons=0, outputs=5, macs=50, macs_inside=50, image_macs=0),
 ]
 TOTALS = Totals(macs=1150, image_macs=100, outputs=35, neurons=30)
 
@@ -55,7 +55,7 @@ def test_memory_traffic_counts_every_access() -> None:
     found = pricing.snn_joules(TOTALS, 4, 200, 40)
     accesses = 2 * 100 + 3 * 200 + 2 * 30 * 4 + 2 * 40
     assert found == pytest.approx((460 + 180 + 5 * accesses) * 1e-12)
-    waiting = Totals.of([replace(layer, delay=3) for layer in LAYERS])
+    waiting = Totals.of([replace(layer, waits=3 * layer.neurons) for layer in LAYERS])
     later = pricing.snn_joules(waiting, 4, 200, 40)
     assert later - found == pytest.approx(5 * 2 * 30 * 3 * 1e-12)  # 30 potentials, 3 steps more
 

@@ -131,11 +131,14 @@ def test_what_the_layers_are_made_of() -> None:
         "out": 0,
     }
     stem, following, out = layer_synapses(made, (8, 8))
-    assert (stem.macs, stem.constant_macs, stem.neurons) == (4 * 3 * 9 * 16, 4 * 3 * 9 * 16, 64)
-    assert (following.macs, following.constant_macs) == (4 * 7 * 9 * 16, 4 * 3 * 9 * 16)
-    assert following.met == 4 * 7 * 100  # 10 weights on each axis of four places
-    assert (out.macs, out.met, out.neurons, out.outputs) == (64, 64, 0, 16)
+    assert (stem.macs, stem.image_macs, stem.neurons) == (4 * 3 * 9 * 16, 4 * 3 * 9 * 16, 64)
+    assert (following.macs, following.image_macs) == (4 * 7 * 9 * 16, 4 * 3 * 9 * 16)
+    assert following.macs_inside == 4 * 7 * 100  # 10 weights on each axis of four places
+    assert (out.macs, out.macs_inside, out.neurons, out.outputs) == (64, 64, 0, 16)
     assert dense_macs(read(4, 2), (2, 5, 3)) == 120
+    assert stem.waits == 0
+    made.get_submodule("stem").delay = 3  # type: ignore[assignment]
+    assert layer_synapses(made, (8, 8))[0].waits == 3 * 64
 
 
 def test_analog_currents_cost_macs_in_every_step() -> None:
@@ -171,8 +174,8 @@ def test_analog_currents_cost_macs_in_every_step() -> None:
         "of-both": 6 * 2 * 16,
         "out": 0,
     }
-    assert layers["of-sum"].met == 6 * 2 * 100 and layers["of-both"].met == 12 * 2 * 16
-    assert (layers["current"].neurons, layers["current"].outputs, layers["current"].constant_macs) == (0, 96, 0)
+    assert layers["of-sum"].macs_inside == 6 * 2 * 100 and layers["of-both"].macs_inside == 12 * 2 * 16
+    assert (layers["current"].neurons, layers["current"].outputs, layers["current"].image_macs) == (0, 96, 0)
     found = fan_outs(made, (4, 4))
     assert found["stem"].readers == ("wide", "current")
     assert found["stem"].maps[1].unique().tolist() == [0]  # its weights are in the MACs
@@ -193,8 +196,8 @@ def test_a_current_of_the_image_costs_its_macs_once() -> None:
         Node("current", (IMAGE,), current), Node("next", ("current",), conv(6, 2)), Node("out", ("next",), read(2))
     )
     first, following, _ = layer_synapses(made, (4, 4))
-    assert (first.constant_macs, first.analog_macs, first.met) == (first.macs, 0, first.macs)
-    assert (following.constant_macs, following.analog_macs) == (following.macs, 0)
+    assert (first.image_macs, first.analog_macs, first.macs_inside) == (first.macs, 0, first.macs)
+    assert (following.image_macs, following.analog_macs) == (following.macs, 0)
 
 
 # --- operations against brute force ---------------------------------------------------------------------------------
@@ -263,7 +266,7 @@ def test_if_everything_fires_the_operations_are_the_multiplications_without_padd
         Node("out", ("next",), read(2, 3)),
     )
     counter = counted(made, torch.ones(1, 3, 6, 5), 2, "torch", 1)
-    met = [float(layer.met) for layer in layer_synapses(made, (6, 5))]
+    met = [float(layer.macs_inside) for layer in layer_synapses(made, (6, 5))]
     assert counter.sops[1:, :, 0].tolist() == [[met[1]] * 2, [met[2]] * 2]
     assert counter.sops[0].sum() == 0  # the image is not spikes
 

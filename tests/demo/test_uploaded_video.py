@@ -11,6 +11,7 @@ from tiny_detector import T, chain
 from spikedet.common.errors import DataError
 from spikedet.config import SimulationConfig
 from spikedet.demo import video as demo_video
+from spikedet.demo.settings import Settings
 from spikedet.demo.video import VideoProgress, annotated
 from spikedet.inference.comparison import Member, load_family
 from spikedet.video import Source, open_frames
@@ -29,7 +30,7 @@ def upload(tmp_path: Path) -> Path:
 
 
 def run(member: Member, upload: Path, result: Path, t: int = T, stable_steps: int = 0) -> list[VideoProgress]:
-    return list(annotated(member, upload, result, t=t, confidence=0.05, stable_steps=stable_steps))
+    return list(annotated(member, upload, result, Settings(t, 0.05, stable_steps)))
 
 
 def test_every_frame_comes_back(members: list[Member], upload: Path, tmp_path: Path) -> None:
@@ -46,15 +47,14 @@ def test_a_network_without_time(members: list[Member], upload: Path, tmp_path: P
 
 
 def test_early_exit(members: list[Member], upload: Path, tmp_path: Path) -> None:
-    seen = list(
-        annotated(members[-1], upload, tmp_path / "boxes.webm", t=T, confidence=0.9999, stable_steps=1)
-    )  # nothing is found, twice in a row
+    chosen = Settings(T, 0.9999, 1)  # nothing is found, twice in a row
+    seen = list(annotated(members[-1], upload, tmp_path / "boxes.webm", chosen))
     assert "t = 2" in seen[0].words
 
 
 def test_cancelled_in_the_middle_leaves_nothing(members: list[Member], upload: Path, tmp_path: Path) -> None:
     folder = tmp_path / "out"
-    progress = annotated(members[-1], upload, folder / "boxes.webm", t=1, confidence=0.5, stable_steps=0)
+    progress = annotated(members[-1], upload, folder / "boxes.webm", Settings(1, 0.5, 0))
     next(progress)
     progress.close()
     assert not list(folder.iterdir())

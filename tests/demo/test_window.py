@@ -19,10 +19,10 @@ from spikedet.config import DemoConfig
 from spikedet.data.images import read_image
 from spikedet.demo import window as window_module
 from spikedet.demo.display import ScreenWindow
-from spikedet.demo.window import Controls, Rate, WindowLoop, open_window, press
+from spikedet.demo.window import Controls, WindowLoop, frame_rate, open_window, press
 from spikedet.inference.detector import SpikingDetector
 from spikedet.video import FrameReader, LatestFrame, Source, open_frames, parse_source
-from spikedet.visualization import draw_detections
+from spikedet.visualization.draw import draw_detections
 
 
 def config(**changes: Any) -> DemoConfig:
@@ -106,13 +106,8 @@ def test_no_key_ends_the_saving() -> None:
 
 
 def test_rate() -> None:
-    rate = Rate(frames=3)
-    assert rate.fps == 0
-    rate.tick(10.0)
-    assert rate.fps == 0
-    for time_s in (10.5, 11.0, 11.25):
-        rate.tick(time_s)
-    assert rate.fps == 2 / 0.75
+    assert frame_rate([]) == frame_rate([10.0]) == frame_rate([10.0, 10.0]) == 0
+    assert frame_rate([10.5, 11.0, 11.25]) == 2 / 0.75
 
 
 # --- files ----------------------------------------------------------------------------------------------------------

@@ -42,8 +42,16 @@ def images(count: int = 2) -> Tensor:
     return torch.rand(count, 3, IMAGE_SIZE, IMAGE_SIZE, generator=torch.Generator().manual_seed(0))
 
 
-@pytest.mark.parametrize("suffix", [".onnx", ".xml"])
-@pytest.mark.parametrize(("stage", "steps"), [("ann", []), ("qc", []), ("fine", [2, T])])
+@pytest.mark.parametrize(
+    ("stage", "steps", "suffix"),
+    [
+        ("ann", [], ".onnx"),
+        ("qc", [], ".onnx"),
+        ("fine", [2, T], ".onnx"),
+        ("ann", [], ".xml"),
+        ("fine", [2, T], ".xml"),
+    ],
+)
 def test_a_file_predicts_what_its_checkpoint_does(stage: str, steps: list[int], suffix: str) -> None:
     if suffix == ".xml":
         pytest.importorskip("openvino")

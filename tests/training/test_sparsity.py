@@ -43,9 +43,9 @@ def test_shares_are_those_of_the_operations() -> None:
     assert {f"{name}.act" for name in shares} == {name for name, _ in activations(model)}
     assert sum(shares.values()) == pytest.approx(1.0)
     layers = layer_synapses(network, image_hw)
-    met = sum(layer.met for layer in layers if not layer.constant_macs)
+    met = sum(layer.macs_inside for layer in layers if not layer.image_macs)
     second = next(layer for layer in layers if layer.layer == "model.1")  # alone reads the first
-    assert shares["model.0"] == pytest.approx(second.met / met)
+    assert shares["model.0"] == pytest.approx(second.macs_inside / met)
 
 
 def test_it_is_the_share_of_operations_of_the_spiking_network() -> None:
@@ -60,7 +60,7 @@ def test_it_is_the_share_of_operations_of_the_spiking_network() -> None:
     counter = OperationCounter(network, TorchBackend(network), (IMAGE_SIZE, IMAGE_SIZE), T)
     counter.begin(len(IMAGES))
     list(simulate(network, IMAGES, [T], watch=counter))
-    most = sum(s.met for s in layer_synapses(network, (IMAGE_SIZE, IMAGE_SIZE)) if not s.constant_macs)
+    most = sum(s.macs_inside for s in layer_synapses(network, (IMAGE_SIZE, IMAGE_SIZE)) if not s.image_macs)
     measured = counter.sops.sum().item() / (T * len(IMAGES) * most)
     assert penalty(IMAGES, {}).item() == pytest.approx(measured, rel=0.03)
 

@@ -1,17 +1,15 @@
 """The image of AP by t."""
 
 import sys
-from dataclasses import replace
 
 from PIL import Image
 from test_lines import ANN, AT_4, AT_8, EARLY
 
-from spikedet.visualization.curves import ann_levels, plot_ap_by_t
+from spikedet.visualization.curves import plot_ap_by_t
 
 
 def test_no_rows(tmp_path):
     assert plot_ap_by_t([], tmp_path / "ap.png").stat().st_size > 0
-    assert ann_levels([]) == {}
 
 
 def test_the_image_is_a_png_that_a_telephone_shows(tmp_path):
@@ -26,8 +24,3 @@ def test_pyplot_stays_unused(tmp_path, monkeypatch):
     monkeypatch.delitem(sys.modules, "matplotlib.pyplot", raising=False)
     plot_ap_by_t([ANN, AT_8], tmp_path / "ap.png")
     assert "matplotlib.pyplot" not in sys.modules
-
-
-def test_of_stage_1_runs_that_follow_each_other_the_last_counts():
-    clips = [replace(ANN, finetuned=True, AP=ap) for ap in (61.0, 62.0)]
-    assert ann_levels([ANN, replace(ANN, AP=None), *clips]) == {"ANN": 60, "clip ANN after Stage I": 62.0}

@@ -9,7 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from spikedet.visualization import plot_data
+from spikedet.visualization import figure
+from spikedet.visualization.data_plot import plot_data
+
+
+@pytest.fixture(autouse=True)
+def coarse(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(figure, "DPI", 40)
 
 
 @pytest.mark.parametrize(
@@ -29,7 +35,7 @@ def test_the_image_is_a_png_and_nothing_else_is_left(
         counts, {split: np.array(values) for split, values in sides.items()}, tmp_path / "new" / "data.png"
     )
     with Image.open(path) as image:
-        assert (image.format, image.size) == ("PNG", (2200, 900))
+        assert (image.format, image.size) == ("PNG", (440, 180))
     assert [file.name for file in path.parent.iterdir()] == ["data.png"]
 
 
@@ -37,7 +43,7 @@ def test_many_classes_make_it_higher(tmp_path: Path) -> None:
     counts = {"train": {f"class {index}": index for index in range(80)}}
     path = plot_data(counts, {"train": np.array([1.0])}, tmp_path / "data.png")
     with Image.open(path) as image:
-        assert image.size == (2200, 4200)
+        assert image.size == (440, 840)
 
 
 def test_of_too_many_those_with_the_most_objects_are_drawn(tmp_path: Path) -> None:
@@ -45,7 +51,7 @@ def test_of_too_many_those_with_the_most_objects_are_drawn(tmp_path: Path) -> No
     counts = {"train": {f"class {index}": index % 300 for index in range(20_000)}}
     path = plot_data(counts, {"train": np.array([1.0])}, tmp_path / "data.png")
     with Image.open(path) as image:
-        assert image.size == (2200, 5200)
+        assert image.size == (440, 1040)
 
 
 def test_pyplot_stays_unused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,8 +11,17 @@ import pytest
 
 from spikedet.data.images import read_image
 from spikedet.detections import Detections
-from spikedet.visualization import beside, draw_detections, draw_lines, save_image
-from spikedet.visualization.draw import OKABE_ITO, TEXT_ON, DrawingSizes, broken_line, text_wh
+from spikedet.visualization.draw import (
+    OKABE_ITO,
+    TEXT_ON,
+    DrawingSizes,
+    beside,
+    broken_line,
+    draw_detections,
+    draw_lines,
+    save_image,
+    text_wh,
+)
 
 NAMES = tuple(f"class {i}" for i in range(20))
 

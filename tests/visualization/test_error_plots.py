@@ -28,16 +28,15 @@ WHOLE = explanation(
     ("found", "drawn"),
     [
         (WHOLE, NAMES),
-        (explanation(), [name for name in NAMES if name != "2-ranking"]),
         (explanation(chain=chain(None, None, None)), NAMES[2:]),
         (explanation(LayerErrors(layer="class", steps=(step(4),))), ["1-ap", "3-split", "5-cosine"]),
     ],
-    ids=["whole", "no ranking", "no AP", "output layers alone"],
+    ids=["whole", "no AP", "output layers alone"],
 )
 def test_images_are_written(
     found: Explanation, drawn: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(figure, "DPI", 50)
+    monkeypatch.setattr(figure, "DPI", 40)
     paths = plot_explanation(found, tmp_path / "out")
     assert [path.name for path in paths] == [f"explain-{name}.png" for name in drawn]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [path.name for path in paths]

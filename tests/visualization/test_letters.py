@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 
 from spikedet.detections import Detections
-from spikedet.visualization import draw_detections, draw_lines, names_beside
-from spikedet.visualization.draw import DrawingSizes, text_wh
-from spikedet.visualization.letters import can_draw, drawable, name_to_draw
+from spikedet.visualization.draw import DrawingSizes, draw_detections, draw_lines, text_wh
+from spikedet.visualization.letters import can_draw, drawable, name_to_draw, names_beside
 
 NEW_OPENCV = int(cv2.__version__.split(".")[0]) >= 5
 SOME = ["Fußgänger", "vélo", "велосипед", "αυτοκίνητο", "汽车", "自転車", "자동차", "größe 1½", "đường", "œuvre"]

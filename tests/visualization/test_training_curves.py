@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from spikedet.visualization import plot_training
-from spikedet.visualization.training import read_log
+from spikedet.visualization.training import plot_training, read_log
 
 LOG = "epoch,time,train/box_loss,held_out/AP,lr/pg0\n1,0.5,4.25,0,0.001\n2,1,3.5,12.5,0.0005\n"
 

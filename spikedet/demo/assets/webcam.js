@@ -16,14 +16,14 @@ function say(text) { status.textContent = text; }
 
 function settings() {
   return {
-    t: Number(setting("webcam-t")),
-    confidence: Number(setting("webcam-confidence")),
-    stable_steps: Number(setting("webcam-stable")),
+    t: setting("webcam-t"),
+    confidence: setting("webcam-confidence"),
+    stable_steps: setting("webcam-stable"),
   };
 }
 
 async function detect(frame) {
-  const response = await fetch("look", { method: "POST", body: JSON.stringify({ frame, ...settings() }) }).catch(() => null);
+  const response = await fetch(`look?${new URLSearchParams(settings())}`, { method: "POST", body: frame }).catch(() => null);
   if (!response) throw new Error("The server cannot be reached.");
   const output = await response.json();
   if (output.error) throw new Error(`${output.error}.`);
@@ -59,7 +59,7 @@ async function look() {
   work.width = Math.max(1, Math.round(video.videoWidth * ratio));
   work.height = Math.max(1, Math.round(video.videoHeight * ratio));
   work.getContext("2d").drawImage(video, 0, 0, work.width, work.height);
-  const output = await detect(work.toDataURL("image/jpeg", 0.85).split(",")[1]);
+  const output = await detect(await new Promise((take) => work.toBlob(take, "image/jpeg", 0.85)));
   draw(output);
   const now = performance.now();
   recent = [...recent.filter((time) => now - time < 2000), now];
