@@ -11,9 +11,9 @@ from pathlib import Path
 from spikedet.common.errors import DataError
 from spikedet.data.dataset import Division
 from spikedet.data.division import PARTS, SEED, digest, divide
-from spikedet.data.layout import Entry, Layout, Listing, broken_entry, split_parts
+from spikedet.data.layout import Entry, Layout, Listing, broken_entry
 from spikedet.data.loose import LooseLayout, names_in
-from spikedet.data.split_names import usual_split
+from spikedet.data.split_names import split_parts, usual_split
 
 Digests = Mapping[str, Sequence[str]]
 """Of the paths of the images of val and test, as a checkpoint keeps them; every other image is of train."""

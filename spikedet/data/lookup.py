@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from pathlib import PurePosixPath
 
 from spikedet.common.errors import DataError
-from spikedet.data.layout import shown
 from spikedet.data.pairs import split_of
+from spikedet.data.values import shown
 
 
 class Lookup:

@@ -15,21 +15,11 @@ from pathlib import Path
 from spikedet.common.counts import counted
 from spikedet.common.errors import DataError
 from spikedet.config import SourceLayout
-from spikedet.data.layout import (
-    AnnotatedImage,
-    Box,
-    Entry,
-    Layout,
-    Listing,
-    broken_entry,
-    in_usual_order,
-    refuse,
-    split_parts,
-    unique_entries,
-)
+from spikedet.data.layout import AnnotatedImage, Box, Entry, Layout, Listing, broken_entry, refuse, unique_entries
 from spikedet.data.lookup import Lookup
 from spikedet.data.pairs import Pair, pair
 from spikedet.data.split_lists import ListedImage, split_lists
+from spikedet.data.split_names import in_usual_order, split_parts
 from spikedet.data.walk import Tree
 
 Edges = Callable[[Box, tuple[int, int]], Box]

@@ -16,21 +16,11 @@ from spikedet.common.counts import counted
 from spikedet.common.errors import DataError
 from spikedet.common.progress import track
 from spikedet.data.boxes import IssueTally, fit_box, is_swapped
+from spikedet.data.class_names import check_same_names, checked_class_names, plain_name
 from spikedet.data.dataset import BoxIssues, DetectionDataset, Sample
 from spikedet.data.images import image_hw, read_image
-from spikedet.data.layout import (
-    AnnotatedImage,
-    Entry,
-    Layout,
-    Listing,
-    WrittenObject,
-    check_same_names,
-    checked_class_names,
-    plain_name,
-    refuse,
-    split_parts,
-)
-from spikedet.data.split_names import known_split
+from spikedet.data.layout import AnnotatedImage, Entry, Layout, Listing, WrittenObject, refuse
+from spikedet.data.split_names import known_split, split_parts
 
 MAX_EXAMPLES, MAX_NAMES = 5, 10
 MAX_NAMED = 100

@@ -20,13 +20,14 @@ from spikedet.data.dataset import DetectionDataset
 from spikedet.data.divided import DividedLayout
 from spikedet.data.division import FRACTIONS, parse_fractions
 from spikedet.data.images import IMAGE_SUFFIXES
-from spikedet.data.layout import Layout, shown
+from spikedet.data.layout import Layout
 from spikedet.data.loose import LooseLayout
 from spikedet.data.reading import load_split
 from spikedet.data.recognition import YAML_HELP, recognize
 from spikedet.data.split_names import usual_split
 from spikedet.data.synthetic.dataset import SyntheticConfig, write_synthetic
 from spikedet.data.synthetic.scenes import SYNTHETIC_CLASS_NAMES
+from spikedet.data.values import shown
 from spikedet.data.voc.layout import VocLayout
 from spikedet.data.walk import say_skipped, walk
 from spikedet.data.yolo.layout import YoloLayout

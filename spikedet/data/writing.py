@@ -18,7 +18,8 @@ from spikedet.common.counts import counted
 from spikedet.config import LayoutName
 from spikedet.data.coco.json import category_id, coco_box, coco_categories, coco_flags
 from spikedet.data.dataset import Sample
-from spikedet.data.layout import checked_split_name, plain_number
+from spikedet.data.split_names import checked_split_name
+from spikedet.data.values import plain_number
 from spikedet.data.yolo.labels import yolo_line
 from spikedet.data.yolo.yaml import MORE_SPLITS, SPLIT_KEYS
 

@@ -16,9 +16,11 @@ from typing import Any
 from spikedet.common.errors import DataError
 from spikedet.common.files import MAX_LIST_BYTES
 from spikedet.data.boxes import refuse_fractions
+from spikedet.data.class_names import checked_class_names
 from spikedet.data.coco.segmentation import segmentation_box
-from spikedet.data.layout import Box, WrittenObject, checked_class_names, plain_number, shown, written_hw
+from spikedet.data.layout import Box, WrittenObject
 from spikedet.data.text import read_json
+from spikedet.data.values import plain_number, shown, written_hw
 
 DIFFICULT = "difficult"
 _LISTS = ("images", "annotations", "categories")

@@ -9,24 +9,14 @@ from functools import partial
 from pathlib import Path
 
 from spikedet.common.errors import DataError
+from spikedet.data.class_names import check_same_names
 from spikedet.data.coco.files import find_annotations, full_split_name, image_folders, short_split_name, split_files
 from spikedet.data.coco.json import CocoImage, coco_edges, read_coco
-from spikedet.data.layout import (
-    USUAL_SPLITS,
-    AnnotatedImage,
-    Entry,
-    Layout,
-    Listing,
-    broken_entry,
-    check_same_names,
-    folder_name,
-    shown,
-    split_parts,
-    unique_entries,
-)
+from spikedet.data.layout import AnnotatedImage, Entry, Layout, Listing, broken_entry, folder_name, unique_entries
 from spikedet.data.lookup import Lookup
 from spikedet.data.paths import contained
-from spikedet.data.split_names import usual_split
+from spikedet.data.split_names import USUAL_SPLITS, split_parts, usual_split
+from spikedet.data.values import shown
 
 
 class CocoLayout(Layout):

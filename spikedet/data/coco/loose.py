@@ -10,12 +10,14 @@ from pathlib import Path
 
 from spikedet.common.counts import counted
 from spikedet.common.errors import DataError
+from spikedet.data.class_names import check_same_names
 from spikedet.data.coco.json import CocoImage, coco_edges, read_coco
-from spikedet.data.layout import AnnotatedImage, Entry, check_same_names, refuse, shown
+from spikedet.data.layout import AnnotatedImage, Entry, refuse
 from spikedet.data.lookup import Lookup
 from spikedet.data.loose import Found
 from spikedet.data.pairs import split_of, splits_of_files
 from spikedet.data.text import read_ends
+from spikedet.data.values import shown
 from spikedet.data.walk import Tree
 
 MOST_FILES = 200

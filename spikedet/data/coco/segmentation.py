@@ -11,7 +11,7 @@ from itertools import accumulate, chain
 from typing import Any
 
 from spikedet.common.errors import DataError
-from spikedet.data.layout import shown
+from spikedet.data.values import shown
 
 MAX_SIDE_PX = 100_000
 

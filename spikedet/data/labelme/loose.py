@@ -9,10 +9,11 @@ from pathlib import Path
 
 from spikedet.common.errors import DataError
 from spikedet.data.boxes import refuse_fractions
-from spikedet.data.layout import AnnotatedImage, Box, WrittenObject, pixel_edges, shown, written_hw
+from spikedet.data.layout import AnnotatedImage, Box, WrittenObject, pixel_edges
 from spikedet.data.loose import Found, paired
 from spikedet.data.pairs import pair
 from spikedet.data.text import read_ends, read_json
+from spikedet.data.values import shown, written_hw
 from spikedet.data.walk import Tree
 
 MAX_JSON_BYTES = 200_000_000

@@ -15,11 +15,12 @@ from pathlib import Path
 from spikedet.common.counts import counted
 from spikedet.common.errors import DataError
 from spikedet.data.boxes import refuse_fractions
-from spikedet.data.layout import AnnotatedImage, Entry, WrittenObject, finite_number, pixel_edges, refuse, written_hw
+from spikedet.data.layout import AnnotatedImage, Entry, WrittenObject, pixel_edges, refuse
 from spikedet.data.lookup import Lookup
 from spikedet.data.loose import Found
 from spikedet.data.pairs import split_of, splits_of_files
 from spikedet.data.text import read_bounded, read_start
+from spikedet.data.values import finite_number, written_hw
 from spikedet.data.walk import Tree
 
 MAX_TABLE_BYTES = 2_000_000_000

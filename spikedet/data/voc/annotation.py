@@ -8,16 +8,10 @@ from pathlib import Path
 
 from spikedet.common.errors import DataError
 from spikedet.data.boxes import refuse_fractions
-from spikedet.data.layout import (
-    MAX_NAME,
-    AnnotatedImage,
-    WrittenObject,
-    finite_number,
-    is_class_name,
-    shown,
-    written_hw,
-)
+from spikedet.data.class_names import MAX_NAME, is_class_name
+from spikedet.data.layout import AnnotatedImage, WrittenObject
 from spikedet.data.text import read_bounded
+from spikedet.data.values import finite_number, shown, written_hw
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _DIFFICULT = {"": False, "0": False, "false": False, "unspecified": False, "1": True, "true": True}

@@ -11,7 +11,8 @@ from functools import partial
 from pathlib import Path
 
 from spikedet.common.errors import DataError
-from spikedet.data.layout import Box, Layout, Listing, folder_name, in_usual_order
+from spikedet.data.layout import Box, Layout, Listing, folder_name
+from spikedet.data.split_names import in_usual_order
 from spikedet.data.voc.splits import VOC_CLASS_NAMES, split_entries, split_names, year_folders
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from spikedet.common.counts import counted
 from spikedet.common.errors import DataError
-from spikedet.data.layout import Box, WrittenObject, finite_number, shown
+from spikedet.data.layout import Box, WrittenObject
 from spikedet.data.text import read_lines
+from spikedet.data.values import finite_number, shown
 
 EXCESS = 0.01
 """Fractions this far outside 0 to 1 are taken for rounding and clipped; beyond it they are not fractions."""

@@ -15,19 +15,11 @@ from pathlib import Path
 from spikedet.common.errors import DataError
 from spikedet.common.files import MAX_LIST_BYTES
 from spikedet.data.images import IMAGE_SUFFIXES
-from spikedet.data.layout import (
-    AnnotatedImage,
-    Entry,
-    Layout,
-    Listing,
-    broken_entry,
-    in_usual_order,
-    shown,
-    split_parts,
-    unique_entries,
-)
+from spikedet.data.layout import AnnotatedImage, Entry, Layout, Listing, broken_entry, unique_entries
 from spikedet.data.paths import contained
+from spikedet.data.split_names import in_usual_order, split_parts
 from spikedet.data.text import read_lines
+from spikedet.data.values import shown
 from spikedet.data.walk import visible, walk
 from spikedet.data.yolo.labels import read_labels, yolo_edges
 from spikedet.data.yolo.yaml import CLASS_LISTS, YoloFile

@@ -11,10 +11,12 @@ from typing import Any
 
 from spikedet.common.errors import DataError
 from spikedet.common.yaml import read_mapping
-from spikedet.data.layout import AnnotatedImage, as_config_error, checked_class_names
+from spikedet.data.class_names import checked_class_names
+from spikedet.data.layout import AnnotatedImage
 from spikedet.data.loose import Found, paired
 from spikedet.data.pairs import pair
 from spikedet.data.text import read_lines, read_start
+from spikedet.data.values import as_config_error
 from spikedet.data.walk import Tree
 from spikedet.data.yolo.labels import read_labels, yolo_edges
 from spikedet.data.yolo.yaml import CLASS_LISTS, YAML_NAMES, class_names_of
