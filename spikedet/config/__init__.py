@@ -1,22 +1,21 @@
 """One frozen, self-checking dataclass per stage. Field docs become the CLI's help; a YAML file can set any field."""
 
 from spikedet.config.checks import LIMITS as LIMITS
-from spikedet.config.checks import SPIKING_STAGES as SPIKING_STAGES
-from spikedet.config.checks import Activation as Activation
-from spikedet.config.checks import BackendName as BackendName
-from spikedet.config.checks import Checked as Checked
-from spikedet.config.checks import LayoutName as LayoutName
-from spikedet.config.checks import Linear as Linear
-from spikedet.config.checks import MaxPoolRule as MaxPoolRule
-from spikedet.config.checks import Method as Method
-from spikedet.config.checks import Mode as Mode
-from spikedet.config.checks import Neuron as Neuron
-from spikedet.config.checks import Precision as Precision
-from spikedet.config.checks import Reset as Reset
-from spikedet.config.checks import SourceLayout as SourceLayout
-from spikedet.config.checks import Stage as Stage
-from spikedet.config.checks import Surrogate as Surrogate
-from spikedet.config.checks import TrainingMethod as TrainingMethod
+from spikedet.config.choices import SPIKING_STAGES as SPIKING_STAGES
+from spikedet.config.choices import Activation as Activation
+from spikedet.config.choices import BackendName as BackendName
+from spikedet.config.choices import LayoutName as LayoutName
+from spikedet.config.choices import Linear as Linear
+from spikedet.config.choices import MaxPoolRule as MaxPoolRule
+from spikedet.config.choices import Method as Method
+from spikedet.config.choices import Mode as Mode
+from spikedet.config.choices import Neuron as Neuron
+from spikedet.config.choices import Precision as Precision
+from spikedet.config.choices import Reset as Reset
+from spikedet.config.choices import SourceLayout as SourceLayout
+from spikedet.config.choices import Stage as Stage
+from spikedet.config.choices import Surrogate as Surrogate
+from spikedet.config.choices import TrainingMethod as TrainingMethod
 from spikedet.config.conversion import CalibrateConfig as CalibrateConfig
 from spikedet.config.conversion import ConvertConfig as ConvertConfig
 from spikedet.config.conversion import JointConfig as JointConfig
@@ -25,8 +24,6 @@ from spikedet.config.data import DataCheckConfig as DataCheckConfig
 from spikedet.config.data import DataConvertConfig as DataConvertConfig
 from spikedet.config.data import DownloadConfig as DownloadConfig
 from spikedet.config.data import SynthesizeConfig as SynthesizeConfig
-from spikedet.config.detection import DEFAULT_FAMILY as DEFAULT_FAMILY
-from spikedet.config.detection import DEFAULT_WEBCAM as DEFAULT_WEBCAM
 from spikedet.config.detection import DEFAULT_WEIGHTS as DEFAULT_WEIGHTS
 from spikedet.config.detection import DemoConfig as DemoConfig
 from spikedet.config.detection import DetectConfig as DetectConfig
