@@ -8,8 +8,6 @@ from spikedet.video.reading import Source as Source
 from spikedet.video.reading import open_frames as open_frames
 from spikedet.video.reading import parse_source as parse_source
 from spikedet.video.tracking import ByteTracker as ByteTracker
-from spikedet.video.tracking import Tracker as Tracker
 from spikedet.video.tracking import import_trackers as import_trackers
-from spikedet.video.writing import VIDEO_FORMATS as VIDEO_FORMATS
 from spikedet.video.writing import VideoWriter as VideoWriter
 from spikedet.video.writing import video_writer as video_writer

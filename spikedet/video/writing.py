@@ -14,8 +14,7 @@ from PIL import Image
 
 from spikedet.common.errors import ConfigError, DataError, SpikedetError
 from spikedet.common.files import atomic_path
-from spikedet.video.paths import plain_path
-from spikedet.video.quiet import quiet_opencv, quiet_stderr
+from spikedet.video.opencv import plain_path, quiet_opencv, quiet_stderr
 from spikedet.video.reading import MOST_FPS, Source, open_frames
 
 CODECS = {".mp4": ("avc1", "mp4v"), ".webm": ("VP80",)}
@@ -58,13 +57,12 @@ def video_writer(path: Path, fps: float) -> Iterator[VideoWriter]:
         writer = _Gif(fps) if suffix == ".gif" else _OpenCv(temporary, fps)
         try:
             yield writer
+            if not writer.written:
+                raise SpikedetError(f"{path}: no frame was recorded; nothing was written")
+            writer.finish(temporary)
         except BaseException:
             writer.discard()
             raise
-        if not writer.written:
-            writer.discard()
-            raise SpikedetError(f"{path}: no frame was recorded; nothing was written")
-        writer.finish(temporary)
         if not _whole(temporary, writer.written):
             raise SpikedetError(f"{path}: writing failed; is the disk full? Nothing was changed")
 
