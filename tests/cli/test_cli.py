@@ -391,9 +391,9 @@ def test_text_from_files_steers_no_terminal(
 @pytest.mark.slow
 def test_two_runs_into_one_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The second is refused, in the first's words of its folder; the first goes on."""
-    code = "import sys, spikedet.commands.train as t; from spikedet.cli.main import main\n"
+    code = "import sys, spikedet.commands as commands; from spikedet.cli.main import main\n"
     code += "def wait(_): print('begun', flush=True); sys.stdin.read()\n"
-    code += "t.train = wait; sys.exit(main(['train', '--out', sys.argv[1]]))"
+    code += "commands.implementation = lambda _: wait; sys.exit(main(['train', '--out', sys.argv[1]]))"
     out = tmp_path / "a" / "b"
     command = [sys.executable, "-c", code, str(out)]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as first:
