@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from pathlib import PurePosixPath
+from itertools import takewhile
 
 from spikedet.common.errors import DataError
 from spikedet.data.pairs import split_of
@@ -58,11 +58,8 @@ class Lookup:
 
 def _common_end(image: str, parts: list[str]) -> int:
     """How many parts, from the last, two paths share; their endings may differ."""
-    own = list(PurePosixPath(image).parts[:-1])
-    pairs = zip(reversed(own), reversed(parts[:-1]), strict=False)
-    return next(
-        (count for count, (a, b) in enumerate(pairs) if a.casefold() != b.casefold()), min(len(own), len(parts) - 1)
-    )
+    pairs = zip(image.split("/")[-2::-1], parts[-2::-1], strict=False)
+    return sum(takewhile(bool, (a.casefold() == b.casefold() for a, b in pairs)))
 
 
 def _below(image: str, folder: str) -> bool:

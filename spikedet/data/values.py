@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from spikedet.common.errors import ConfigError, DataError
@@ -12,15 +13,20 @@ from spikedet.common.errors import ConfigError, DataError
 _PIXELS = re.compile(r"\s*0*[1-9]\d{0,8}(\.0*)?\s*", re.ASCII)
 
 
-def finite_number(text: str, complaint: Callable[[], str]) -> float:
-    """The number that a text is. Raises DataError with this complaint, made then, where it is none or not finite."""
+def finite_number(text: str, where: str, form: str = "{!r}") -> float:
+    """The number that a text is. Raises DataError, which shows it in this form, where it is none or not finite."""
     try:
         value = float(text)
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise DataError(complaint())
+        raise DataError(f"{where} has {form.format(text.strip()[:40])}; expected a finite number")
     return value
+
+
+def is_number(value: object) -> bool:
+    """Whether a value of JSON is a finite number; whole ones may have hundreds of digits."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def written_hw(height: object, width: object) -> tuple[int, int] | None:

@@ -27,11 +27,10 @@ def read_annotation(path: Path) -> AnnotatedImage:
     Raises:
         DataError: the file is missing, not XML that can be trusted, or an object is not whole.
     """
+    text = _safe_xml_text(path)
     try:
-        root = ET.fromstring(_safe_xml_text(path))
+        root = ET.fromstring(text)
     except (ET.ParseError, ValueError) as error:
-        if isinstance(error, DataError):
-            raise
         raise DataError(f"{path}: not well-formed XML ({error}); repair or remove the annotation") from error
     if root.tag != "annotation":
         raise DataError(f"{path}: the root element is <{root.tag}>, expected <annotation>")
@@ -83,4 +82,4 @@ def _read_number(where: str, box: ET.Element, field: str) -> float:
     text = box.findtext(field)
     if text is None:
         raise DataError(f"{where} has no <{field}> in its <bndbox>; add it")
-    return finite_number(text, lambda: f"{where} has <{field}>{text.strip()[:40]}</{field}>; expected a finite number")
+    return finite_number(text, where, f"<{field}>{{}}</{field}>")
