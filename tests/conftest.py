@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import gc
 import signal
-from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from hypothesis import settings
-from PIL import Image
+from unrendered import SAVEFIG, save_unrendered
 
 import spikedet  # noqa: F401 - silences ultralytics, so it must come before any test imports that
 from spikedet.cli.messages import print_messages
@@ -37,8 +35,4 @@ def pytest_collection_finish() -> None:
 @pytest.fixture
 def unrendered_plots(monkeypatch: pytest.MonkeyPatch) -> None:
     """Plots are drawn but not rendered, which takes most of the time of many a command."""
-
-    def save(figure: Any, path: Path, **settings: Any) -> None:
-        Image.new("RGB", (60, 40)).save(path, settings["format"])
-
-    monkeypatch.setattr("matplotlib.figure.Figure.savefig", save)
+    monkeypatch.setattr(SAVEFIG, save_unrendered)

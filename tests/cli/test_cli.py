@@ -301,15 +301,6 @@ def test_tools_pass_on_the_exit_status(monkeypatch: pytest.MonkeyPatch) -> None:
     assert stopped.value.code == 1
 
 
-@pytest.mark.slow
-def test_python_m_spikedet_in_a_process_of_its_own(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "spikedet", "convert", str(tmp_path / "nowhere.safetensors")]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].startswith("spikedet convert: ")
-    assert "Traceback" not in done.stderr
-
-
 def test_the_list_of_verbs_needs_no_ultralytics() -> None:
     """Whoever asks for help waits for the imports."""
     code = "import sys; from spikedet.cli.main import main; main([]); print('ultralytics' in sys.modules)"
