@@ -63,7 +63,6 @@ def read_image(path: Path) -> npt.NDArray[np.uint8]:
         DataError: the file is missing, not an image, truncated, larger than ``MAX_PIXELS``, or its numbers are signed
             or of 32 bits.
     """
-    path = Path(path)
     with _opened(path) as image:
         if image.mode in ("I", "F"):
             what = "signed or 32-bit numbers, whose black and white are not known"
@@ -80,7 +79,6 @@ def read_image(path: Path) -> npt.NDArray[np.uint8]:
 
 def image_hw(path: Path) -> tuple[int, int]:
     """Height and width after EXIF rotation, without decoding the image. Raises DataError like ``read_image``."""
-    path = Path(path)
     with _opened(path) as image, _decoding(path):
         width, height = image.size
         if isinstance(image, TiffImageFile):  # Pillow tells its size after rotation

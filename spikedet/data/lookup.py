@@ -49,7 +49,7 @@ class Lookup:
         ranked = sorted((-_common_end(image, parts), not _below(image, near), image) for image in own or found)
         best = [image for *rank, image in ranked if rank == list(ranked[0][:2])]
         exact = [image for image in best if image.rpartition("/")[2] == parts[-1]]
-        if len(best) > 1 and len(exact) == 1:
+        if len(exact) == 1:
             return exact[0]
         if len(best) > 1:
             raise DataError(f"{where}: image {shown(written)} may be {best[0]} or {best[1]}; write its folder")
