@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import repeat
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -99,14 +100,10 @@ class _OpenCv(_Sized):
         step = self.written if time_s is None else round(time_s * self._fps)
         if step < self.written - 1:
             return
-        for _ in range(step - self.written):
-            self._encode(self._last)
-        self._encode(fitted)
+        for image_bgr in [*repeat(self._last, step - self.written), fitted]:
+            self._encoder.write(image_bgr)
+            self.written += 1
         self._last = fitted
-
-    def _encode(self, image_bgr: npt.NDArray[np.uint8] | None) -> None:
-        self._encoder.write(image_bgr)
-        self.written += 1
 
     def finish(self, _: Path) -> None:
         self._encoder.release()
