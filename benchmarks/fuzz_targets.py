@@ -25,7 +25,7 @@ from spikedet.config import CalibrateConfig, ConvertConfig, DataConvertConfig, J
 from spikedet.conversion.report import as_text, report
 from spikedet.data import load_dataset
 from spikedet.data.images import read_image
-from spikedet.data.synthetic.dataset import write_synthetic
+from spikedet.data.synthetic.dataset import SyntheticConfig, write_synthetic
 from spikedet.evaluation import read_results
 from spikedet.evaluation.archive import load_predicted
 from spikedet.kernels.library import available
@@ -59,7 +59,7 @@ class Target:
 def seeds(folder: Path) -> None:
     """One valid file of every kind; what is compiled at first use is compiled here."""
     available()
-    write_synthetic(folder / "voc", train=4, val=2, test=2, image_hw=(64, 64))
+    write_synthetic(folder / "voc", SyntheticConfig(train=4, val=2, test=2, image_hw=(64, 64)))
     for layout in ("yolo", "coco"):
         convert_data(DataConvertConfig(data=str(folder / "voc"), to=layout, out=str(folder / layout)))
     (folder / "short.yaml").write_text("data: voc\nnames: [circle, square, triangle, cross]\n", "utf-8")

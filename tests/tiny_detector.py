@@ -18,7 +18,7 @@ from spikedet.checkpoint import CheckpointMeta, load_checkpoint, save_checkpoint
 from spikedet.commands.calibrate import calibrate
 from spikedet.commands.convert import convert
 from spikedet.config import CalibrateConfig, ConvertConfig
-from spikedet.data.synthetic.dataset import write_synthetic
+from spikedet.data.synthetic.dataset import SyntheticConfig, write_synthetic
 from spikedet.data.synthetic.scenes import SYNTHETIC_CLASS_NAMES
 from spikedet.models import ClipDetector, activations, build_detector
 
@@ -65,7 +65,7 @@ def sample_images() -> Path:
     """The images of ``Chain``, removed when the tests are over."""
     folder = Path(tempfile.mkdtemp(prefix="spikedet-tests-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return write_synthetic(folder / "images", train=8, val=4, test=4, image_hw=(IMAGE_SIZE, IMAGE_SIZE))
+    return write_synthetic(folder / "images", SyntheticConfig(8, 4, 4, image_hw=(IMAGE_SIZE, IMAGE_SIZE)))
 
 
 @cache

@@ -16,6 +16,7 @@ from docstring_parser import parse as parse_docstring
 from jsonargparse import SUPPRESS, ActionYesNo, ArgumentParser
 
 from spikedet.cli.messages import did_you_mean
+from spikedet.config.checks import flag_name
 
 Config = TypeVar("Config")
 
@@ -82,7 +83,7 @@ def make_parser(config: type[Any], verb: str, positional: str | None = None, *, 
             how: dict[str, Any] = {"nargs": "*"} if many else {"nargs": "?", "type": str}  # a file may give one text
             parser.add_argument(item.name, default=default, help=text, **how)
             continue
-        flag = f"--{item.name.replace('_', '-')}"
+        flag = flag_name(item.name)
         if hint is bool:
             parser.add_argument(flag, action=ActionYesNo(no_prefix="no-"), default=default, help=text)
         else:
@@ -95,15 +96,14 @@ def parse_config(config: type[Config], verb: str, positional: str | None, argume
     brief = HELP_ALL not in arguments
     parser = make_parser(config, verb, positional, brief=brief)
     arguments = arguments if brief else [*(word for word in arguments if word != HELP_ALL), "--help"]
-    _check_files(parser, arguments)
+    in_files = _read_files(parser, arguments)
     values = parser.parse_args(arguments).as_dict()
-    files = values.pop("config", None) or []
+    values.pop("config", None)
     if verb in WITHOUT_FLAG:
         earlier = values.pop(f"{WITHOUT_FLAG[verb]}_")
         values[WITHOUT_FLAG[verb]] = values[WITHOUT_FLAG[verb]] or earlier
     if positional and not values.get(positional):  # argparse puts the missing argument over the file's setting
-        for file in files:
-            values[positional] = yaml.safe_load(Path(str(file)).read_text("utf-8")).get(positional, values[positional])
+        values[positional] = in_files.get(positional, values[positional])
     if positional and typing.get_origin(typing.get_type_hints(config)[positional]) is tuple:
         given = values[positional]
         several = given if isinstance(given, list) else [] if given is None else [given]
@@ -112,13 +112,14 @@ def parse_config(config: type[Config], verb: str, positional: str | None, argume
     for name in required:
         if not values.get(name):
             parser.print_usage(sys.stderr)
-            shown = name if name == positional else f"--{name.replace('_', '-')}"
+            shown = name if name == positional else flag_name(name)
             raise SystemExit(f"spikedet {verb}: {shown} is missing")
     return config(**values)
 
 
-def _check_files(parser: ArgumentParser, arguments: list[str]) -> None:
-    """One error line for what jsonargparse has none: no mapping, a list for time steps."""
+def _read_files(parser: ArgumentParser, arguments: list[str]) -> dict[str, Any]:
+    """The settings in files; one error line for what jsonargparse has none: no mapping, a list for time steps."""
+    found: dict[str, Any] = {}
     after = [value for flag, value in itertools.pairwise(arguments) if flag == "--config"]
     for file in [*after, *(word.partition("=")[2] for word in arguments if word.startswith("--config="))]:
         try:
@@ -127,9 +128,10 @@ def _check_files(parser: ArgumentParser, arguments: list[str]) -> None:
             continue  # jsonargparse says what is wrong
         if not isinstance(settings, dict):
             parser.error(f"{file}: expected a mapping of settings, for example 'T: 8'")
-        for name, value in settings.items():
-            if name == "t" and isinstance(value, list):
-                parser.error(f"{file}: t is one text; write t: {','.join(map(str, value))!r}")
+        if isinstance(t := settings.get("t"), list):
+            parser.error(f"{file}: t is one text; write t: {','.join(map(str, t))!r}")
+        found |= settings
+    return found
 
 
 def documentation(config: type[Any]) -> tuple[str, dict[str, str]]:

@@ -28,20 +28,21 @@ def prepared(config: Config) -> Config:
         SpikedetError: the output cannot be written.
     """
     _require_temporary()
-    config = _with_homes(config)
+    values = {item.name: _with_homes(getattr(config, item.name)) for item in dataclasses.fields(config)}  # type: ignore[arg-type]
+    config = dataclasses.replace(config, **values)  # type: ignore[type-var]
     changes = dict[str, Any]()
     for name in CHECKPOINT_FIELDS:
-        value = getattr(config, name, None)
+        value = values.get(name)
         if isinstance(value, tuple):
             changes[name] = tuple(str(shipped_file(item) or item) for item in value)
         elif isinstance(value, str) and (shipped := shipped_file(value)):
             changes[name] = str(shipped)
-    if not getattr(config, "dry_run", False):
-        if getattr(config, "out", None) == "" and "checkpoint" in changes:
-            raise ConfigError(f"--out is missing: {config.checkpoint} is the package's own, say where to write")  # type: ignore[attr-defined]
+    if not values.get("dry_run"):
+        if values.get("out") == "" and "checkpoint" in changes:
+            raise ConfigError(f"--out is missing: {values['checkpoint']} is the package's own, say where to write")
         for folder in _folders(config):
             require_writable(folder)
-    return dataclasses.replace(config, **changes) if changes else config  # type: ignore[type-var]
+    return dataclasses.replace(config, **changes)  # type: ignore[type-var]
 
 
 def _require_temporary() -> None:
@@ -53,17 +54,11 @@ def _require_temporary() -> None:
         ) from error
 
 
-def _with_homes(config: Config) -> Config:
+def _with_homes(value: Any) -> Any:
     """``~`` and ``~user`` at the beginning of a path written out, wherever the path comes from."""
-    changes: dict[str, Any] = {}
-    for item in dataclasses.fields(config):  # type: ignore[arg-type]
-        value = getattr(config, item.name)
-        if isinstance(value, str):
-            changes[item.name] = ",".join(map(os.path.expanduser, value.split(",")))  # grow takes several weights
-        elif isinstance(value, tuple):
-            changes[item.name] = tuple(os.path.expanduser(part) if isinstance(part, str) else part for part in value)
-    changed = {name: value for name, value in changes.items() if value != getattr(config, name)}
-    return dataclasses.replace(config, **changed) if changed else config  # type: ignore[type-var]
+    if isinstance(value, tuple):
+        return tuple(os.path.expanduser(part) if isinstance(part, str) else part for part in value)
+    return ",".join(map(os.path.expanduser, value.split(","))) if isinstance(value, str) else value  # several weights
 
 
 def output_folder(config: object) -> Path | None:
@@ -76,10 +71,7 @@ def output_folder(config: object) -> Path | None:
 
 def _folders(config: object) -> Iterator[Path]:
     """What a command will write into, as its settings say."""
-    out, checkpoint, detections = (getattr(config, name, "") for name in ("out", "checkpoint", "detections"))
-    if out:
-        yield Path(out).parent if Path(out).suffix in FILE_SUFFIXES else Path(out)
-    elif checkpoint:
-        yield Path(checkpoint).parent
-    if detections:
-        yield Path(detections)
+    out, detections = (Path(getattr(config, name, "")) for name in ("out", "detections"))
+    yield from filter(None, [out.parent if out.suffix in FILE_SUFFIXES else output_folder(config)])
+    if detections != Path():
+        yield detections

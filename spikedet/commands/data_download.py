@@ -17,7 +17,7 @@ from torchvision.datasets.voc import DATASET_YEAR_DICT
 
 from spikedet.common.errors import DataError
 from spikedet.common.files import write_text
-from spikedet.common.progress import make_byte_progress
+from spikedet.common.progress import make_progress
 from spikedet.config import DownloadConfig
 
 logger = logging.getLogger("spikedet")
@@ -115,8 +115,8 @@ def _receive(url: str, part: Path) -> None:
         if error.code == 416:  # the range is empty: everything is here
             return
         raise
-    with response, open(part, "ab" if response.status == 206 else "wb") as file, make_byte_progress() as progress:
-        have = have if response.status == 206 else 0
+    have = have if response.status == 206 else 0
+    with response, open(part, "ab" if have else "wb") as file, make_progress(of_bytes=True) as progress:
         length = response.headers.get("Content-Length")
         bar = progress.add_task(part.stem, completed=have, total=have + int(length) if length else None)
         while block := response.read(BLOCK_BYTES):

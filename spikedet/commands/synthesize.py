@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 
 from spikedet.config import SynthesizeConfig
-from spikedet.data.synthetic.dataset import write_synthetic
+from spikedet.data.synthetic.dataset import SyntheticConfig, write_synthetic
 
 logger = logging.getLogger("spikedet")
 
@@ -14,8 +14,7 @@ logger = logging.getLogger("spikedet")
 def synthesize(config: SynthesizeConfig) -> Path:
     """Write the set in VOC layout and return its folder."""
     side = config.side
-    folder = write_synthetic(
-        Path(config.out), train=config.train, val=config.val, test=config.test, image_hw=(side, side), seed=config.seed
-    )
+    asked = SyntheticConfig(config.train, config.val, config.test, (side, side), config.seed)
+    folder = write_synthetic(Path(config.out), asked)
     logger.info(f"{folder}: {config.train} train, {config.val} val, {config.test} test images")
     return folder

@@ -48,12 +48,10 @@ def atomic_path(path: Path) -> Iterator[Path]:
     path = Path(path)
     suffix = path.suffix if len(path.suffix) <= _SHOWN_NAME else ""
     temporary = path.with_name(f".{path.name[:_SHOWN_NAME]}.{secrets.token_hex(4)}{suffix}")
-    try:
+    with _may_write(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.touch(exist_ok=False)
         mode = stat.S_IMODE(temporary.stat().st_mode)
-    except OSError as error:
-        raise _cannot_write(path, error) from error
     try:
         yield temporary
         temporary.chmod(mode)  # safetensors puts a private file in its place
@@ -82,18 +80,14 @@ def atomic_folder(path: Path, *, wait: bool = False) -> Iterator[Path]:
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.partial")
-    try:
+    with _may_write(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise _cannot_write(path, error) from error
     with locked(path.with_name(f".{path.name}.lock"), path, wait=wait):
-        try:
+        with _may_write(path):
             if os.path.lexists(path) and (not path.is_dir() or any(path.iterdir())):
                 raise SpikedetError(f"{path}: there is something already; name a new folder or an empty one")
             shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir()
-        except OSError as error:
-            raise _cannot_write(path, error) from error
         try:
             yield temporary
             if path.is_dir():
@@ -113,10 +107,8 @@ def held(folder: Path) -> Iterator[None]:
         SpikedetError: another process holds it, or it cannot be written.
     """
     new = [path for path in (folder, *folder.parents) if not path.exists()]
-    try:
+    with _may_write(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise _cannot_write(folder, error) from error
     try:
         with locked(folder / ".lock", folder):
             yield
@@ -138,13 +130,11 @@ def locked(lock: Path, what: Path, *, wait: bool = False) -> Iterator[None]:
     Raises:
         SpikedetError: somebody else holds it, or it cannot be made.
     """
-    try:
+    with _may_write(what):
         while (handle := _taken(lock)) is None:
             if not wait:
                 raise SpikedetError(f"{what}: another run is writing to it; wait for its end, or choose another --out")
             time.sleep(_BUSY_S)
-    except OSError as error:
-        raise _cannot_write(what, error) from error
     try:
         yield
     finally:
@@ -196,11 +186,8 @@ def require_writable(folder: Path) -> None:
     """
     folder = Path(folder).absolute()
     nearest = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
-    try:
-        with tempfile.TemporaryFile(dir=nearest):
-            pass
-    except OSError as error:
-        raise _cannot_write(folder, error) from error
+    with _may_write(folder), tempfile.TemporaryFile(dir=nearest):
+        pass
 
 
 def private_folder() -> Path:
@@ -280,8 +267,13 @@ def _replace(temporary: Path, path: Path) -> None:
             time.sleep(_BUSY_S)
 
 
-def _cannot_write(path: Path, error: OSError) -> SpikedetError:
-    return SpikedetError(f"{path}: cannot write here ({error.strerror}); choose another output folder")
+@contextmanager
+def _may_write(path: Path) -> Iterator[None]:
+    """Raise SpikedetError, which names this path, where the block cannot make what it needs."""
+    try:
+        yield
+    except OSError as error:
+        raise SpikedetError(f"{path}: cannot write here ({error.strerror}); choose another output folder") from error
 
 
 def _failed(path: Path, temporary: Path, error: OSError | SafetensorError, kept: str) -> SpikedetError:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 from contextlib import suppress
-from pathlib import Path
 
 from spikedet.common.files import private_folder
 
@@ -25,17 +24,9 @@ def quiet_ultralytics() -> None:
     with suppress(OSError):  # no temporary folder: the command line says so, and --help needs none
         if "YOLO_CONFIG_DIR" not in os.environ:
             os.environ["YOLO_CONFIG_DIR"] = str(private_folder())
-        if not _has_home():
+        if os.path.expanduser("~") == "~":  # a user without a name and HOME, as in a container; libraries ask for it
             os.environ["HOME"] = str(private_folder())
     for name in TORCHRUN:  # ultralytics reads numbers from them, whatever they hold
         if os.environ.get(name) == "":
             del os.environ[name]
     logging.getLogger("ultralytics").setLevel(logging.WARNING)
-
-
-def _has_home() -> bool:
-    """False for a user without a name and without HOME, as in a container; libraries ask for it when they load."""
-    try:
-        return bool(Path.home())
-    except RuntimeError:
-        return False

@@ -8,15 +8,7 @@ from contextlib import ExitStack
 from typing import TypeVar
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    TextColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from spikedet.common.distributed import is_first
 
@@ -25,18 +17,10 @@ DELAY_S = 2.0
 """What is done sooner has no bar."""
 
 
-def make_progress() -> Progress:
+def make_progress(*, of_bytes: bool = False) -> Progress:
     """A bar with counts and remaining time, gone when it is done; disabled where nobody watches."""
-    return _progress(MofNCompleteColumn())
-
-
-def make_byte_progress() -> Progress:
-    """The same for bytes."""
-    return _progress(DownloadColumn())
-
-
-def _progress(amount: ProgressColumn) -> Progress:
     console = Console(stderr=True)
+    amount = DownloadColumn() if of_bytes else MofNCompleteColumn()
     columns = (TextColumn("{task.description}"), BarColumn(), amount, TimeRemainingColumn())
     shown = console.is_terminal and is_first()
     return Progress(*columns, console=console, transient=True, disable=not shown)

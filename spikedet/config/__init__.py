@@ -1,95 +1,41 @@
 """One frozen, self-checking dataclass per stage. Field docs become the CLI's help; a YAML file can set any field."""
 
-from spikedet.config.checks import (
-    LIMITS,
-    SPIKING_STAGES,
-    Activation,
-    BackendName,
-    Checked,
-    DownloadName,
-    LayoutName,
-    Linear,
-    MaxPoolRule,
-    Method,
-    Mode,
-    Neuron,
-    Pool,
-    Precision,
-    Reset,
-    SourceLayout,
-    Stage,
-    Surrogate,
-    ThetaScope,
-    TrainingMethod,
-    VideoFormat,
-)
-from spikedet.config.conversion import CalibrateConfig, ConvertConfig, JointConfig, QuickstartConfig
-from spikedet.config.data import DataCheckConfig, DataConvertConfig, DownloadConfig, SynthesizeConfig
-from spikedet.config.detection import (
-    DEFAULT_FAMILY,
-    DEFAULT_WEBCAM,
-    DEFAULT_WEIGHTS,
-    DemoConfig,
-    DetectConfig,
-    GrowConfig,
-)
-from spikedet.config.evaluation import (
-    EnergyConfig,
-    EvaluateConfig,
-    ExplainConfig,
-    PublishConfig,
-    ReportConfig,
-    SimulationConfig,
-    parse_time_steps,
-)
-from spikedet.config.export import ExportConfig
-from spikedet.config.training import FinetuneConfig, LoopConfig, TrainConfig
-
-__all__ = [
-    "DEFAULT_FAMILY",
-    "DEFAULT_WEBCAM",
-    "DEFAULT_WEIGHTS",
-    "LIMITS",
-    "SPIKING_STAGES",
-    "Activation",
-    "BackendName",
-    "CalibrateConfig",
-    "Checked",
-    "ConvertConfig",
-    "DataCheckConfig",
-    "DataConvertConfig",
-    "DemoConfig",
-    "DetectConfig",
-    "DownloadConfig",
-    "DownloadName",
-    "EnergyConfig",
-    "EvaluateConfig",
-    "ExplainConfig",
-    "ExportConfig",
-    "FinetuneConfig",
-    "GrowConfig",
-    "JointConfig",
-    "LayoutName",
-    "Linear",
-    "LoopConfig",
-    "MaxPoolRule",
-    "Method",
-    "Mode",
-    "Neuron",
-    "Pool",
-    "Precision",
-    "PublishConfig",
-    "QuickstartConfig",
-    "ReportConfig",
-    "Reset",
-    "SimulationConfig",
-    "SourceLayout",
-    "Stage",
-    "Surrogate",
-    "SynthesizeConfig",
-    "ThetaScope",
-    "TrainConfig",
-    "TrainingMethod",
-    "VideoFormat",
-    "parse_time_steps",
-]
+from spikedet.config.checks import LIMITS as LIMITS
+from spikedet.config.choices import SPIKING_STAGES as SPIKING_STAGES
+from spikedet.config.choices import Activation as Activation
+from spikedet.config.choices import BackendName as BackendName
+from spikedet.config.choices import LayoutName as LayoutName
+from spikedet.config.choices import Linear as Linear
+from spikedet.config.choices import MaxPoolRule as MaxPoolRule
+from spikedet.config.choices import Method as Method
+from spikedet.config.choices import Mode as Mode
+from spikedet.config.choices import Neuron as Neuron
+from spikedet.config.choices import Precision as Precision
+from spikedet.config.choices import Reset as Reset
+from spikedet.config.choices import SourceLayout as SourceLayout
+from spikedet.config.choices import Stage as Stage
+from spikedet.config.choices import Surrogate as Surrogate
+from spikedet.config.choices import TrainingMethod as TrainingMethod
+from spikedet.config.conversion import CalibrateConfig as CalibrateConfig
+from spikedet.config.conversion import ConvertConfig as ConvertConfig
+from spikedet.config.conversion import JointConfig as JointConfig
+from spikedet.config.conversion import QuickstartConfig as QuickstartConfig
+from spikedet.config.data import DataCheckConfig as DataCheckConfig
+from spikedet.config.data import DataConvertConfig as DataConvertConfig
+from spikedet.config.data import DownloadConfig as DownloadConfig
+from spikedet.config.data import SynthesizeConfig as SynthesizeConfig
+from spikedet.config.detection import DEFAULT_WEIGHTS as DEFAULT_WEIGHTS
+from spikedet.config.detection import DemoConfig as DemoConfig
+from spikedet.config.detection import DetectConfig as DetectConfig
+from spikedet.config.detection import GrowConfig as GrowConfig
+from spikedet.config.evaluation import EnergyConfig as EnergyConfig
+from spikedet.config.evaluation import EvaluateConfig as EvaluateConfig
+from spikedet.config.evaluation import ExplainConfig as ExplainConfig
+from spikedet.config.evaluation import PublishConfig as PublishConfig
+from spikedet.config.evaluation import ReportConfig as ReportConfig
+from spikedet.config.evaluation import SimulationConfig as SimulationConfig
+from spikedet.config.evaluation import parse_time_steps as parse_time_steps
+from spikedet.config.export import ExportConfig as ExportConfig
+from spikedet.config.training import FinetuneConfig as FinetuneConfig
+from spikedet.config.training import LoopConfig as LoopConfig
+from spikedet.config.training import TrainConfig as TrainConfig

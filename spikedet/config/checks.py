@@ -1,4 +1,4 @@
-"""What the settings may be: names of choices, ranges, and the checks that every configuration makes."""
+"""Ranges of settings, and the checks that every configuration makes."""
 
 from __future__ import annotations
 
@@ -6,33 +6,9 @@ import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 from spikedet.common.errors import ConfigError
-
-Stage = Literal["ann", "qc", "sfa", "clif", "copied", "coarse", "fine", "joint"]
-SPIKING_STAGES = ("copied", "coarse", "fine", "joint")
-Neuron = Literal["if", "signed", "asymmetric", "clif"]
-Reset = Literal["hard", "soft"]
-Learning = Literal["current-step", "bptt"]
-FreezeOut = Literal["", "linear", "cubic"]
-Surrogate = Literal["rectangle", "triangle", "sigmoid", "arctan"]
-Precision = Literal["auto", "bf16", "fp32"]
-Mode = Literal["exact", "fast"]
-BackendName = Literal["auto", "native", "torch"]
-ThetaScope = Literal["channel", "layer"]
-Method = Literal["two-stage", "channel-norm"]
-TrainingMethod = Literal["conversion", "sfa", "clif"]
-Activation = Literal["", "clip", "leaky"]
-MaxPoolRule = Literal["count", "gate", "or"]
-Linear = Literal["spiking", "analog"]
-Pool = Literal["max", "average"]
-DownloadName = Literal["voc"]
-LayoutName = Literal["voc", "yolo", "coco"]
-SourceLayout = Literal["voc", "yolo", "coco", "labelme", "csv"]
-ChosenLayout = Literal["", SourceLayout]
-VideoFormat = Literal["mp4", "webm", "gif"]
 
 
 def flag_name(name: str) -> str:
@@ -94,7 +70,7 @@ class Checked:
 
     basic: ClassVar[str] = ""
     file_only: ClassVar[str] = ""
-    needs: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType({})
+    needs: ClassVar[Mapping[str, tuple[str, ...]]] = {}
 
     def __post_init__(self) -> None:
         for name, allowed in _allowed(type(self)).items():  # type: ignore[arg-type]

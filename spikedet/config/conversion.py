@@ -3,38 +3,45 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import ClassVar
 
 from spikedet.config.checks import (
-    Activation,
     Checked,
     Count,
     Delay,
     Fraction,
-    Linear,
-    MaxPoolRule,
-    Method,
-    Mode,
-    Neuron,
     NotNegative,
     Positive,
-    Precision,
     Seed,
     TimeSteps,
     Whole,
 )
+from spikedet.config.choices import Activation, Linear, MaxPoolRule, Method, Mode, Neuron, Precision
 
 
 @dataclass(frozen=True, kw_only=True)
-class CalibrateConfig(Checked):
+class TrainedOnConfig(Checked):
+    """Images for what is done to a trained network.
+
+    Attributes:
+        data: empty takes the checkpoint's training data.
+        split: empty takes the checkpoint's training split.
+        skip_bad: leave out broken images and annotations, in every stage that runs; as in training.
+        seed: of everything random, in every stage that runs.
+    """
+
+    data: str = ""
+    split: str = ""
+    skip_bad: bool = False
+    seed: Seed = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrateConfig(TrainedOnConfig):
     """Stage II: layer-wise calibration of initial potential and weights.
 
     Attributes:
         checkpoint: a converted network with copied weights.
-        data: empty takes the checkpoint's training data.
-        split: empty takes the checkpoint's.
-        skip_bad: leave out broken images and annotations; as in training.
         images: calibration images, drawn from the training split; a fifth is held out for early stopping.
         fine: also the fine calibration (weights, bias and u[0] by BPTT), after the coarse one.
         train_weights: let the fine calibration change weights and biases.
@@ -52,19 +59,15 @@ class CalibrateConfig(Checked):
             are always fp32.
         memory_budget_gb: cached spike trains above this go to disk.
         resume: go on with the layer that an interrupted calibration of the same network was in.
-        seed: of the draw and the crops.
         out: output folder; empty is the checkpoint's folder.
     """
 
     basic: ClassVar[str] = "data images epochs early fine resume out"
     file_only: ClassVar[str] = "train_weights train_potential memory_budget_gb"
 
-    needs = MappingProxyType({"fine": ("sparsity",)})
+    needs: ClassVar = {"fine": ("sparsity",)}
 
     checkpoint: str
-    data: str = ""
-    split: str = ""
-    skip_bad: bool = False
     images: Count = 64
     fine: bool = True
     train_weights: bool = True
@@ -79,21 +82,17 @@ class CalibrateConfig(Checked):
     precision: Precision = "fp32"
     memory_budget_gb: Positive = 4.0
     resume: bool = False
-    seed: Seed = 0
     out: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
-class JointConfig(Checked):
+class JointConfig(TrainedOnConfig):
     """Joint calibration: all layers at once, towards the outputs of the ANN; after Stage II, and not in the paper.
 
     Attributes:
         checkpoint: a spiking network, calibrated or not.
-        teacher: the ANN whose outputs are the target, or a QC-ANN that represents its clip ANN; empty finds the source
-            through the checkpoint, or else its clip ANN.
-        data: empty takes the checkpoint's training data; labels are not used.
-        split: empty takes the checkpoint's.
-        skip_bad: leave out broken images and annotations; as in training.
+        teacher: the ANN whose outputs are the target (labels are not used), or a QC-ANN that represents its clip ANN;
+            empty finds the source through the checkpoint, or else its clip ANN.
         epochs: passes over the images.
         batch: images per step.
         lr: Adam's step, relative to the root mean square of a layer's weights (bias and u[0]: to theta).
@@ -105,7 +104,6 @@ class JointConfig(Checked):
         mode: "exact" or "fast", of the simulation in training.
         device: "auto", "cpu" or "cuda:0".
         resume: go on from the last finished epoch in the output folder.
-        seed: of everything random.
         out: output folder; empty is the checkpoint's folder.
     """
 
@@ -114,9 +112,6 @@ class JointConfig(Checked):
 
     checkpoint: str
     teacher: str = ""
-    data: str = ""
-    split: str = ""
-    skip_bad: bool = False
     epochs: Count = 4
     batch: Count = 16
     lr: Positive = 5e-4
@@ -127,12 +122,11 @@ class JointConfig(Checked):
     mode: Mode = "exact"
     device: str = "auto"
     resume: bool = False
-    seed: Seed = 0
     out: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConvertConfig(Checked):
+class ConvertConfig(TrainedOnConfig):
     """Conversion of a source or QC network into a spiking one, with Stage I and Stage II when asked.
 
     Attributes:
@@ -160,10 +154,6 @@ class ConvertConfig(Checked):
         epochs: epochs of fine calibration per layer.
         joint: run the joint calibration last.
         joint_epochs: epochs of it.
-        data: empty takes the checkpoint's training data.
-        split: empty takes the checkpoint's.
-        skip_bad: leave out broken images and annotations in every stage that runs; as in training.
-        seed: of every stage that runs.
         out: output folder; empty is the checkpoint's folder.
     """
 
@@ -171,14 +161,12 @@ class ConvertConfig(Checked):
         "data T neuron delay max_pool linear finetune finetune_epochs calibrate images joint joint_epochs dry_run out"
     )
 
-    needs = MappingProxyType(
-        {
-            "finetune": ("finetune_epochs",),
-            "calibrate": ("images", "epochs"),
-            "joint": ("joint_epochs",),
-            "dry_run": ("activation",),
-        }
-    )
+    needs: ClassVar = {
+        "finetune": ("finetune_epochs",),
+        "calibrate": ("images", "epochs"),
+        "joint": ("joint_epochs",),
+        "dry_run": ("activation",),
+    }
 
     checkpoint: str
     T: TimeSteps | None = None
@@ -198,10 +186,6 @@ class ConvertConfig(Checked):
     epochs: Count = 12
     joint: bool = False
     joint_epochs: Count = 4
-    data: str = ""
-    split: str = ""
-    skip_bad: bool = False
-    seed: Seed = 0
     out: str = ""
 
 

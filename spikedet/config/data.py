@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-from spikedet.config.checks import Checked, ChosenLayout, Count, DownloadName, LayoutName, Range, Seed
+from spikedet.config.checks import Checked, Count, Range, Seed
+from spikedet.config.choices import ChosenLayout, DownloadName, LayoutName
 
 
 @dataclass(frozen=True, kw_only=True)

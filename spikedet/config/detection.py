@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Annotated, ClassVar
 
-from spikedet.config.checks import Count, Fraction, Range, VideoFormat, Whole
+from spikedet.config.checks import Count, Fraction, Range, Whole
+from spikedet.config.choices import VideoFormat
 from spikedet.config.evaluation import SimulationConfig
 
 DEFAULT_WEIGHTS = "tiny-yolo-voc-t8"
@@ -19,15 +18,28 @@ DEFAULT_WEBCAM = "tiny-yolo-nano-voc-t8"
 
 
 @dataclass(frozen=True, kw_only=True)
-class DetectConfig(SimulationConfig):
+class DrawnConfig(SimulationConfig):
+    """Which boxes are shown.
+
+    Attributes:
+        confidence: lowest score drawn, and written into files.
+        iou: overlap above which non-maximum suppression drops the weaker box.
+    """
+
+    file_only: ClassVar[str] = "chunk iou"
+
+    confidence: Fraction = 0.25
+    iou: Fraction = 0.7
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectConfig(DrawnConfig):
     """Boxes on images, videos and cameras.
 
     Attributes:
         source: images, videos, folders of them (subfolders too), a camera's index, or an address (rtsp, http).
         weights: any spikedet checkpoint, a file of spikedet export (.onnx, .xml), or the name of a shipped checkpoint.
         t: time step to read out, or several ("2,4,8"); empty is the network's T.
-        confidence: lowest score drawn and written.
-        iou: overlap above which non-maximum suppression drops the weaker box.
         stable_steps: stop an image once its boxes have stayed the same for this many steps; 0 never stops early.
         every: of a video, look at each n-th frame only.
         frames: of a video or camera, stop after looking at this many frames; 0 goes on to the end, or until Ctrl-C.
@@ -40,15 +52,12 @@ class DetectConfig(SimulationConfig):
         out: folder for the drawn images and videos and detections.json.
     """
 
-    needs: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType({"with_labels": ("split",)})
+    needs: ClassVar = {"with_labels": ("split",)}
     basic: ClassVar[str] = "weights t confidence stable_steps track save_json save_txt mode out"
-    file_only: ClassVar[str] = "chunk iou"
 
     source: tuple[str, ...]
     weights: str = DEFAULT_WEIGHTS
     t: str | int = ""
-    confidence: Fraction = 0.25
-    iou: Fraction = 0.7
     stable_steps: Whole = 0
     every: Count = 1
     frames: Whole = 0
@@ -67,7 +76,7 @@ class DetectConfig(SimulationConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class GrowConfig(SimulationConfig):
+class GrowConfig(DrawnConfig):
     """Boxes growing with time on one image: a strip and an animation, one row per network.
 
     Attributes:
@@ -75,25 +84,19 @@ class GrowConfig(SimulationConfig):
         weights: spikedet checkpoints or names of shipped ones, separated by commas; each is shown after those it came
             from, as far as they are there.
         t: time steps to show, for example "1,2,4,8"; empty is all of them, or 8 where they are many.
-        confidence: lowest score drawn.
-        iou: overlap above which non-maximum suppression drops the weaker box.
         layer: also plot the spikes and membrane potentials of this layer of the last of the weights.
         out: folder for strip.png, growing.gif and raster.png.
     """
 
-    file_only: ClassVar[str] = "chunk iou"
-
     source: str
     weights: str = DEFAULT_FAMILY
     t: str | int = ""
-    confidence: Fraction = 0.25
-    iou: Fraction = 0.7
     layer: str = ""
     out: str = "runs/grow"
 
 
 @dataclass(frozen=True, kw_only=True)
-class DemoConfig(SimulationConfig):
+class DemoConfig(DrawnConfig):
     """Detections growing with time, live: a web page, or a window with --window.
 
     Attributes:
@@ -103,8 +106,6 @@ class DemoConfig(SimulationConfig):
         window: a window on this machine instead of the page.
         source: of the window: a camera's index, an address (rtsp, http) or a video file.
         out: folder for the images that the window saves.
-        confidence: lowest score drawn.
-        iou: overlap above which non-maximum suppression drops the weaker box.
         host: address to listen on; 0.0.0.0 lets others in.
         port: of the web page.
         auth: file whose first line is the password of the page; else the environment variable SPIKEDET_PASSWORD.
@@ -112,15 +113,12 @@ class DemoConfig(SimulationConfig):
     """
 
     basic: ClassVar[str] = "weights window source host port mode"
-    file_only: ClassVar[str] = "chunk iou"
 
     weights: str = DEFAULT_FAMILY
     webcam_weights: str = ""
     window: bool = False
     source: str | int = "0"
     out: str = "runs/demo"
-    confidence: Fraction = 0.25
-    iou: Fraction = 0.7
     host: str = "127.0.0.1"
     port: Annotated[int, Range(1, 65535)] = 7860
     auth: str = ""

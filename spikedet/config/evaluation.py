@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from spikedet.common.errors import ConfigError
-from spikedet.config.checks import BackendName, Checked, ChosenLayout, Count, Mode, Seed, Whole
+from spikedet.config.checks import Checked, Count, Seed, Whole
+from spikedet.config.choices import BackendName, ChosenLayout, Mode
+from spikedet.config.conversion import TrainedOnConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,21 +32,38 @@ class SimulationConfig(Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateConfig(SimulationConfig):
-    """AP by time step of one or several checkpoints.
+class MeasureConfig(SimulationConfig):
+    """What is measured, and on which images.
 
     Attributes:
         checkpoints: files or folders; a folder represents every checkpoint directly in it. Files of spikedet export
             that end in .onnx or .xml are run by their engine.
         data: empty takes the first checkpoint's data.
-        split: the split that is evaluated.
-        layout: how the folder is read, as in training; empty takes that of the training on the same data.
+        split: of the data.
         t: time steps to read out, for example "4,8,20"; empty reads each network at its own T.
-        limit: evaluate only the first images of the split; 0 is all.
+        limit: take only the first images of the split; 0 is all.
         batch: images simulated together.
-        draws: bootstrap draws for the interval of the conversion loss.
         strict: refuse bad boxes.
         skip_bad: leave out broken images and annotations; as in training.
+    """
+
+    checkpoints: tuple[str, ...]
+    data: str = ""
+    split: str = "val"
+    t: str | int = ""
+    limit: Whole = 0
+    batch: Count = 4
+    strict: bool = False
+    skip_bad: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateConfig(MeasureConfig):
+    """AP by time step of one or several checkpoints.
+
+    Attributes:
+        layout: how the folder is read, as in training; empty takes that of the training on the same data.
+        draws: bootstrap draws for the interval of the conversion loss.
         seed: of the bootstrap.
         resume: networks whose detections are there already are not run again.
         detections: folder for the detections of the networks evaluated; empty is OUT/detections.
@@ -53,16 +72,8 @@ class EvaluateConfig(SimulationConfig):
 
     basic: ClassVar[str] = "data split t limit batch mode resume out"
 
-    checkpoints: tuple[str, ...]
-    data: str = ""
-    split: str = "val"
     layout: ChosenLayout = ""
-    t: str | int = ""
-    limit: Whole = 0
-    batch: Count = 4
     draws: Count = 1000
-    strict: bool = False
-    skip_bad: bool = False
     seed: Seed = 0
     resume: bool = False
     detections: str = ""
@@ -70,47 +81,33 @@ class EvaluateConfig(SimulationConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EnergyConfig(SimulationConfig):
+class EnergyConfig(MeasureConfig):
     """Synaptic operations that evaluate counted spike by spike, and energy for an image, beside those of the ANNs.
 
     Attributes:
         checkpoints: files or folders, as in evaluate; of an ANN or a QC-ANN alone the MACs are counted.
-        data: images that spikes are counted on; empty takes the first checkpoint's data.
-        split: of the data.
-        t: time steps to read out, for example "2,4,8"; empty reads each network at its own T.
-        limit: count on the first images of the split only; 0 is all.
-        batch: images simulated together, where operations are not counted yet.
         constants: energy of an operation of the float networks: a table under configs/energy, or a YAML file like them.
         quantized: the same for the quantized ANN, and for spiking networks with weights of its kind.
         image_every_step: count the convolution of the image in every time step, not once, as it is computed.
         memory_traffic: add the tables' model of memory traffic.
         results: results.json of an evaluation, or its folder, for AP and operations of the networks; empty looks for
             one in OUT, then for NAME.json beside each checkpoint, and else evaluates the networks first, into OUT.
-        strict: refuse bad boxes.
-        skip_bad: leave out broken images and annotations; as in training.
         out: folder for energy.json, energy.md and the plots; that of an evaluation puts them into its report.
     """
 
     basic: ClassVar[str] = "data split t limit out"
 
     checkpoints: tuple[str, ...]
-    data: str = ""
-    split: str = "val"
-    t: str | int = ""
-    limit: Whole = 0
-    batch: Count = 4
     constants: str = "45nm_float"
     quantized: str = "45nm_int8"
     image_every_step: bool = False
     memory_traffic: bool = False
     results: str = ""
-    strict: bool = False
-    skip_bad: bool = False
     out: str = "runs/energy"
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExplainConfig(SimulationConfig):
+class ExplainConfig(SimulationConfig, TrainedOnConfig):
     """The error of a converted network layer by layer, what it costs, and what to do about it.
 
     Attributes:
@@ -119,15 +116,11 @@ class ExplainConfig(SimulationConfig):
         source: the ANN that errors are measured against; empty finds it through the checkpoint: the clip ANN with Stage
             I's weights or, without Stage I, the source ANN.
         ann: the source ANN, whose AP begins the chain; empty finds it through the checkpoint.
-        data: empty takes the checkpoint's training data.
-        split: empty takes the checkpoint's training split.
-        skip_bad: leave out broken images and annotations; as in training.
         images: images, drawn from the split.
         t: time steps to look at, for example "1,2,4"; empty takes powers of two. T is always looked at.
         batch: images simulated together.
         rank_images: how many of the images rank the layers by AP with each one's residual error alone, and without;
             0 leaves that out.
-        seed: of the draw.
         out: folder for explain.json, explain.md and the plots; that of an evaluation puts them into its report.
     """
 
@@ -138,14 +131,10 @@ class ExplainConfig(SimulationConfig):
     qc: str = ""
     source: str = ""
     ann: str = ""
-    data: str = ""
-    split: str = ""
-    skip_bad: bool = False
     images: Count = 64
     t: str | int = ""
     batch: Count = 2
     rank_images: Whole = 16
-    seed: Seed = 0
     out: str = "runs/explain"
 
 

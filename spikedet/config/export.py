@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import ClassVar, Literal
 
 from spikedet.config.checks import Checked, Count, Fraction
@@ -33,7 +32,7 @@ class ExportConfig(Checked):
     """
 
     file_only: ClassVar[str] = "iou"
-    needs: ClassVar = MappingProxyType({"boxes": ("confidence", "iou"), "data": ("split",)})
+    needs: ClassVar = {"boxes": ("confidence", "iou"), "data": ("split",)}
 
     checkpoint: str
     out: str

@@ -3,31 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from types import MappingProxyType
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from spikedet.common.errors import ConfigError
-from spikedet.config.checks import (
-    Activation,
-    Checked,
-    ChosenLayout,
-    Count,
-    Fraction,
-    FreezeOut,
-    ImageSize,
-    Learning,
-    NotNegative,
-    Pool,
-    Positive,
-    Precision,
-    Reset,
-    Seed,
-    Surrogate,
-    ThetaScope,
-    TimeSteps,
-    TrainingMethod,
-    Whole,
-)
+from spikedet.config.checks import Checked, Count, Fraction, ImageSize, NotNegative, Positive, Seed, TimeSteps, Whole
+from spikedet.config.choices import Activation, ChosenLayout, Precision, Reset, Surrogate, TrainingMethod
+
+Learning = Literal["current-step", "bptt"]
+FreezeOut = Literal["", "linear", "cubic"]
+ThetaScope = Literal["channel", "layer"]
+Pool = Literal["max", "average"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,13 +71,11 @@ class LoopConfig(Checked):
         out: output folder.
     """
 
-    needs = MappingProxyType(
-        {
-            "method=sfa": ("D", "beta"),
-            "method=clif": ("reset", "surrogate", "width", "train_decays", "learning", "skip_backward", "norm_until"),
-            "freeze_out": ("freeze_start", "freeze_scaled"),
-        }
-    )
+    needs: ClassVar = {
+        "method=sfa": ("D", "beta"),
+        "method=clif": ("reset", "surrogate", "width", "train_decays", "learning", "skip_backward", "norm_until"),
+        "freeze_out": ("freeze_start", "freeze_scaled"),
+    }
 
     file_only: ClassVar[str] = (
         "beta reset surrogate width train_decays learning norm_until freeze_start freeze_scaled "
@@ -210,7 +193,7 @@ class FinetuneConfig(LoopConfig):
 
     basic: ClassVar[str] = "data method T D epochs lr distill teacher sparsity resume out"
 
-    needs = MappingProxyType({**LoopConfig.needs, "method=conversion": ("noise", "sparsity")})
+    needs: ClassVar = {**LoopConfig.needs, "method=conversion": ("noise", "sparsity")}
 
     checkpoint: str
     data: str = ""

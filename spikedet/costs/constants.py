@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from spikedet.common.errors import ConfigError
 from spikedet.common.resources import resource_folder
 from spikedet.common.yaml import read_mapping
-from spikedet.data.layout import shown
+from spikedet.data.values import shown
 
 MOST_PJ = 1e12
 """A joule; what costs more is a mistake."""

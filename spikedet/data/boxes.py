@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -14,11 +15,6 @@ TOLERATED_PX = 1
 """At most this far outside is no problem: tools that count from 0 write it into VOC files, others round."""
 
 
-def is_swapped(edges: Box) -> bool:
-    """Whether x0, y0, x1, y1 have a right or lower edge before the left or upper one."""
-    return edges[2] < edges[0] or edges[3] < edges[1]
-
-
 def refuse_fractions(where: str, edges: Box) -> None:
     """Raise DataError for x0, y0, x1, y1 that are fractions of the image and not pixels."""
     if max(edges) <= 1 and min(edges) >= 0 and any(edge != int(edge) for edge in edges):
@@ -26,29 +22,32 @@ def refuse_fractions(where: str, edges: Box) -> None:
         raise DataError(f"{where} has the corners {numbers}; expected pixels, not fractions of the image")
 
 
-def fit_box(edges: Box, image_hw: tuple[int, int], written: Box) -> tuple[Box | None, str]:
-    """Pixel edges sorted and clipped to the image, in float32: ``(box or None where no area is left, problem or "")``.
+def fit_box(edges: Box, image_hw: tuple[int, int], written: Box) -> tuple[Box | None, str, str]:
+    """Pixel edges sorted and clipped to the image, in float32.
 
     Args:
         edges: x0, y0, x1, y1.
         image_hw: height and width in pixels.
         written: the numbers that the annotation has, for the problem's text.
+
+    Returns:
+        The box, None where no area is left; the problem's kind, as ``BoxIssues`` calls it, and its text, or "" and "".
     """
     height, width = image_hw
     numbers = ", ".join(f"{number:g}" for number in written)
-    if swapped := is_swapped(edges):
+    if swapped := edges[2] < edges[0] or edges[3] < edges[1]:
         edges = min(edges[::2]), min(edges[1::2]), max(edges[::2]), max(edges[1::2])
     if edges[2] <= edges[0] or edges[3] <= edges[1]:
-        return None, f"has no area: {numbers}"
+        return None, "dropped", f"has no area: {numbers}"
     limits = (width, height, width, height)
     inside = [min(max(edge, 0.0), limit) for edge, limit in zip(edges, limits, strict=True)]
     x0, y0, x1, y1 = (float(np.float32(edge)) for edge in inside)
     if x1 <= x0 or y1 <= y0:
-        return None, f"has no area within the {width} x {height} image: {numbers}"
+        return None, "dropped", f"has no area within the {width} x {height} image: {numbers}"
     outside = max(abs(edge - kept) for edge, kept in zip(edges, inside, strict=True)) > TOLERATED_PX
     problems = [f"has swapped corners: {numbers}"] * swapped
     problems += [f"reaches outside the {width} x {height} image: {numbers}"] * outside
-    return (x0, y0, x1, y1), " and ".join(problems)
+    return (x0, y0, x1, y1), "swapped" if swapped else "clipped" if outside else "", " and ".join(problems)
 
 
 def repeated_boxes(samples: Sequence[Sample], class_names: Sequence[str]) -> Iterator[str]:
@@ -61,25 +60,6 @@ def repeated_boxes(samples: Sequence[Sample], class_names: Sequence[str]) -> Ite
                 yield f"{sample.image_path}: {count} objects have the same class and box, {where}; keep one"
 
 
-class IssueTally:
-    """Counts box problems while a split is read; raises at the first where ``strict``."""
-
-    def __init__(self, strict: bool) -> None:
-        self._strict = strict
-        self._dropped = 0
-        self._clipped = 0
-        self._swapped = 0
-        self._examples: list[str] = []
-
-    def add(self, text: str, *, dropped: bool, swapped: bool = False) -> None:
-        """Note a problem of ``fit_box``. Raises DataError where ``strict``."""
-        if self._strict:
-            raise DataError(f"{text}; correct the annotation, or load without strict")
-        self._dropped += dropped
-        self._clipped += not dropped and not swapped
-        self._swapped += not dropped and swapped
-        self._examples.append(text)
-
-    def issues(self) -> BoxIssues:
-        """What was noted, every text among the examples."""
-        return BoxIssues(self._dropped, self._clipped, tuple(self._examples), self._swapped)
+def count_issues(problems: Sequence[tuple[str, str]]) -> BoxIssues:
+    """Problems by their kind and text, every text among the examples."""
+    return BoxIssues(**Counter(kind for kind, _ in problems), examples=tuple(text for _, text in problems))

@@ -11,9 +11,9 @@ from pathlib import Path
 from spikedet.common.errors import DataError
 from spikedet.data.dataset import Division
 from spikedet.data.division import PARTS, SEED, digest, divide
-from spikedet.data.layout import Entry, Layout, Listing, broken_entry, split_parts
+from spikedet.data.layout import Entry, Layout, Listing, broken_entry
 from spikedet.data.loose import LooseLayout, names_in
-from spikedet.data.split_names import usual_split
+from spikedet.data.split_names import split_parts, usual_split
 
 Digests = Mapping[str, Sequence[str]]
 """Of the paths of the images of val and test, as a checkpoint keeps them; every other image is of train."""
@@ -80,7 +80,8 @@ class DividedLayout(Layout):
         """The parts in words."""
         parts = ", ".join(f"{len(self._parts[part])} {part}" for part in PARTS)
         source = "as in training" if self._known else f"seed {SEED}"
-        return f"no split files: {parts}, {source}" + (f"; {self._remark}" if self._remark else "")
+        remark = "" if self._known else self._drawn[1]
+        return f"no split files: {parts}, {source}" + (f"; {remark}" if remark else "")
 
     @cached_property
     def _whole(self) -> Listing:
@@ -98,31 +99,24 @@ class DividedLayout(Layout):
         images = {self._name(entry): entry.image for entry in self._whole.entries if entry.image is not None}
         return divide(images, self.fractions)
 
-    @property
-    def _remark(self) -> str:
-        return "" if self._known else self._drawn[1]
-
     @cached_property
     def _parts(self) -> dict[str, list[Entry]]:
         """Entries of each part; those without an image are in train, so that they are not lost."""
         parts: dict[str, list[Entry]] = {part: [] for part in PARTS}
-        if self._known:
-            part_of = {value: part for part, values in self._trained.items() for value in values}
-            left = dict(part_of)
-            for entry in self._whole.entries:
-                value = digest(self._name(entry))
-                parts[part_of.get(value, "train")].append(entry)
-                left.pop(value, None)
-            for value, part in left.items():
-                reason = (
-                    f"{self.root}: an image that the network's split has in {part!r} is not here any more ({value}); "
-                    "split.json beside the checkpoint names it: put it back, or skip it with --skip-bad"
-                )
-                parts[part].append(broken_entry(f"missing:{value}", None, self.root, reason))
-            return parts
-        part_of = {name: part for part, names in self._drawn[0].items() for name in names}
+        drawn = {} if self._known else self._drawn[0]
+        digests = {part: [*map(digest, names)] for part, names in drawn.items()} or self._trained
+        part_of = {value: part for part, values in digests.items() for value in values}
+        left = dict(part_of)
         for entry in self._whole.entries:
-            parts[part_of.get(self._name(entry), "train")].append(entry)
+            value = digest(self._name(entry))
+            parts[part_of.get(value, "train")].append(entry)
+            left.pop(value, None)
+        for value, part in left.items():  # none of a draw
+            reason = (
+                f"{self.root}: an image that the network's split has in {part!r} is not here any more ({value}); "
+                "split.json beside the checkpoint names it: put it back, or skip it with --skip-bad"
+            )
+            parts[part].append(broken_entry(f"missing:{value}", None, self.root, reason))
         return parts
 
     def _name(self, entry: Entry) -> str:

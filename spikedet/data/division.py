@@ -48,22 +48,19 @@ def parse_fractions(text: str, setting: str = "--fractions") -> tuple[float, flo
     return numbers[0] / sum(numbers), numbers[1] / sum(numbers), numbers[2] / sum(numbers)
 
 
-def divide(
-    images: Mapping[str, Path], fractions: Sequence[float], seed: int = SEED, label: str = "comparing images"
-) -> tuple[Division, str]:
+def divide(images: Mapping[str, Path], fractions: Sequence[float], seed: int = SEED) -> tuple[Division, str]:
     """Divide images into ``PARTS``.
 
     Args:
         images: the file of each, by image id.
         fractions: of train, val and test.
         seed: of the draw.
-        label: of the progress bar.
 
     Returns:
         The image ids of each part, sorted, and a remark where alike images could not stay together, or "".
     """
     ids = sorted(images)
-    hashes = [difference_hash(images[name]) for name in track(ids, label)]
+    hashes = [difference_hash(images[name]) for name in track(ids, "comparing images")]
     groups = alike(ids, hashes)
     wanted = {part: round(len(ids) * fraction) for part, fraction in zip(PARTS, fractions, strict=True)}
     order = np.random.default_rng(seed).permutation(len(groups))
@@ -88,16 +85,12 @@ def divide(
 
 def alike(ids: Sequence[str], hashes: Sequence[int | None]) -> list[list[str]]:
     """Groups of image ids that must stay together; an image without a hash is compared by its name alone."""
-    parent = list(range(len(ids)))
-
-    def root(index: int) -> int:
-        while parent[index] != index:
-            parent[index] = parent[parent[index]]
-            index = parent[index]
-        return index
+    group_of = np.arange(len(ids))
 
     def join(a: int, b: int) -> None:
-        parent[max(root(a), root(b))] = min(root(a), root(b))
+        first, second = sorted((group_of[a], group_of[b]))
+        if first != second:
+            group_of[group_of == second] = first
 
     _join_by_name(ids, hashes, join)
     known = [index for index, value in enumerate(hashes) if value is not None]
@@ -109,8 +102,8 @@ def alike(ids: Sequence[str], hashes: Sequence[int | None]) -> list[list[str]]:
             if row < column:
                 join(known[start + row], known[start + column])
     groups: dict[int, list[str]] = defaultdict(list)
-    for index, name in enumerate(ids):
-        groups[root(index)].append(name)
+    for group, name in zip(group_of.tolist(), ids, strict=True):
+        groups[group].append(name)
     return list(groups.values())
 
 

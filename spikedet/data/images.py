@@ -63,7 +63,6 @@ def read_image(path: Path) -> npt.NDArray[np.uint8]:
         DataError: the file is missing, not an image, truncated, larger than ``MAX_PIXELS``, or its numbers are signed
             or of 32 bits.
     """
-    path = Path(path)
     with _opened(path) as image:
         if image.mode in ("I", "F"):
             what = "signed or 32-bit numbers, whose black and white are not known"
@@ -80,18 +79,12 @@ def read_image(path: Path) -> npt.NDArray[np.uint8]:
 
 def image_hw(path: Path) -> tuple[int, int]:
     """Height and width after EXIF rotation, without decoding the image. Raises DataError like ``read_image``."""
-    path = Path(path)
     with _opened(path) as image, _decoding(path):
-        width, height = _stored_size(image)
+        width, height = image.size
+        if isinstance(image, TiffImageFile):  # Pillow tells its size after rotation
+            width, height = int(image.tag_v2[_TIFF_WIDTH]), int(image.tag_v2[_TIFF_HEIGHT])
         rotated = _orientation(image) in _TRANSPOSING
     return (width, height) if rotated else (height, width)
-
-
-def _stored_size(image: Image.Image) -> tuple[int, int]:
-    """Width and height before rotation; of a TIFF Pillow itself tells those after it."""
-    if isinstance(image, TiffImageFile):
-        return int(image.tag_v2[_TIFF_WIDTH]), int(image.tag_v2[_TIFF_HEIGHT])
-    return image.size
 
 
 def _orientation(image: Image.Image) -> int:

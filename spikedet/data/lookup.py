@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from pathlib import PurePosixPath
+from itertools import takewhile
 
 from spikedet.common.errors import DataError
-from spikedet.data.layout import shown
 from spikedet.data.pairs import split_of
+from spikedet.data.values import shown
 
 
 class Lookup:
@@ -49,7 +49,7 @@ class Lookup:
         ranked = sorted((-_common_end(image, parts), not _below(image, near), image) for image in own or found)
         best = [image for *rank, image in ranked if rank == list(ranked[0][:2])]
         exact = [image for image in best if image.rpartition("/")[2] == parts[-1]]
-        if len(best) > 1 and len(exact) == 1:
+        if len(exact) == 1:
             return exact[0]
         if len(best) > 1:
             raise DataError(f"{where}: image {shown(written)} may be {best[0]} or {best[1]}; write its folder")
@@ -58,11 +58,8 @@ class Lookup:
 
 def _common_end(image: str, parts: list[str]) -> int:
     """How many parts, from the last, two paths share; their endings may differ."""
-    own = list(PurePosixPath(image).parts[:-1])
-    pairs = zip(reversed(own), reversed(parts[:-1]), strict=False)
-    return next(
-        (count for count, (a, b) in enumerate(pairs) if a.casefold() != b.casefold()), min(len(own), len(parts) - 1)
-    )
+    pairs = zip(image.split("/")[-2::-1], parts[-2::-1], strict=False)
+    return sum(takewhile(bool, (a.casefold() == b.casefold() for a, b in pairs)))
 
 
 def _below(image: str, folder: str) -> bool:

@@ -6,30 +6,20 @@ The reader of each layout says which images have which annotations (``Found``); 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cache, partial
 from pathlib import Path
 
 from spikedet.common.counts import counted
 from spikedet.common.errors import DataError
 from spikedet.config import SourceLayout
-from spikedet.data.layout import (
-    AnnotatedImage,
-    Box,
-    Entry,
-    Layout,
-    Listing,
-    broken_entry,
-    in_usual_order,
-    refuse,
-    split_parts,
-    unique_entries,
-)
+from spikedet.data.layout import AnnotatedImage, Box, Entry, Layout, Listing, broken_entry, refuse, unique_entries
 from spikedet.data.lookup import Lookup
-from spikedet.data.pairs import Pair, pair
+from spikedet.data.pairs import Pair, folder_of, pair, split_of
 from spikedet.data.split_lists import ListedImage, split_lists
+from spikedet.data.split_names import in_usual_order, split_parts
 from spikedet.data.walk import Tree
 
 Edges = Callable[[Box, tuple[int, int]], Box]
@@ -65,15 +55,11 @@ class LooseLayout(Layout):
         root: its folder.
         found: its images.
         parts: by split, the entries; "" is the only one where there are no splits.
-        notes: what is odd though it can be read.
     """
 
-    def __init__(
-        self, root: Path, found: Found, parts: Mapping[str, tuple[Entry, ...]], notes: Sequence[str] = ()
-    ) -> None:
+    def __init__(self, root: Path, found: Found, parts: Mapping[str, tuple[Entry, ...]]) -> None:
         super().__init__(found.kind, found.seen, root)
-        self.found, self.parts, self.notes = found, parts, notes
-        self.names_by_image: dict[str, frozenset[str]] = {}
+        self.found, self.parts = found, parts
 
     def splits(self) -> list[str]:
         """The splits; none where the dataset has no splits."""
@@ -86,31 +72,12 @@ class LooseLayout(Layout):
             if part not in self.parts:
                 raise DataError(f"{self.root}: no split {part!r}; available: {', '.join(self.splits()) or 'none'}")
             entries += self.parts[part]
-        remembered = tuple(self._remembering(entry) for entry in unique_entries(entries))
-        return Listing(split, remembered, self._class_names, self.found.edges, notes=self.notes)
-
-    def _remembering(self, entry: Entry) -> Entry:
-        """The entry, which notes the class names that its file uses when it is read."""
-
-        def read() -> AnnotatedImage:
-            found = entry.read()
-            self.names_by_image[entry.image_id] = frozenset(item.name for item in found.objects)
-            return found
-
-        return replace(entry, read=read)
+        return Listing(split, unique_entries(entries), self._class_names, self.found.edges, notes=self.found.notes)
 
     def _class_names(self, used: set[str]) -> tuple[str, ...]:
-        """The names that all splits use, so that they are the same for each; each annotation is read once."""
-        return (
-            self.found.class_names if self.found.class_names is not None else tuple(sorted(used | self._names_in_all))
-        )
-
-    @cached_property
-    def _names_in_all(self) -> frozenset[str]:
-        for entry in self.found.entries:
-            if entry.image_id not in self.names_by_image:
-                self.names_by_image[entry.image_id] = frozenset(names_in([entry]))
-        return frozenset(name for names in self.names_by_image.values() for name in names)
+        """The names that all splits use, so that they are the same for each."""
+        names = self.found.class_names
+        return tuple(sorted(used | names_in(self.found.entries))) if names is None else names
 
 
 def names_in(entries: Iterable[Entry]) -> set[str]:
@@ -125,19 +92,20 @@ def names_in(entries: Iterable[Entry]) -> set[str]:
 def loose_layout(tree: Tree, images: Sequence[str], found: Found) -> LooseLayout:
     """The layout with its splits: those of split files, else those that folders name, else none.
 
+    Each annotation is read once, for its own split or for the class names of all.
+
     Raises:
         DataError: some images are in folders of splits and others in none, or a file and a folder contradict.
     """
-    notes = [*found.notes]
+    found = replace(found, entries=[replace(entry, read=cache(entry.read)) for entry in found.entries])
     lists, more = split_lists(tree, Lookup(images), {entry.annotation for entry in found.entries})
-    notes += more
-    if lists:
-        parts, left = _listed(tree, found, lists)
-    else:
-        parts, left = _by_folder(tree, found), []
+    notes = [*found.notes, *more]
+    parts, left = _listed(tree, found, lists) if lists else (_by_folder(tree, found), [])
     if left:
         notes.append(f"{len(left)} annotated images are in no split file and are not used; first: {left[0]}")
-    return LooseLayout(tree.root, found, parts, notes)
+    elif list(parts) in (["train"], ["trainval"]):
+        parts = {"": next(iter(parts.values()))}
+    return LooseLayout(tree.root, replace(found, notes=notes), parts)
 
 
 def paired(
@@ -166,15 +134,15 @@ def paired(
         DataError: a folder's path names two splits.
     """
     pairs, lone = pair(images, annotations)
-    annotated = {_folder(found.image) for found in pairs if found.annotation or found.problem}
+    annotated = {folder_of(found.image) for found in pairs if found.annotation or found.problem}
     entries, without, unused = [], [], []
     for found in pairs:
         if found.annotation or found.problem:
             entries.append(_entry(tree, found, read))
-        elif background and _folder(found.image) in annotated:
+        elif background and folder_of(found.image) in annotated:
             without.append(found.image)
             image = tree.root / found.image
-            entries.append(Entry(found.image, image, image, _nothing, found.split))
+            entries.append(Entry(found.image, image, image, partial(AnnotatedImage, ()), found.split))
         else:
             unused.append(found.image)
     notes = []
@@ -193,10 +161,24 @@ def _entry(tree: Tree, found: Pair, read: Callable[[Path], AnnotatedImage]) -> E
     return Entry(found.image, tree.root / found.image, annotation, reader, found.split)
 
 
+def named_entry(tree: Tree, image: str, path: str, split: str, content: AnnotatedImage, problem: str) -> Entry:
+    """An image that a file about many images names; the split of its folder is the file's, if both have one."""
+    own, file = split_of(folder_of(image)), tree.root / path
+    if split and own not in ("", split):
+        problem = problem or f"{file}: it is of the split {split!r}, the folder of {image} of {own!r}; move the image"
+    return Entry(image, tree.root / image, file, partial(refuse, problem) if problem else lambda: content, split or own)
+
+
+def note_unnamed(images: Sequence[str], named: Container[str], what: str) -> list[str]:
+    """A note about the images that no such file names."""
+    left = [image for image in images if image not in named]
+    return [f"{counted(len(left), 'image')} that no {what} names: not used; first: {left[0]}"] if left else []
+
+
 def _place(pairs: Sequence[Pair]) -> str:
     """Where annotations lie beside their images' folders, in words."""
-    beside = sum(_folder(found.image) == _folder(found.annotation) for found in pairs if found.annotation)
-    places = Counter(_folder(found.annotation) for found in pairs if found.annotation)
+    beside = sum(folder_of(found.image) == folder_of(found.annotation) for found in pairs if found.annotation)
+    places = Counter(folder_of(found.annotation) for found in pairs if found.annotation)
     if beside == sum(places.values()):
         return "beside images"
     folders = [folder or "." for folder, _ in places.most_common(3)]
@@ -215,8 +197,6 @@ def _by_folder(tree: Tree, found: Found) -> dict[str, tuple[Entry, ...]]:
             f"{parts[''][0].image_id}, and others are ({', '.join(in_usual_order(filter(None, parts)))}); "
             "move them into one, or out of the dataset"
         )
-    if list(parts) in (["train"], ["trainval"]):
-        parts = {"": next(iter(parts.values()))}
     return {split: tuple(entries) for split, entries in parts.items()}
 
 
@@ -245,14 +225,4 @@ def _listed(
             listed.add(line.image)
         parts[split] = unique_entries(entries)
     left = [image for image in known if image not in listed]
-    if list(parts) in (["train"], ["trainval"]) and not left:
-        parts = {"": next(iter(parts.values()))}
     return parts, left
-
-
-def _nothing() -> AnnotatedImage:
-    return AnnotatedImage(())
-
-
-def _folder(path: str) -> str:
-    return path.rpartition("/")[0]

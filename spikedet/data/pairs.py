@@ -60,9 +60,9 @@ def _closest(image: str, candidates: Sequence[str]) -> tuple[int, str, str]:
     """``(rank, annotation or "", problem or "")``."""
     if not candidates:
         return 0, "", ""
-    home = _folder(image)
+    home = folder_of(image)
     exact = [path for path in candidates if _stem(path) == _stem(image)]
-    ranked = sorted((rank, path) for path in exact or candidates if (rank := _rank(home, _folder(path))) is not None)
+    ranked = sorted((rank, path) for path in exact or candidates if (rank := _rank(home, folder_of(path))) is not None)
     if not ranked:
         return 0, "", ""
     best = [path for rank, path in ranked if rank == ranked[0][0]]
@@ -77,14 +77,14 @@ def _pair(image: str, rank: int, annotation: str, problem: str, shared: dict[str
             problem = f"{annotation}: it may belong to {others[0][1]} or {others[1][1]}; keep one image of the two"
         elif rank != others[0][0]:
             annotation = ""
-    return Pair(image, annotation, split_of(_folder(image)) or split_of(_folder(annotation)), problem)
+    return Pair(image, annotation, split_of(folder_of(image)) or split_of(folder_of(annotation)), problem)
 
 
 def _refuse_second(pair: Pair, lone: Sequence[str]) -> Pair:
     """A pair whose image has an annotation beside it has a problem where no other image has that in a sister folder."""
-    home = _folder(pair.image)
-    others = [path for path in lone if _rank(home, _folder(path)) == 1 and _stem(path) == _stem(pair.image)]
-    if not others or pair.problem or _folder(pair.annotation) != home or not pair.annotation:
+    home = folder_of(pair.image)
+    others = [path for path in lone if _rank(home, folder_of(path)) == 1 and _stem(path) == _stem(pair.image)]
+    if not others or pair.problem or folder_of(pair.annotation) != home or not pair.annotation:
         return pair
     return replace(
         pair, problem=f"{pair.image}: its annotation may be {pair.annotation} or {others[0]}; keep one of them"
@@ -114,13 +114,14 @@ def splits_of_files(root: Path, files: Sequence[str]) -> dict[str, str]:
     Raises:
         DataError: one of several names no split, or two name the same.
     """
-    splits = {path: split_in_name(_stem(path)) or split_of(_folder(path)) for path in files}
+    splits = {path: split_in_name(_stem(path)) or split_of(folder_of(path)) for path in files}
     if len(files) > 1 and ("" in splits.values() or len(set(splits.values())) < len(files)):
         raise DataError(f"{root}: which of {', '.join(files[:5])} is which split? keep one, or one of each split")
     return splits
 
 
-def _folder(path: str) -> str:
+def folder_of(path: str) -> str:
+    """The relative folder of a relative path."""
     return path.rpartition("/")[0]
 
 

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from spikedet.common.errors import DataError
-from spikedet.data.layout import shown
+from spikedet.data.values import shown
 
 
 def contained(root: Path, written: str, where: str, home: Path | None = None) -> Path:

@@ -15,22 +15,12 @@ import numpy as np
 from spikedet.common.counts import counted
 from spikedet.common.errors import DataError
 from spikedet.common.progress import track
-from spikedet.data.boxes import IssueTally, fit_box, is_swapped
+from spikedet.data.boxes import count_issues, fit_box
+from spikedet.data.class_names import check_same_names, checked_class_names, plain_name
 from spikedet.data.dataset import BoxIssues, DetectionDataset, Sample
 from spikedet.data.images import image_hw, read_image
-from spikedet.data.layout import (
-    AnnotatedImage,
-    Entry,
-    Layout,
-    Listing,
-    WrittenObject,
-    check_same_names,
-    checked_class_names,
-    plain_name,
-    refuse,
-    split_parts,
-)
-from spikedet.data.split_names import known_split
+from spikedet.data.layout import AnnotatedImage, Entry, Layout, Listing, WrittenObject, refuse
+from spikedet.data.split_names import known_split, split_parts
 
 MAX_EXAMPLES, MAX_NAMES = 5, 10
 MAX_NAMED = 100
@@ -212,8 +202,8 @@ def read_splits(
 def _content(
     listing: Listing, written: Sequence[_Read], sizes: _Sizes, names: Sequence[str], rules: Rules
 ) -> SplitContent:
-    tally, samples, bad, other_hw = IssueTally(rules.strict), [], [], []
-    label_of = _Labels(names)
+    samples, problems, bad, other_hw = list[Sample](), list[tuple[str, str]](), list[str](), list[str]()
+    labels_of = _Labels(names)
     for entry, found in written:
         size = sizes[entry.image] if entry.image is not None else None
         labels = None
@@ -224,18 +214,18 @@ def _content(
                     size = _attempt(partial(refuse, reason), rules.skip_bad)
                 else:
                     other_hw.append(reason)
-            labels = _attempt(partial(_labels, entry, found.objects, label_of), rules.skip_unknown)
+            labels = _attempt(partial(labels_of, entry, found.objects), rules.skip_unknown)
             if not isinstance(labels, DataError) and isinstance(size, tuple):
-                made = _attempt(partial(_sample, entry, found.objects, labels, size, listing, tally), rules.skip_bad)
-                if isinstance(made, Sample):
-                    samples.append(made)
+                read = partial(_sample, entry, found.objects, labels, size, listing, rules.strict)
+                made = _attempt(read, rules.skip_bad)
+                if not isinstance(made, DataError):
+                    samples.append(made[0])
+                    problems += made[1]
                     continue
                 labels = made
         bad += [str(reason) for reason in (found, labels, size) if isinstance(reason, DataError)]
-    left_out = len(written) - len(samples)
-    return SplitContent(
-        tuple(samples), tally.issues(), tuple(dict.fromkeys(bad)), left_out, tuple(dict.fromkeys(other_hw))
-    )
+    left_out, reasons, other = len(written) - len(samples), tuple(dict.fromkeys(bad)), tuple(dict.fromkeys(other_hw))
+    return SplitContent(tuple(samples), count_issues(problems), reasons, left_out, other)
 
 
 def _other_hw(entry: Entry, annotated_hw: tuple[int, int], image_hw: tuple[int, int]) -> str:
@@ -255,19 +245,21 @@ def _sample(
     labels: Sequence[int],
     size_hw: tuple[int, int],
     listing: Listing,
-    tally: IssueTally,
-) -> Sample:
+    strict: bool,
+) -> tuple[Sample, list[tuple[str, str]]]:
+    """A sample, and the kind and text of every box problem. Raises DataError for the first where ``strict``."""
     assert entry.image is not None
-    kept = []
+    kept, problems = [], []
     for item, label in zip(objects, labels, strict=True):
-        edges = listing.edges(item.numbers, size_hw)
-        box, problem = fit_box(edges, size_hw, item.numbers)
+        box, kind, problem = fit_box(listing.edges(item.numbers, size_hw), size_hw, item.numbers)
         if problem:
             text = f"{entry.annotation}: {item.place} ({item.name}) {problem}"
-            tally.add(text, dropped=box is None, swapped=is_swapped(edges))
+            if strict:
+                raise DataError(f"{text}; correct the annotation, or load without strict")
+            problems.append((kind, text))
         if box is not None:
             kept.append((box, label, item.difficult, item.crowd))
-    return Sample(
+    sample = Sample(
         entry.image_id,
         entry.image,
         size_hw,
@@ -276,6 +268,7 @@ def _sample(
         np.array([difficult for *_, difficult, _ in kept], np.bool_),
         np.array([crowd for *_, crowd in kept], np.bool_),
     )
+    return sample, problems
 
 
 class _Labels:
@@ -287,24 +280,19 @@ class _Labels:
         times = Counter(map(plain_name, names))
         self._plain = {plain: i for i, name in enumerate(names) if times[plain := plain_name(name)] == 1}
 
-    def of(self, name: str) -> int | None:
-        """The label of a class name; None for an unknown one."""
-        label = self._exact.get(name)
-        return self._plain.get(plain_name(name)) if label is None else label
-
-
-def _labels(entry: Entry, objects: Sequence[WrittenObject], label_of: _Labels) -> list[int]:
-    labels = []
-    for item in objects:
-        label = label_of.of(item.name)
-        if label is None:
-            names = label_of.names
-            known = ", ".join([*names[:MAX_NAMED], *["..."] * (len(names) > MAX_NAMED)])
-            raise DataError(
-                f"{entry.annotation}: {item.place} has the unknown class {item.name[:80]!r}; known: {known}"
-            )
-        labels.append(label)
-    return labels
+    def __call__(self, entry: Entry, objects: Sequence[WrittenObject]) -> list[int]:
+        """The label of each object. Raises DataError for an unknown class."""
+        labels = []
+        for item in objects:
+            label = self._exact.get(item.name)
+            label = self._plain.get(plain_name(item.name)) if label is None else label
+            if label is None:
+                known = ", ".join([*self.names[:MAX_NAMED], *["..."] * (len(self.names) > MAX_NAMED)])
+                raise DataError(
+                    f"{entry.annotation}: {item.place} has the unknown class {item.name[:80]!r}; known: {known}"
+                )
+            labels.append(label)
+        return labels
 
 
 def _attempt(action: Callable[[], Value], skip_bad: bool) -> Value | DataError:
@@ -320,9 +308,8 @@ def _attempt(action: Callable[[], Value], skip_bad: bool) -> Value | DataError:
 def _image_sizes(images: Iterable[Path | None], skip_bad: bool) -> _Sizes:
     """Height and width of every image, from its header; where bad ones are skipped, it is decoded."""
     unique = [image for image in dict.fromkeys(images) if image is not None]
-    if not skip_bad:
-        return {image: image_hw(image) for image in track(unique, "reading sizes")}
-    return {image: _attempt(partial(_decoded_hw, image), True) for image in track(unique, "decoding images")}
+    size_of, label = (_decoded_hw, "decoding images") if skip_bad else (image_hw, "reading sizes")
+    return {image: _attempt(partial(size_of, image), skip_bad) for image in track(unique, label)}
 
 
 def _decoded_hw(image: Path) -> tuple[int, int]:

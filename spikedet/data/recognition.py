@@ -48,7 +48,9 @@ def recognize(folder: Path, layout: str = "", class_names: Sequence[str] | None 
     images = sorted(tree.files(IMAGE_SUFFIXES))
     found: dict[str, Layout | Found | SpikedetError] = {}
     missing = []
-    finders: dict[SourceLayout, Finder] = {**_FINDERS, "yolo": partial(_yolo, class_names=class_names)}
+    finders: dict[SourceLayout, Finder]
+    finders = {"voc": _voc, "yolo": partial(_yolo, class_names=class_names), "coco": _coco}
+    finders |= {"labelme": find_labelme, "csv": find_table}
     for kind, find in finders.items():
         if layout in ("", kind):
             try:
@@ -95,7 +97,7 @@ def _voc(tree: Tree, images: Sequence[str]) -> Layout | Found | str:
     return find_voc(tree, images)
 
 
-def _yolo(tree: Tree, images: Sequence[str], class_names: Sequence[str] | None = None) -> Layout | Found | str:
+def _yolo(tree: Tree, images: Sequence[str], class_names: Sequence[str] | None) -> Layout | Found | str:
     for file in (tree.root / name for name in YAML_NAMES):
         if file.is_file() and is_yolo(content := read_mapping(file, YAML_HELP)) and has_splits(content):
             return YoloLayout(parse_yolo(file, content))
@@ -106,12 +108,3 @@ def _coco(tree: Tree, images: Sequence[str]) -> Layout | Found | str:
     if any(has_usual_name(file) or is_coco(read_ends(file)) for file in annotation_files(tree.root)):
         return CocoLayout(tree.root, lookup=Lookup(images))
     return find_coco(tree, images)
-
-
-_FINDERS: dict[SourceLayout, Finder] = {
-    "voc": _voc,
-    "yolo": _yolo,
-    "coco": _coco,
-    "labelme": find_labelme,
-    "csv": find_table,
-}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -21,13 +21,14 @@ from spikedet.data.dataset import DetectionDataset
 from spikedet.data.divided import DividedLayout
 from spikedet.data.division import FRACTIONS, parse_fractions
 from spikedet.data.images import IMAGE_SUFFIXES
-from spikedet.data.layout import Layout, shown
+from spikedet.data.layout import Layout
 from spikedet.data.loose import LooseLayout
 from spikedet.data.reading import load_split
 from spikedet.data.recognition import YAML_HELP, recognize
 from spikedet.data.split_names import usual_split
 from spikedet.data.synthetic.dataset import SyntheticConfig, write_synthetic
 from spikedet.data.synthetic.scenes import SYNTHETIC_CLASS_NAMES
+from spikedet.data.values import shown
 from spikedet.data.voc.layout import VocLayout
 from spikedet.data.walk import say_skipped, walk
 from spikedet.data.yolo.layout import YoloLayout
@@ -128,36 +129,30 @@ def find_layout(
     """
     divided = parse_fractions(fractions)
     if is_synthetic(data):
-        settings = str(data).partition(":")[2]
-        config = parse_synthetic(settings)
-        made = write_synthetic(Path(cache_root) / config.folder_name, **vars(config))
+        config = parse_synthetic(str(data).partition(":")[2])
+        made = write_synthetic(Path(cache_root) / config.folder_name, config)
         return _with_splits(VocLayout(made), divided), SYNTHETIC_CLASS_NAMES
     known: Mapping[str, Any] = trained or {}
     same = bool(known.get("data")) and Path(data).resolve().name == Path(known["data"]).name
-    wanted = _Wanted(layout or (same and known.get("layout")) or "", divided, known.get("parts"), same)
-    path = _expanded(str(data))
-    if path.is_dir():
-        return _folder_layout(path, wanted), None
-    if path.suffix.lower() == ".json":
-        return _with_splits(coco_file(path), divided), None
-    if path.suffix.lower() in (".yaml", ".yml"):
+    layout = layout or (same and known.get("layout")) or ""
+    names: Sequence[str] | None = None
+    path = folder = _expanded(str(data))
+    if not path.is_dir():
+        if path.suffix.lower() == ".json":
+            return _with_splits(coco_file(path), divided), None
+        if path.suffix.lower() not in (".yaml", ".yml"):
+            raise DataError(_nothing_at(path))
         content = read_mapping(path, YAML_HELP)
-        if not is_yolo(content):
-            return _short_form(path, content, wanted)
-        yolo = YoloLayout(parse_yolo(path, content))
-        say_skipped(walk(yolo.root), IMAGE_SUFFIXES)
-        return _with_splits(yolo, divided), None
-    raise DataError(_nothing_at(path))
-
-
-@dataclass(frozen=True)
-class _Wanted:
-    """How a folder is read: see ``find_layout``; ``same`` is whether the earlier training names this dataset."""
-
-    layout: str
-    fractions: Sequence[float]
-    parts: Mapping[str, Sequence[str]] | None
-    same: bool
+        if is_yolo(content):
+            yolo = YoloLayout(parse_yolo(path, content))
+            say_skipped(walk(yolo.root), IMAGE_SUFFIXES)
+            return _with_splits(yolo, divided), None
+        folder, names, layout, divided = _short_form(path, content, layout, divided)
+    found = recognize(folder, layout, names)
+    splits = [""] if isinstance(found, LooseLayout) and not found.splits() else found.splits()
+    if len(splits) > 1 or usual_split(splits[0]):
+        return _with_splits(found, divided), names
+    return DividedLayout(found, splits[0], divided, known.get("parts"), same), names
 
 
 def parse_synthetic(settings: str) -> SyntheticConfig:
@@ -177,15 +172,6 @@ def parse_synthetic(settings: str) -> SyntheticConfig:
     return SyntheticConfig(**values, image_hw=(side, side))
 
 
-def _folder_layout(folder: Path, wanted: _Wanted, class_names: Sequence[str] | None = None) -> Layout:
-    """The layout of a folder; where it has no splits, or one of its own name, it is divided."""
-    found = recognize(folder, wanted.layout, class_names)
-    splits = [""] if isinstance(found, LooseLayout) and not found.splits() else found.splits()
-    if len(splits) > 1 or usual_split(splits[0]):
-        return _with_splits(found, wanted.fractions)
-    return DividedLayout(found, splits[0], wanted.fractions, wanted.parts, wanted.same)
-
-
 def _with_splits(found: Layout, fractions: Sequence[float]) -> Layout:
     """A layout that is not divided; a word where fractions were asked for."""
     if tuple(fractions) != parse_fractions(FRACTIONS):
@@ -194,8 +180,10 @@ def _with_splits(found: Layout, fractions: Sequence[float]) -> Layout:
     return found
 
 
-def _short_form(path: Path, content: Mapping[str, Any], wanted: _Wanted) -> tuple[Layout, Sequence[str] | None]:
-    """The folder and the class names that a YAML of our own short form gives."""
+def _short_form(
+    path: Path, content: Mapping[str, Any], layout: str, fractions: tuple[float, float, float]
+) -> tuple[Path, Sequence[str] | None, str, tuple[float, float, float]]:
+    """The folder and the class names that a YAML of our own short form gives; its own layout and fractions go first."""
     unknown = [str(key) for key in content if key not in _YAML_KEYS]
     if unknown:
         raise ConfigError(f"{path}: unknown key {unknown[0]!r}; known: {', '.join(_YAML_KEYS)}")
@@ -206,15 +194,12 @@ def _short_form(path: Path, content: Mapping[str, Any], wanted: _Wanted) -> tupl
     names = None if content.get("names") is None else class_names_of(path, content["names"])
     if not folder.is_dir():
         raise DataError(_nothing_at(folder))
-    layout = content.get("layout", wanted.layout)
+    layout = content.get("layout", layout)
     if layout not in ("", *get_args(SourceLayout)):
         raise ConfigError(f"{path}: 'layout' must be one of {', '.join(get_args(SourceLayout))}, got {shown(layout)}")
-    wanted = replace(wanted, layout=str(layout))
     if "fractions" in content:
-        wanted = replace(
-            wanted, fractions=parse_fractions(str(content["fractions"]).strip("[]"), f"{path}: 'fractions'")
-        )
-    return _folder_layout(folder, wanted, names), names
+        fractions = parse_fractions(str(content["fractions"]).strip("[]"), f"{path}: 'fractions'")
+    return folder, names, layout, fractions
 
 
 def _nothing_at(path: Path) -> str:

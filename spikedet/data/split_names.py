@@ -7,6 +7,9 @@ from collections.abc import Iterable
 from pathlib import PurePosixPath
 
 from spikedet.common.errors import DataError
+from spikedet.data.values import shown
+
+USUAL_SPLITS = ("train", "val", "trainval", "test")
 
 _NAMES = {
     "train": "train",
@@ -66,3 +69,21 @@ def known_split(asked: str, available: Iterable[str]) -> str:
     usual = usual_split(name)
     alike = [other for other in names if usual and usual_split(other) == usual]
     return asked if name in names or len(alike) != 1 else f"{year}{slash}{alike[0]}"
+
+
+def split_parts(split: str) -> list[str]:
+    """``"train+val"`` -> ["train", "val"]."""
+    return [part.strip() for part in split.split("+")]
+
+
+def in_usual_order(splits: Iterable[str]) -> list[str]:
+    """Train, val, trainval, test, then others by name."""
+    rank = {name: index for index, name in enumerate(USUAL_SPLITS)}
+    return sorted(set(splits), key=lambda name: (rank.get(name, len(rank)), name))
+
+
+def checked_split_name(where: str, name: str) -> str:
+    """The name of a split, which may become that of a file. Raises DataError where it could lead elsewhere."""
+    if not name.isprintable() or not re.fullmatch(r"[^./\\:][^/\\:]*", name):
+        raise DataError(f"{where}: expected the name of a split, such as 'trainval', got {shown(name)}")
+    return name

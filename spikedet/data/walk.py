@@ -9,6 +9,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -28,12 +29,12 @@ class Tree:
     Attributes:
         root: the folder.
         folders: file names, sorted, by the folder's path relative to ``root`` with ``/`` ("" is ``root`` itself).
-        skipped: how many files and folders were skipped, by kind; of each kind an example.
+        skipped: names of the files and folders that were skipped, by kind.
     """
 
     root: Path
     folders: dict[str, list[str]]
-    skipped: dict[str, tuple[int, str]] = field(default_factory=dict)
+    skipped: dict[str, list[str]] = field(default_factory=dict)
 
     def files(self, suffixes: Iterable[str]) -> Iterator[str]:
         """Relative paths of the files with these endings (in lower case)."""
@@ -57,8 +58,8 @@ class Tree:
     def skipped_text(self, known: Iterable[str] = ()) -> str:
         """What was skipped, by kind and with counts; "" where nothing was. Images of ``known`` endings are not."""
         parts = [
-            f"{counted(count, kind, kind.replace('file or folder', 'files or folders'))} ({example})"
-            for kind, (count, example) in sorted(self.skipped.items())
+            f"{counted(len(names), kind, kind.replace('file or folder', 'files or folders'))} ({names[0]})"
+            for kind, names in sorted(self.skipped.items())
         ]
         unread = Counter(PurePosixPath(path).suffix.lower() for path in self.files(_UNREAD_IMAGES - frozenset(known)))
         parts += [
@@ -79,7 +80,7 @@ def walk(root: Path, without: Path | None = None) -> Tree:
         DataError: a folder cannot be read.
     """
     folders: dict[str, list[str]] = {}
-    skipped: dict[str, tuple[int, str]] = {}
+    skipped: dict[str, list[str]] = {}
     real = root.resolve()
     seen = {_identity(path) for path in (real, *real.parents)}
     links: list[str] = []
@@ -100,11 +101,11 @@ def walk(root: Path, without: Path | None = None) -> Tree:
             kind = _skipped_kind(entry.name)
             inner = f"{relative}/{entry.name}" if relative else entry.name
             if kind:
-                _count(skipped, kind, entry.name)
-            elif not _is_folder(entry):
-                names.append(entry.name)
-            elif entry.is_symlink():
+                skipped.setdefault(kind, []).append(entry.name)
+            elif entry.is_symlink() and os.path.isdir(entry):  # not where links lead in a circle
                 links.append(inner)
+            elif not entry.is_dir(follow_symlinks=False):
+                names.append(entry.name)
             elif without is None or Path(entry.path).resolve() != without:
                 seen.add(_identity(Path(entry.path)))
                 below.append(inner)
@@ -131,29 +132,20 @@ def _skipped_kind(name: str) -> str:
     return _HIDDEN if name.startswith(".") else ""
 
 
-def _count(skipped: dict[str, tuple[int, str]], kind: str, example: str) -> None:
-    count, first = skipped.get(kind, (0, example))
-    skipped[kind] = (count + 1, first)
-
-
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as found:
-            return sorted(found, key=lambda entry: entry.name)
-    except OSError as error:
-        raise DataError(f"{folder}: the folder cannot be read ({error.strerror}); check its permissions") from error
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link that leads in a circle; whoever reads the file names it
-        return False
+    with _reading(folder), os.scandir(folder) as found:
+        return sorted(found, key=lambda entry: entry.name)
 
 
 def _identity(folder: Path) -> tuple[int, int]:
-    try:
+    with _reading(folder):
         found = folder.stat()
+    return found.st_dev, found.st_ino
+
+
+@contextmanager
+def _reading(folder: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise DataError(f"{folder}: the folder cannot be read ({error.strerror}); check its permissions") from error
-    return found.st_dev, found.st_ino

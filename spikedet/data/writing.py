@@ -18,7 +18,8 @@ from spikedet.common.counts import counted
 from spikedet.config import LayoutName
 from spikedet.data.coco.json import category_id, coco_box, coco_categories, coco_flags
 from spikedet.data.dataset import Sample
-from spikedet.data.layout import checked_split_name, plain_number
+from spikedet.data.split_names import checked_split_name
+from spikedet.data.values import plain_number
 from spikedet.data.yolo.labels import yolo_line
 from spikedet.data.yolo.yaml import MORE_SPLITS, SPLIT_KEYS
 
@@ -98,12 +99,9 @@ def _write_yolo(folder: Path, splits: Splits, class_names: Sequence[str]) -> str
     (folder / "labels").mkdir()
     left_out = 0
     for item in _each_once(splits):
-        lines = []
-        for edges, label, difficult, _ in _objects(item.sample):
-            if difficult:
-                left_out += 1
-                continue
-            lines.append(yolo_line(label, edges, item.sample.image_hw))
+        objects = [(label, edges) for edges, label, difficult, _ in _objects(item.sample) if not difficult]
+        lines = [yolo_line(label, edges, item.sample.image_hw) for label, edges in objects]
+        left_out += int(item.sample.difficult.sum())
         _write_lines(folder / "labels" / f"{item.stem}.txt", lines)
     for split, items in splits.items():
         _write_lines(folder / f"{split}.txt", [f"./images/{item.file_name}" for item in items])

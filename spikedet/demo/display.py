@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spikedet.common.errors import ConfigError
-from spikedet.video.quiet import quiet_opencv, quiet_stderr
+from spikedet.video.opencv import quiet_opencv, quiet_stderr
 
 ESCAPE = 27
 NO_KEY = 255

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spikedet.inference.detector import SpikingDetector, StepOutput
-from spikedet.video import Frame, FrameReader, LatestFrame, Tracker, VideoWriter
+from spikedet.video import ByteTracker, Frame, FrameReader, LatestFrame, VideoWriter
 from spikedet.visualization.draw import beside, draw_detections
 
 
@@ -39,7 +39,7 @@ def annotate(
     confidence: float = 0.25,
     iou: float = 0.7,
     stable_steps: int = 0,
-    tracker: Tracker | None = None,
+    tracker: ByteTracker | None = None,
 ) -> AnnotatedFrame:
     """Detect on one image and draw what was found; arguments as those of ``annotate_video``."""
     least = confidence if tracker is None else min(confidence, tracker.least_score)
@@ -62,7 +62,7 @@ def annotate_video(
     stable_steps: int = 0,
     every: int = 1,
     frames: int = 0,
-    tracker: Tracker | None = None,
+    tracker: ByteTracker | None = None,
 ) -> Iterator[AnnotatedFrame]:
     """Look at frame after frame and write each with its boxes; yields after each frame. To cancel, stop asking.
 

@@ -17,7 +17,7 @@ from spikedet.common.errors import ConfigError
 from spikedet.common.resources import resource_folder
 from spikedet.common.yaml import read_mapping
 from spikedet.config import Activation
-from spikedet.data.layout import shown
+from spikedet.data.values import shown
 
 ALLOWED_MODULES = frozenset(
     {"Conv", "DWConv", "Bottleneck", "C2", "C2f", "C3", "C3k2", "Concat", "Detect", "SPP", "SPPF"}

@@ -91,7 +91,7 @@ class LatestFrame:
         try:
             with self._open_reader() as reader:
                 self.message = ""
-                (self._follow if reader.live else self._play)(reader)
+                self._play(reader)
                 if not reader.live:
                     self.message = reader.shortfall
                     return False
@@ -102,22 +102,16 @@ class LatestFrame:
             self.message = str(error)
         return True
 
-    def _follow(self, reader: FrameReader) -> None:
-        while not self._stopped.is_set() and (frame := reader.read()) is not None:
-            self._hand_out(frame)
-
     def _play(self, reader: FrameReader) -> None:
         started_s = time.monotonic()
         while not self._stopped.is_set() and (frame := reader.read()) is not None:
-            self._stopped.wait(max(0.0, started_s + frame.source_time_s - time.monotonic()))
-            if not self._running.is_set():
+            if not reader.live:
+                self._stopped.wait(max(0.0, started_s + frame.source_time_s - time.monotonic()))
                 held_s = time.monotonic()
                 self._running.wait()
                 started_s += time.monotonic() - held_s
-            self._hand_out(frame)
-        self._stopped.wait(1 / reader.fps)
-
-    def _hand_out(self, frame: Frame) -> None:
-        with self._changed:
-            self._newest = frame
-            self._changed.notify_all()
+            with self._changed:
+                self._newest = frame
+                self._changed.notify_all()
+        if not reader.live:
+            self._stopped.wait(1 / reader.fps)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -19,8 +19,7 @@ import numpy.typing as npt
 from spikedet.common.errors import DataError
 from spikedet.common.pointers import lfs_pointer
 from spikedet.data.images import MAX_PIXELS
-from spikedet.video.paths import plain_path
-from spikedet.video.quiet import quiet_opencv
+from spikedet.video.opencv import plain_path, quiet_opencv
 from spikedet.video.timing import Timing, read_timing
 
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".gif")
@@ -85,18 +84,6 @@ class Frame:
     source_time_s: float
 
 
-class Capture(Protocol):
-    """What is used of ``cv2.VideoCapture``."""
-
-    def isOpened(self) -> bool: ...
-
-    def get(self, property: int) -> float: ...
-
-    def read(self) -> tuple[bool, Any]: ...
-
-    def release(self) -> None: ...
-
-
 def parse_source(text: str) -> Source:
     """A camera's index, an address (``rtsp://...``) or a file, by how it is written. Raises DataError.
 
@@ -135,16 +122,14 @@ def open_frames(source: Source) -> FrameReader:
         raise
 
 
-def open_capture(source: Source) -> Capture:
+def open_capture(source: Source) -> cv2.VideoCapture:
     """OpenCV's capture of a source, opened or not; FFmpeg reads everything but cameras."""
     quiet_opencv()
     if source.kind == "camera":
-        opened: Capture = cv2.VideoCapture(int(source.text))
-        return opened
+        return cv2.VideoCapture(int(source.text))
     limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, OPEN_TIMEOUT_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, READ_TIMEOUT_MS]
     with plain_path(Path(source.text)) if source.kind == "file" else nullcontext(source.text) as where:
-        opened = cv2.VideoCapture(where, cv2.CAP_FFMPEG, limits)
-    return opened
+        return cv2.VideoCapture(where, cv2.CAP_FFMPEG, limits)
 
 
 class FrameReader:
@@ -164,7 +149,7 @@ class FrameReader:
         DataError: the capture is not open or has no frame.
     """
 
-    def __init__(self, source: Source, capture: Capture, timing: Timing | None = None) -> None:
+    def __init__(self, source: Source, capture: cv2.VideoCapture, timing: Timing | None = None) -> None:
         self.source, self._capture, self._timing = source, capture, timing or Timing()
         self._busy = threading.Lock()  # OpenCV must not be closed by one thread while another one reads
         self.frames_read = 0

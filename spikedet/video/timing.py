@@ -10,8 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from spikedet.video.paths import plain_path
-from spikedet.video.quiet import quiet_opencv
+from spikedet.video.opencv import plain_path, quiet_opencv
 
 MOST_PACKETS = 3000
 """Looked at, about a minute; a file is not read twice."""
@@ -68,14 +67,14 @@ def shown_share(path: Path) -> float | None:
     tracks = [content for kind, content in _boxes(index) if kind == b"trak"]
     video = next((track for track in tracks if _inside(track, b"mdia", b"hdlr")[8:12] == b"vide"), b"")
     try:
-        whole_s = _duration_s(_inside(video, b"mdia", b"mdhd"))
-        movie_scale = _scale(_inside(index, b"mvhd"))
+        scale, duration = _scale_and_duration(_inside(video, b"mdia", b"mdhd"))
+        movie_scale, _ = _scale_and_duration(_inside(index, b"mvhd"))
         edits = _inside(video, b"edts", b"elst")
         count = struct.unpack_from(">I", edits, 4)[0] if edits else 0
         form = ">QqI" if edits[:1] == b"\1" else ">IiI"
         entries = [struct.unpack_from(form, edits, 8 + i * struct.calcsize(form)) for i in range(count)]
         shown_s = sum(duration for duration, media_time, _ in entries if media_time >= 0) / movie_scale
-        return min(1.0, shown_s / whole_s) if shown_s else 1.0
+        return min(1.0, shown_s / (duration / scale)) if shown_s else 1.0
     except (struct.error, ZeroDivisionError):
         return None
 
@@ -115,12 +114,8 @@ def _inside(content: bytes, *kinds: bytes) -> bytes:
     return content
 
 
-def _scale(header: bytes) -> int:
-    """Units a second of an ``mvhd`` or ``mdhd``."""
-    return int(struct.unpack_from(">I", header, 20 if header[:1] == b"\1" else 12)[0])
-
-
-def _duration_s(header: bytes) -> float:
-    long = header[:1] == b"\1"
-    duration: int = struct.unpack_from(">Q" if long else ">I", header, 24 if long else 16)[0]
-    return duration / _scale(header)
+def _scale_and_duration(header: bytes) -> tuple[int, int]:
+    """Units a second of an ``mvhd`` or ``mdhd``, and its length in them."""
+    form, at = (">IQ", 20) if header[:1] == b"\1" else (">II", 12)
+    scale, duration = struct.unpack_from(form, header, at)
+    return scale, duration

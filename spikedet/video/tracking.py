@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import supervision as sv
@@ -13,16 +13,6 @@ from spikedet.detections import Detections
 
 LEAST_SCORE = 0.1
 """A box as weak as this may go on with a track, as in ByteTrack; it does not start one."""
-
-
-class Tracker(Protocol):
-    """Says which boxes are those of earlier frames."""
-
-    least_score: float
-    """Boxes from this score on are of use to it."""
-
-    def update(self, detections: Detections) -> Detections:
-        """Take the boxes of the next frame; the same with ``track_ids``, None for one that is not (yet) on a track."""
 
 
 def import_trackers() -> Any:
@@ -46,6 +36,7 @@ class ByteTracker:
     """
 
     least_score = LEAST_SCORE
+    """Boxes from this score on are of use to it."""
 
     def __init__(self, fps: float, confidence: float) -> None:
         self._tracker = import_trackers().ByteTrackTracker(
@@ -53,7 +44,7 @@ class ByteTracker:
         )
 
     def update(self, detections: Detections) -> Detections:
-        """As in ``Tracker``. A box gets its id when it is seen for the second time."""
+        """The boxes of the next frame with ``track_ids``, None where it is not on a track or not seen before."""
         found = sv.Detections(
             xyxy=detections.boxes_xyxy.astype(float),
             confidence=detections.scores,

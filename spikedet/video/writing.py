@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import repeat
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,8 +15,7 @@ from PIL import Image
 
 from spikedet.common.errors import ConfigError, DataError, SpikedetError
 from spikedet.common.files import atomic_path
-from spikedet.video.paths import plain_path
-from spikedet.video.quiet import quiet_opencv, quiet_stderr
+from spikedet.video.opencv import plain_path, quiet_opencv, quiet_stderr
 from spikedet.video.reading import MOST_FPS, Source, open_frames
 
 CODECS = {".mp4": ("avc1", "mp4v"), ".webm": ("VP80",)}
@@ -58,13 +58,12 @@ def video_writer(path: Path, fps: float) -> Iterator[VideoWriter]:
         writer = _Gif(fps) if suffix == ".gif" else _OpenCv(temporary, fps)
         try:
             yield writer
+            if not writer.written:
+                raise SpikedetError(f"{path}: no frame was recorded; nothing was written")
+            writer.finish(temporary)
         except BaseException:
             writer.discard()
             raise
-        if not writer.written:
-            writer.discard()
-            raise SpikedetError(f"{path}: no frame was recorded; nothing was written")
-        writer.finish(temporary)
         if not _whole(temporary, writer.written):
             raise SpikedetError(f"{path}: writing failed; is the disk full? Nothing was changed")
 
@@ -101,14 +100,10 @@ class _OpenCv(_Sized):
         step = self.written if time_s is None else round(time_s * self._fps)
         if step < self.written - 1:
             return
-        for _ in range(step - self.written):
-            self._encode(self._last)
-        self._encode(fitted)
+        for image_bgr in [*repeat(self._last, step - self.written), fitted]:
+            self._encoder.write(image_bgr)
+            self.written += 1
         self._last = fitted
-
-    def _encode(self, image_bgr: npt.NDArray[np.uint8] | None) -> None:
-        self._encoder.write(image_bgr)
-        self.written += 1
 
     def finish(self, _: Path) -> None:
         self._encoder.release()

@@ -37,7 +37,7 @@ def test_shipped_weights_are_known_by_name_to_every_command() -> None:
     assert prepared(chain).qc == str(shipped_weights()["tiny-yolo-voc-qc"])
     assert prepared(chain).source == str(shipped_weights()["tiny-yolo-voc-source"])
     same = CalibrateConfig(checkpoint="mine.safetensors")
-    assert prepared(same) is same
+    assert prepared(same) == same
 
 
 def test_nothing_is_written_beside_them_unasked() -> None:

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
+from unrendered import save_unrendered
 
 from spikedet.cli.main import main
 from spikedet.common import distributed
@@ -65,6 +67,7 @@ def run(out: Path) -> None:
     gc.freeze()  # trainings ask for collections, which need not look at what imports have made
     seen: dict[str, Any] = {"primitives": primitives()}
     TrainingLoop.final_eval = remember  # type: ignore[method-assign]
+    Figure.savefig = save_unrendered  # type: ignore[method-assign, assignment]
     for command in (out / "commands.txt").read_text("utf-8").splitlines():
         assert main(command.split()) == 0, command
     seen["weights"] = [numbers_of_all([digest(loop)])[:, 0].tolist() for loop in loops]

@@ -13,6 +13,7 @@ import pytest
 import torch
 from made_once import made_once
 from tiny_detector import write_model_yaml
+from unrendered import unrender
 
 from spikedet.checkpoint import load_checkpoint, read_meta
 from spikedet.cli.main import main
@@ -40,9 +41,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run_all(folder: Path) -> None:
     """Every command by one process, then by two."""
-    before = Path.cwd()
-    os.chdir(folder)
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        unrender(patch)
         write_model_yaml(Path("tiny.yaml"))
         one = [
             f"{TRAIN} --model tiny.yaml --out one",
@@ -70,8 +71,6 @@ def run_all(folder: Path) -> None:
         subprocess.run(
             [*torchrun, str(WORKER), str(folder)], check=True, timeout=300, env={**os.environ, "PYTHONPATH": paths}
         )
-    finally:
-        os.chdir(before)
 
 
 @pytest.fixture(scope="module")

@@ -14,9 +14,6 @@ from spikedet.checkpoint import CheckpointMeta
 from spikedet.common.errors import ConfigError
 from spikedet.common.resources import find_weights
 from spikedet.config import (
-    DEFAULT_FAMILY,
-    DEFAULT_WEBCAM,
-    Checked,
     ConvertConfig,
     DemoConfig,
     DetectConfig,
@@ -25,6 +22,8 @@ from spikedet.config import (
     TrainConfig,
     parse_time_steps,
 )
+from spikedet.config.checks import Checked
+from spikedet.config.detection import DEFAULT_FAMILY, DEFAULT_WEBCAM
 from spikedet.detections import Detections
 
 CONFIGS = [

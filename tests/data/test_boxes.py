@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spikedet.common.errors import DataError
-from spikedet.data.boxes import IssueTally, fit_box, repeated_boxes
+from spikedet.data.boxes import count_issues, fit_box, repeated_boxes
 from spikedet.data.dataset import BoxIssues, Sample
 
 HW = (30, 40)
@@ -18,23 +17,23 @@ WRITTEN = (1.0, 2.0, 3.0, 4.5)
 
 
 @pytest.mark.parametrize(
-    ("edges", "box", "problem"),
+    ("edges", "box", "kind", "problem"),
     [
-        ((0, 0, 40, 30), (0, 0, 40, 30), ""),
-        ((-1, 0, 41, 30), (0, 0, 40, 30), ""),
-        ((-1.5, 0, 40, 30), (0, 0, 40, 30), "reaches outside the 40 x 30 image: 1, 2, 3, 4.5"),
-        ((5, 5, float("inf"), 9), (5, 5, 40, 9), "reaches outside"),
-        ((5, 5, 5, 9), None, "has no area: 1, 2, 3, 4.5"),
-        ((5, 9, 6, 5), (5, 5, 6, 9), "has swapped corners: 1, 2, 3, 4.5"),
-        ((50, 9, 6, 5), (6, 5, 40, 9), "has swapped corners: 1, 2, 3, 4.5 and reaches outside"),
-        ((6, 5, 5, 5), None, "has no area"),
-        ((40, 0, 50, 9), None, "has no area within the 40 x 30 image: 1, 2, 3, 4.5"),
-        ((7, 7, 7 + 1e-12, 8), None, "has no area within"),  # none is left in float32
+        ((0, 0, 40, 30), (0, 0, 40, 30), "", ""),
+        ((-1, 0, 41, 30), (0, 0, 40, 30), "", ""),
+        ((-1.5, 0, 40, 30), (0, 0, 40, 30), "clipped", "reaches outside the 40 x 30 image: 1, 2, 3, 4.5"),
+        ((5, 5, float("inf"), 9), (5, 5, 40, 9), "clipped", "reaches outside"),
+        ((5, 5, 5, 9), None, "dropped", "has no area: 1, 2, 3, 4.5"),
+        ((5, 9, 6, 5), (5, 5, 6, 9), "swapped", "has swapped corners: 1, 2, 3, 4.5"),
+        ((50, 9, 6, 5), (6, 5, 40, 9), "swapped", "has swapped corners: 1, 2, 3, 4.5 and reaches outside"),
+        ((6, 5, 5, 5), None, "dropped", "has no area"),
+        ((40, 0, 50, 9), None, "dropped", "has no area within the 40 x 30 image: 1, 2, 3, 4.5"),
+        ((7, 7, 7 + 1e-12, 8), None, "dropped", "has no area within"),  # none is left in float32
     ],
 )
-def test_edges_are_clipped(edges: tuple[float, ...], box: tuple[float, ...] | None, problem: str) -> None:
-    fitted, text = fit_box(edges, HW, WRITTEN)
-    assert fitted == box
+def test_edges_are_clipped(edges: tuple[float, ...], box: tuple[float, ...] | None, kind: str, problem: str) -> None:
+    fitted, found, text = fit_box(edges, HW, WRITTEN)
+    assert (fitted, found) == (box, kind)
     assert text.startswith(problem) if problem else text == ""
 
 
@@ -43,9 +42,10 @@ finite = st.floats(allow_nan=False)
 
 @given(st.tuples(finite, finite, finite, finite))
 def test_what_is_kept_lies_within_the_image(edges: tuple[float, float, float, float]) -> None:
-    box, problem = fit_box(edges, HW, WRITTEN)
+    box, kind, problem = fit_box(edges, HW, WRITTEN)
+    assert bool(kind) == bool(problem)
     if box is None:
-        assert problem
+        assert kind == "dropped"
         return
     x0, y0, x1, y1 = box
     assert 0 <= x0 < x1 <= 40
@@ -71,17 +71,7 @@ def test_boxes_that_are_there_twice() -> None:
     ]
 
 
-def test_no_issues() -> None:
-    assert IssueTally(strict=True).issues() == BoxIssues()
-
-
 def test_issues_are_counted_and_all_kept() -> None:
-    tally = IssueTally(strict=False)
-    for index in range(7):
-        tally.add(f"box {index}", dropped=index < 2)
-    assert tally.issues() == BoxIssues(2, 5, tuple(f"box {index}" for index in range(7)))
-
-
-def test_strict_raises() -> None:
-    with pytest.raises(DataError, match=r"^a\.xml: object 1 has no area; correct the annotation, or load without"):
-        IssueTally(strict=True).add("a.xml: object 1 has no area", dropped=True)
+    assert count_issues([]) == BoxIssues()
+    found = count_issues([("dropped", "a"), ("clipped", "b"), ("swapped", "c"), ("clipped", "d")])
+    assert found == BoxIssues(dropped=1, clipped=2, examples=("a", "b", "c", "d"), swapped=1)

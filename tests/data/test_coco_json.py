@@ -220,13 +220,13 @@ def assert_whole_or_data_error(folder: Path, content: str | bytes) -> None:
             assert all(math.isfinite(number) for number in item.numbers)
 
 
-@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.fixed_dictionaries({"images": lists, "annotations": lists, "categories": lists}) | anything)
 def test_any_json_is_a_file_or_a_data_error(tmp_path: Path, content: Any) -> None:
     assert_whole_or_data_error(tmp_path, json.dumps(content))
 
 
-@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     annotations=st.lists(
         st.fixed_dictionaries({"id": anything, "image_id": st.just(1), "category_id": st.just(3), "bbox": anything})
@@ -240,7 +240,7 @@ def test_any_annotations_of_a_whole_file(tmp_path: Path, annotations: list[Any])
 TEMPLATE = json.dumps(coco_content([coco_annotation(5, 1, BOX)])).encode()
 
 
-@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(start=st.integers(0, len(TEMPLATE)), length=st.integers(0, 40), splice=st.binary(max_size=20))
 def test_spliced_bytes(tmp_path: Path, start: int, length: int, splice: bytes) -> None:
     assert_whole_or_data_error(tmp_path, TEMPLATE[:start] + splice + TEMPLATE[start + length :])

@@ -60,7 +60,7 @@ def test_coco_results(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
 def test_yolo_labels_are_read_back(tmp_path: Path) -> None:
     written = detected("a")
     write_yolo_labels(tmp_path / "labels", written)
-    objects = read_labels(tmp_path / "labels" / "a.txt", NAMES)
+    objects = read_labels(tmp_path / "labels" / "a.txt", NAMES).objects
     assert [found.name for found in objects] == ["cow", "cat"]
     edges = [yolo_edges(found.numbers, HW) for found in objects]
     assert np.allclose(edges, written["a"][1].boxes_xyxy, atol=1e-6)  # nine decimals of 60 px

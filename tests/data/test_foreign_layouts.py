@@ -12,7 +12,7 @@ from voc_writer import fingerprint
 
 from spikedet.data import load_dataset
 from spikedet.data.sources import find_layout
-from spikedet.data.synthetic.dataset import write_synthetic
+from spikedet.data.synthetic.dataset import SyntheticConfig, write_synthetic
 
 NAMES = ("circle", "cross", "square", "triangle")
 
@@ -20,7 +20,7 @@ NAMES = ("circle", "cross", "square", "triangle")
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> list[Annotated]:
     root = tmp_path_factory.mktemp("synthetic") / "set"
-    return annotated(write_synthetic(root, train=16, val=4, test=4, image_hw=(64, 80)))
+    return annotated(write_synthetic(root, SyntheticConfig(train=16, val=4, test=4, image_hw=(64, 80))))
 
 
 @pytest.mark.parametrize("name", LAYOUTS)

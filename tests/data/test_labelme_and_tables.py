@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def test_shapes_become_boxes(tmp_path: Path) -> None:
         (shape("rectangle", [[1, 2], [3, 4]], " "), "has the label ' '; expected its class"),
         (shape("rectangle", []), "has the points a list; expected pairs of finite numbers"),
         (shape("rectangle", [[1, 2], [3, None]]), "expected pairs of finite numbers"),
-        (shape("polygon", [[1, 2], [3, 1e300]]), "expected pairs of finite numbers"),
+        (shape("polygon", [[1, 2], [3, math.inf]]), "expected pairs of finite numbers"),
         (shape("line", [[1, 2], [3, 4]]), "is a 'line' and has no area"),
         (shape("point", [[1, 2]]), "is a 'point' and has no area"),
     ],

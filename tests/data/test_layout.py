@@ -8,18 +8,10 @@ from pathlib import Path
 import pytest
 
 from spikedet.common.errors import DataError
-from spikedet.data.layout import (
-    Entry,
-    broken_entry,
-    check_same_names,
-    checked_class_names,
-    folder_name,
-    in_usual_order,
-    shown,
-    split_parts,
-    unique_entries,
-    written_hw,
-)
+from spikedet.data.class_names import check_same_names, checked_class_names
+from spikedet.data.layout import Entry, broken_entry, folder_name, unique_entries
+from spikedet.data.split_names import in_usual_order, split_parts
+from spikedet.data.values import shown, written_hw
 
 
 def test_no_splits_and_no_entries() -> None:

@@ -11,11 +11,11 @@ from foreign_layouts import LAYOUTS, Annotated, annotated
 
 from spikedet.common.errors import ConfigError, DataError
 from spikedet.data import DetectionDataset, load_dataset
-from spikedet.data.synthetic.dataset import write_synthetic
+from spikedet.data.synthetic.dataset import SyntheticConfig, write_synthetic
 
 NAMES = ("circle", "cross", "square", "triangle")
-TREES = 9
-"""Of each layout; 24 layouts make 216 trees."""
+TREES = 4
+"""Of each layout; 24 layouts make 96 trees."""
 
 
 def remove(path: Path, root: Path, draw: random.Random) -> None:
@@ -79,7 +79,7 @@ MUTATIONS: tuple[Callable[[Path, Path, random.Random], None], ...] = (
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> list[Annotated]:
     root = tmp_path_factory.mktemp("synthetic") / "set"
-    return annotated(write_synthetic(root, train=6, val=3, test=3, image_hw=(64, 64)))
+    return annotated(write_synthetic(root, SyntheticConfig(train=6, val=3, test=3, image_hw=(64, 64))))
 
 
 def mutated(root: Path, name: str, images: list[Annotated], draw: random.Random) -> list[str]:

@@ -26,6 +26,7 @@ def test_every_tree_of_the_page_is_what_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("unrendered_plots")
 def test_all_steps_on_your_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every command of the walk, with a small network and few epochs."""
     monkeypatch.chdir(tmp_path)

@@ -42,6 +42,7 @@ def test_run_lengths_give_the_box_of_pycocotools(density: float) -> None:
     [
         ([[1, 2, 3]], "expected polygons, x and y in turn"),
         ([[1, 2, 3, 4, 5, float("nan")]], "expected polygons"),
+        ([[1, 2, 3, 4, 5, 10**400]], "expected polygons"),
         ([1, 2], "expected polygons"),
         ({"size": [0, 5], "counts": [1]}, "has the segmentation size a list; expected height and width"),
         ({"size": [5, 10**9], "counts": [1]}, "segmentation size"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from spikedet.data.transforms import from_letterbox, letterbox, to_input
@@ -28,7 +28,6 @@ sides = st.integers(40, 400)
 fractions = st.tuples(st.floats(0, 0.5), st.floats(0.25, 0.5))
 
 
-@settings(max_examples=60)
 @given(height=sides, width=sides, image_size=st.sampled_from([64, 160, 320]), across=fractions, down=fractions)
 def test_round_trip_is_within_an_input_pixel(
     height: int, width: int, image_size: int, across: tuple[float, float], down: tuple[float, float]

@@ -419,7 +419,7 @@ def assert_valid_or_data_error(root: Path) -> None:
 TEMPLATE = ('<?xml version="1.0" encoding="utf-8"?>' + CAT + "\n").encode()
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(start=st.integers(0, len(TEMPLATE)), length=st.integers(0, 40), splice=st.binary(max_size=30))
 def test_spliced_annotation_is_a_dataset_or_a_data_error(
     tmp_path: Path, start: int, length: int, splice: bytes
@@ -429,7 +429,7 @@ def test_spliced_annotation_is_a_dataset_or_a_data_error(
     assert_valid_or_data_error(root)
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(boxes=st.lists(st.tuples(numbers, numbers, numbers, numbers), max_size=4))
 def test_any_numbers_end_inside_the_image_or_in_a_data_error(
     tmp_path: Path, boxes: list[tuple[object, object, object, object]]

@@ -14,7 +14,7 @@ from spikedet.common.errors import DataError
 from spikedet.data import DetectionDataset, load_dataset
 from spikedet.data.dataset import BoxIssues
 from spikedet.data.sources import find_layout
-from spikedet.data.yolo.layout import label_path
+from spikedet.data.yolo.layout import label_folder
 
 WHOLE = "0 0.5 0.5 1 1\n"
 
@@ -65,7 +65,7 @@ def test_names_of_the_yaml(tmp_path: Path, name: str) -> None:
     ],
 )
 def test_labels_lie_where_ultralytics_looks(image: str, label: str) -> None:
-    assert label_path(Path(image)) == Path(label)
+    assert label_folder(Path(image).parent)[0] / f"{Path(image).stem}.txt" == Path(label)
 
 
 def test_folders_are_searched_in_depth_for_images_alone(tmp_path: Path) -> None:

@@ -21,11 +21,11 @@ NAMES = ("cat", "dog")
 def read(folder: Path, text: str | bytes) -> list[WrittenObject]:
     path = folder / "a.txt"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return read_labels(path, NAMES)
+    return read_labels(path, NAMES).objects
 
 
 def test_no_file_and_an_empty_one_have_no_objects(tmp_path: Path) -> None:
-    assert read_labels(tmp_path / "none.txt", NAMES) == []
+    assert read_labels(tmp_path / "none.txt", NAMES).objects == []
     assert read(tmp_path, "") == read(tmp_path, " \n\n") == []
 
 
@@ -87,7 +87,7 @@ def test_files_that_are_no_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 words = st.sampled_from(["0", "1", "0.5", "-0", "nan", "1e400", "1.005", "\u0663", "x", "\x1c", "\n", " "])
 
 
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.binary(max_size=60) | st.lists(words, max_size=14).map(lambda parts: " ".join(parts).encode()))
 @example(b"0 .5 .5 .1 .1")
 def test_any_bytes_are_objects_or_a_data_error(tmp_path: Path, content: bytes) -> None:

@@ -21,7 +21,7 @@ from spikedet.common.digests import file_sha256
 from spikedet.common.errors import CheckpointError, ConfigError
 from spikedet.config import ConvertConfig
 from spikedet.data import load_dataset
-from spikedet.data.synthetic.dataset import write_synthetic
+from spikedet.data.synthetic.dataset import SyntheticConfig, write_synthetic
 from spikedet.models import activations, build_detector, import_ultralytics, load_ann, read_start, start_from_
 from spikedet.models.architecture import ACTIVATIONS
 from spikedet.models.imported import read_ultralytics
@@ -98,7 +98,7 @@ def test_conversion_needs_images_and_a_known_activation(tmp_path: Path) -> None:
 
 
 def test_conversion_takes_the_training_split_of_the_data(tmp_path: Path) -> None:
-    write_synthetic(tmp_path / "shapes", train=2, val=1, test=1, image_hw=(64, 64))
+    write_synthetic(tmp_path / "shapes", SyntheticConfig(train=2, val=1, test=1, image_hw=(64, 64)))
     classes = tuple(load_dataset(tmp_path / "shapes", "train").class_names)
     source, data = write_pt(tmp_path / "net.pt", names=classes), str(tmp_path / "shapes")
     asked = ConvertConfig(checkpoint=str(source), T=2, data=data, theta_images=2)

@@ -14,7 +14,8 @@ from PIL import Image
 from small_videos import HEIGHT, WIDTH, RGBImage, sample_image
 
 from spikedet.common.errors import ConfigError, SpikedetError
-from spikedet.video import VIDEO_FORMATS, open_frames, parse_source, video_writer
+from spikedet.video import open_frames, parse_source, video_writer
+from spikedet.video.writing import VIDEO_FORMATS
 
 every_format = pytest.mark.parametrize("suffix", VIDEO_FORMATS)
 
@@ -93,7 +94,8 @@ def little_room(limit: int) -> Iterator[None]:
 
 @every_format
 def test_a_full_disk_is_noticed(tmp_path: Path, suffix: str) -> None:
-    noise = np.random.default_rng(0).integers(0, 256, (20, 120, 160, 3), np.uint8)
+    images = 3 if suffix == ".gif" else 20
+    noise = np.random.default_rng(0).integers(0, 256, (images, 120, 160, 3), np.uint8)
     failing = pytest.raises(SpikedetError, match=f"a{suffix}: writing failed")
     with little_room(20_000), failing, video_writer(tmp_path / f"a{suffix}", 25) as writer:
         for image in noise:
@@ -172,7 +174,7 @@ def test_rates_that_codecs_do_not_take(tmp_path: Path, suffix: str, fps: float) 
     assert read(path)[0] == pytest.approx(min(max(fps, 1), 480), rel=0.001)
 
 
-@pytest.mark.parametrize("fps", [60.0, 59.94, 100.0, 51.0, 50.0, 240.0])
+@pytest.mark.parametrize("fps", [59.94, 51.0, 50.0, 100.0])
 def test_a_gif_has_no_delay_that_browsers_play_slower(tmp_path: Path, fps: float) -> None:
     """Below 20 ms they wait for 100."""
     path = tmp_path / "a.gif"

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from spikedet.common.errors import DataError
-from spikedet.data.layout import in_usual_order
+from spikedet.data.split_names import in_usual_order
 from spikedet.data.walk import visible
 
 _INSTANCES = "instances_"

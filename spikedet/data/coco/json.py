@@ -6,9 +6,8 @@ our own key ``difficult`` stands beside it, the object is a difficult one as in 
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,11 @@ from typing import Any
 from spikedet.common.errors import DataError
 from spikedet.common.files import MAX_LIST_BYTES
 from spikedet.data.boxes import refuse_fractions
+from spikedet.data.class_names import checked_class_names
 from spikedet.data.coco.segmentation import segmentation_box
-from spikedet.data.layout import Box, WrittenObject, checked_class_names, plain_number, shown, written_hw
+from spikedet.data.layout import Box, WrittenObject
 from spikedet.data.text import read_json
+from spikedet.data.values import is_number, plain_number, shown, written_hw
 
 DIFFICULT = "difficult"
 _LISTS = ("images", "annotations", "categories")
@@ -70,6 +71,15 @@ def read_coco(path: Path) -> CocoFile:
     stray += _add_annotations_(path, content["annotations"], images, names)
     repeated = _repeated_ids(path, content["annotations"])
     return CocoFile(tuple(names.values()), tuple(images.values()), tuple(stray), tuple(repeated))
+
+
+def refuse_shared_(file: Path, found: Sequence[tuple[CocoImage, Hashable]]) -> None:
+    """Entries of one image have the problem that each lacks the objects of the others."""
+    times = Counter(path for _, path in found)
+    for image, path in found:
+        if times[path] > 1 and not image.problem:
+            name = shown(image.file_name)
+            image.problem = f"{file}: {times[path]} images are of the image {name}; put them together"
 
 
 def coco_edges(numbers: Box, image_hw: tuple[int, int]) -> Box:
@@ -188,7 +198,10 @@ def _object(where: str, place: str, item: Mapping[str, Any], names: Mapping[int,
     left_out = item.get("iscrowd", 0)
     if not isinstance(left_out, int) or left_out not in (0, 1):
         raise DataError(f"{where} has iscrowd {shown(left_out)}; expected 0 or 1")
-    x, y, width, height = (_number(where, value) for value in box)
+    for value in box:
+        if not is_number(value):
+            raise DataError(f"{where} has {shown(value)} in its bbox; expected finite numbers")
+    x, y, width, height = map(float, box)
     refuse_fractions(where, (x, y, x + width, y + height))
     crowd = bool(left_out) and item.get(DIFFICULT) != 1
     return WrittenObject(place, names[int(category)], (x, y, width, height), bool(left_out), crowd)
@@ -207,13 +220,3 @@ def _identity(where: str, item: object, key: str) -> int | str:
     if isinstance(value, bool) or not isinstance(value, int | str):
         raise DataError(f"{where} has {key} {shown(value)}; expected a whole number or a text")
     return value
-
-
-def _number(where: str, value: object) -> float:
-    try:
-        number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
-    except OverflowError:
-        number = math.inf
-    if not math.isfinite(number):
-        raise DataError(f"{where} has {shown(value)} in its bbox; expected finite numbers")
-    return number

@@ -3,30 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 from spikedet.common.errors import DataError
+from spikedet.data.class_names import check_same_names
 from spikedet.data.coco.files import find_annotations, full_split_name, image_folders, short_split_name, split_files
-from spikedet.data.coco.json import CocoImage, coco_edges, read_coco
-from spikedet.data.layout import (
-    USUAL_SPLITS,
-    AnnotatedImage,
-    Entry,
-    Layout,
-    Listing,
-    broken_entry,
-    check_same_names,
-    folder_name,
-    shown,
-    split_parts,
-    unique_entries,
-)
+from spikedet.data.coco.json import CocoImage, coco_edges, read_coco, refuse_shared_
+from spikedet.data.layout import AnnotatedImage, Entry, Layout, Listing, broken_entry, folder_name, unique_entries
 from spikedet.data.lookup import Lookup
 from spikedet.data.paths import contained
-from spikedet.data.split_names import usual_split
+from spikedet.data.split_names import USUAL_SPLITS, split_parts, usual_split
+from spikedet.data.values import shown
 
 
 class CocoLayout(Layout):
@@ -95,21 +84,16 @@ def _entries(
 ) -> Iterator[Entry]:
     """One entry for each image; what several images share is broken, as each lacks the objects of the others."""
     found = [_find(root, file, image.file_name, folders, lookup) if image.file_name else "" for image in images]
-    times = Counter(path for path in found if isinstance(path, Path))
+    refuse_shared_(file, [(image, path) for image, path in zip(images, found, strict=True) if isinstance(path, Path)])
     for image, path in zip(images, found, strict=True):
         if isinstance(path, str):
             reason = image.problem or path
             yield broken_entry(reason, None, file, reason)
-            continue
-        problem = image.problem
-        if not problem and times[path] > 1:
-            problem = f"{file}: {times[path]} images are of the image {shown(image.file_name)}; put them together"
-        image_id = path.relative_to(root).as_posix()
-        yield (
-            broken_entry(image_id, path, file, problem)
-            if problem
-            else Entry(image_id, path, file, partial(AnnotatedImage, image.objects, image.image_hw))
-        )
+        elif image.problem:
+            yield broken_entry(path.relative_to(root).as_posix(), path, file, image.problem)
+        else:
+            read = partial(AnnotatedImage, image.objects, image.image_hw)
+            yield Entry(path.relative_to(root).as_posix(), path, file, read)
 
 
 def _find(root: Path, file: Path, file_name: str, folders: Sequence[Path], lookup: Lookup | None) -> Path | str:

@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
-from spikedet.common.counts import counted
 from spikedet.common.errors import DataError
-from spikedet.data.coco.json import CocoImage, coco_edges, read_coco
-from spikedet.data.layout import AnnotatedImage, Entry, check_same_names, refuse, shown
+from spikedet.data.class_names import check_same_names
+from spikedet.data.coco.json import CocoImage, coco_edges, read_coco, refuse_shared_
+from spikedet.data.layout import AnnotatedImage, Entry
 from spikedet.data.lookup import Lookup
-from spikedet.data.loose import Found
-from spikedet.data.pairs import split_of, splits_of_files
+from spikedet.data.loose import Found, named_entry, note_unnamed
+from spikedet.data.pairs import splits_of_files
 from spikedet.data.text import read_ends
 from spikedet.data.walk import Tree
 
 MOST_FILES = 200
 """More JSON files than this that belong to no image are not looked into: COCO has a few."""
 
-_LISTS = (
-    re.compile(rb'"images"\s*:\s*\['),
-    re.compile(rb'"annotations"\s*:\s*\['),
-    re.compile(rb'"categories"\s*:\s*\['),
-)
+_LISTS = [re.compile(rb'"%s"\s*:\s*\[' % name) for name in (b"images", b"annotations", b"categories")]
 
 
 def is_coco(ends: bytes) -> bool:
@@ -62,9 +56,7 @@ def find_coco(tree: Tree, images: Sequence[str]) -> Found | str:
         notes += content.repeated
     if not entries:
         return f"{files[0]} names no image that is here"
-    left = [image for image in images if image not in entries]
-    if left:
-        notes.append(f"{counted(len(left), 'image')} that no COCO file names: not used; first: {left[0]}")
+    notes += note_unnamed(images, entries, "COCO file")
     ordered = [entries[image] for image in sorted(entries)]
     return Found("coco", f"COCO JSON ({', '.join(files[:3])})", ordered, coco_edges, names, notes, stray)
 
@@ -83,14 +75,9 @@ def _entries(
             found.append((image, where))
         else:
             missing.append(image.problem)
-    times = Counter(where for _, where in found)
-    entries = {}
-    for image, where in found:
-        own, problem = split_of(where.rpartition("/")[0]), image.problem
-        if times[where] > 1:
-            problem = f"{file}: {times[where]} images are of the image {shown(image.file_name)}; put them together"
-        elif split and own not in ("", split):
-            problem = f"{file}: it is of the split {split!r}, the folder of {where} of {own!r}; move the image"
-        read = partial(refuse, problem) if problem else partial(AnnotatedImage, image.objects, image.image_hw)
-        entries[where] = Entry(where, tree.root / where, file, read, split or own)
+    refuse_shared_(file, found)
+    entries = {
+        where: named_entry(tree, where, path, split, AnnotatedImage(image.objects, image.image_hw), image.problem)
+        for image, where in found
+    }
     return entries, missing

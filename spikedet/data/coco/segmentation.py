@@ -5,13 +5,12 @@ pycocotools decodes run lengths without checking them, so a file could crash it;
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from itertools import accumulate, chain
 from typing import Any
 
 from spikedet.common.errors import DataError
-from spikedet.data.layout import shown
+from spikedet.data.values import is_number, shown
 
 MAX_SIDE_PX = 100_000
 
@@ -27,7 +26,7 @@ def segmentation_box(where: str, written: object) -> list[float] | None:
     if isinstance(written, Mapping):
         return _around_runs(where, written)
     numbers = list(chain(*written)) if isinstance(written, list) and all(isinstance(p, list) for p in written) else []
-    if len(numbers) < 6 or len(numbers) % 2 or not all(map(_finite, numbers)):
+    if len(numbers) < 6 or len(numbers) % 2 or not all(map(is_number, numbers)):
         raise DataError(f"{where} has the segmentation {shown(written)}; expected polygons, x and y in turn")
     xs, ys = numbers[::2], numbers[1::2]
     return [min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)]
@@ -72,7 +71,3 @@ def _decoded(text: str) -> Iterator[int]:
             runs.append(value + (runs[-2] if len(runs) > 2 else 0))
             yield runs[-1]
             value = shift = 0
-
-
-def _finite(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

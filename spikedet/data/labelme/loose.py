@@ -9,10 +9,11 @@ from pathlib import Path
 
 from spikedet.common.errors import DataError
 from spikedet.data.boxes import refuse_fractions
-from spikedet.data.layout import AnnotatedImage, Box, WrittenObject, pixel_edges, shown, written_hw
+from spikedet.data.layout import AnnotatedImage, Box, WrittenObject, pixel_edges
 from spikedet.data.loose import Found, paired
 from spikedet.data.pairs import pair
 from spikedet.data.text import read_ends, read_json
+from spikedet.data.values import is_number, shown, written_hw
 from spikedet.data.walk import Tree
 
 MAX_JSON_BYTES = 200_000_000
@@ -61,7 +62,7 @@ def _object(path: Path, number: int, shape: object) -> WrittenObject:
         raise DataError(f"{where} has the label {shown(name)}; expected its class")
     kind, points = shape.get("shape_type", "polygon"), shape.get("points")
     pairs = points if isinstance(points, list) else []
-    if not pairs or not all(isinstance(p, list) and len(p) == 2 and all(map(_finite, p)) for p in pairs):
+    if not pairs or not all(isinstance(p, list) and len(p) == 2 and all(map(is_number, p)) for p in pairs):
         raise DataError(f"{where} has the points {shown(points)}; expected pairs of finite numbers")
     if kind in ("point", "line", "linestrip") or len(pairs) < 2:
         raise DataError(f"{where} is a {shown(kind)} and has no area; expected a rectangle, a polygon or a circle")
@@ -79,7 +80,3 @@ def _circle(points: Sequence[Sequence[float]]) -> Box:
     (x, y), edge = points[0], points[1]
     radius = math.dist((x, y), edge)
     return x - radius, y - radius, x + radius, y + radius
-
-
-def _finite(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e9

@@ -57,25 +57,14 @@ class SyntheticConfig:
         return f"synthetic-v{_GENERATOR_VERSION}-{height}x{width}-{counts}-seed{self.seed}"
 
 
-def write_synthetic(
-    root: Path,
-    *,
-    train: int = SyntheticConfig.train,
-    val: int = SyntheticConfig.val,
-    test: int = SyntheticConfig.test,
-    image_hw: tuple[int, int] = SyntheticConfig.image_hw,
-    seed: int = SyntheticConfig.seed,
-) -> Path:
+def write_synthetic(root: Path, config: SyntheticConfig) -> Path:
     """Write the dataset to ``root``, or reuse it where it is already there with these parameters.
 
     The folder appears in one step when it is whole; an interrupted run leaves nothing under its name.
 
     Raises:
-        ConfigError: a parameter is outside its range.
         DataError: ``root`` holds something else, or cannot be written.
     """
-    root = Path(root)
-    config = SyntheticConfig(train, val, test, image_hw, seed)
     if _is_complete(root, config):
         return root
     try:

@@ -7,19 +7,18 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
-from spikedet.common.counts import counted
 from spikedet.common.errors import DataError
 from spikedet.data.boxes import refuse_fractions
-from spikedet.data.layout import AnnotatedImage, Entry, WrittenObject, finite_number, pixel_edges, refuse, written_hw
+from spikedet.data.layout import AnnotatedImage, WrittenObject, pixel_edges
 from spikedet.data.lookup import Lookup
-from spikedet.data.loose import Found
-from spikedet.data.pairs import split_of, splits_of_files
+from spikedet.data.loose import Found, named_entry, note_unnamed
+from spikedet.data.pairs import splits_of_files
 from spikedet.data.text import read_bounded, read_start
+from spikedet.data.values import finite_number, written_hw
 from spikedet.data.walk import Tree
 
 MAX_TABLE_BYTES = 2_000_000_000
@@ -58,22 +57,14 @@ def find_table(tree: Tree, images: Sequence[str]) -> Found | str:
     stray = []
     for path, split in splits_of_files(tree.root, tables).items():
         stray += _read(tree, path, split, Lookup(images), rows)
-    entries = [_entry(tree, image, found) for image, found in sorted(rows.items())]
-    left = [image for image in images if image not in rows]
-    notes = [f"{counted(len(left), 'image')} that no table names: not used; first: {left[0]}"] if left else []
+    entries = [
+        named_entry(tree, image, found.file, found.split, AnnotatedImage(found.objects, found.image_hw), found.problem)
+        for image, found in sorted(rows.items())
+    ]
     if not entries:
         return f"{tables[0]} names no image that is here"
+    notes = note_unnamed(images, rows, "table")
     return Found("csv", f"CSV ({', '.join(tables[:3])})", entries, pixel_edges, None, notes, stray)
-
-
-def _entry(tree: Tree, image: str, found: _Image) -> Entry:
-    own = split_of(image.rpartition("/")[0])
-    if found.split and own not in ("", found.split):
-        found.problem = f"{image}: {found.file} is of the split {found.split!r}, its folder of {own!r}; move it"
-    read: Callable[[], AnnotatedImage] = partial(AnnotatedImage, found.objects, found.image_hw)
-    if found.problem:
-        read = partial(refuse, f"{tree.root}: {found.problem}")
-    return Entry(image, tree.root / image, tree.root / found.file, read, found.split or own)
 
 
 def _read(tree: Tree, path: str, split: str, lookup: Lookup, rows: dict[str, _Image]) -> list[tuple[str, Path, str]]:
@@ -105,7 +96,7 @@ def _read(tree: Tree, path: str, split: str, lookup: Lookup, rows: dict[str, _Im
                 continue
             image = rows.setdefault(found[name], _Image(split=split, file=path))
             if image.file != path:
-                image.problem = f"{found[name]}: both {image.file} and {path} have it; keep it in one"
+                image.problem = f"{where}: {image.file} has {found[name]} too; keep it in one"
             _add(image, where, row, column, size)
     except csv.Error as error:
         raise DataError(f"{file}: line {reader.line_num} cannot be read ({error}); save the table again") from error
@@ -121,16 +112,12 @@ def _add(image: _Image, where: str, row: Sequence[str], column: Mapping[str, int
     try:
         if not texts[0]:
             raise DataError(f"{where} has no class; add it")
-        x0, y0, x1, y1 = (finite_number(text, partial(_no_corner, where, text)) for text in texts[1:])
+        x0, y0, x1, y1 = (finite_number(text, where, "the corner {!r}") for text in texts[1:])
         refuse_fractions(where, (x0, y0, x1, y1))
     except DataError as error:
         image.problem = image.problem or str(error)
         return
     image.objects.append(WrittenObject(where.rpartition(": ")[2], texts[0], (x0, y0, x1, y1)))
-
-
-def _no_corner(where: str, text: str) -> str:
-    return f"{where} has the corner {text[:40]!r}; expected a finite number"
 
 
 def _header(start: bytes) -> list[str]:

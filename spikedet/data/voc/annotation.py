@@ -8,16 +8,10 @@ from pathlib import Path
 
 from spikedet.common.errors import DataError
 from spikedet.data.boxes import refuse_fractions
-from spikedet.data.layout import (
-    MAX_NAME,
-    AnnotatedImage,
-    WrittenObject,
-    finite_number,
-    is_class_name,
-    shown,
-    written_hw,
-)
+from spikedet.data.class_names import MAX_NAME, is_class_name
+from spikedet.data.layout import AnnotatedImage, WrittenObject
 from spikedet.data.text import read_bounded
+from spikedet.data.values import finite_number, shown, written_hw
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _DIFFICULT = {"": False, "0": False, "false": False, "unspecified": False, "1": True, "true": True}
@@ -33,11 +27,10 @@ def read_annotation(path: Path) -> AnnotatedImage:
     Raises:
         DataError: the file is missing, not XML that can be trusted, or an object is not whole.
     """
+    text = _safe_xml_text(path)
     try:
-        root = ET.fromstring(_safe_xml_text(path))
+        root = ET.fromstring(text)
     except (ET.ParseError, ValueError) as error:
-        if isinstance(error, DataError):
-            raise
         raise DataError(f"{path}: not well-formed XML ({error}); repair or remove the annotation") from error
     if root.tag != "annotation":
         raise DataError(f"{path}: the root element is <{root.tag}>, expected <annotation>")
@@ -89,4 +82,4 @@ def _read_number(where: str, box: ET.Element, field: str) -> float:
     text = box.findtext(field)
     if text is None:
         raise DataError(f"{where} has no <{field}> in its <bndbox>; add it")
-    return finite_number(text, lambda: f"{where} has <{field}>{text.strip()[:40]}</{field}>; expected a finite number")
+    return finite_number(text, where, f"<{field}>{{}}</{field}>")

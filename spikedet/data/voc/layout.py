@@ -7,11 +7,11 @@ VOC corners are 1-based and inclusive; ours are continuous pixel edges:
 from __future__ import annotations
 
 import re
-from functools import partial
 from pathlib import Path
 
 from spikedet.common.errors import DataError
-from spikedet.data.layout import Box, Layout, Listing, folder_name, in_usual_order
+from spikedet.data.layout import Box, Layout, Listing, folder_name
+from spikedet.data.split_names import in_usual_order
 from spikedet.data.voc.splits import VOC_CLASS_NAMES, split_entries, split_names, year_folders
 
 
@@ -30,8 +30,11 @@ class VocLayout(Layout):
 
     def listing(self, split: str) -> Listing:
         """Parts are ``train`` (every year that has it) or ``VOC2007/train`` (one year)."""
-        choose = partial(_choose_names, self.root)
-        return Listing(split, tuple(split_entries(self.root, split)), choose, voc_edges)
+        return Listing(split, split_entries(self.root, split), self._class_names, voc_edges)
+
+    def _class_names(self, used: set[str]) -> tuple[str, ...]:
+        official = all(re.fullmatch(r"VOC\d{4}", folder_name(year)) for year in year_folders(self.root))
+        return VOC_CLASS_NAMES if official and used <= set(VOC_CLASS_NAMES) else tuple(sorted(used))
 
 
 def voc_edges(corners: Box, image_hw: tuple[int, int]) -> Box:
@@ -42,8 +45,3 @@ def voc_edges(corners: Box, image_hw: tuple[int, int]) -> Box:
     x0, x1 = (xmin - 1, xmax) if xmin < xmax else (xmin, xmax - 1)
     y0, y1 = (ymin - 1, ymax) if ymin < ymax else (ymin, ymax - 1)
     return x0, y0, x1, y1
-
-
-def _choose_names(root: Path, used: set[str]) -> tuple[str, ...]:
-    official = all(re.fullmatch(r"VOC\d{4}", folder_name(year)) for year in year_folders(root))
-    return VOC_CLASS_NAMES if official and used <= set(VOC_CLASS_NAMES) else tuple(sorted(used))

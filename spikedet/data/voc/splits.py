@@ -11,8 +11,9 @@ from pathlib import Path
 from spikedet.common.errors import DataError
 from spikedet.common.files import MAX_LIST_BYTES
 from spikedet.data.images import IMAGE_SUFFIXES
-from spikedet.data.layout import Entry, broken_entry, folder_name, split_parts, unique_entries
+from spikedet.data.layout import Entry, broken_entry, folder_name, unique_entries
 from spikedet.data.split_lists import FLAG_COLUMN
+from spikedet.data.split_names import split_parts
 from spikedet.data.text import read_lines
 from spikedet.data.voc.annotation import read_annotation
 from spikedet.data.walk import visible

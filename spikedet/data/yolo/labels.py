@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 from spikedet.common.counts import counted
 from spikedet.common.errors import DataError
-from spikedet.data.layout import Box, WrittenObject, finite_number, shown
+from spikedet.data.layout import AnnotatedImage, Box, WrittenObject
 from spikedet.data.text import read_lines
+from spikedet.data.values import finite_number
 
 EXCESS = 0.01
 """Fractions this far outside 0 to 1 are taken for rounding and clipped; beyond it they are not fractions."""
@@ -17,7 +17,7 @@ EXCESS = 0.01
 _EXPECTED = "expected a box, 'class cx cy w h'"
 
 
-def read_labels(path: Path, class_names: Sequence[str]) -> list[WrittenObject]:
+def read_labels(path: Path, class_names: Sequence[str]) -> AnnotatedImage:
     """The objects of a label file, their numbers cx, cy, w, h; none where there is no file.
 
     Raises:
@@ -27,12 +27,10 @@ def read_labels(path: Path, class_names: Sequence[str]) -> list[WrittenObject]:
         lines = read_lines(path, "labels")
     except DataError as error:
         if isinstance(error.__cause__, FileNotFoundError):
-            return []
+            return AnnotatedImage([])
         raise
-    numbered = enumerate(lines, start=1)
-    return [
-        _read_line(f"{path}: line {number}", number, line, class_names) for number, line in numbered if line.strip()
-    ]
+    found = [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
+    return AnnotatedImage([_read_line(f"{path}: line {number}", number, line, class_names) for number, line in found])
 
 
 def yolo_edges(numbers: Box, image_hw: tuple[int, int]) -> Box:
@@ -50,16 +48,12 @@ def yolo_line(label: int, edges: Sequence[float], image_hw: tuple[int, int]) -> 
     return f"{label} {' '.join(f'{value:.9f}' for value in fractions)}"
 
 
-def _no_number(where: str, word: str) -> str:
-    return f"{where} has {shown(word)}; expected a finite number"
-
-
 def _read_line(where: str, number: int, line: str, class_names: Sequence[str]) -> WrittenObject:
     words = line.split()
     if len(words) != 5:
         kind = ", perhaps a segmentation polygon" if len(words) > 6 else ""
         raise DataError(f"{where} has {counted(len(words), 'value')}{kind}; {_EXPECTED}")
-    label, *fractions = (finite_number(word, partial(_no_number, where, word)) for word in words)
+    label, *fractions = (finite_number(word, where) for word in words)
     if label not in range(len(class_names)):
         last = len(class_names) - 1
         raise DataError(f"{where} has class {words[0]}; expected a whole number from 0 to {last}, as 'names' has them")

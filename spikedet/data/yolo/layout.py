@@ -8,29 +8,24 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache, partial
 from pathlib import Path
 
 from spikedet.common.errors import DataError
 from spikedet.common.files import MAX_LIST_BYTES
 from spikedet.data.images import IMAGE_SUFFIXES
-from spikedet.data.layout import (
-    AnnotatedImage,
-    Entry,
-    Layout,
-    Listing,
-    broken_entry,
-    in_usual_order,
-    shown,
-    split_parts,
-    unique_entries,
-)
+from spikedet.data.layout import AnnotatedImage, Entry, Layout, Listing, broken_entry, unique_entries
 from spikedet.data.paths import contained
+from spikedet.data.split_names import in_usual_order, split_parts
 from spikedet.data.text import read_lines
+from spikedet.data.values import shown
 from spikedet.data.walk import visible, walk
 from spikedet.data.yolo.labels import read_labels, yolo_edges
 from spikedet.data.yolo.yaml import CLASS_LISTS, YoloFile
+
+_Folders = Callable[[Path], tuple[Path, frozenset[str]]]
+"""Gives the folder of the labels of a folder of images, and the names in it."""
 
 
 class YoloLayout(Layout):
@@ -47,57 +42,32 @@ class YoloLayout(Layout):
     def listing(self, split: str) -> Listing:
         """Parts are keys of the YAML."""
         entries: list[Entry] = []
-        labels = _Labels()
+        folders: _Folders = cache(label_folder)
         for part in split_parts(split):
             if part not in self.yaml.parts:
                 raise DataError(f"{self.yaml.file}: no split {part!r}; available: {', '.join(self.splits())}")
             for written in self.yaml.parts[part]:
-                entries += _part_entries(self.yaml, written, labels)
+                entries += _part_entries(self.yaml, written, folders)
         _warn_without_labels(self.root, split, entries)
         unique = unique_entries(entries)
         return Listing(split, unique, lambda _: self.yaml.class_names, yolo_edges, partial(_lone_labels, unique))
 
 
-def label_path(image: Path) -> Path:
-    """Where ultralytics expects the labels of an image."""
-    folders = image.parts[:-1]
-    if "images" in folders:
-        last = len(folders) - 1 - folders[::-1].index("images")
-        image = Path(*folders[:last], "labels", *image.parts[last + 1 :])
-    return image.with_suffix(".txt")
+def label_folder(images: Path) -> tuple[Path, frozenset[str]]:
+    """The folder of the labels of a folder of images, and the names in it; both may be in upper case."""
+    exact, alike = ([i for i, part in enumerate(images.parts) if plain(part) == "images"] for plain in (str, str.lower))
 
+    def in_place(at: int, name: str) -> Path:
+        return Path(*images.parts[:at], name, *images.parts[at + 1 :])
 
-class _Labels:
-    """Label files by the folder of their images; folders and endings may be in upper case."""
-
-    def __init__(self) -> None:
-        self._found: dict[Path, tuple[Path, frozenset[str]]] = {}
-
-    def of(self, image: Path) -> Path:
-        """The label file of an image; where there is none, the path where it is expected."""
-        if image.parent not in self._found:
-            self._found[image.parent] = _label_folder(image)
-        folder, names = self._found[image.parent]
-        expected = image.with_suffix(".txt").name
-        return folder / next((name for name in (expected, f"{image.stem}.TXT") if name in names), expected)
-
-
-def _label_folder(image: Path) -> tuple[Path, frozenset[str]]:
-    """The folder of the labels of an image's folder, and the names in it."""
-    usual = label_path(image).parent
-    lower = [part.lower() for part in image.parts[:-1]]
-    others = []
-    if "images" in lower:
-        last = len(lower) - 1 - lower[::-1].index("images")
-        others = [
-            Path(*image.parts[:last], name, *image.parts[last + 1 : -1]) for name in ("Labels", "LABELS", "labels")
-        ]
-    folders = [usual, *others] if usual != image.parent else [*others, usual]
+    usual = in_place(exact[-1], "labels") if exact else images
+    others = [in_place(alike[-1], name) for name in ("Labels", "LABELS", "labels") if alike]
+    folders = [usual, *others] if exact else [*others, usual]
     folder = next((folder for folder in folders if folder.is_dir()), usual)
     return folder, frozenset(path.name for path in visible(folder)) if folder.is_dir() else frozenset()
 
 
-def _part_entries(yaml: YoloFile, written: str, labels: _Labels) -> Iterator[Entry]:
+def _part_entries(yaml: YoloFile, written: str, folders: _Folders) -> Iterator[Entry]:
     """The images of one folder or list."""
     path = _part_path(yaml, written)
     if path.is_dir():
@@ -105,10 +75,14 @@ def _part_entries(yaml: YoloFile, written: str, labels: _Labels) -> Iterator[Ent
         if not images:
             raise DataError(f"{path}: no images in this folder; {yaml.file} names it")
         for image in images:
-            yield _entry(yaml, image, labels.of(image), f"{yaml.file}: {image.name}")
+            yield _entry(yaml, image, folders, f"{yaml.file}: {image.name}")
     elif path.suffix.lower() == ".txt" and path.is_file():
-        for number, line in _list_lines(path):
-            yield _listed_entry(yaml, path, number, line, labels)
+        lines = enumerate(read_lines(path, "list", MAX_LIST_BYTES), start=1)
+        listed = [(number, line.strip()) for number, line in lines if line.strip()]
+        if not listed:
+            raise DataError(f"{path}: the list is empty; expected one image per line")
+        for number, line in listed:
+            yield _listed_entry(yaml, path, number, line, folders)
     else:
         raise DataError(f"{path}: no folder of images and no .txt list of them; {yaml.file} names it")
 
@@ -124,15 +98,7 @@ def _part_path(yaml: YoloFile, written: str) -> Path:
     return contained(yaml.root, written, str(yaml.file))
 
 
-def _list_lines(path: Path) -> Iterator[tuple[int, str]]:
-    lines = read_lines(path, "list", MAX_LIST_BYTES)
-    found = [(number, line.strip()) for number, line in enumerate(lines, start=1) if line.strip()]
-    if not found:
-        raise DataError(f"{path}: the list is empty; expected one image per line")
-    yield from found
-
-
-def _listed_entry(yaml: YoloFile, file: Path, number: int, line: str, labels: _Labels) -> Entry:
+def _listed_entry(yaml: YoloFile, file: Path, number: int, line: str, folders: _Folders) -> Entry:
     """``./a.jpg`` is relative to the list, any other path to the dataset's folder or, if not there, to the list."""
     where = f"{file}: line {number}"
     reason = f"{where}: image {shown(line)} not found in {yaml.root}; add it, or remove the line"
@@ -143,13 +109,16 @@ def _listed_entry(yaml: YoloFile, file: Path, number: int, line: str, labels: _L
             reason = str(error)
             continue
         if os.path.isfile(image):
-            return _entry(yaml, image, labels.of(image), where)
+            return _entry(yaml, image, folders, where)
     return broken_entry(f"{file.name}:{number}", None, file, reason)
 
 
-def _entry(yaml: YoloFile, image: Path, labels: Path, where: str) -> Entry:
-    image_id = image.relative_to(yaml.root).as_posix()
-    return Entry(image_id, image, labels, partial(_objects, yaml, labels, where))
+def _entry(yaml: YoloFile, image: Path, folders: _Folders, where: str) -> Entry:
+    """An image and its label file; where there is none, the path where it is expected."""
+    folder, names = folders(image.parent)
+    expected = image.with_suffix(".txt").name
+    labels = folder / next((name for name in (expected, f"{image.stem}.TXT") if name in names), expected)
+    return Entry(image.relative_to(yaml.root).as_posix(), image, labels, partial(_objects, yaml, labels, where))
 
 
 def _objects(yaml: YoloFile, labels: Path, where: str) -> AnnotatedImage:
@@ -159,7 +128,7 @@ def _objects(yaml: YoloFile, labels: Path, where: str) -> AnnotatedImage:
             "set 'path' to the folder that holds both images and labels"
         )
     path = contained(yaml.root, str(labels.relative_to(yaml.root)), where)
-    return AnnotatedImage(read_labels(path, yaml.class_names))
+    return read_labels(path, yaml.class_names)
 
 
 def _lone_labels(entries: Sequence[Entry]) -> list[str]:

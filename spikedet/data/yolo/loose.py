@@ -6,15 +6,15 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 from spikedet.common.errors import DataError
 from spikedet.common.yaml import read_mapping
-from spikedet.data.layout import AnnotatedImage, as_config_error, checked_class_names
+from spikedet.data.class_names import checked_class_names
 from spikedet.data.loose import Found, paired
 from spikedet.data.pairs import pair
 from spikedet.data.text import read_lines, read_start
+from spikedet.data.values import as_config_error
 from spikedet.data.walk import Tree
 from spikedet.data.yolo.labels import read_labels, yolo_edges
 from spikedet.data.yolo.yaml import CLASS_LISTS, YAML_NAMES, class_names_of
@@ -50,7 +50,7 @@ def find_yolo(tree: Tree, images: Sequence[str], class_names: Sequence[str] | No
     for path, names in lists.items():
         if names != lists[first]:
             raise DataError(f"{tree.root}: the class names of {first} and {path} differ; keep the right one of the two")
-    read = partial(_read, class_names=lists[first])
+    read = partial(read_labels, class_names=lists[first])
     own = set(labels)
     texts = [path for path in texts if path in own or _is_label(tree, path)]
     items, notes, place = paired(tree, images, texts, read, what="a label file", background=True)
@@ -75,10 +75,6 @@ def class_lists(tree: Tree) -> dict[str, tuple[str, ...]]:
                 with as_config_error():
                     found[path] = class_names_of(tree.root / path, content["names"])
     return found
-
-
-def _read(path: Path, class_names: Sequence[str]) -> AnnotatedImage:
-    return AnnotatedImage(read_labels(path, class_names))
 
 
 def _is_label(tree: Tree, path: str) -> bool:

@@ -12,7 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from spikedet.common.errors import ConfigError, DataError
-from spikedet.data.layout import as_config_error, checked_class_names, checked_split_name, folder_name, shown
+from spikedet.data.class_names import checked_class_names
+from spikedet.data.layout import folder_name
+from spikedet.data.split_names import checked_split_name
+from spikedet.data.values import as_config_error, shown
 
 YAML_NAMES = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
 CLASS_LISTS = frozenset({"classes.txt", "class_names.txt", "names.txt", "_darknet.labels", "labels.txt"})
