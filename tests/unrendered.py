@@ -1,4 +1,9 @@
+"""Plots that are drawn but not rendered, which takes most of the time of many a command."""
 
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
