@@ -33,13 +33,13 @@ def row(model: ClipDetector, dataset: DetectionDataset, image_size: int) -> str:
 
 
 def averaged(paths: list[Path], out: Path) -> Path:
-    """The mean of the weights of checkpoints of one architecture, with the metadata of the first."""
-    tensors, meta = load_checkpoint(paths[0])
-    others = [load_checkpoint(path)[0] for path in paths[1:]]
+    """The mean of the weights of checkpoints of one architecture, with the metadata of the last."""
+    tensors, meta = load_checkpoint(paths[-1])
+    others = [load_checkpoint(path)[0] for path in paths[:-1]]
     for name, value in tensors.items():
         if value.is_floating_point():
             tensors[name] = torch.stack([value, *(other[name] for other in others)]).double().mean(0).to(value.dtype)
-    notes = {"average_of": [f"{path.parent.name}/{path.name}" for path in paths]}
+    notes = {"weights": f"the mean of those after {' and '.join(path.stem for path in paths)}"}
     return save_checkpoint(out, tensors, dataclasses.replace(meta, notes=notes))
 
 

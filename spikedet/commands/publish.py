@@ -122,6 +122,7 @@ def card(name: str, meta: CheckpointMeta, results: str, megabytes: float, cost: 
     kinds |= {"sfa": f"SFA network, integers of at most D = {meta.D}", "clif": "C-LIF network before conversion"}
     kind = kinds.get(meta.stage) or f"spiking network ({meta.neuron} neurons, T = {meta.T}), stage {meta.stage}"
     recipe = [f"- {stage}: {settings}" for stage in STAGE_CONFIGS if (settings := changed_settings(meta, stage))]
+    recipe += [f"- weights: {meta.notes['weights']}"] if "weights" in meta.notes else []
     made = f"spikedet at {meta.versions.get('git', '-')}, torch {meta.versions.get('torch', '-')}"
     size = f"{meta.image_size} px, {megabytes:.1f} MB in float16{f'; {cost}' if cost else ''}"
     return "\n".join(
