@@ -74,6 +74,20 @@ def lines(folder: Path) -> int:
     return sum(len(path.read_text(encoding="utf-8").splitlines()) for path in folder.rglob("*.py"))
 
 
+def code_lines(folder: Path) -> int:
+    """The same without blank lines, comments and docstrings."""
+    return sum(_code_lines(path.read_text(encoding="utf-8")) for path in folder.rglob("*.py"))
+
+
+def _code_lines(source: str) -> int:
+    words = set[int]()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            words |= set(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+    written = enumerate(map(str.strip, source.splitlines()), 1)
+    return sum(bool(line) and not line.startswith("#") and number not in words for number, line in written)
+
+
 def flags() -> dict[str, int]:
     """Settings of every command of this checkout that a command line takes."""
     from spikedet import config
@@ -101,6 +115,7 @@ def main() -> None:
         "arrows": sum(map(len, rooms.values())),
         "words of README": words,
         "lines of spikedet": lines(root / "spikedet"),
+        "of them code (not blank, comment or docstring)": code_lines(root / "spikedet"),
         "lines of tests": lines(root / "tests"),
         "lines of benchmarks, tools and demo": sum(lines(root / name) for name in ("benchmarks", "tools", "demo")),
     }

@@ -7,11 +7,10 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Protocol, get_args
 
 import numpy as np
 
-from spikedet.checkpoint import CheckpointMeta
 from spikedet.common.errors import ConfigError, DataError
 from spikedet.common.objects import given
 from spikedet.common.yaml import read_mapping
@@ -76,7 +75,16 @@ def load_dataset(
     return load_split(found, split, known, strict, skip_bad, say=not is_synthetic(data))
 
 
-def load_for(meta: CheckpointMeta, data: str | Path, split: str, config: object) -> DetectionDataset:
+class Trained(Protocol):
+    """What metadata of a checkpoint say of the images that it was trained on."""
+
+    @property
+    def class_names(self) -> Sequence[str]: ...
+    @property
+    def data(self) -> Mapping[str, Any]: ...
+
+
+def load_for(meta: Trained, data: str | Path, split: str, config: object) -> DetectionDataset:
     """The images of a network: its classes, its division, and what a command's configuration says about reading them.
 
     Raises:
