@@ -27,6 +27,8 @@ from spikedet.detections import Detections
 from spikedet.inference.detector import SpikingDetector
 from spikedet.visualization.draw import draw_detections
 
+pytestmark = pytest.mark.slow
+
 HEIGHT, WIDTH = 40, 56
 
 

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.slow
 def given(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Configurations that ``convert`` and ``evaluate`` are called with; nothing is read or computed."""
     made: list[Any] = []
-    monkeypatch.setattr("spikedet.checkpoint.require_there", lambda *_, **__: None)
+    monkeypatch.setattr("spikedet.checkpoint.metadata.require_there", lambda *_, **__: None)
     for name in ("convert", "evaluate"):
         monkeypatch.setattr(f"spikedet.commands.{name}.{name}", made.append)
     return made

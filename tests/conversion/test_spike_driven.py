@@ -108,6 +108,7 @@ def trains(network: SpikingNetwork, images: Tensor, backend: Backend, chunk: int
     return {name: torch.cat(found) for name, found in pieces.items()}, reading
 
 
+@pytest.mark.slow
 @settings(max_examples=20)
 @given(
     seed=st.integers(0, 2**20),

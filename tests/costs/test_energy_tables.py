@@ -291,6 +291,7 @@ def test_lines_go_through_own_read_outs_and_through_early_ones() -> None:
     assert found["SNN + coarse + fine, if, T = 20, 45 nm, float32"] == [2, 20]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("evaluated", [[], [SOURCE, QC, FINE]], ids=["no AP", "AP"])
 def test_plots_are_images(evaluated: list[ResultRow], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(figure, "DPI", 40)

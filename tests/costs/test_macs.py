@@ -43,6 +43,7 @@ def distances(model: ClipDetector, side: int) -> int:
     return int(head.reg_max) * 4 * cells
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["tiny", "nano", "yolov8n.yaml", "yolov3-tiny.yaml"])
 def test_macs_are_those_of_torch_and_of_thop(name: str) -> None:
     model, side = models()[name]

@@ -199,6 +199,7 @@ def test_broken_annotations_raise_or_leave_out_their_image(tmp_path: Path, annot
 names = st.sampled_from(["a.jpg", "../a.jpg", "/a.jpg", "", ".", "a\0", "\ud800"]) | st.text(max_size=6)
 
 
+@pytest.mark.slow
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.fixed_dictionaries({"id": st.integers(0, 3), "file_name": names}), max_size=4))
 def test_any_file_names_are_a_dataset_or_a_data_error(tmp_path: Path, written: list[Any]) -> None:

@@ -16,6 +16,8 @@ from spikedet.demo.video import VideoProgress, annotated
 from spikedet.inference.comparison import Member, load_family
 from spikedet.video import Source, open_frames
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def members() -> list[Member]:

@@ -26,6 +26,8 @@ from spikedet.inference.exported import ExportedNetwork
 from spikedet.inference.network import checkpoint_sha256, load_network, require_steps, spiking_graph
 from spikedet.models.postprocess import to_detections
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("onnxruntime")
 
 

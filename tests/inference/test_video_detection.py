@@ -21,6 +21,8 @@ from spikedet.inference.video import annotate_video, expected_frames
 from spikedet.video import FrameReader, Source, open_frames, parse_source
 from spikedet.visualization.draw import draw_detections
 
+pytestmark = pytest.mark.slow
+
 
 class Kept(list[RGBImage]):
     """A writer that keeps the images and their times."""

@@ -44,6 +44,7 @@ class Recorder:
         return taken
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(seed=st.integers(0, 2**20), T=st.integers(1, 9), delays=st.booleans(), signed=st.booleans())
 def test_any_chunk_equals_the_slow_simulator(seed: int, T: int, delays: bool, signed: bool) -> None:

@@ -60,6 +60,7 @@ def test_settings_without_effect_are_refused(settings: dict[str, Any], message: 
         TrainConfig(**settings)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_the_start_is_nearer_to_the_ann_than_its_thetas_are() -> None:
     ann = detector().eval()

@@ -12,6 +12,8 @@ from PIL import Image
 from spikedet.visualization import figure
 from spikedet.visualization.data_plot import plot_data
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def coarse(monkeypatch: pytest.MonkeyPatch) -> None:

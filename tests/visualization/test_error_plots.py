@@ -13,6 +13,8 @@ from spikedet.diagnosis.records import Explanation, LayerErrors, LayerRank
 from spikedet.visualization import figure
 from spikedet.visualization.error_plots import plot_explanation
 
+pytestmark = pytest.mark.slow
+
 NAMES = ["1-ap", "2-ranking", "3-split", "4-residual", "5-cosine", "6-theta"]
 RANK = ranking(
     LayerRank(layer="a", moved=0.5, only=48.0, all_but=46.0), LayerRank(layer="pool", moved=0, only=1, all_but=1)
