@@ -39,7 +39,7 @@ def averaged(paths: list[Path], out: Path) -> Path:
     for name, value in tensors.items():
         if value.is_floating_point():
             tensors[name] = torch.stack([value, *(other[name] for other in others)]).double().mean(0).to(value.dtype)
-    notes = {"weights": f"the mean of those after {' and '.join(path.stem for path in paths)}"}
+    notes = {"weights": f"the mean of {len(paths)} trainings: {', '.join(path.stem for path in paths)}"}
     return save_checkpoint(out, tensors, dataclasses.replace(meta, notes=notes))
 
 
