@@ -13,6 +13,8 @@ from spikedet.common.errors import ConfigError, DataError
 from spikedet.data import DetectionDataset, load_dataset
 from spikedet.data.synthetic.dataset import SyntheticConfig, write_synthetic
 
+pytestmark = pytest.mark.slow
+
 NAMES = ("circle", "cross", "square", "triangle")
 TREES = 4
 """Of each layout; 24 layouts make 96 trees."""

@@ -24,6 +24,7 @@ def networks(count: int, **how: bool) -> Iterator[tuple[int, SpikingNetwork, Ten
         yield seed, *random_network(seed, more=MORE, **how)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("delays", "signed"), [(False, False), (False, True), (True, False), (True, True)])
 def test_no_spike_differs_on_a_hundred_random_networks(delays: bool, signed: bool) -> None:
     """25 networks in each of four kinds; read at two time steps."""

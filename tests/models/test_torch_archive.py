@@ -22,6 +22,8 @@ from spikedet.common.errors import CheckpointError
 from spikedet.models.imported import read_ultralytics
 from spikedet.models.torch_archive import MOST_BYTES, MOST_OPERATIONS, Inert, Stored, interpreted, open_torch
 
+pytestmark = pytest.mark.slow
+
 
 def write_zip(path: Path, entries: dict[str, bytes], method: int = zipfile.ZIP_STORED) -> Path:
     with zipfile.ZipFile(path, "w", method) as archive:

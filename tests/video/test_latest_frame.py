@@ -13,6 +13,8 @@ from small_videos import camera, retimed, write_video
 from spikedet.common.errors import DataError
 from spikedet.video import FrameReader, LatestFrame, open_frames, parse_source
 
+pytestmark = pytest.mark.slow
+
 
 def wait_for(true: Callable[[], bool]) -> None:
     end = time.monotonic() + 5
