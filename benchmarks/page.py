@@ -100,7 +100,7 @@ def main() -> None:
         with served(flags, Path(folder)) as (url, server):
             page = browser.new_context(viewport=VIEWPORT).new_page()
             page.goto(url, wait_until="domcontentloaded")
-            page.wait_for_selector(".growing img", timeout=WAIT_MS)
+            page.locator(".growing img:visible").first.wait_for(timeout=WAIT_MS)
             first_s = time.monotonic() - started
             if arguments.screenshot:
                 page.screenshot(path=arguments.screenshot)
