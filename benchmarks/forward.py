@@ -14,7 +14,7 @@ import time
 import torch
 
 from spikedet.common.resources import find_weights
-from spikedet.costs.synapses import dense_macs, readers
+from spikedet.costs.synapses import network_macs
 from spikedet.inference.network import spiking_graph
 from spikedet.models import load_ann
 
@@ -35,10 +35,8 @@ def main() -> None:
         model = model.eval().fuse(verbose=False).to(memory_format=torch.channels_last)
         graph, _ = spiking_graph(path)
         for size in args.size or [meta.image_size]:
-            shapes = graph.shapes((size, size))
-            macs = sum(dense_macs(module, shapes[node.name]) for node, module in readers(graph))
             image = torch.rand(1, 3, size, size).contiguous(memory_format=torch.channels_last)
-            subjects.append((path.stem, size, macs, model, image))
+            subjects.append((path.stem, size, network_macs(graph, (size, size)), model, image))
     taken: list[list[float]] = [[] for _ in subjects]
     for number in range(args.rounds + 3):  # the first three warm up
         for times, (*_, model, image) in zip(taken, subjects, strict=True):

@@ -22,7 +22,7 @@ from spikedet.config import (
     PublishConfig,
     TrainConfig,
 )
-from spikedet.costs.synapses import dense_macs, readers
+from spikedet.costs.synapses import network_macs, readers
 from spikedet.evaluation import ResultRow, markdown_table, write_results
 from spikedet.inference.network import spiking_graph
 
@@ -101,8 +101,7 @@ def _without_paths(value: Any) -> Any:
 def cost(path: Path) -> str:
     """Parameters, and multiply-accumulates of the ANN at the network's input size."""
     network, meta = spiking_graph(path)
-    shapes = network.shapes((meta.image_size, meta.image_size))
-    macs = sum(dense_macs(module, shapes[node.name]) for node, module in readers(network))
+    macs = network_macs(network, (meta.image_size, meta.image_size))
     parameters = sum(module.weight.numel() + module.bias.numel() for _, module in readers(network))
     return f"{parameters / 1e6:.2f} M parameters, {macs / 1e9:.2f} G multiply-accumulates as an ANN"
 

@@ -67,6 +67,12 @@ def dense_macs(module: Weighted, output_chw: tuple[int, int, int]) -> int:
     return module.weight.numel() * output_chw[1] * output_chw[2]
 
 
+def network_macs(network: SpikingNetwork, image_hw: tuple[int, int]) -> int:
+    """``dense_macs`` of all layers for one image: what the ANN of this graph computes."""
+    shapes = network.shapes(image_hw)
+    return sum(dense_macs(module, shapes[node.name]) for node, module in readers(network))
+
+
 def carried(network: SpikingNetwork) -> dict[str, Tensor]:
     """``[C]``, what each channel of a reader's input carries: ``SPIKES``, ``CONSTANT`` (the image) or ``ANALOG``."""
     sent: dict[str, Tensor] = {IMAGE: torch.full((3,), CONSTANT)}

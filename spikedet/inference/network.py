@@ -25,7 +25,8 @@ from spikedet.common.errors import CheckpointError, ConfigError
 from spikedet.common.objects import given
 from spikedet.config import SimulationConfig
 from spikedet.conversion import load_spiking, to_spiking
-from spikedet.costs.operations import OperationCounter, layer_synapses
+from spikedet.costs.operations import OperationCounter
+from spikedet.costs.synapses import network_macs
 from spikedet.exports import format_to_read
 from spikedet.models import ClipDetector, load_ann
 from spikedet.models.methods import with_method
@@ -190,7 +191,7 @@ class SnnNetwork(Network):
         return self.network.neuron_count(self._image_hw)
 
     def ann_macs(self) -> int | None:
-        return sum(layer.macs for layer in layer_synapses(self.network, self._image_hw))
+        return network_macs(self.network, self._image_hw)
 
 
 def load_network(path: str | Path, how: SimulationConfig | None = None, name: str = "") -> Network:
