@@ -8,6 +8,7 @@ from pathlib import Path
 
 from spikedet.checkpoint import CheckpointMeta, is_foreign, read_meta
 from spikedet.common.environment import seed_everything
+from spikedet.common.errors import ConfigError
 from spikedet.config import TrainConfig
 from spikedet.data import DetectionDataset, load_dataset
 from spikedet.models import (
@@ -18,6 +19,7 @@ from spikedet.models import (
     set_mean_square_best_thetas_,
     start_from_,
 )
+from spikedet.models.extent import largest_stride
 from spikedet.models.imported import SUFFIX
 from spikedet.models.start import AUTO, NONE, fit_, normalized, starting_weights
 from spikedet.training.run import (
@@ -56,6 +58,10 @@ def train(config: TrainConfig) -> Path:
     start = starting_weights(config.weights, architecture)
     config = dataclasses.replace(config, weights=start or NONE)
     model = build_detector(architecture, dataset.class_names, theta=config.theta, theta_per=config.theta_per)
+    if config.image_size % (stride := largest_stride(model.stride)):
+        raise ConfigError(
+            f"--image-size must be a multiple of the largest stride of {config.model}, {stride} px, got {config.image_size}"
+        )
     notices: tuple[str, ...] = ()
     if start:
         notices = _start_from(model, dataset, config)
@@ -92,10 +98,9 @@ def _start_from(model: ClipDetector, dataset: DetectionDataset, config: TrainCon
         start = normalized(start, images, config.image_size)
     taken = start_from_(model, start, path)
     classes = f"; output rows of {len(taken.classes)} of {len(dataset.class_names)} classes" if taken.classes else ""
-    kept = ", the most important channels of a wider network" if taken.narrowed else ""
-    logger.info(f"starting from {path}{kept}: {taken.tensors} of {taken.of} tensors{classes} (--weights none: scratch)")
+    logger.info(f"starting from {path}: {taken.tensors} of {taken.of} tensors{classes} (--weights none: scratch)")
     integer = config.method == "sfa" and config.theta_levels > 0  # a clip's thresholds waste the few levels of D
-    if (taken.narrowed or not taken.clipped) and config.theta_levels:
+    if not taken.clipped and config.theta_levels:
         fit_(model, images, config.image_size, config.D if integer else config.theta_levels)
     elif integer:
         set_mean_square_best_thetas_(model, images, config.image_size, config.D)

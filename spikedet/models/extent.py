@@ -105,13 +105,17 @@ class _OnMeta(TorchFunctionMode):
 
 
 def require_whole_cells(path: Path, image_size: int, strides: Tensor) -> None:
-    """Refuse an image size that the network's cells do not divide, so that its maps would not meet.
+    """Refuse a file's image size that the network's cells do not divide, so that its maps would not meet.
 
     Raises:
         CheckpointError: the message names the file and both sizes.
     """
-    stride = math.ceil(float(strides.max()))
-    if image_size % stride:
+    if image_size % (stride := largest_stride(strides)):
         raise CheckpointError(
             f"{path}: its image size of {image_size} px is no multiple of its stride of {stride} px; use another file"
         )
+
+
+def largest_stride(strides: Tensor) -> int:
+    """Image sizes are multiples of it, pixels."""
+    return math.ceil(float(strides.max()))

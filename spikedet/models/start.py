@@ -20,12 +20,13 @@ from spikedet.data.transforms import to_input
 from spikedet.models.builder import UNCLIPPED, ClipDetector, activations, build_detector
 from spikedet.models.foreign import read_foreign
 from spikedet.models.imported import SUFFIX, Imported, read_ultralytics
-from spikedet.models.narrowing import narrowed
 from spikedet.models.storage import load_ann
 from spikedet.models.thresholds import set_mean_square_best_thetas_
 
 _CLASS_OUTPUT = re.compile(r"model\.\d+\.(one2one_)?cv3\.\d+\.\d+\.(weight|bias)")
 """Names of the output convolutions of a head's class branch, whose rows are classes."""
+
+_STEM = "model.0.conv.weight"
 
 _SAME_CLASS = {"aeroplane": "airplane", "motorbike": "motorcycle", "sofa": "couch", "tvmonitor": "tv"}
 """PASCAL VOC's names of classes that COCO calls otherwise, spaces aside."""
@@ -40,15 +41,12 @@ class Taken:
         of: number of the network's tensors.
         classes: those whose output rows were taken over, by name.
         clipped: whether thresholds were among them.
-        narrowed: whether they are a wider network's most important channels, so that normalization and thresholds do
-            not fit their activations.
     """
 
     tensors: int
     of: int
     classes: tuple[str, ...]
     clipped: bool
-    narrowed: bool
 
 
 AUTO, NONE = "auto", "none"
@@ -89,8 +87,8 @@ def start_from_(model: ClipDetector, start: Imported, source: Path) -> Taken:
     """Copy another network's tensors into a network, in place, where name and shape agree; output rows by class name.
 
     Class names are compared without case, spaces, dashes and underscores, and VOC's with COCO's names of the same
-    classes. Rows of other classes stay as they are. Of a wider network with the same layers, the most important
-    channels are kept, see ``narrowed``.
+    classes. Rows of other classes stay as they are. A first convolution of twice the kernel and stride starts as the
+    other one on images of half the size.
 
     Args:
         model: the network.
@@ -100,12 +98,14 @@ def start_from_(model: ClipDetector, start: Imported, source: Path) -> Taken:
     Raises:
         CheckpointError: not one tensor of it fits.
     """
-    own, cut = model.state_dict(), narrowed(start, model)
+    own = model.state_dict()
     rows = matching_rows(tuple(model.names.values()), start.class_names)
     made = dict(own)
-    for name, value in cut.tensors.items():
+    for name, value in start.tensors.items():
         if name not in own:
             continue
+        if name == _STEM:
+            value = coarser(value, own[name].shape[2:])
         if _CLASS_OUTPUT.fullmatch(name) and value.shape[1:] == own[name].shape[1:] and _has_rows(start, value):
             made[name] = own[name].clone() if rows else own[name]
             for mine, theirs in rows.items():
@@ -118,7 +118,24 @@ def start_from_(model: ClipDetector, start: Imported, source: Path) -> Taken:
     model.load_state_dict(made)
     classes = tuple(model.names[mine] for mine in rows)
     clipped = any(name.endswith("log_theta") for name in taken)
-    return Taken(len(taken), len(own), classes, clipped, narrowed=cut is not start)
+    return Taken(len(taken), len(own), classes, clipped)
+
+
+def coarser(weight: Tensor, kernel: Sequence[int]) -> Tensor:
+    """The first convolution's weight for an image of twice the size, with the same output.
+
+    ``conv(W, mean of 2 x 2 pixels) = conv(W', pixels),  W'[2i + a, 2j + b] = W[i, j] / 4``
+
+    Args:
+        weight: ``[N, C, K, K]``.
+        kernel: of the network that takes it over, where stride and padding are doubled too.
+
+    Returns:
+        ``[N, C, 2K, 2K]``; the weight itself if that is not the kernel.
+    """
+    if tuple(kernel) != tuple(2 * side for side in weight.shape[2:]):
+        return weight
+    return weight.repeat_interleave(2, 2).repeat_interleave(2, 3) / 4
 
 
 def load_teacher(path: Path, student: ClipDetector) -> ClipDetector:
