@@ -60,7 +60,8 @@ def train(config: TrainConfig) -> Path:
     model = build_detector(architecture, dataset.class_names, theta=config.theta, theta_per=config.theta_per)
     if config.image_size % (stride := largest_stride(model.stride)):
         raise ConfigError(
-            f"--image-size must be a multiple of the largest stride of {config.model}, {stride} px, got {config.image_size}"
+            f"--image-size must be a multiple of the largest stride of {config.model}, {stride} px, "
+            f"got {config.image_size}"
         )
     notices: tuple[str, ...] = ()
     if start:

@@ -62,6 +62,11 @@ class Recorded:
         self.save(self.model, {"AP": 12.5})
 
 
+def test_image_sizes_that_the_cells_do_not_divide_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="multiple of the largest stride of tiny-yolo-csp-nano, 64 px, got 416"):
+        train(training(tmp_path, model="tiny-yolo-csp-nano", image_size=416))
+
+
 @pytest.fixture
 def recorded(monkeypatch: pytest.MonkeyPatch) -> list[Recorded]:
     """Loops that were made instead of run."""

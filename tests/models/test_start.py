@@ -16,7 +16,8 @@ from spikedet.common.errors import CheckpointError, ConfigError
 from spikedet.data.dataset import DetectionDataset, Sample
 from spikedet.data.transforms import to_input
 from spikedet.models import ClipDetector, activations, build_detector, read_start, start_from_
-from spikedet.models.builder import UNCLIPPED
+from spikedet.models.architecture import load_model_yaml
+from spikedet.models.builder import UNCLIPPED, build_skeleton
 from spikedet.models.imported import Imported
 from spikedet.models.start import fit_, load_teacher, matching_rows, normalized, normalizing, starting_weights
 
@@ -194,3 +195,26 @@ def test_training_starts_from_the_shipped_source_of_its_model(
     assert starting_weights("auto", {**META.architecture, "reg_max": 8}) == ""
     assert starting_weights("none", META.architecture) == ""
     assert starting_weights("mine.safetensors", META.architecture) == "mine.safetensors"
+
+
+def test_a_stem_of_twice_the_stride_starts_as_the_network_on_images_of_half_the_size(model: ClipDetector) -> None:
+    coarse = build_detector(
+        {**META.architecture, "backbone": [[-1, 1, "Conv", [8, 6, 4, 2]], [-1, 1, "Conv", [8, 3, 1]]]}, META.class_names
+    ).eval()
+    taken = start_from_(coarse, Imported(META.architecture, META.class_names, 32, model.state_dict()), Path("a.pt"))
+    assert taken.tensors == taken.of
+    image = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        (own, _), (coarser, _) = model(torch.nn.functional.avg_pool2d(image, 2)), coarse(image)
+    own[:, :4] *= 2  # pixels
+    torch.testing.assert_close(coarser, own, rtol=1e-4, atol=1e-4)
+
+
+def test_the_nano_model_takes_all_of_the_wide_one_and_has_a_third_of_its_operations() -> None:
+    names = tuple(map(str, range(20)))
+    (wide, wides), (nano, nanos) = (
+        build_skeleton(load_model_yaml(f"tiny-yolo-csp{end}"), names) for end in ("", "-nano")
+    )
+    shapes, own = ({n: value.shape for n, value in model.state_dict().items()} for model in (wide, nano))
+    assert own == {**shapes, "model.0.conv.weight": (32, 3, 6, 6)}
+    assert nanos.at(320).operations <= wides.at(320).operations / 3
