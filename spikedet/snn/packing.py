@@ -134,8 +134,10 @@ def unpack(bits: Tensor, theta: Tensor, *, negative: bool) -> Tensor:
 
 def place_counts(bits: Tensor, channels: Channels, groups: Tensor) -> Tensor:
     """Spikes at every place, ``[K, N, H, W, bytes]`` -> ``[G, K, N, H, W]``, by the group ``[C]`` of their channel."""
-    counts = []
+    width = channels.bytes
+    word = np.dtype(f"u{min(width & -width, 8)}")  # counted as many bits at a time as divide the channels
+    words, counts = bits.contiguous().numpy().view(word), []
     for group in range(int(groups.max()) + 1):
-        mask = np.packbits((groups[channels.index] == group).numpy(), bitorder="little")
-        counts.append(torch.from_numpy(np.bitwise_count(bits.numpy() & mask)).sum(-1))
+        mask = np.packbits((groups[channels.index] == group).numpy(), bitorder="little").view(word)
+        counts.append(torch.from_numpy(np.bitwise_count(words & mask).sum(-1, dtype=np.float64)))
     return torch.stack(counts)

@@ -279,7 +279,7 @@ class Simulation:
         for name in {*reader.inputs, reader.name} & self._trains.keys():
             train = self._trains[name]
             needed = min((self._positions.get(r.name, 0) for r in self._readers[name]), default=self.T)
-            drop = min(needed - train.first, len(train.values))
+            drop = min(needed - train.first, train.values.shape[0])
             if drop > 0:
                 # A slice would keep the whole storage alive.
                 rest = train.values[drop:]

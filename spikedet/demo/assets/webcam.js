@@ -87,7 +87,7 @@ async function start() {
       say(`${error.message} Trying again.`);
       await wait(1000);
     }
-    await new Promise(requestAnimationFrame);
+    if (document.hidden) await new Promise(requestAnimationFrame); // which comes when the tab is looked at again
   }
   stop();
 }
