@@ -50,13 +50,11 @@ def spike_units(network: SpikingNetwork, *, negative: bool = True) -> dict[str, 
 
 
 def has_closed_form(network: SpikingNetwork) -> bool:
-    """Whether every neuron has all its input before it fires, and every maximum is one of spike counts."""
-    D, units = network.group or network.T, spike_units(network)
+    """Whether every neuron has all its input before it fires, and every maximum is one of counts of positive spikes."""
+    D, units = network.group or network.T, spike_units(network, negative=False)
     pools = [node for node in network.nodes if isinstance(node.module, MaxPool)]
-    return (
-        all(layer.neuron in ("if", "asymmetric") and layer.delay >= D for _, layer in network.spiking())
-        and all(pool.module.rule == "count" and pool.inputs[0] in units for pool in pools)
-        and not (pools and any(layer.negative for _, layer in network.spiking()))
+    return all(layer.neuron in ("if", "asymmetric") and layer.delay >= D for _, layer in network.spiking()) and all(
+        pool.module.rule == "count" and pool.inputs[0] in units for pool in pools
     )
 
 

@@ -87,13 +87,28 @@ def pooled(rule: str, *, summed: bool) -> SpikingNetwork:
     """A maximum of the spikes of a layer, or of a sum of two layers."""
     network = branching_network()
     skip = next(node for node in network.nodes if node.name == "skip")
-    more = [Node("sum", ("skip", "skip"), Add()), Node("pool", ("sum",), MaxPool(nn.MaxPool2d(2), rule))]  # type: ignore[arg-type]
-    alone = [Node("pool", (skip.name,), MaxPool(nn.MaxPool2d(2), rule))]  # type: ignore[arg-type]
+    more = [Node("twice", ("skip", "skip"), Add()), Node("most", ("twice",), MaxPool(nn.MaxPool2d(2), rule))]  # type: ignore[arg-type]
+    alone = [Node("most", (skip.name,), MaxPool(nn.MaxPool2d(2), rule))]  # type: ignore[arg-type]
     nodes = [*network.nodes, *(more if summed else alone)]
     return regrouped(SpikingNetwork(nodes, network.box_readouts, network.class_readouts, network.strides, 4), 4)
 
 
+def with_negative_spikes(network: SpikingNetwork, name: str) -> SpikingNetwork:
+    """The same network; one of its layers sends negative spikes too."""
+    layer = dict((node.name, layer) for node, layer in network.spiking())[name]
+    layer.neuron, layer.slope = "asymmetric", 1.0
+    return network
+
+
+def test_a_maximum_of_positive_spikes_in_a_network_that_sends_negative_ones_too() -> None:
+    torch.manual_seed(7)
+    network = with_negative_spikes(pooled("count", summed=False), "stem")
+    assert has_closed_form(network)
+    assert_same(network, dyadic(2, 3, 8, 6), exact=False)
+
+
 def test_what_must_be_simulated() -> None:
+    assert not has_closed_form(with_negative_spikes(pooled("count", summed=False), "skip"))
     assert has_closed_form(regrouped(branching_network(), 4))
     assert has_closed_form(pooled("count", summed=False))
     assert not has_closed_form(pooled("count", summed=True))
