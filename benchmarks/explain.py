@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Why the VOC network that ships loses AP: `spikedet explain` at T = 8, and at T = 20 of its QC-ANN converted anew.
 
-    python benchmarks/explain.py --data PATH/TO/VOCdevkit [--out runs/explain] [--publish]
+    python benchmarks/explain.py --data PATH/TO/VOCdevkit --qc runs/voc/T4-distill/qc.safetensors [--publish]
 
-Needs the shipped weights alone; the network for T = 20 has been through Stage II, on 64 training images. Prints the
+Needs the QC-ANN of configs/experiments/voc_table_x.yaml; the network for T = 20 has been through Stage II, on 64 training images. Prints the
 advice and the seconds that each explanation took; ``--publish`` writes explain_voc into docs/results and docs/images.
 """
 
@@ -43,13 +43,14 @@ def main() -> None:
     """Parse the flags and explain."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True, help="folder with the images")
+    parser.add_argument("--qc", required=True, help="the QC-ANN that Stage I made for the network that ships")
     parser.add_argument("--out", type=Path, default=Path("runs/explain"))
     parser.add_argument("--publish", action="store_true", help="write docs/results/explain_voc")
     arguments = parser.parse_args()
     print_messages()
     weights = {name: str(path) for name, path in shipped_weights().items()}
     common = {"data": arguments.data, "split": TRAIN}
-    qc, later = weights["tiny-yolo-voc-qc"], str(arguments.out / "T20")
+    qc, later = arguments.qc, str(arguments.out / "T20")
     converted = convert(ConvertConfig(checkpoint=qc, T=20, calibrate=True, resume=True, out=later, **common))[-1]
     parents = {"qc": qc, "ann": weights["tiny-yolo-voc-source"], **common}
     networks = {8: weights["tiny-yolo-voc-t8"], 20: str(converted)}
@@ -57,7 +58,7 @@ def main() -> None:
         [ExplainConfig(checkpoint=path, out=str(arguments.out / f"at-T{T}"), **parents) for T, path in networks.items()]
     )
     if arguments.publish:
-        publish_reports("voc", "explain", made, SPLIT_PLOT, "python benchmarks/explain.py --data DATA")
+        publish_reports("voc", "explain", made, SPLIT_PLOT, "python benchmarks/explain.py --data DATA --qc QC")
 
 
 if __name__ == "__main__":

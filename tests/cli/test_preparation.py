@@ -33,8 +33,8 @@ def test_shipped_weights_are_known_by_name_to_every_command() -> None:
     assert prepared(EvaluateConfig(checkpoints=(NAME, "other"))).checkpoints == (path, "other")
     assert prepared(PublishConfig(checkpoint=NAME, out="a.safetensors")).checkpoint == path
     assert prepared(TrainConfig(weights=NAME)).weights == path
-    chain = ExplainConfig(checkpoint=NAME, qc="tiny-yolo-voc-qc", source="tiny-yolo-voc-source")
-    assert prepared(chain).qc == str(shipped_weights()["tiny-yolo-voc-qc"])
+    chain = ExplainConfig(checkpoint=NAME, qc="tiny-yolo-csp-nano-voc-qc", source="tiny-yolo-voc-source")
+    assert prepared(chain).qc == str(shipped_weights()["tiny-yolo-csp-nano-voc-qc"])
     assert prepared(chain).source == str(shipped_weights()["tiny-yolo-voc-source"])
     same = CalibrateConfig(checkpoint="mine.safetensors")
     assert prepared(same) == same
