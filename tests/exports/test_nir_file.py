@@ -27,7 +27,7 @@ from spikedet.snn.operations import Add, AvgPool, Concat, LinearConv, MaxPool, S
 sys.path.append(str(Path(__file__).parent.parent / "snn"))
 from snn_reference import branching_network, dyadic, spiking_conv
 
-SHIPPED = Path(__file__).resolve().parents[2] / "weights/tiny-yolo-nano-voc-t8.safetensors"
+SHIPPED = Path(__file__).resolve().parents[2] / "weights/tiny-yolo-csp-nano-voc-t8.safetensors"
 
 
 def subject_of(network: SpikingNetwork, size: int = 16) -> Subject:

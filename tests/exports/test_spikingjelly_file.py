@@ -30,7 +30,7 @@ from snn_reference import branching_network, dyadic, random_network, readout
 pytest.importorskip("spikingjelly")
 
 ALL_KINDS = ("max", "slice", "pad", "analog")
-SHIPPED = Path(__file__).resolve().parents[2] / "weights/tiny-yolo-nano-voc-t8.safetensors"
+SHIPPED = Path(__file__).resolve().parents[2] / "weights/tiny-yolo-csp-nano-voc-t8.safetensors"
 
 
 Run = tuple[dict[int, dict[str, Tensor]], list[Tensor]]
@@ -209,7 +209,7 @@ def test_a_shipped_network_without_spikedet(tmp_path: Path) -> None:
     network, meta = load_spiking(SHIPPED)
     subject = Subject(network, meta, ExportConfig(checkpoint=str(SHIPPED), out="n.py", to="spikingjelly", t="2,8"))
     write(subject, tmp_path / "n.py")
-    images = torch.rand(1, 3, 96, 128, generator=torch.Generator().manual_seed(0))
+    images = torch.rand(1, 3, 128, 192, generator=torch.Generator().manual_seed(0))
     found = run(tmp_path / "n.py")(images)
     for reading in simulate(network, images, [2, 8], T=network.T, backend=TorchBackend(network)):
         assert reading.t in found
