@@ -232,6 +232,7 @@ def spiking(out: Path, network: NetworkSettings, experiment: Experiment, data: s
                 method=network.method,
                 neuron=network.neuron,
                 delay=network.delay,
+                latency=network.latency,
                 max_pool=network.max_pool,
                 data=data,
                 seed=network.seed,

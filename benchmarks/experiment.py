@@ -22,7 +22,7 @@ class NetworkSettings:
     Attributes:
         stage1: name of the Stage I it is made from, or of a source that had none; either may be of another training
             method (sfa), whose T counts sub-steps.
-        T, method, neuron, delay, max_pool: as in ``ConvertConfig``.
+        T, method, neuron, delay, latency, max_pool: as in ``ConvertConfig``.
         calibrated: also Stage II.
         calibrate: settings of Stage II that differ from the experiment's.
         joint: also the joint calibration, with the settings that differ from the experiment's; null leaves it out.
@@ -36,6 +36,7 @@ class NetworkSettings:
     method: Method = "two-stage"
     neuron: Neuron = "if"
     delay: int = 0
+    latency: int = 0
     max_pool: MaxPoolRule = "count"
     calibrated: bool = True
     calibrate: dict[str, Any] = field(default_factory=dict)
@@ -48,6 +49,7 @@ class NetworkSettings:
     def converted(self) -> str:
         """Name of the folder of the network with copied weights."""
         parts = [self.stage1, self.neuron, f"T{self.T}", f"delay{self.delay}"]
+        parts += [f"latency{self.latency}"] if self.latency else []
         parts += [self.method] if self.method != "two-stage" else []
         parts += [self.max_pool] if self.max_pool != "count" else []
         return "-".join([*parts, *([f"seed{self.seed}"] if self.seed else [])])

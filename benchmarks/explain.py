@@ -3,8 +3,9 @@
 
     python benchmarks/explain.py --data PATH/TO/VOCdevkit --qc runs/voc/T4-distill/qc.safetensors [--publish]
 
-Needs the QC-ANN of configs/experiments/voc_table_x.yaml; the network for T = 20 has been through Stage II, on 64 training images. Prints the
-advice and the seconds that each explanation took; ``--publish`` writes explain_voc into docs/results and docs/images.
+Needs the QC-ANN of configs/experiments/voc_table_x.yaml; the network for T = 20 has been through Stage II, on 64
+training images. Prints the advice and the seconds that each explanation took; ``--publish`` writes explain_voc into
+docs/results and docs/images.
 """
 
 from __future__ import annotations

@@ -97,7 +97,9 @@ def files(folder: Path) -> int:
 def main() -> None:
     """Print one table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--weights", default="tiny-yolo-csp-nano-voc-source", help="a fast network: the page is measured")
+    parser.add_argument(
+        "--weights", default="tiny-yolo-csp-nano-voc-source", help="a fast network: the page is measured"
+    )
     parser.add_argument("--clients", type=int, default=100, help="in parallel, at most 250")
     parser.add_argument("--flood", type=int, default=5000, help="requests from one client, at most 10000")
     parser.add_argument("--views", type=int, default=500, help="of the page, an image with each, at most 5000")

@@ -7,6 +7,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from spikedet.calibration.waiting import spend_latency_
 from spikedet.checkpoint import CheckpointMeta, read_meta
 from spikedet.commands.calibrate import calibrate
 from spikedet.commands.finetune import finetune
@@ -16,7 +17,8 @@ from spikedet.common.errors import ConfigError, ConversionError
 from spikedet.config import SPIKING_STAGES, CalibrateConfig, ConvertConfig, FinetuneConfig, JointConfig
 from spikedet.conversion import save_spiking, to_spiking
 from spikedet.conversion.report import as_text, report
-from spikedet.data import load_for
+from spikedet.data import DetectionDataset, load_for
+from spikedet.data.transforms import to_input
 from spikedet.models import import_ultralytics, load_ann, set_largest_thetas_, set_mean_square_best_thetas_
 from spikedet.models.imported import SUFFIX
 from spikedet.snn import SpikingNetwork
@@ -102,9 +104,11 @@ def _copied(config: ConvertConfig, source: Path, path: Path) -> Path:
     T = _time_steps(config, meta.T)
     grouped = meta.method == "sfa" and meta.real_steps > 1
     baseline = config.method == "channel-norm"
-    if (meta.stage == "ann" or baseline) and config.theta_images:
+    images = None
+    if config.theta_images and (meta.stage == "ann" or baseline or config.latency):
         dataset = load_for(meta, *meta.training_data(config.data, config.split), config)
         images = dataset.for_training().draw(config.theta_images, config.seed)
+    if (meta.stage == "ann" or baseline) and images is not None:
         if baseline:
             set_largest_thetas_(model, images, meta.image_size)
         else:
@@ -115,6 +119,8 @@ def _copied(config: ConvertConfig, source: Path, path: Path) -> Path:
     if baseline:
         for _, layer in network.spiking():
             layer.u0.data.zero_()
+    if config.latency:
+        _let_layers_wait_(network, images, meta.image_size, config)
     how |= {"neuron": network.neuron, "max_pool": "or" if network.neuron == "clif" else config.max_pool}
     meta = meta.child(
         source,
@@ -129,6 +135,21 @@ def _copied(config: ConvertConfig, source: Path, path: Path) -> Path:
     neurons = f"{sum(1 for _ in network.spiking())} spiking layers, neuron {network.neuron}{_linear_layers(network)}"
     logger.info(f"{path}: {neurons}, delay {config.delay}, T = {T}, latency L = {network.latency(T)} steps")
     return path
+
+
+def _let_layers_wait_(
+    network: SpikingNetwork, images: DetectionDataset | None, image_size: int, config: ConvertConfig
+) -> None:
+    """Choose the layers that wait, in place, and name them. Raises ConfigError where there is nothing to choose."""
+    if images is None:
+        raise ConfigError("--latency needs training images to choose by, but theta_images is 0; leave it out")
+    if network.group or network.neuron == "clif":
+        raise ConfigError("--latency has no effect on networks that were trained by sfa or clif; leave it out")
+    if config.latency <= (least := network.latency(network.T)):
+        raise ConfigError(f"--latency must be above the {least} steps that the network takes as it is")
+    pixels = to_input([images.read_image(i) for i in range(len(images))], image_size)
+    spent = spend_latency_(network, pixels, config.latency)
+    logger.info("layers that wait: " + ", ".join(f"{name} {steps}" for name, steps in spent.items()))
 
 
 def _network_settings(config: ConvertConfig) -> dict[str, Any]:

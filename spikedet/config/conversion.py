@@ -139,10 +139,12 @@ class ConvertConfig(TrainedOnConfig):
         linear: what convolutions without activation become: "spiking" (asymmetric IF neurons of slope 1, whatever the
             other layers have) or "analog" (a current without neurons that sends no spikes, counted as MACs).
         delay: firing delay of every layer, in steps.
+        latency: most steps L that layers may wait for, one step after the other where that mends the outputs most, on
+            theta_images training images; 0 leaves all delays as they are.
         max_pool: what a maximum over spikes is: "count" (the growth of the largest spike count, exact in rates),
             "gate" (the leader's spikes) or "or".
-        theta_images: images for the thresholds of a source without Stage I (mean-square-best, or channel-norm's); 0
-            keeps its thetas.
+        theta_images: images for the thresholds of a source without Stage I (mean-square-best, or channel-norm's; 0
+            keeps its thetas), and for the choice of the layers that wait.
         dry_run: only say, layer by layer, what would become of the model (a checkpoint, a model YAML or an
             ultralytics .pt file), and which layers cannot spike.
         activation: in a dry run of a model YAML or .pt file, in place of its own, as in training.
@@ -158,8 +160,10 @@ class ConvertConfig(TrainedOnConfig):
     """
 
     basic: ClassVar[str] = (
-        "data T neuron delay max_pool linear finetune finetune_epochs calibrate images joint joint_epochs dry_run out"
+        "data T neuron delay latency max_pool linear finetune finetune_epochs calibrate images joint joint_epochs "
+        "dry_run out"
     )
+    file_only: ClassVar[str] = "theta_images"
 
     needs: ClassVar = {
         "finetune": ("finetune_epochs",),
@@ -174,6 +178,7 @@ class ConvertConfig(TrainedOnConfig):
     neuron: Neuron = "if"
     linear: Linear = "spiking"
     delay: Delay = 0
+    latency: Whole = 0
     max_pool: MaxPoolRule = "count"
     theta_images: Whole = 32
     dry_run: bool = False

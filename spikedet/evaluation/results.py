@@ -232,7 +232,7 @@ def _needed(name: str, rows: Sequence[ResultRow]) -> bool:
         return any(getattr(row, name) for row in rows)
     values: dict[tuple[Any, ...], set[Any]] = {}
     for row in rows:
-        alike = (row.network, row.stage1, row.neuron, row.max_pool, row.linear, row.delay, row.T, row.t)
+        alike = (row.network, row.stage1, row.neuron, row.max_pool, row.linear, row.delay, row.T, row.t, row.L)
         values.setdefault(alike, set()).add(getattr(row, name))
     return any(len(found) > 1 for found in values.values())
 

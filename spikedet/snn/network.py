@@ -104,6 +104,12 @@ class SpikingNetwork(nn.Module):
             out[node.name] = starts[node.name] + getattr(node.module, "delay", 0)
         return starts
 
+    def set_delays_(self, delays: Mapping[str, int]) -> None:
+        """Change the firing delays of these layers, in place, and with them when windows begin."""
+        for node, layer in self.spiking():
+            layer.delay = delays.get(node.name, layer.delay)
+        self.starts = self._window_starts()
+
     def latency(self, t: int) -> int:
         """L: steps from the first input to the end of a read-out after t steps of the output layers' windows."""
         return max(self.starts[name] for name in self.box_readouts + self.class_readouts) + t

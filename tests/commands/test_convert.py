@@ -322,3 +322,22 @@ def test_the_parent_is_found_from_any_folder(tmp_path: Path, monkeypatch: pytest
     parent = read_meta(copied).parent
     assert parent is not None
     assert Path(parent["file"]).is_absolute()
+
+
+def test_a_latency_is_spent_on_the_layers_that_it_helps(tmp_path: Path) -> None:
+    (path,) = convert.convert(config(tmp_path, "qc", latency=5))
+    network, meta = load_spiking(path)
+    delays = [layer.delay for _, layer in network.spiking()]
+    assert 3 < network.latency(3) <= 5 and sum(delays) > 0 and meta.delay == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"latency": 3}, "must be above the 3 steps that the network takes"),
+        ({"latency": 9, "theta_images": 0}, "needs training images"),
+    ],
+)
+def test_latencies_that_cannot_be_spent(tmp_path: Path, changes: dict[str, int], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        convert.convert(config(tmp_path, "qc", **changes))
