@@ -142,7 +142,7 @@ def _let_layers_wait_(
 ) -> None:
     """Choose the layers that wait, in place, and name them. Raises ConfigError where there is nothing to choose."""
     if images is None:
-        raise ConfigError("--latency needs training images to choose by, but theta_images is 0; leave it out")
+        raise ConfigError("--latency needs training images to choose by, but --theta-images is 0; leave it out")
     if network.group or network.neuron == "clif":
         raise ConfigError("--latency has no effect on networks that were trained by sfa or clif; leave it out")
     if config.latency <= (least := network.latency(network.T)):

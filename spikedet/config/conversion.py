@@ -63,7 +63,7 @@ class CalibrateConfig(TrainedOnConfig):
     """
 
     basic: ClassVar[str] = "data images epochs early fine resume out"
-    file_only: ClassVar[str] = "train_weights train_potential memory_budget_gb"
+    file_only: ClassVar[str] = "patience train_weights train_potential memory_budget_gb"
 
     needs: ClassVar = {"fine": ("sparsity",)}
 
@@ -163,7 +163,6 @@ class ConvertConfig(TrainedOnConfig):
         "data T neuron delay latency max_pool linear finetune finetune_epochs calibrate images joint joint_epochs "
         "dry_run out"
     )
-    file_only: ClassVar[str] = "theta_images"
 
     needs: ClassVar = {
         "finetune": ("finetune_epochs",),
