@@ -47,7 +47,7 @@ def spend_latency_(network: SpikingNetwork, images: Tensor, latency: int) -> dic
 
     delays = {node.name: layer.delay for node, layer in network.spiking()}
     spent: dict[str, int] = {}
-    before, shortlist, rounds = error(), list[str](), 0
+    before, shortlist = error(), list[str]()
     while True:
         steps, tried = network.latency(T), list[tuple[float, float, str]]()
         for name in track(shortlist or delays, f"L = {steps} of {latency}, layers"):
@@ -57,12 +57,12 @@ def spend_latency_(network: SpikingNetwork, images: Tensor, latency: int) -> dic
                 after = error()
                 tried.append(((before - after) / (1 + added), after, name))
             network.set_delays_({name: delays[name]})
-        gain, after, name = max(tried, default=(0.0, 0.0, ""))
+        tried.sort(reverse=True)
+        gain, after, name = tried[0] if tried else (0.0, before, "")
         if gain > 0:
             before, delays[name], spent[name] = after, delays[name] + 1, spent.get(name, 0) + 1
             network.set_delays_({name: delays[name]})
-            rounds += 1
         elif not shortlist:
             return spent
-        best = [name for _, _, name in sorted(tried, reverse=True)[:SHORTLIST]]
-        shortlist = best if gain > 0 and rounds % 3 else []
+        again = gain > 0 and sum(spent.values()) % 3
+        shortlist = [name for _, _, name in tried[:SHORTLIST]] if again else []

@@ -104,11 +104,11 @@ def _copied(config: ConvertConfig, source: Path, path: Path) -> Path:
     T = _time_steps(config, meta.T)
     grouped = meta.method == "sfa" and meta.real_steps > 1
     baseline = config.method == "channel-norm"
-    images = None
-    if config.theta_images and (meta.stage == "ann" or baseline or config.latency):
+    images, new_thetas = None, meta.stage == "ann" or baseline
+    if config.theta_images and (new_thetas or config.latency):
         dataset = load_for(meta, *meta.training_data(config.data, config.split), config)
         images = dataset.for_training().draw(config.theta_images, config.seed)
-    if (meta.stage == "ann" or baseline) and images is not None:
+    if new_thetas and images is not None:
         if baseline:
             set_largest_thetas_(model, images, meta.image_size)
         else:
