@@ -61,6 +61,7 @@ KINDS: tuple[tuple[ExportFormat, str], ...] = (
     ("openvino", "int8"),
     ("spikingjelly", "fp32"),
     ("nir", "fp32"),
+    ("fixed-point", "fp32"),
 )
 RANDOM = "yolov8n.yaml"
 SPEED_PX, SPEED_T = 320, (4, 8)
@@ -103,7 +104,8 @@ def export_rows(path: Path, folder: Path, ap: argparse.Namespace | None) -> Iter
     of_network = images(predictions(load_network(path)))
     stage = "spiking" if meta.spiking else meta.stage
     for to, precision in KINDS:
-        if stage not in (("qc",) if precision == "int8" else FORMATS[to].stages):
+        again = graph.fixed_point and to in ("nir", "fixed-point")
+        if again or stage not in (("qc",) if precision == "int8" else FORMATS[to].stages):
             continue
         out = folder / f"net-{to}-{precision}{FORMATS[to].suffix}"
         config = ExportConfig(checkpoint=str(path), out=str(out), to=to, precision=precision)  # type: ignore[arg-type]
@@ -125,6 +127,8 @@ def export_rows(path: Path, folder: Path, ap: argparse.Namespace | None) -> Iter
             "network_AP": of_network,
             "AP": images(decoded(run)),
         }
+        if to == "fixed-point":
+            yield from export_rows(out.rename(folder / f"{path.stem}-fixed.safetensors"), folder, ap)
 
 
 def measured_ap(

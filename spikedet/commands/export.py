@@ -50,7 +50,7 @@ def export(config: ExportConfig) -> Path:
         facts["seconds"] = f"{time.perf_counter() - start:.1f}"
         images = sample_images(config, meta)
         found = difference(kind.run(path)(images), expected_outputs(config, images, subject.steps))
-        if subject.file_meta.precision == "fp32" and not found.mean_score <= MOST_MEAN_SCORE:
+        if not subject.rounds_weights and not found.mean_score <= MOST_MEAN_SCORE:
             raise ExportError(f"{out}: the exported file differs from the network: {found}; nothing was written")
     logger.info(f"{out}: {', '.join(f'{name} {value}' for name, value in facts.items())}")
     logger.info(f"{found}, on {len(images)} images")
@@ -62,10 +62,8 @@ def _require_fit(config: ExportConfig, meta: CheckpointMeta, kind: Format) -> No
     eight_bits = config.precision == "int8"
     if eight_bits and config.to != "openvino":
         raise ConfigError(f"--precision has no effect with --to {config.to}; for ONNX in 8 bits use --to onnx-int8")
-    if (idle := [name for name in ("boxes", "unroll") if getattr(config, name)]) and config.to in (
-        "spikingjelly",
-        "nir",
-    ):
+    without = {"spikingjelly": ("boxes", "unroll"), "nir": ("boxes", "unroll"), "fixed-point": ("boxes", "unroll", "t")}
+    if idle := [name for name in without.get(config.to, ()) if getattr(config, name)]:
         raise ConfigError(f"--{idle[0]} has no effect with --to {config.to}; leave it out")
     stages = ("qc",) if eight_bits else kind.stages
     if ("spiking" if meta.spiking else meta.stage) not in stages:

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from spikedet.config.checks import Checked, Count, Fraction
 
-ExportFormat = Literal["onnx", "onnx-int8", "openvino", "spikingjelly", "nir"]
+ExportFormat = Literal["onnx", "onnx-int8", "openvino", "spikingjelly", "nir", "fixed-point"]
 ExportPrecision = Literal["fp32", "int8"]
 ExportBoxes = Literal["", "all", "nms"]
 

@@ -71,6 +71,7 @@ FORMATS: dict[ExportFormat, Format] = {
     "openvino": Format(".xml", "openvino_file", ("onnx", "openvino")),
     "spikingjelly": Format(".py", "spikingjelly_file", ("spikingjelly",), ("spiking",)),
     "nir": Format(".nir", "nir_file", ("nir",), ("spiking",)),
+    "fixed-point": Format(".safetensors", "fixed_point_file", (), ("spiking",)),
 }
 
 

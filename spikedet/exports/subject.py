@@ -71,12 +71,21 @@ class Subject:
             raise ConfigError(f"--t {self.config.t}: the network was converted for T = {self.meta.T}")
         return requested or (self.meta.T,)
 
+    @property
+    def eight_bits(self) -> bool:
+        """Whether it becomes a network of 8 bits."""
+        return self.config.to == "onnx-int8" or self.config.precision == "int8"
+
+    @property
+    def rounds_weights(self) -> bool:
+        """Whether the file is another network than this one, though near."""
+        return self.eight_bits or self.config.to == "fixed-point"
+
     @cached_property
     def file_meta(self) -> ExportMeta:
         """Metadata of the file; its parent is the checkpoint, without its folder, or None of a network in memory."""
         path = Path(self.config.checkpoint)
         parent = Parent(file=path.name, sha256=file_sha256(path), stage=self.meta.stage) if path.is_file() else None
-        eight_bits = self.config.to == "onnx-int8" or self.config.precision == "int8"
         thresholds = {n.name: [float(f"{v:.9g}") for v in layer.theta.tolist()] for n, layer in self.network.spiking()}
         return ExportMeta(
             network=dataclasses.replace(without_history(self.meta), parent=parent),
@@ -85,6 +94,6 @@ class Subject:
             steps=self.steps,
             wait=self.network.latency(0) if self.meta.spiking else 0,
             boxes=self.config.boxes,
-            precision="int8" if eight_bits else "fp32",
+            precision="int8" if self.eight_bits else "fp32",
             thresholds=thresholds if self.meta.stage != "ann" else {},
         )

@@ -25,17 +25,16 @@ class ByteConvolution:
     Args:
         layer: its geometry.
         units: ``[C_in]``, what a spike of each input channel is worth.
-        weight: ``[C, C_in / groups, k, k]`` for values, not counts: the mean of what was sent.
+        weight: ``[C, C_in / groups, k, k]`` for values, not counts.
         bias: ``[C]``.
-        steps: D, by which counts are divided in a mean.
 
     Attributes:
         rounded, scale: int8 weights and the scale ``[C]``; a weight is about ``scale * rounded``.
     """
 
-    def __init__(self, layer: SpikingConv, units: Tensor, weight: Tensor, bias: Tensor, steps: int) -> None:
+    def __init__(self, layer: SpikingConv, units: Tensor, weight: Tensor, bias: Tensor) -> None:
         self.layer, self._bias = layer, bias
-        per_group = (units.detach() / steps).view(layer.groups, 1, -1, 1, 1)
+        per_group = units.detach().view(layer.groups, 1, -1, 1, 1)
         for_counts = (weight.unflatten(0, (layer.groups, -1)) * per_group).flatten(0, 1)
         self.rounded, self.scale = quantize(for_counts)
         self._zero = torch.zeros(len(bias), dtype=torch.int64)

@@ -2,11 +2,13 @@
 
 A neuron that has gathered the input of D steps before it fires sends
 
-    S = clip(floor(u / theta), 0, D),    u = u[0] + D x,    x the mean of its input potential
+    S = clip(floor(u / theta), 0, D),    u = u[0] + x,    x the sum of its input potential
 
 spikes, in the first S of the next D steps; so after d of them it has sent min(S, d). Where groups of D steps follow
 each other (SFA at several real time steps), u also has what is left over, see ``simulator``. The simulation sends the
 same spikes and counts the same synaptic operations; it adds up the same potentials in another order.
+
+In a network of fixed point (``conversion.fixed_point``) no sum is rounded here either.
 
 Fast mode convolves the whole numbers themselves with 8-bit weights, scaled per output channel, where a layer reads
 single spikes of neurons that send no negative ones.
@@ -24,7 +26,7 @@ from spikedet.snn.backends.dense import float32
 from spikedet.snn.byte_convolution import ByteConvolution, can_convolve_bytes
 from spikedet.snn.layers import Readout, SpikingConv, broadcast
 from spikedet.snn.network import IMAGE, Node, SpikingNetwork
-from spikedet.snn.operations import Concat, MaxPool, Slice, SpikeOp, Upsample, ZeroPad
+from spikedet.snn.operations import Concat, LinearConv, MaxPool, Slice, SpikeOp, Upsample, ZeroPad
 from spikedet.snn.simulator import Readings
 
 WatchCounts = Callable[[Node, Tensor, int, int], None]
@@ -80,7 +82,7 @@ class ClosedForm:
         if mode == "fast" and self.D < 256 and can_convolve_bytes(network):
             self._whole = spike_units(network, negative=False)
         self._packed = {
-            node.name: ByteConvolution(layer, self._whole[node.inputs[0]], *self._weights[node.name], self.D)
+            node.name: ByteConvolution(layer, self._whole[node.inputs[0]], *self._weights[node.name])
             for node, layer in network.spiking()
             if node.inputs[0] in self._whole
         }
@@ -93,11 +95,16 @@ class ClosedForm:
 
     @torch.no_grad()
     def _folded(self, layer: SpikingConv) -> tuple[Tensor, Tensor]:
-        """Weight and bias whose convolution of a mean input is u / theta; u[0] per neuron is added later."""
-        theta, u0 = layer.theta.double(), layer.u0.double() if layer.u0.ndim == 1 else 0.0
-        weight = (layer.weight.double() * (self.D / theta).view(-1, 1, 1, 1)).to(layer.weight.dtype)
+        """Weight and bias whose convolution of what was sent is u / ``_divisor``; u[0] per neuron is added later."""
+        u0 = layer.u0.double() if layer.u0.ndim == 1 else 0.0
+        theta = layer.theta.double() / self._divisor(layer)
+        weight = (layer.weight.double() / theta.view(-1, 1, 1, 1)).to(layer.weight.dtype)
         bias = ((self.D * layer.bias.double() + u0) / theta).to(layer.bias.dtype)
         return weight.contiguous(memory_format=torch.channels_last), bias
+
+    def _divisor(self, layer: SpikingConv) -> Tensor | float:
+        """``[C]``, what a potential is divided by after its sum, because weights divided by it would be rounded."""
+        return layer.theta if self.network.fixed_point and (layer.theta.log2() % 1).any() else 1.0
 
     @torch.no_grad()
     def __call__(self, images: Tensor, readouts: Iterable[int], watch: WatchCounts | None = None) -> Iterator[Readings]:
@@ -118,24 +125,24 @@ class ClosedForm:
                     d = t - group * self.D
                     early = values if d == self.D else self._after(images, counts, d)
                     maps = {
-                        node.name: node.module((sums[node.inputs[0]] + d * early[node.inputs[0]]) / t)
+                        node.name: node.module((sums[node.inputs[0]] + early[node.inputs[0]]) / t)
                         for node in self.network.nodes
                         if isinstance(node.module, Readout)
                     }
                     yield Readings(t, maps, _spikes(spikes, counts, d).cpu())
                 spikes = _spikes(spikes, counts, self.D)
-                sums = {name: sums[name] + self.D * values[name] for name in self._read}
+                sums = {name: sums[name] + values[name] for name in self._read}
 
     def _group(self, images: Tensor, left: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Mean over one group of what nodes send, of all that are read out, and the spikes of every spiking layer.
+        """Sum over one group of what nodes send, of all that are read out, and the spikes of every spiking layer.
 
         ``left`` has what the group before left over by layer, and is brought up to date.
         """
-        values, counts, whole = {IMAGE: images}, dict[str, Tensor](), dict[str, Tensor]()
+        values, counts, whole = {IMAGE: images * self.D}, dict[str, Tensor](), dict[str, Tensor]()
 
         def value(name: str) -> Tensor:
             if name not in values:
-                values[name] = whole[name] * (broadcast(self._whole[name]) / self.D)
+                values[name] = whole[name] * broadcast(self._whole[name])
             return values[name]
 
         for node in self.network.nodes:
@@ -149,21 +156,24 @@ class ClosedForm:
                 if name in self._whole:
                     whole[name] = counts[name].to(torch.uint8)
                 else:
-                    values[name] = counts[name] * (broadcast(module.theta) / self.D)
+                    values[name] = counts[name] * broadcast(module.theta)
             elif isinstance(module, SpikeOp) and name in self._whole and not isinstance(module, MaxPool):
                 whole[name] = module([whole[source].unsqueeze(0) for source in node.inputs])[0]
             elif isinstance(module, SpikeOp):
-                values[name] = module([value(source).unsqueeze(0) for source in node.inputs])[0]
+                values[name] = _of_sums(module, [value(source) for source in node.inputs], self.D)
                 if name in self._whole:
-                    whole[name] = (values[name] * (self.D / broadcast(self._whole[name]))).round_().to(torch.uint8)
+                    whole[name] = (values[name] / broadcast(self._whole[name])).round_().to(torch.uint8)
         for name in self._read:
             value(name)
         return values, counts
 
     def _fire(self, layer: SpikingConv, u: Tensor, left: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Spikes for a membrane potential in units of theta, and what is left of it beside u[0]; u is overwritten."""
+        """Spikes for a potential from ``_folded``, and what is left of it beside u[0] in thetas; u is overwritten."""
+        divisor = self._divisor(layer)
         if layer.u0.ndim > 1:
-            u.add_(broadcast(layer.u0) / broadcast(layer.theta))
+            u.add_(broadcast(layer.u0) / broadcast(layer.theta / divisor))
+        if isinstance(divisor, Tensor):
+            u.div_(broadcast(divisor))
         if left is not None:
             u.add_(left, alpha=self.network.leak)
         down = (u * -layer.slope).floor_().clamp_(0, self.D) if layer.neuron == "asymmetric" else None
@@ -175,22 +185,29 @@ class ClosedForm:
         return (sent, u) if down is None else (sent - down, u.add_(down, alpha=1 / layer.slope))
 
     def _after(self, images: Tensor, counts: dict[str, Tensor], d: int) -> dict[str, Tensor]:
-        """Mean over the first d steps of a group of what every node sends."""
-        values = {IMAGE: images}
+        """Sum over the first d steps of a group of what every node sends."""
+        values = {IMAGE: images * d}
         for node in self.network.nodes:
             if isinstance(node.module, SpikingConv):
-                values[node.name] = counts[node.name].clamp(-d, d) * (broadcast(node.module.theta) / d)
+                values[node.name] = counts[node.name].clamp(-d, d) * broadcast(node.module.theta)
             elif isinstance(node.module, SpikeOp):
-                values[node.name] = node.module([values[name].unsqueeze(0) for name in node.inputs])[0]
+                values[node.name] = _of_sums(node.module, [values[name] for name in node.inputs], d)
         return values
 
     def _show(self, values: dict[str, Tensor], counts: dict[str, Tensor], group: int, watch: WatchCounts) -> None:
         for node in self.network.nodes:
             if isinstance(node.module, MaxPool):
-                sent = values[node.name] * (self.D / broadcast(self._units[node.name]))
+                sent = values[node.name] / broadcast(self._units[node.name])
                 watch(node, sent.round_(), group * self.D, self.D)
             elif node.name in counts:
                 watch(node, counts[node.name], group * self.D, self.D)
+
+
+def _of_sums(module: SpikeOp, sums: list[Tensor], steps: int) -> Tensor:
+    """An operation on sums over these many steps ``[N, C, H, W]``; an analog current has its bias in each of them."""
+    if isinstance(module, LinearConv):
+        return module.convolved(sums[0], bias=module.bias * steps)
+    return module([x.unsqueeze(0) for x in sums])[0]
 
 
 def _spikes(before: Tensor, counts: dict[str, Tensor], d: int) -> Tensor:

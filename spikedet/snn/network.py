@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 IMAGE = "image"
 """Name of the network's input; it is constant over time (direct encoding, section III d)."""
 
+PIXELS = "pixels"
+"""Name of the node that makes whole numbers of the image's values k / 255, in networks of fixed point."""
+
 
 @dataclass(frozen=True)
 class Node:
@@ -129,6 +132,11 @@ class SpikingNetwork(nn.Module):
     def neuron(self) -> Neuron:
         """Of its layers with an activation, all of one kind; linear layers are asymmetric whatever that is."""
         return next((layer.neuron for _, layer in self.spiking() if not layer.linear), "if")
+
+    @property
+    def fixed_point(self) -> bool:
+        """Whether none of its sums is rounded, see ``conversion.fixed_point``."""
+        return any(node.name == PIXELS for node in self.nodes)
 
     def consumers(self) -> dict[str, list[Node]]:
         """Nodes that read each node (or the image)."""

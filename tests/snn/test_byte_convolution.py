@@ -33,14 +33,14 @@ def test_counts_are_convolved_with_rounded_weights(
     )
     geometry = {"stride": (stride, stride), "padding": (dilation * (k // 2),) * 2, "dilation": (dilation,) * 2}
     layer = SpikingConv(weight, bias, theta, **geometry, groups=groups)  # type: ignore[arg-type]
-    units, D = torch.rand(channels_in) + 0.5, 6
-    made = ByteConvolution(layer, units, weight, bias, D)
+    units = torch.rand(channels_in) + 0.5
+    made = ByteConvolution(layer, units, weight, bias)
     counts = torch.randint(0, 256, (2, channels_in, 7, 11), dtype=torch.uint8)
     rounded = made.rounded * made.scale.view(-1, 1, 1, 1)
     expected = F.conv2d(counts.float(), rounded, bias, **geometry, groups=groups)  # type: ignore[arg-type]
     assert torch.allclose(made(counts), expected, rtol=1e-4, atol=1e-3)
-    means = counts * (units.view(1, -1, 1, 1) / D)
-    exact = F.conv2d(means, weight, bias, **geometry, groups=groups)  # type: ignore[arg-type]
+    values = counts * units.view(1, -1, 1, 1)
+    exact = F.conv2d(values, weight, bias, **geometry, groups=groups)  # type: ignore[arg-type]
     assert float((made(counts) - exact).abs().max() / exact.abs().max()) < 0.02
 
 
@@ -48,7 +48,7 @@ def test_a_channel_without_weights_is_its_bias() -> None:
     layer = SpikingConv(
         torch.zeros(2, 3, 1, 1), torch.tensor([1.5, -2.0]), torch.ones(2), stride=(1, 1), padding=(0, 0)
     )
-    made = ByteConvolution(layer, torch.ones(3), layer.weight.detach(), layer.bias.detach(), 4)
+    made = ByteConvolution(layer, torch.ones(3), layer.weight.detach(), layer.bias.detach())
     found = made(torch.full((1, 3, 2, 2), 4, dtype=torch.uint8))
     assert found[0, :, 0, 0].tolist() == [1.5, -2.0]
 
