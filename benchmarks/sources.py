@@ -3,8 +3,8 @@
     python benchmarks/sources.py runs/csp/*/ann.safetensors [--size 320 416] [--T 8 4] [--average FILE]
 
 A network that is to be converted should be good and easy to quantize. The QC-ANN has the weights of the source and,
-for its T, the thresholds of the least square error on 64 training images, one for each channel. ``--average`` adds the
-mean of the weights of all of them, often better than each where one was trained on from another (Wortsman et al.,
+for its T, the thresholds that Stage I begins with, one for each channel, from 64 training images. ``--average`` adds
+the mean of the weights of all of them, often better than each where one was trained on from another (Wortsman et al.,
 "Model soups", 2022), and keeps it as FILE.
 """
 
@@ -20,7 +20,7 @@ from spikedet.checkpoint import load_checkpoint, save_checkpoint
 from spikedet.data import DetectionDataset, load_dataset
 from spikedet.evaluation.measures import measure
 from spikedet.evaluation.predict import predict_dataset
-from spikedet.models import ClipDetector, as_qc, load_ann, set_mean_square_best_thetas_
+from spikedet.models import ClipDetector, as_qc, fitted_levels, load_ann, set_mean_square_best_thetas_
 
 FITTING_IMAGES = 64
 
@@ -66,7 +66,7 @@ def main() -> None:
             cells = [row(model, held_out, size)]
             for T in args.T:
                 model, _ = load_ann(path)
-                set_mean_square_best_thetas_(model, rest.draw(FITTING_IMAGES, 0), size, T)
+                set_mean_square_best_thetas_(model, rest.draw(FITTING_IMAGES, 0), size, fitted_levels(T))
                 cells.append(row(as_qc(model, T), held_out, size))
             print(f"| {path.parent.name}/{path.stem} | {size} | {' | '.join(cells)} |", flush=True)
 

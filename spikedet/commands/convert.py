@@ -19,7 +19,13 @@ from spikedet.conversion import save_spiking, to_spiking
 from spikedet.conversion.report import as_text, report
 from spikedet.data import DetectionDataset, load_for
 from spikedet.data.transforms import to_input
-from spikedet.models import import_ultralytics, load_ann, set_largest_thetas_, set_mean_square_best_thetas_
+from spikedet.models import (
+    fitted_levels,
+    import_ultralytics,
+    load_ann,
+    set_largest_thetas_,
+    set_mean_square_best_thetas_,
+)
 from spikedet.models.imported import SUFFIX
 from spikedet.snn import SpikingNetwork
 from spikedet.snn.operations import LinearConv
@@ -112,7 +118,7 @@ def _copied(config: ConvertConfig, source: Path, path: Path) -> Path:
         if baseline:
             set_largest_thetas_(model, images, meta.image_size)
         else:
-            set_mean_square_best_thetas_(model, images, meta.image_size, T)
+            set_mean_square_best_thetas_(model, images, meta.image_size, fitted_levels(T))
     how = _network_settings(config)
     leak = meta.beta or 0.0 if grouped else 0.0
     network = to_spiking(model, T, **how, group=config.delay if grouped else 0, leak=leak)

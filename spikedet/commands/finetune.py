@@ -15,8 +15,10 @@ from spikedet.models import (
     activations,
     average_pools,
     build_detector,
+    fitted_levels,
     load_ann,
     set_mean_square_best_thetas_,
+    with_copies,
 )
 from spikedet.training.run import (
     absolute,
@@ -49,8 +51,11 @@ def finetune(config: FinetuneConfig) -> Path:
     dataset = load_for(meta, data, split, config).for_training()
     recorded_as, facts = "finetune" if config.method == "conversion" else config.method, method_facts(config)
     if config.theta_images and config.method != "clif" and not goes_on(config, facts["stage"], model):
-        levels = config.D if config.method == "sfa" else config.time_steps
+        levels = config.D if config.method == "sfa" else fitted_levels(config.time_steps)
         set_mean_square_best_thetas_(model, dataset.draw(config.theta_images, config.seed), meta.image_size, levels)
+    if config.copies > 1:
+        model, architecture = with_copies(model, meta.architecture, config.copies, config.time_steps)
+        meta = dataclasses.replace(meta, architecture=architecture)
     meta = meta.child(
         source,
         **facts,

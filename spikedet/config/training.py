@@ -185,21 +185,25 @@ class FinetuneConfig(LoopConfig):
         split: as in training; empty takes the checkpoint's.
         noise: quantization noise p, the fraction of elements left unquantized in a training forward.
         theta_images: training images on which the mean-square-best initial thresholds are found; 0 keeps theta.
+        copies: neurons for each channel of the first layer; together they tell as many times T levels. 2 at T = 8 and 4
+            at T = 4 are good values.
         sparsity: weight of an L1 penalty on firing rates, each weighed by the weights that its spikes meet; 0 is the
             paper's Stage I.
         pool: "average" puts average pooling in place of max-pooling layers before it trains.
         out: output folder; empty is the checkpoint's folder.
     """
 
-    basic: ClassVar[str] = "data method T D epochs lr distill teacher sparsity resume out"
+    basic: ClassVar[str] = "data method T D copies epochs lr distill teacher sparsity resume out"
+    file_only: ClassVar[str] = f"{LoopConfig.file_only} pool"
 
-    needs: ClassVar = {**LoopConfig.needs, "method=conversion": ("noise", "sparsity")}
+    needs: ClassVar = {**LoopConfig.needs, "method=conversion": ("noise", "sparsity", "copies")}
 
     checkpoint: str
     data: str = ""
     split: str = ""
     noise: Fraction = 0.1
     theta_images: Whole = 32
+    copies: Count = 1
     sparsity: NotNegative = 0.0
     pool: Pool = "max"
     epochs: Count = 30

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from spikedet.config import SimulationConfig
-from spikedet.conversion import save_spiking
+from spikedet.conversion import load_spiking, save_spiking
 from spikedet.conversion.fixed_point import to_fixed_point
 from spikedet.exports.subject import Outputs, Run, Subject
-from spikedet.inference.network import load_network
+from spikedet.models.postprocess import decode_maps
 
 
 def write(subject: Subject, path: Path) -> dict[str, str]:
@@ -24,5 +23,7 @@ def write(subject: Subject, path: Path) -> dict[str, str]:
 
 def run(path: Path) -> Run:
     """The checkpoint as a function of images."""
-    network = load_network(path, SimulationConfig(device="cpu"))
-    return lambda images: {t: Outputs(made.decoded, made.spikes) for t, made in network(images).items()}
+    network, _ = load_spiking(path)
+    return lambda images: {
+        t: Outputs(decode_maps(network, reading.maps), reading.spikes) for t, reading in network(images).items()
+    }

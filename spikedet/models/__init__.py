@@ -2,9 +2,10 @@
 
 from spikedet.models.architecture import average_pools, has_leaky_activations, has_max_pools, load_model_yaml
 from spikedet.models.builder import ClipDetector, activations, as_clip, as_qc, build_detector, over_time
+from spikedet.models.copies import with_copies
 from spikedet.models.start import read_start, start_from_
 from spikedet.models.storage import import_ultralytics, load_ann
-from spikedet.models.thresholds import set_largest_thetas_, set_mean_square_best_thetas_
+from spikedet.models.thresholds import fitted_levels, set_largest_thetas_, set_mean_square_best_thetas_
 
 __all__ = [
     "ClipDetector",
@@ -13,6 +14,7 @@ __all__ = [
     "as_qc",
     "average_pools",
     "build_detector",
+    "fitted_levels",
     "has_leaky_activations",
     "has_max_pools",
     "import_ultralytics",
@@ -23,4 +25,5 @@ __all__ = [
     "set_largest_thetas_",
     "set_mean_square_best_thetas_",
     "start_from_",
+    "with_copies",
 ]

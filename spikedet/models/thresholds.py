@@ -13,9 +13,17 @@ from spikedet.models.builder import ClipDetector, activations
 from spikedet.quantization import ClippedReLU, mean_square_best_theta
 
 
+def fitted_levels(T: int) -> int:
+    """For how many levels thresholds are fitted that T levels are going to have: half as many again.
+
+    The least square error of activations clips more than detections bear; docs/training-log.md has the measurements.
+    """
+    return -(-3 * T // 2)
+
+
 @torch.no_grad()
-def set_mean_square_best_thetas_(model: ClipDetector, images: DetectionDataset, image_size: int, T: int) -> None:
-    """Set every threshold, in place, to the mean-square-best one for T levels on a few training images.
+def set_mean_square_best_thetas_(model: ClipDetector, images: DetectionDataset, image_size: int, levels: int) -> None:
+    """Set every threshold, in place, to the mean-square-best one for these levels on a few training images.
 
     Layer by layer in one pass, each on the activations that the thresholds before it give. Thresholds become per
     channel. All images are in memory together.
@@ -25,7 +33,7 @@ def set_mean_square_best_thetas_(model: ClipDetector, images: DetectionDataset, 
 
     def set_theta(activation: ClippedReLU, arguments: tuple[Tensor, ...]) -> None:
         (x,) = arguments
-        activation.set_theta(mean_square_best_theta(x, T, theta_max=activation.theta, slope=activation.slope))
+        activation.set_theta(mean_square_best_theta(x, levels, theta_max=activation.theta, slope=activation.slope))
 
     hooks = [activation.register_forward_pre_hook(set_theta) for _, activation in activations(model)]
     model(inputs.contiguous(memory_format=torch.channels_last))

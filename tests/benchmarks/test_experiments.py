@@ -220,11 +220,11 @@ def test_sfa_stands_beside_two_stage_conversion(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     whole = load_experiment(ROOT / "configs/experiments/bccd_sfa.yaml")
-    chosen = {(name, "if", 0) for name in ("sfa-2x2", "tuned-1x4", "T4")}
+    chosen = {(name, "if", 0) for name in ("scratch-2x2", "tuned-1x4", "T4")}
     experiment = dataclasses.replace(
         whole,
         train={**whole.train, "model": "tiny-yolo-nano", "image_size": 64, "epochs": 1, "batch": 4},
-        sources={name: whole.sources[name] for name in ("source", "sfa-2x2")},
+        sources={"source": {}, "scratch-2x2": {**whole.sources["scratch-2x2"], "epochs": 1}},
         finetune={name: {**whole.finetune[name], "epochs": 1, "batch": 4} for name in ("tuned-1x4", "T4")},
         calibrate={"images": 4, "epochs": 1},
         networks=tuple(n for n in whole.networks if (n.stage1, n.neuron, n.delay) in chosen),

@@ -18,7 +18,7 @@ from spikedet.common.errors import CheckpointError, ConfigError, DataError
 from spikedet.config import CalibrateConfig, ConvertConfig, FinetuneConfig
 from spikedet.conversion import load_spiking, to_spiking
 from spikedet.data import load_dataset
-from spikedet.models import load_ann, set_largest_thetas_, set_mean_square_best_thetas_
+from spikedet.models import fitted_levels, load_ann, set_largest_thetas_, set_mean_square_best_thetas_
 from spikedet.snn import SpikingNetwork
 
 pytestmark = pytest.mark.slow
@@ -230,7 +230,7 @@ def test_a_sources_thresholds_become_mean_square_best(tmp_path: Path) -> None:
     (copied,) = convert.convert(config(tmp_path, theta_images=5, seed=1))
     model, meta = load_ann(chain()["ann"])
     drawn = load_dataset(sample_images(), "train", class_names=meta.class_names).draw(5, 1)
-    set_mean_square_best_thetas_(model, drawn, IMAGE_SIZE, 3)
+    set_mean_square_best_thetas_(model, drawn, IMAGE_SIZE, fitted_levels(3))
     assert torch.equal(thetas(load_spiking(copied)[0]), thetas(to_spiking(model, 3)))
 
 

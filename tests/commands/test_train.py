@@ -14,14 +14,16 @@ import yaml
 from tiny_detector import ARCHITECTURE, IMAGE_SIZE, chain, fingerprint, same, sample_images, write_model_yaml
 
 from spikedet.checkpoint import load_checkpoint, read_meta, save_checkpoint
+from spikedet.commands.convert import convert
 from spikedet.commands.finetune import finetune
 from spikedet.commands.train import train
 from spikedet.common.digests import file_sha256
 from spikedet.common.errors import CheckpointError, ConfigError, DataError
-from spikedet.config import FinetuneConfig, LoopConfig, TrainConfig
+from spikedet.config import ConvertConfig, FinetuneConfig, LoopConfig, TrainConfig
+from spikedet.conversion import load_spiking
 from spikedet.data import DetectionDataset, load_dataset
 from spikedet.data.synthetic.scenes import SYNTHETIC_CLASS_NAMES
-from spikedet.models import ClipDetector, activations, load_ann, set_mean_square_best_thetas_
+from spikedet.models import ClipDetector, activations, fitted_levels, load_ann, set_mean_square_best_thetas_
 from spikedet.quantization import ClippedReLU, QCActivation
 from spikedet.training import run
 from spikedet.training.loop import Save
@@ -211,7 +213,7 @@ def test_thresholds_begin_mean_square_best_on_training_images(tmp_path: Path, re
     finetune(finetuning(tmp_path, theta_images=4, seed=2))
     expected, meta = load_ann(chain()["ann"])
     train_split = load_dataset(sample_images(), "train", class_names=meta.class_names)
-    set_mean_square_best_thetas_(expected, train_split.draw(4, 2), IMAGE_SIZE, 3)
+    set_mean_square_best_thetas_(expected, train_split.draw(4, 2), IMAGE_SIZE, fitted_levels(3))
     for (_, mine), (_, theirs) in zip(activations(recorded[0].model), activations(expected), strict=True):
         assert torch.equal(mine.log_theta, theirs.log_theta)
 
@@ -308,6 +310,20 @@ def test_average_pools_before_stage_1(tmp_path: Path, recorded: list[Recorded]) 
     assert same(tuned.state_dict(), before.state_dict())
     kept = read_meta(finetune(finetuning(tmp_path / "kept", checkpoint=str(source), theta_images=0)))
     assert kept.architecture["backbone"][1][2] == "nn.MaxPool2d"
+
+
+def test_copies_of_the_first_layer_are_trained_resumed_and_converted(tmp_path: Path, recorded: list[Recorded]) -> None:
+    source = train(training(tmp_path))
+    settings = finetuning(tmp_path / "qc", checkpoint=str(source), copies=2)
+    path = finetune(settings)
+    wider = read_meta(path)
+    assert wider.architecture["backbone"][0][3][0] == 2 * read_meta(source).architecture["backbone"][0][3][0]
+    before = path.read_bytes()
+    assert finetune(dataclasses.replace(settings, resume=True)).read_bytes() == before
+    (copied,) = convert(ConvertConfig(checkpoint=str(path)))
+    network, _ = load_spiking(copied)
+    first = next(network.spiking())[1]
+    assert len(first.bias) == wider.architecture["backbone"][0][3][0]
 
 
 def test_a_start_from_a_checkpoint_keeps_what_it_says(tmp_path: Path, recorded: list[Recorded]) -> None:
