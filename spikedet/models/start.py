@@ -143,8 +143,11 @@ def load_teacher(path: Path, student: ClipDetector) -> ClipDetector:
 
     Raises:
         CheckpointError: no such file.
-        ConfigError: it does not know one of the classes, or its output grid or distance bins are others.
+        ConfigError: it is a C-LIF network, does not know one of the classes, or has another output grid or other
+            distance bins.
     """
+    if path.suffix != SUFFIX and not is_foreign(path) and read_meta(path).stage == "clif":
+        raise ConfigError(f"{path}: the weights of C-LIF neurons are no ANN that can teach; give the ANN they came from")
     start, classes = read_start(path), tuple(student.names.values())
     if missing := [name for i, name in enumerate(classes) if i not in matching_rows(classes, start.class_names)]:
         raise ConfigError(f"{path}: it does not know the class {missing[0]!r}; a teacher must know every class")

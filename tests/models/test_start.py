@@ -175,6 +175,14 @@ def test_a_teacher_gives_the_classes_of_its_student(model: ClipDetector, tmp_pat
     torch.testing.assert_close(teacher(x)[1]["scores"], expected, rtol=1e-4, atol=1e-4)
 
 
+def test_a_c_lif_network_cannot_teach(tmp_path: Path) -> None:
+    path = tmp_path / "clif.safetensors"
+    model = build_detector(META.architecture, META.class_names)
+    save_checkpoint(path, model.state_dict(), replace(META, stage="clif", method="clif", T=4))
+    with pytest.raises(ConfigError, match=r"clif\.safetensors: the weights of C-LIF neurons are no ANN"):
+        load_teacher(path, model)
+
+
 def test_a_teacher_that_cannot_teach(model: ClipDetector, tmp_path: Path) -> None:
     path = save_checkpoint(tmp_path / "t.safetensors", model.state_dict(), META)
     with pytest.raises(ConfigError, match=r"t\.safetensors: it does not know the class 'ring'"):
