@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -258,7 +259,10 @@ def _stage1_options(meta: CheckpointMeta) -> str | None:
     if "finetune" not in meta.config:
         return None
     settings = meta.config["finetune"]
+    both = (settings, meta.config.get("finetune_before", {}))  # a Stage I after another one keeps its copies
+    copies = math.prod(run.get("copies", 1) for run in both)
     options = {
+        f"{copies} copies": copies > 1,
         "distilled": settings.get("distill"),
         f"sparsity {settings.get('sparsity', 0):g}": settings.get("sparsity"),
         "spiking forward": settings.get("spiking_forward"),

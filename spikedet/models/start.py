@@ -147,7 +147,7 @@ def load_teacher(path: Path, student: ClipDetector) -> ClipDetector:
             distance bins.
     """
     if path.suffix != SUFFIX and not is_foreign(path) and read_meta(path).stage == "clif":
-        raise ConfigError(f"{path}: the weights of C-LIF neurons are no ANN that can teach; give the ANN they came from")
+        raise ConfigError(f"{path}: the weights of C-LIF neurons are no ANN that can teach; give their source")
     start, classes = read_start(path), tuple(student.names.values())
     if missing := [name for i, name in enumerate(classes) if i not in matching_rows(classes, start.class_names)]:
         raise ConfigError(f"{path}: it does not know the class {missing[0]!r}; a teacher must know every class")

@@ -186,6 +186,7 @@ OPTIONS = "T = 8, distilled, sparsity 5, spiking forward"
         (True, {"T": 4, "distill": 3.0}, "T = 4, distilled"),
         (True, {"T": 4, "distill": 0.0, "sparsity": 0.0, "spiking_forward": False}, "T = 4"),
         (True, {"T": 2, "sparsity": 0.5}, "T = 2, sparsity 0.5"),
+        (True, {"T": 4, "copies": 2, "distill": 3.0}, "T = 4, 2 copies, distilled"),
         (True, {"T": 8, "distill": 1.0, "sparsity": 5.0, "spiking_forward": True}, OPTIONS),
         (False, {}, "no"),
     ],
