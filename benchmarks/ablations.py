@@ -1,17 +1,21 @@
-"""What each part of a conversion is worth, as images: calibration images, parts of the calibration."""
+"""What each part of a conversion is worth, as images: calibration images, parts of it, latency and operations."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 from spikedet.evaluation.results import ResultRow
 from spikedet.visualization.curves import ap_axes
-from spikedet.visualization.figure import MARKERS, colour_of, label_ends
+from spikedet.visualization.figure import MARKERS, OKABE_ITO, colour_of, label_ends, new_figure
 
 Point = tuple[int, float]
+COSTS: dict[str, Callable[[ResultRow], float | None]] = {
+    "latency L, steps": lambda row: row.L,
+    "synaptic operations of an image, millions": lambda row: row.operations.sops / 1e6 if row.operations else None,
+}
 
 
 def plot_ap_by_images(rows: Sequence[ResultRow], path: Path) -> Path:
@@ -66,6 +70,46 @@ def plot_parts(rows: Sequence[ResultRow], path: Path) -> Path:
         axes.set_ylim(top=1.35 * axes.get_ylim()[1])  # room for the legend
         label_ends(axes, labelled)
     return path
+
+
+def plot_frontier(rows: Sequence[ResultRow], path: Path) -> Path:
+    """AP50:95 (percent) against latency L and against synaptic operations, a mark for each network and t; a PNG.
+
+    The line of each panel is the frontier: no other network has as much AP for less.
+    """
+    whole = max((row.images for row in rows), default=0)  # rows of fewer images have other APs
+    rows = [row for row in rows if row.images == whole]
+    spiking = [row for row in rows if row.spiking and row.AP is not None]
+    kinds: dict[str, list[ResultRow]] = {}
+    for row in spiking:
+        kinds.setdefault(f"{row.neuron}, {'waiting' if row.delay else 'no delay'}", []).append(row)
+    with new_figure(path, 2, width=9, height=4.2, legend="small", sharey=True) as panels:
+        for axes, (label, cost) in zip(panels, COSTS.items(), strict=True):
+            axes.set_xscale("log")
+            axes.xaxis.set_major_formatter("{x:g}")
+            axes.set_xlabel(label)
+            points: list[tuple[float, float]] = []
+            for (kind, own), marker, colour in zip(kinds.items(), cycle(MARKERS), cycle(OKABE_ITO)):
+                places = [(value, row.AP) for row in own if (value := cost(row)) and row.AP is not None]
+                values, aps = zip(*places, strict=True) if places else ((), ())
+                axes.plot(values, aps, marker, color=colour, alpha=0.8, label=kind if axes is panels[0] else None)
+                points += places
+            best = frontier(points)
+            if best:
+                axes.step(*zip(*best, strict=True), where="post", color="#000000", linewidth=0.8)
+            for name, level in ann_levels(rows).items():
+                axes.axhline(level, linestyle="--", linewidth=1, color=colour_of(name))
+        panels[0].set_ylabel("AP50:95 (%)")
+    return path
+
+
+def frontier(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Of ``(cost, AP)`` those that have more AP than all of no greater cost, by rising cost."""
+    best: list[tuple[float, float]] = []
+    for cost, ap in sorted(points, key=lambda point: (point[0], -point[1])):
+        if not best or ap > best[-1][1]:
+            best.append((cost, ap))
+    return best
 
 
 def part_name(row: ResultRow) -> str:

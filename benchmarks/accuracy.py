@@ -23,7 +23,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, get_args
 
-from ablations import plot_ap_by_images, plot_parts
+from ablations import plot_ap_by_images, plot_frontier, plot_parts
 from experiment import SOURCE, Experiment, NetworkSettings, load_experiment, trained
 from readme_tables import ROOT, publish
 from tables import versus_paper
@@ -57,7 +57,13 @@ from spikedet.visualization.curves import plot_ap_by_class, plot_ap_by_t
 
 TRAINED = tuple(stage for stage in get_args(Stage) if stage not in SPIKING_STAGES)
 """Stages of networks that are not converted."""
-PLOTS = {"t": plot_ap_by_t, "images": plot_ap_by_images, "class": plot_ap_by_class, "parts": plot_parts}
+PLOTS = {
+    "t": plot_ap_by_t,
+    "images": plot_ap_by_images,
+    "class": plot_ap_by_class,
+    "parts": plot_parts,
+    "frontier": plot_frontier,
+}
 
 
 def run(

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from ablations import ann_levels, images_lines, part_name, plot_ap_by_images, plot_parts
+from ablations import ann_levels, frontier, images_lines, part_name, plot_ap_by_images, plot_frontier, plot_parts
 from PIL import Image
 
 from spikedet.evaluation import ResultRow
@@ -48,8 +48,13 @@ def test_classes_have_a_mark_for_each_network():
     }
 
 
+def test_the_frontier_has_what_nothing_beats_for_less():
+    assert frontier([(8, 40.0), (4, 30.0), (8, 41.0), (16, 41.0), (32, 45.0)]) == [(4, 30.0), (8, 41.0), (32, 45.0)]
+    assert frontier([]) == []
+
+
 def test_every_image_is_a_png_also_of_nothing(tmp_path):
-    for number, plot in enumerate((plot_ap_by_images, plot_parts, plot_ap_by_class)):
+    for number, plot in enumerate((plot_ap_by_images, plot_parts, plot_ap_by_class, plot_frontier)):
         for rows in ([], [ANN, COPIED, COARSE, FINE, MORE, WEIGHTS, EARLY]):
             with Image.open(plot(rows, tmp_path / f"{number}-{len(rows)}.png")) as image:
                 assert image.format == "PNG"
