@@ -1,10 +1,9 @@
 #!/usr/bin/env python3
-"""Why the VOC network that ships loses AP: `spikedet explain` at T = 8, and at T = 20 of its QC-ANN converted anew.
+"""Why a VOC network loses AP: `spikedet explain` at T = 8 and 20 of a QC-ANN after Stage II on 64 training images.
 
-    python benchmarks/explain.py --data PATH/TO/VOCdevkit --qc runs/voc/T4-distill/qc.safetensors [--publish]
+    python benchmarks/explain.py --data PATH/TO/VOCdevkit [--qc tiny-yolo-csp-voc-qc] [--publish]
 
-Needs the QC-ANN of configs/experiments/voc_table_x.yaml; the network for T = 20 has been through Stage II, on 64
-training images. Prints the advice and the seconds that each explanation took; ``--publish`` writes explain_voc into
+Prints the advice and the seconds that each explanation took; ``--publish`` writes explain_voc into
 docs/results and docs/images.
 """
 
@@ -22,7 +21,7 @@ from reports import publish_reports
 from spikedet.cli.messages import print_messages
 from spikedet.commands.convert import convert
 from spikedet.commands.explain import explain
-from spikedet.common.resources import shipped_weights
+from spikedet.common.resources import find_weights
 from spikedet.config import ConvertConfig, ExplainConfig
 
 SPLIT_PLOT = "explain-3-split.png"
@@ -44,17 +43,19 @@ def main() -> None:
     """Parse the flags and explain."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True, help="folder with the images")
-    parser.add_argument("--qc", required=True, help="the QC-ANN that Stage I made for the network that ships")
+    parser.add_argument("--qc", default="tiny-yolo-csp-voc-qc", help="a QC-ANN, a file or the name of shipped weights")
+    parser.add_argument("--source", default="tiny-yolo-csp-voc-source", help="the source that it came from")
     parser.add_argument("--out", type=Path, default=Path("runs/explain"))
     parser.add_argument("--publish", action="store_true", help="write docs/results/explain_voc")
     arguments = parser.parse_args()
     print_messages()
-    weights = {name: str(path) for name, path in shipped_weights().items()}
     common = {"data": arguments.data, "split": TRAIN}
-    qc, later = arguments.qc, str(arguments.out / "T20")
-    converted = convert(ConvertConfig(checkpoint=qc, T=20, calibrate=True, resume=True, out=later, **common))[-1]
-    parents = {"qc": qc, "ann": weights["tiny-yolo-voc-source"], **common}
-    networks = {8: weights["tiny-yolo-voc-t8"], 20: str(converted)}
+    qc, source = str(find_weights(arguments.qc)), str(find_weights(arguments.source))
+    parents = {"qc": qc, "ann": source, **common}
+    networks = {
+        T: str(convert(ConvertConfig(checkpoint=qc, T=T, calibrate=True, resume=True, out=out, **common))[-1])
+        for T, out in ((T, str(arguments.out / f"T{T}")) for T in (8, 20))
+    }
     made = explained(
         [ExplainConfig(checkpoint=path, out=str(arguments.out / f"at-T{T}"), **parents) for T, path in networks.items()]
     )

@@ -5,7 +5,7 @@
 
 First every checkpoint in every format that takes it: the largest difference of the file, AP50:95 on the first images of
 the split beside the network's, size, and seconds to write it. yolov8n has random weights, so no AP.
-Then milliseconds for one image of 320 px: medians of rounds in which every contender runs once.
+Then milliseconds for one image of 416 px: medians of rounds in which every contender runs once.
 """
 
 from __future__ import annotations
@@ -48,8 +48,9 @@ from spikedet.models import as_qc, build_detector, load_ann
 from spikedet.models.architecture import read_model_yaml
 
 SHIPPED = (
-    "tiny-yolo-voc-source",
-    "tiny-yolo-voc-t8",
+    "tiny-yolo-csp-voc-source",
+    "tiny-yolo-csp-voc-qc",
+    "tiny-yolo-csp-voc-t8",
     "tiny-yolo-csp-nano-voc-source",
     "tiny-yolo-csp-nano-voc-qc",
     "tiny-yolo-csp-nano-voc-t8",
@@ -64,7 +65,7 @@ KINDS: tuple[tuple[ExportFormat, str], ...] = (
     ("fixed-point", "fp32"),
 )
 RANDOM = "yolov8n.yaml"
-SPEED_PX, SPEED_T = 320, (4, 8)
+SPEED_PX, SPEED_T, SPEED_OF = 320, (4, 8), "tiny-yolo-csp-voc"
 
 
 def main() -> None:
@@ -92,7 +93,11 @@ def main() -> None:
     for row in speed:
         print(export_speed_line(row), flush=True)
     if arguments.json:
-        meta = {"split": arguments.split, "images": arguments.images if arguments.data else 0}
+        meta: dict[str, Any] = {
+            "speed_of": SPEED_OF,
+            "split": arguments.split,
+            "images": arguments.images if arguments.data else 0,
+        }
         meta |= {"data": Path(arguments.data).name, "threads": arguments.threads, "versions": versions()}
         write_json(Path(arguments.json), {"meta": meta, "rows": rows, "speed": speed})
 
@@ -186,7 +191,7 @@ def random_checkpoints(folder: Path) -> Iterator[Path]:
 
 def speed_rows(rounds: int, folder: Path) -> list[dict[str, Any]]:
     """Milliseconds of an image by contender: raw maps from an image that is there."""
-    ann_path, snn_path = (find_weights(f"tiny-yolo-voc-{stage}") for stage in ("source", "t8"))
+    ann_path, snn_path = find_weights(SPEED_OF + "-source"), plain(find_weights(SPEED_OF + "-qc"), folder)
     (source, _), (graph, meta) = spiking_graph(ann_path), spiking_graph(snn_path)
     image = sample_images(ExportConfig(checkpoint="", out="", images=1), meta)
     runs: dict[tuple[str, int], Run] = {("ANN fp32: torch, compiled", 0): CONTENDERS["ANN fp32, compiled"](source, 0)}
@@ -215,6 +220,13 @@ def speed_rows(rounds: int, folder: Path) -> list[dict[str, Any]]:
         {"contender": name, "T": T, "ms": statistics.median(taken), "least": min(taken)}
         for (name, T), taken in times.items()
     ]
+
+
+def plain(path: Path, folder: Path) -> Path:
+    """The spiking network of a QC-ANN, no layer of which waits."""
+    model, meta = load_ann(path)
+    spiking = dataclasses.replace(meta, stage="copied", neuron="if", T=max(SPEED_T))
+    return save_spiking(folder / "plain.safetensors", to_spiking(model, max(SPEED_T)), spiking)
 
 
 def quantized(source: Path, folder: Path) -> Path:

@@ -1,6 +1,6 @@
 """Milliseconds of one forward pass of source ANNs, an image at a time, all in one run.
 
-    python benchmarks/forward.py tiny-yolo-voc-source tiny-yolo-csp-voc-source [--size 320 416] [--threads 1]
+    python benchmarks/forward.py tiny-yolo-csp-voc-source tiny-yolo-csp-nano-voc-source [--size 320 416] [--threads 1]
 
 Medians of rounds in which every network runs once, in float32 with torch's own convolutions, BN folded.
 """

@@ -259,9 +259,10 @@ def export_speed_line(row: Mapping[str, Any]) -> str:
 
 
 def export_speed_table(published: Mapping[str, Any]) -> str:
-    """Milliseconds of one image of 320 px by engine."""
+    """Milliseconds of one image by engine."""
+    meta = published["meta"]
     lines = [
-        f"tiny-yolo, one image of 320 px, {published['meta']['threads']} threads, medians.",
+        f"{meta.get('speed_of', 'tiny-yolo')}, one image, {meta['threads']} threads, medians.",
         "",
         f"| {' | '.join(EXPORT_SPEED_HEAD)} |",
         "| --- | ---: | ---: |",

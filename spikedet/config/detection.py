@@ -9,9 +9,9 @@ from spikedet.config.checks import Count, Fraction, Range, Whole
 from spikedet.config.choices import VideoFormat
 from spikedet.config.evaluation import SimulationConfig
 
-DEFAULT_WEIGHTS = "tiny-yolo-voc-t8"
+DEFAULT_WEIGHTS = "tiny-yolo-csp-voc-t8"
 """The shipped network that detects where none is named: 20 VOC classes, T = 8."""
-DEFAULT_FAMILY = f"tiny-yolo-voc-source,{DEFAULT_WEIGHTS}"
+DEFAULT_FAMILY = f"tiny-yolo-csp-voc-source,{DEFAULT_WEIGHTS}"
 """The same after the shipped network that it came from, to be looked at side by side."""
 DEFAULT_WEBCAM = "tiny-yolo-csp-nano-voc-t8"
 """The shipped network that is fast enough for a camera."""

@@ -43,7 +43,6 @@ from spikedet.training.current_step import set_learning_
 from spikedet.training.dataset import AugmentedDataset
 from spikedet.training.freeze_out import fix_norms_, freezing
 from spikedet.training.resuming import Facts, forget_epochs, load_progress, log_path, state_path
-from spikedet.training.statistics import IMAGES, measure_statistics_
 from spikedet.training.workers import require_shared_memory, start_worker, worker_errors
 
 logger = logging.getLogger("spikedet")
@@ -219,10 +218,6 @@ class TrainingLoop(DetectionTrainer):
         """
         due = (self.epoch + 1) % self.config.validate_every == 0 or self.epoch + 1 >= self.epochs
         self.evaluated = due or not self.selects
-        if self.evaluated and self.name == "qc":
-            rest = self.sources["train"]
-            drawn = rest.draw(min(IMAGES, len(rest)), self.config.seed)
-            measure_statistics_(self.ema.ema, drawn, self.args.imgsz)
         if not due or not self.selects:
             last = {name: self.metrics[name] for name in HELD_OUT}
             return last, float(self.epoch) if not self.selects else (self.fitness or 0.0)

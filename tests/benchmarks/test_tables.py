@@ -155,7 +155,7 @@ def test_exports_beside_their_networks() -> None:
         "| a | fine | nir | refused: model.0: no a/b | - | - | - | - | - | - |",
     ]
     speed = {"meta": {"threads": 2}, "speed": [{"contender": "ANN", "T": 0, "ms": 3.14}]}
-    assert export_speed_table(speed).splitlines()[0] == "tiny-yolo, one image of 320 px, 2 threads, medians."
+    assert export_speed_table(speed).splitlines()[0] == "tiny-yolo, one image, 2 threads, medians."
     assert export_speed_table(speed).splitlines()[-1] == "| ANN | - | 3.1 |"
 
 

@@ -25,7 +25,7 @@ from spikedet.config import (
     TrainConfig,
 )
 
-NAME = "tiny-yolo-voc-t8"
+NAME = "tiny-yolo-csp-voc-t8"
 
 
 def test_shipped_weights_are_known_by_name_to_every_command() -> None:
@@ -33,9 +33,9 @@ def test_shipped_weights_are_known_by_name_to_every_command() -> None:
     assert prepared(EvaluateConfig(checkpoints=(NAME, "other"))).checkpoints == (path, "other")
     assert prepared(PublishConfig(checkpoint=NAME, out="a.safetensors")).checkpoint == path
     assert prepared(TrainConfig(weights=NAME)).weights == path
-    chain = ExplainConfig(checkpoint=NAME, qc="tiny-yolo-csp-nano-voc-qc", source="tiny-yolo-voc-source")
+    chain = ExplainConfig(checkpoint=NAME, qc="tiny-yolo-csp-nano-voc-qc", source="tiny-yolo-csp-nano-voc-source")
     assert prepared(chain).qc == str(shipped_weights()["tiny-yolo-csp-nano-voc-qc"])
-    assert prepared(chain).source == str(shipped_weights()["tiny-yolo-voc-source"])
+    assert prepared(chain).source == str(shipped_weights()["tiny-yolo-csp-nano-voc-source"])
     same = CalibrateConfig(checkpoint="mine.safetensors")
     assert prepared(same) == same
 

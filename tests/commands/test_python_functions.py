@@ -54,8 +54,8 @@ def test_lists_and_paths_are_taken_as_they_are(tmp_path: Path, given: list[Any])
 
 
 def test_names_of_shipped_weights_are_files(tmp_path: Path, given: list[Any]) -> None:
-    evaluate("tiny-yolo-voc-t8", out=tmp_path)
-    assert Path(given[0].checkpoints[0]).name == "tiny-yolo-voc-t8.safetensors"
+    evaluate("tiny-yolo-csp-voc-t8", out=tmp_path)
+    assert Path(given[0].checkpoints[0]).name == "tiny-yolo-csp-voc-t8.safetensors"
 
 
 def test_a_dataset_and_networks_stand_for_their_paths(tmp_path: Path) -> None:
