@@ -119,7 +119,9 @@ def _largest_thetas(nodes: Sequence[Node]) -> dict[str, Tensor]:
                         above[root(other)] = root(index)
         channels[node.name] = inputs[0]
     roots = [root(index) for index in range(len(above))]
-    most = {of: max(theta for theta, r in zip(thetas, roots, strict=True) if r == of) for of in set(roots)}
+    most: dict[int, float] = {}
+    for theta, of in zip(thetas, roots, strict=True):
+        most[of] = max(theta, most.get(of, 0.0))
     spiking = [node.name for node in nodes if isinstance(node.module, SpikingConv)]
     return {name: torch.tensor([most[roots[i]] for i in channels[name]]).double() for name in spiking}
 
