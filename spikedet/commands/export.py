@@ -62,8 +62,7 @@ def _require_fit(config: ExportConfig, meta: CheckpointMeta, kind: Format) -> No
     eight_bits = config.precision == "int8"
     if eight_bits and config.to != "openvino":
         raise ConfigError(f"--precision has no effect with --to {config.to}; for ONNX in 8 bits use --to onnx-int8")
-    without = {"spikingjelly": ("boxes", "unroll"), "nir": ("boxes", "unroll"), "fixed-point": ("boxes", "unroll", "t")}
-    if idle := [name for name in without.get(config.to, ()) if getattr(config, name)]:
+    if idle := [name for name in kind.idle if getattr(config, name)]:
         raise ConfigError(f"--{idle[0]} has no effect with --to {config.to}; leave it out")
     stages = ("qc",) if eight_bits else kind.stages
     if ("spiking" if meta.spiking else meta.stage) not in stages:

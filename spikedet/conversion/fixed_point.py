@@ -128,13 +128,7 @@ def _largest_thetas(nodes: Sequence[Node]) -> dict[str, Tensor]:
 
 def _valued(layer: Convolution, worth: Tensor) -> Tensor:
     """Weights of a layer for inputs in units of what they are worth, float64."""
-    return layer.weight.detach().double() * _by_output(layer, worth)
-
-
-def _by_output(layer: Convolution, values: Tensor) -> Tensor:
-    """``[C_in]`` -> ``[C, C_in / groups, 1, 1]``, for the weights of a layer."""
-    outputs, groups = len(layer.bias), layer.groups
-    return values.view(groups, 1, -1).expand(groups, outputs // groups, -1).reshape(outputs, -1, 1, 1)
+    return layer.weight.detach().double() * layer.by_input(worth)
 
 
 @torch.no_grad()
@@ -149,7 +143,7 @@ def _round_(name: str, layer: SpikingConv, inputs: Values, largest: Tensor, T: i
     gain = theta / before
     weight = _valued(layer, inputs.worth) * gain.view(-1, 1, 1, 1)
     bias, u0 = layer.bias.double() * gain, layer.u0.double() * layer.per_place(gain)
-    potential = (weight.abs() * _by_output(layer, inputs.most)).flatten(1).sum(1) + bias.abs()
+    potential = (weight.abs() * layer.by_input(inputs.most)).flatten(1).sum(1) + bias.abs()
     potential += theta / (layer.slope or 1)
     potential = u0.abs().flatten(1).amax(1) + T * potential if u0.ndim > 1 else u0.abs() + T * potential
     step = torch.exp2((potential * MARGIN).log2().ceil() - WHOLE_BITS)
@@ -184,9 +178,7 @@ def _moved(name: str, module: nn.Module, inputs: Sequence[Values]) -> Values:
         case Add() if all(torch.equal(values.worth, x.worth) for values in inputs):
             return Values(x.worth, unit, functools.reduce(torch.add, [v.most for v in inputs]))
         case AvgPool():
-            (kernel, _, padding, _), pool = window(module.pool), module.pool
-            places = math.prod(kernel)
-            whole = pool.divisor_override is None and not pool.ceil_mode
-            if whole and places & (places - 1) == 0 and (pool.count_include_pad or not any(padding)):
+            places = math.prod(window(module.pool)[0])
+            if module.even and module.pool.divisor_override is None and places & (places - 1) == 0:
                 return Values(x.worth, unit / places, x.most)
     raise ExportError(f"{name}: the values of this {type(module).__name__} have no common step")

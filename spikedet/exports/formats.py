@@ -34,12 +34,14 @@ class Format:
         module: where its functions ``write`` and ``run`` are.
         packages: imported by them, by the names that pip knows.
         stages: what it can hold, "ann", "qc" and "spiking".
+        idle: settings of an export that do nothing there.
     """
 
     suffix: str
     module: str
     packages: tuple[str, ...]
     stages: tuple[str, ...] = ("ann", "qc", "spiking")
+    idle: tuple[str, ...] = ()
 
     def write(self, subject: Subject, path: Path) -> dict[str, str]:
         """Write a file. Raises ConfigError without the packages, ExportError for a network that it cannot hold."""
@@ -69,9 +71,9 @@ FORMATS: dict[ExportFormat, Format] = {
     "onnx": Format(".onnx", "onnx_file", ("onnx", "onnxruntime")),
     "onnx-int8": Format(".onnx", "onnx_file", ("onnx", "onnxruntime"), ("qc",)),
     "openvino": Format(".xml", "openvino_file", ("onnx", "openvino")),
-    "spikingjelly": Format(".py", "spikingjelly_file", ("spikingjelly",), ("spiking",)),
-    "nir": Format(".nir", "nir_file", ("nir",), ("spiking",)),
-    "fixed-point": Format(".safetensors", "fixed_point_file", (), ("spiking",)),
+    "spikingjelly": Format(".py", "spikingjelly_file", ("spikingjelly",), ("spiking",), ("boxes", "unroll")),
+    "nir": Format(".nir", "nir_file", ("nir",), ("spiking",), ("boxes", "unroll")),
+    "fixed-point": Format(".safetensors", "fixed_point_file", (), ("spiking",), ("boxes", "unroll", "t")),
 }
 
 

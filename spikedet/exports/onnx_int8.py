@@ -123,9 +123,7 @@ class EightBits:
         """W x + b times ``gain`` ``[C]``, with rounded weights and bias."""
         module, graph = node.module, self.graph
         assert isinstance(module, (SpikingConv, Readout))
-        groups = module.groups
-        units = x.unit.view(groups, 1, -1).expand(groups, len(gain) // groups, -1).reshape(len(gain), -1)
-        folded = module.weight.detach().double() * units.double()[:, :, None, None] * gain.double().view(-1, 1, 1, 1)
+        folded = module.weight.detach().double() * module.by_input(x.unit.double()) * gain.double().view(-1, 1, 1, 1)
         bias = module.bias.detach().double() * gain.double() / x.scale
         weight, scale = rounded_weight(folded, (bias.abs() / MOST_BIAS).clamp_min(LEAST_SCALE))
         bias = (bias / scale).round()

@@ -34,9 +34,7 @@ class ByteConvolution:
 
     def __init__(self, layer: SpikingConv, units: Tensor, weight: Tensor, bias: Tensor) -> None:
         self.layer, self._bias = layer, bias
-        per_group = units.detach().view(layer.groups, 1, -1, 1, 1)
-        for_counts = (weight.unflatten(0, (layer.groups, -1)) * per_group).flatten(0, 1)
-        self.rounded, self.scale = quantize(for_counts)
+        self.rounded, self.scale = quantize(weight * layer.by_input(units.detach()))
         self._zero = torch.zeros(len(bias), dtype=torch.int64)
         self._geometry = (list(layer.stride), list(layer.padding), list(layer.dilation), layer.groups)
         self._packed = torch.ops.onednn.qconv_prepack(self.rounded, self.scale, 1.0, 0, *self._geometry, None)

@@ -77,7 +77,8 @@ class ClosedForm:
         self.network, self.D = network, network.group or network.T
         self.groups = network.T // self.D
         self._units = spike_units(network)
-        self._weights = {node.name: self._folded(layer) for node, layer in network.spiking()}
+        self._divisors = {node.name: self._divisor(layer) for node, layer in network.spiking()}
+        self._weights = {node.name: self._folded(layer, self._divisors[node.name]) for node, layer in network.spiking()}
         self._whole: dict[str, Tensor] = {}
         if mode == "fast" and self.D < 256 and can_convolve_bytes(network):
             self._whole = spike_units(network, negative=False)
@@ -94,10 +95,10 @@ class ClosedForm:
         return f"int8 (in {len(self._packed)} layers) and float32" if self._packed else "float32"
 
     @torch.no_grad()
-    def _folded(self, layer: SpikingConv) -> tuple[Tensor, Tensor]:
-        """Weight and bias whose convolution of what was sent is u / ``_divisor``; u[0] per neuron is added later."""
+    def _folded(self, layer: SpikingConv, divisor: Tensor | float) -> tuple[Tensor, Tensor]:
+        """Weight and bias whose convolution of what was sent is u divisor / theta; u[0] per neuron is added later."""
         u0 = layer.u0.double() if layer.u0.ndim == 1 else 0.0
-        theta = layer.theta.double() / self._divisor(layer)
+        theta = layer.theta.double() / divisor
         weight = (layer.weight.double() / theta.view(-1, 1, 1, 1)).to(layer.weight.dtype)
         bias = ((self.D * layer.bias.double() + u0) / theta).to(layer.bias.dtype)
         return weight.contiguous(memory_format=torch.channels_last), bias
@@ -150,7 +151,7 @@ class ClosedForm:
             if isinstance(module, SpikingConv):
                 packed, source = self._packed.get(name), node.inputs[0]
                 u = packed(whole[source]) if packed else module.convolved(value(source), *self._weights[name])
-                counts[name], left_over = self._fire(module, u, left.get(name))
+                counts[name], left_over = self._fire(module, u, left.get(name), self._divisors[name])
                 if self.groups > 1:
                     left[name] = left_over
                 if name in self._whole:
@@ -167,9 +168,10 @@ class ClosedForm:
             value(name)
         return values, counts
 
-    def _fire(self, layer: SpikingConv, u: Tensor, left: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _fire(
+        self, layer: SpikingConv, u: Tensor, left: Tensor | None, divisor: Tensor | float
+    ) -> tuple[Tensor, Tensor]:
         """Spikes for a potential from ``_folded``, and what is left of it beside u[0] in thetas; u is overwritten."""
-        divisor = self._divisor(layer)
         if layer.u0.ndim > 1:
             u.add_(broadcast(layer.u0) / broadcast(layer.theta / divisor))
         if isinstance(divisor, Tensor):

@@ -73,6 +73,11 @@ class Convolution(nn.Module):
         parts, width, last = weight.chunk(self.groups), weight.shape[1], self.groups - 1
         return torch.cat([F.pad(p, (0, 0, 0, 0, width * i, width * (last - i))) for i, p in enumerate(parts)])
 
+    def by_input(self, values: Tensor) -> Tensor:
+        """``[C_in]``, of each input channel -> ``[C, C_in / groups, 1, 1]``, of each weight of the channel's."""
+        outputs, groups = len(self.bias), self.groups
+        return values.view(groups, 1, -1).expand(groups, outputs // groups, -1).reshape(outputs, -1, 1, 1)
+
     def convolved(self, x: Tensor, weight: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
         """``[N, C_in, H, W]`` -> ``[N, C, H', W']``, by other weights and biases where they are given."""
         weight, bias = self.weight if weight is None else weight, self.bias if bias is None else bias

@@ -85,6 +85,11 @@ class AvgPool(SpikeOp):
         super().__init__()
         self.pool = pool
 
+    @property
+    def even(self) -> bool:
+        """Whether windows at borders are divided like the others."""
+        return not (self.pool.ceil_mode or (pair(self.pool.padding) != (0, 0) and not self.pool.count_include_pad))
+
     def forward(self, trains: list[Tensor]) -> Tensor:
         return over_steps(self.pool, trains[0])
 

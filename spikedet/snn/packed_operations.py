@@ -62,8 +62,7 @@ def why_not(module: SpikeOp, inputs: list[Channels]) -> str | None:
         return None if module.rule == "or" or available() else "max-pooling by count needs the compiled kernels"
     if not isinstance(module, AvgPool):
         return f"{type(module).__name__} has no form on packed spikes"
-    pool = module.pool
-    if pool.ceil_mode or (pair(pool.padding) != (0, 0) and not pool.count_include_pad):
+    if not module.even:
         return "average pooling whose divisor changes at borders has no form on packed spikes"
     return None
 
