@@ -15,6 +15,7 @@ from spikedet.common.digests import file_sha256
 from spikedet.common.distributed import barrier, first_says, is_first, own, size
 from spikedet.common.environment import seed_everything
 from spikedet.common.errors import CheckpointError, ConfigError
+from spikedet.common.memory import keep_freed_memory
 from spikedet.config import CalibrateConfig
 from spikedet.conversion import load_spiking, require_one_window, save_spiking
 from spikedet.data import load_for
@@ -23,6 +24,7 @@ from spikedet.data.transforms import to_input
 logger = logging.getLogger("spikedet")
 
 
+@keep_freed_memory()
 def calibrate(config: CalibrateConfig) -> list[Path]:
     """Calibrate one checkpoint's network, converted and not calibrated yet, on images.
 

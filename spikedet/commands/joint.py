@@ -21,6 +21,7 @@ from spikedet.common.digests import file_sha256
 from spikedet.common.distributed import barrier, first_says, is_first
 from spikedet.common.environment import pick_device, seed_everything
 from spikedet.common.errors import CheckpointError, ConfigError, TrainingError
+from spikedet.common.memory import keep_freed_memory
 from spikedet.config import JointConfig
 from spikedet.conversion import load_spiking, require_one_window, save_spiking
 from spikedet.data import load_for
@@ -30,6 +31,7 @@ from spikedet.training.distillation import teacher_outputs
 logger = logging.getLogger("spikedet")
 
 
+@keep_freed_memory()
 def joint(config: JointConfig) -> Path:
     """Calibrate all layers of one checkpoint's network jointly, on images; returns ``OUT/joint.safetensors``.
 

@@ -32,6 +32,7 @@ from spikedet.checkpoint.state import finite, load_adam_, save_state
 from spikedet.common.distributed import any_says, barrier, copy_from_first_, is_first, rank, size, sum_gradients_
 from spikedet.common.environment import pick_device, seed_everything
 from spikedet.common.errors import CheckpointError, ConfigError, TrainingError
+from spikedet.common.memory import keep_freed_memory
 from spikedet.common.progress import make_progress
 from spikedet.config import LoopConfig
 from spikedet.data import DetectionDataset
@@ -333,6 +334,7 @@ class TrainingLoop(DetectionTrainer):
         if self.writer is not None:
             self.writer.close()
 
+    @keep_freed_memory()
     def run(self) -> None:
         """Train until the last epoch, early stopping or an error."""
         torch.set_flush_denormal(True)  # denormal gradients are many times slower on a CPU and change nothing
