@@ -255,12 +255,12 @@ def made_by(meta: CheckpointMeta, stage: str, digest: str) -> dict[str, Any]:
 
 
 def _stage1_options(meta: CheckpointMeta) -> str | None:
-    """What Stage I did beyond the paper's; None without Stage I."""
-    if "finetune" not in meta.config:
+    """What the fine-tuning of an ANN did beyond the method's paper; None without any."""
+    names = ("finetune", "finetune_before", "sfa", "sfa_before")  # a run after another one keeps its copies
+    runs = [meta.config[name] for name in names if name in meta.config]
+    if not runs:
         return None
-    settings = meta.config["finetune"]
-    both = (settings, meta.config.get("finetune_before", {}))  # a Stage I after another one keeps its copies
-    copies = math.prod(run.get("copies", 1) for run in both)
+    settings, copies = runs[0], math.prod(run.get("copies", 1) for run in runs)
     options = {
         f"{copies} copies": copies > 1,
         "distilled": settings.get("distill"),

@@ -45,16 +45,17 @@ def finetune(config: FinetuneConfig) -> Path:
     stage = meta.stage
     if stage == "clif" and config.method != "clif":
         raise ConfigError(f"{source}: the weights of C-LIF neurons are not those of an ANN; give --method clif")
+    levels = config.D if config.method == "sfa" else config.time_steps
     if config.pool == "average":
         model, meta = _average_pools(model, meta)
     data, split = meta.training_data(absolute(config.data), config.split)
     dataset = load_for(meta, data, split, config).for_training()
     recorded_as, facts = "finetune" if config.method == "conversion" else config.method, method_facts(config)
     if config.theta_images and config.method != "clif" and not goes_on(config, facts["stage"], model):
-        levels = config.D if config.method == "sfa" else fitted_levels(config.time_steps)
-        set_mean_square_best_thetas_(model, dataset.draw(config.theta_images, config.seed), meta.image_size, levels)
+        images = dataset.draw(config.theta_images, config.seed)
+        set_mean_square_best_thetas_(model, images, meta.image_size, fitted_levels(levels))
     if config.copies > 1:
-        model, architecture = with_copies(model, meta.architecture, config.copies, config.time_steps)
+        model, architecture = with_copies(model, meta.architecture, config.copies, levels)
         meta = dataclasses.replace(meta, architecture=architecture)
     meta = meta.child(
         source,

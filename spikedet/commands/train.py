@@ -14,6 +14,7 @@ from spikedet.data import DetectionDataset, load_dataset
 from spikedet.models import (
     ClipDetector,
     build_detector,
+    fitted_levels,
     load_model_yaml,
     read_start,
     set_mean_square_best_thetas_,
@@ -101,10 +102,11 @@ def _start_from(model: ClipDetector, dataset: DetectionDataset, config: TrainCon
     classes = f"; output rows of {len(taken.classes)} of {len(dataset.class_names)} classes" if taken.classes else ""
     logger.info(f"starting from {path}: {taken.tensors} of {taken.of} tensors{classes} (--weights none: scratch)")
     integer = config.method == "sfa" and config.theta_levels > 0  # a clip's thresholds waste the few levels of D
+    levels = fitted_levels(config.D) if integer else config.theta_levels
     if not taken.clipped and config.theta_levels:
-        fit_(model, images, config.image_size, config.D if integer else config.theta_levels)
+        fit_(model, images, config.image_size, levels)
     elif integer:
-        set_mean_square_best_thetas_(model, images, config.image_size, config.D)
+        set_mean_square_best_thetas_(model, images, config.image_size, levels)
     return start.credits
 
 

@@ -152,7 +152,7 @@ class TrainConfig(LoopConfig):
         theta: initial clip threshold.
         theta_per: one trained threshold per channel or per layer.
         theta_levels: weights that come without thresholds start at the ones with the least square error at this many
-            quantization levels, on a few training images; 0 keeps theta. With sfa all weights do, at D levels.
+            quantization levels, on a few training images; 0 keeps theta. With sfa all weights do, at 1.5 D levels.
         weights: a source checkpoint, an ultralytics .pt file or a file of foreign weights to start from; classes that
             it does not have start at random. "auto" is the shipped source of the same model, if there is one; "none"
             trains from scratch.
@@ -185,8 +185,8 @@ class FinetuneConfig(LoopConfig):
         split: as in training; empty takes the checkpoint's.
         noise: quantization noise p, the fraction of elements left unquantized in a training forward.
         theta_images: training images on which the mean-square-best initial thresholds are found; 0 keeps theta.
-        copies: neurons for each channel of the first layer; together they tell as many times T levels. 2 at T = 8 and 4
-            at T = 4 are good values.
+        copies: neurons for each channel of the first layer; together they tell as many times T (of sfa: D) levels. 2 at
+            8 levels and 4 at 4 are good values.
         sparsity: weight of an L1 penalty on firing rates, each weighed by the weights that its spikes meet; 0 is the
             paper's Stage I.
         pool: "average" puts average pooling in place of max-pooling layers before it trains.
@@ -196,7 +196,7 @@ class FinetuneConfig(LoopConfig):
     basic: ClassVar[str] = "data method T D copies epochs lr distill teacher sparsity resume out"
     file_only: ClassVar[str] = f"{LoopConfig.file_only} pool"
 
-    needs: ClassVar = {**LoopConfig.needs, "method=conversion": ("noise", "sparsity", "copies")}
+    needs: ClassVar = {**LoopConfig.needs, "method=conversion": ("noise", "sparsity")}
 
     checkpoint: str
     data: str = ""
@@ -209,3 +209,8 @@ class FinetuneConfig(LoopConfig):
     epochs: Count = 30
     warmup_epochs: NotNegative = 1.0
     out: str = ""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.copies > 1 and self.method == "clif":
+            raise ConfigError("--copies has no effect with --method clif")

@@ -16,6 +16,7 @@ from tiny_detector import IMAGE_SIZE, chain, detector, same, sample_images, writ
 from spikedet.checkpoint import load_checkpoint, read_meta, save_checkpoint
 from spikedet.checkpoint.state import load_state
 from spikedet.checkpoint.tensors import open_tensors
+from spikedet.commands.evaluate import made_by
 from spikedet.commands.finetune import finetune
 from spikedet.commands.train import train
 from spikedet.common.errors import CheckpointError, ConfigError
@@ -185,8 +186,13 @@ def test_training_from_weights_begins_at_the_best_thresholds_for_its_levels(tmp_
 @pytest.mark.slow
 def test_sfa_starts_from_stage_1_and_stage_1_from_sfa(tmp_path: Path) -> None:
     source, out = chain()["qc"], tmp_path / "sfa"
-    made = finetune(FinetuneConfig(**{**SHORT, "epochs": 1}, checkpoint=str(source), method="sfa", D=2, out=str(out)))
-    meta = read_meta(made)
+    start = {**SHORT, "epochs": 1, "checkpoint": str(source), "out": str(out), "copies": 2}
+    made = finetune(FinetuneConfig(**start, method="sfa", D=2))
+    with pytest.raises(ConfigError, match="--copies has no effect with --method clif"):
+        FinetuneConfig(**start, method="clif")
+    meta, channels = read_meta(made), read_meta(source).architecture["backbone"][0][3][0]
+    assert meta.architecture["backbone"][0][3][0] == 2 * channels
+    assert made_by(meta, meta.stage, "")["stage1_options"] == "2 copies"
     assert made == out / "sfa.safetensors"
     assert (meta.stage, meta.method, meta.T, meta.D, meta.real_steps) == ("sfa", "sfa", 2, 2, 1)
     assert meta.parent and meta.parent["stage"] == "qc"
