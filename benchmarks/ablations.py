@@ -42,7 +42,8 @@ def images_lines(rows: Sequence[ResultRow]) -> dict[str, list[Point]]:
     lines: dict[str, set[Point]] = {}
     for row in rows:
         if row.calibration_images is not None and row.AP is not None and not row.read_early:
-            line = lines.setdefault(f"{row.network}, T = {row.T}, {row.neuron}", set())
+            waits = f", {row.waiting}" if row.waiting else ""
+            line = lines.setdefault(f"{row.network}, T = {row.T}, {row.neuron}{waits}", set())
             line.add((row.calibration_images, row.AP))
             if (start := copied.get(_made_for(row))) is not None:
                 line.add((0, start))
@@ -82,7 +83,7 @@ def plot_frontier(rows: Sequence[ResultRow], path: Path) -> Path:
     spiking = [row for row in rows if row.spiking and row.AP is not None]
     kinds: dict[str, list[ResultRow]] = {}
     for row in spiking:
-        kinds.setdefault(f"{row.neuron}, {'waiting' if row.delay else 'no delay'}", []).append(row)
+        kinds.setdefault(kind_name(row), []).append(row)
     with new_figure(path, 2, width=9, height=4.2, legend="small", sharey=True) as panels:
         for axes, (label, cost) in zip(panels, COSTS.items(), strict=True):
             axes.set_xscale("log")
@@ -101,6 +102,11 @@ def plot_frontier(rows: Sequence[ResultRow], path: Path) -> Path:
                 axes.axhline(level, linestyle="--", linewidth=1, color=colour_of(name))
         panels[0].set_ylabel("AP50:95 (%)")
     return path
+
+
+def kind_name(row: ResultRow) -> str:
+    """The neuron, and which of its layers wait before they fire."""
+    return f"{row.neuron}, {'some layers waiting' if row.latency else 'waiting' if row.delay else 'no delay'}"
 
 
 def frontier(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -122,7 +128,7 @@ def part_name(row: ResultRow) -> str:
 
 
 def _made_for(row: ResultRow) -> tuple[Any, ...]:
-    return (row.T, row.neuron, row.delay, row.finetuned, row.seed)
+    return (row.T, row.neuron, row.waiting, row.finetuned, row.seed)
 
 
 def ann_levels(rows: Sequence[ResultRow]) -> dict[str, float]:

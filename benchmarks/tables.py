@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from spikedet.evaluation import ResultRow
+from spikedet.evaluation.results import METHODS
 
 LOSS = "loss [95 % interval]"
 SHOWN = ("copied", "fine", "joint")
@@ -39,7 +40,7 @@ def table(rows: Sequence[ResultRow], head: Sequence[str] = HEAD) -> str:
 def cells(row: ResultRow) -> dict[str, str]:
     """One row's cells, by what stands above them."""
     neuron: str = row.neuron or "-"
-    neuron += f", delay {row.delay}" if row.delay else ""
+    neuron += f", {row.waiting}" if row.waiting else ""
     interval = f" [{row.loss_ci95[0]:.1f}, {row.loss_ci95[1]:.1f}]" if row.loss_ci95 else ""
     aps = {"AP50:95": row.AP, "AP50": row.AP50, "AP75": row.AP75}
     return {
@@ -66,12 +67,23 @@ def network_name(row: ResultRow) -> str:
     if row.D is not None:  # sfa
         name = f"SFA, T x D = {(row.T or 1) // row.D} x {row.D}"
         return f"{name}, delay {row.delay}" if row.spiking else f"{name}, integers"
+    if row.method == "clif":
+        return "C-LIF" if row.spiking else "C-LIF, trained"
     later = {"copied": [], "coarse": ["Stage II, coarse only"], "fine": ["Stage II"]}
     later["joint"] = [*(["Stage II"] if row.calibration_images else []), "joint"]
     stages = [*(["Stage I"] if row.finetuned else []), *later[row.stage]]
     name = " + ".join(stages) or "weights copied"
-    extra = [*(["signed IF"] if row.neuron == "signed" else []), *([f"delay {row.delay}"] if row.delay else [])]
+    extra = [*(["signed IF"] if row.neuron == "signed" else []), *([row.waiting] if row.waiting else [])]
     return ", ".join([name, *extra])
+
+
+def _several_options(rows: Iterable[ResultRow]) -> bool:
+    """Whether spiking networks differ in how their weights were trained, Stage I or none aside."""
+    return len({row.stage1_options for row in rows if row.neuron and (row.finetuned or row.method in METHODS)}) > 1
+
+
+def _with_options(row: ResultRow) -> str:
+    return network_name(row) + (f" ({row.stage1_options})" if row.stage1_options else "")
 
 
 def pivot(rows: list[ResultRow]) -> str:
@@ -85,11 +97,11 @@ def pivot(rows: list[ResultRow]) -> str:
         shown = [r for r in rows if r.images == images and (not r.read_early or r.method == "channel-norm")]
         steps = sorted({row.t for row in shown if row.t and row.stage != "qc"})
         lines: dict[str, dict[int, str]] = {}
-        several = len({row.stage1_options for row in shown if row.finetuned and row.neuron}) > 1
+        several = _several_options(shown)
         for row in shown:
             cell = f"{row.AP:.1f} / {row.AP50:.1f}" if row.AP is not None and row.AP50 is not None else "-"
             columns = steps if row.stage == "ann" else [row.t] if row.t in steps else []
-            name = network_name(row) + (f" ({row.stage1_options})" if several and row.stage1_options else "")
+            name = _with_options(row) if several else network_name(row)
             lines.setdefault(name, {}).update(dict.fromkeys((c for c in columns if c), cell))
         first = shown[0]
         head = f"{first.model} on {first.data} {first.split} ({images} images), AP50:95 / AP50 in %."
@@ -112,7 +124,7 @@ SHORT += (("signed IF", "signed", 4),)
 def short(rows: Sequence[ResultRow]) -> str:
     """The source ANN and a few spiking networks after joint calibration, for README."""
     whole = max(row.images for row in rows)
-    rows = [row for row in rows if row.images == whole and not row.delay and not row.read_early]
+    rows = [row for row in rows if row.images == whole and not row.waiting and not row.read_early]
     chosen = [("ANN", next(row for row in rows if row.stage == "ann" and not row.finetuned))]
     for name, neuron, T in SHORT:
         chosen += [(name, row) for row in rows if (row.stage, row.neuron, row.T) == ("joint", neuron, T)]
@@ -138,9 +150,10 @@ def versus_paper(rows: list[ResultRow], paper: Sequence[Mapping[str, Any]]) -> s
 def seeds_table(rows: list[ResultRow]) -> str:
     """Mean and spread over seeds of networks that differ in nothing else."""
     groups: dict[tuple[Any, ...], list[ResultRow]] = {}
+    several = _several_options(rows)
     for row in rows:
         if row.stage not in ("ann", "qc") and not row.read_early:
-            groups.setdefault((network_name(row), row.T), []).append(row)
+            groups.setdefault((_with_options(row) if several else network_name(row), row.T), []).append(row)
     lines = ["| network | T | seeds | AP50:95 | AP50 | loss |", f"| --- |{' ---: |' * 5}"]
     for (name, T), members in groups.items():
         shown = [_spread([value for r in members if (value := getattr(r, key)) is not None]) for key in SPREADS]

@@ -79,6 +79,7 @@ class CheckpointMeta:
         method: the road of its training.
         D: of sfa, the most spikes of a neuron in one real time step.
         beta: of sfa, the leak between real time steps.
+        worth: factor of the output of every activation: 1, or 1 / D of sfa.
         reset: of clif, how its neurons are reset.
         neuron: ``if``, ``signed``, ``asymmetric`` or ``clif`` for a spiking stage, else None.
         delay: firing delay k of every layer, in steps.
@@ -108,6 +109,7 @@ class CheckpointMeta:
     method: TrainingMethod = "conversion"
     D: Annotated[int, _within("T")] | None = None
     beta: Annotated[float, Meta(ge=0, le=1)] | None = None
+    worth: Annotated[float, Meta(gt=0, le=1)] = 1.0
     reset: Reset = "hard"
     neuron: Neuron | None = None
     delay: Annotated[int, _within("delay")] = 0
@@ -136,6 +138,11 @@ class CheckpointMeta:
     def real_steps(self) -> int:
         """Real time steps of a network that was trained over time; 1 for others."""
         return (self.T or 1) // (self.D or 1) if self.method != "conversion" else 1
+
+    @property
+    def latency(self) -> int | None:
+        """Most steps L within which ``convert --latency`` let single layers wait; None where it did not."""
+        return self.config.get("convert", {}).get("latency") or None
 
     def training_data(self, data: str, split: str) -> tuple[str, str]:
         """Data and split for a later stage: what is asked for, else (where empty) what this one was trained on.

@@ -95,11 +95,14 @@ def _say_replaced(copied: Path, config: ConvertConfig) -> None:
 
 
 def _require_trained(config: ConvertConfig, source: Path) -> None:
-    """Raise ConfigError where a network that was trained with its neurons is asked for more than they are."""
+    """Raise ConfigError where a network that was trained as it spikes is asked for what only an ANN can become."""
     asked = [f"--{name}" for name in ("finetune", "calibrate", "joint") if getattr(config, name)]
     asked += ["--method channel-norm"] * (config.method == "channel-norm")
+    asked += [f"--max-pool {config.max_pool}"] * (config.max_pool not in ("count", "or"))  # theirs is "or"
     if asked and source.suffix != SUFFIX and read_meta(source).stage == "clif":
         raise ConfigError(f"{source}: a C-LIF network was trained as it spikes; drop {' and '.join(asked)}")
+    if config.latency and source.suffix != SUFFIX and (method := read_meta(source).method) != "conversion":
+        raise ConfigError(f"{source}: --latency has no effect on a network that was trained by {method}; leave it out")
 
 
 def _copied(config: ConvertConfig, source: Path, path: Path) -> Path:
@@ -110,10 +113,9 @@ def _copied(config: ConvertConfig, source: Path, path: Path) -> Path:
     T = _time_steps(config, meta.T)
     grouped = meta.method == "sfa" and meta.real_steps > 1
     baseline = config.method == "channel-norm"
-    images, new_thetas = None, meta.stage == "ann" or baseline
+    images, unseen, new_thetas = None, None, meta.stage == "ann" or baseline
     if config.theta_images and (new_thetas or config.latency):
-        dataset = load_for(meta, *meta.training_data(config.data, config.split), config)
-        images = dataset.for_training().draw(config.theta_images, config.seed)
+        images, unseen = _drawn(config, meta)
     if new_thetas and images is not None:
         if baseline:
             set_largest_thetas_(model, images, meta.image_size)
@@ -126,8 +128,10 @@ def _copied(config: ConvertConfig, source: Path, path: Path) -> Path:
         for _, layer in network.spiking():
             layer.u0.data.zero_()
     if config.latency:
-        _let_layers_wait_(network, images, meta.image_size, config)
-    how |= {"neuron": network.neuron, "max_pool": "or" if network.neuron == "clif" else config.max_pool}
+        _let_layers_wait_(network, unseen, meta.image_size, config)
+    how["neuron"] = network.neuron
+    if network.neuron == "clif":
+        how |= {"max_pool": "or", "linear": "analog" if _analog_layers(network) else "spiking"}
     meta = meta.child(
         source,
         stage="copied",
@@ -143,14 +147,20 @@ def _copied(config: ConvertConfig, source: Path, path: Path) -> Path:
     return path
 
 
+def _drawn(config: ConvertConfig, meta: CheckpointMeta) -> tuple[DetectionDataset, DetectionDataset]:
+    """Training images for thresholds, and as many for a choice, of which those that no training has seen come first."""
+    data, split = meta.training_data(config.data, config.split)
+    dataset = load_for(meta, data, split, config).for_training()
+    held_out = meta.held_out(data, split)
+    return dataset.draw(config.theta_images, config.seed), dataset.draw(config.theta_images, config.seed, held_out)
+
+
 def _let_layers_wait_(
     network: SpikingNetwork, images: DetectionDataset | None, image_size: int, config: ConvertConfig
 ) -> None:
     """Choose the layers that wait, in place, and name them. Raises ConfigError where there is nothing to choose."""
     if images is None:
         raise ConfigError("--latency needs training images to choose by, but --theta-images is 0; leave it out")
-    if network.group or network.neuron == "clif":
-        raise ConfigError("--latency has no effect on networks that were trained by sfa or clif; leave it out")
     if config.latency <= (least := network.latency(network.T)):
         raise ConfigError(f"--latency must be above the {least} steps that the network takes as it is")
     pixels = to_input([images.read_image(i) for i in range(len(images))], image_size)
@@ -181,10 +191,14 @@ def _spike_driven(config: ConvertConfig, source: Path, meta: CheckpointMeta) -> 
     return dataclasses.replace(config, delay=D, T=T)
 
 
+def _analog_layers(network: SpikingNetwork) -> int:
+    return sum(isinstance(node.module, LinearConv) for node in network.nodes)
+
+
 def _linear_layers(network: SpikingNetwork) -> str:
     """How many linear layers there are and what became of them, in words; empty without any."""
     spiking = sum(layer.linear for _, layer in network.spiking())
-    analog = sum(isinstance(node.module, LinearConv) for node in network.nodes)
+    analog = _analog_layers(network)
     parts = [f"asymmetric in {spiking} linear ones"] * bool(spiking) + [f"{analog} analog currents"] * bool(analog)
     return "".join(f", {part}" for part in parts)
 

@@ -36,6 +36,7 @@ from spikedet.evaluation.predict import predict_dataset
 from spikedet.inference.exported import ExportedNetwork, exported_networks
 from spikedet.inference.network import ANN_STEP, Network, checkpoint_sha256, load_network, network_names
 from spikedet.models import has_leaky_activations, has_max_pools
+from spikedet.models.start import NONE
 from spikedet.visualization.curves import plot_ap_by_t
 
 logger = logging.getLogger("spikedet")
@@ -246,22 +247,30 @@ def made_by(meta: CheckpointMeta, stage: str, digest: str) -> dict[str, Any]:
         "D": meta.D,
         "seed": meta.seed,
         "stage1_T": meta.config.get("finetune", {}).get("T"),
-        "stage1_options": _stage1_options(meta),
+        "stage1_options": _training_options(meta),
         "max_pool": _max_pool(meta),
+        "latency": meta.latency,
         "linear": "analog" if meta.spiking and meta.linear == "analog" else None,
         "activation": "leaky" if has_leaky_activations(meta.architecture) else None,
         **_calibration(meta),
     }
 
 
-def _stage1_options(meta: CheckpointMeta) -> str | None:
-    """What the fine-tuning of an ANN did beyond the method's paper; None without any."""
-    names = ("finetune", "finetune_before", "sfa", "sfa_before")  # a run after another one keeps its copies
-    runs = [meta.config[name] for name in names if name in meta.config]
+def _training_options(meta: CheckpointMeta) -> str | None:
+    """What Stage I, or the training of another method, did beyond its paper; None of an ANN without Stage I."""
+    trained = meta.config.get("train", {})
+    whole = meta.method != "conversion" and trained.get("method") == meta.method  # by train alone
+    # A run after another one keeps its copies.
+    names = [name + before for name in ("finetune", meta.method) for before in ("", "_before")]
+    runs = [meta.config[name] for name in names if name in meta.config] or [trained] * whole
     if not runs:
         return None
-    settings, copies = runs[0], math.prod(run.get("copies", 1) for run in runs)
+    settings = meta.config.get(meta.method, runs[0])
+    copies = math.prod(run.get("copies", 1) for run in runs)
     options = {
+        "from scratch": whole and settings.get("weights") == NONE,
+        "fine-tuned": meta.method in meta.config,
+        "theta fixed": meta.method == "sfa" and settings.get("theta_lr_factor") == 0,
         f"{copies} copies": copies > 1,
         "distilled": settings.get("distill"),
         f"sparsity {settings.get('sparsity', 0):g}": settings.get("sparsity"),

@@ -45,6 +45,8 @@ def finetune(config: FinetuneConfig) -> Path:
     stage = meta.stage
     if stage == "clif" and config.method != "clif":
         raise ConfigError(f"{source}: the weights of C-LIF neurons are not those of an ANN; give --method clif")
+    if stage == "clif" and config.reset != meta.reset:
+        raise ConfigError(f"{source}: its neurons have a {meta.reset} reset; give reset: {meta.reset}")
     levels = config.D if config.method == "sfa" else config.time_steps
     if config.pool == "average":
         model, meta = _average_pools(model, meta)

@@ -111,7 +111,7 @@ def find_teacher(config: JointConfig) -> Path:
     if config.teacher:
         return Path(config.teacher)
     stages = {read_meta(path).stage: path for path in with_parents([Path(config.checkpoint)])}
-    found = stages.get("ann", stages.get("qc"))
+    found = stages.get("ann", stages.get("qc", stages.get("sfa")))
     if found is None:
         raise ConfigError(f"{config.checkpoint}: the ANN it was made from is not where it was; name it with --teacher")
     gained = [held_out_ap(path) for path in (found, stages.get("qc", found))]

@@ -15,6 +15,7 @@ from spikedet.common.files import write_text
 from spikedet.common.markdown import decimal, plain_text, table
 from spikedet.config import (
     CalibrateConfig,
+    ConvertConfig,
     EvaluateConfig,
     FinetuneConfig,
     JointConfig,
@@ -28,13 +29,16 @@ from spikedet.inference.network import spiking_graph
 
 logger = logging.getLogger("spikedet")
 
-STAGE_CONFIGS: dict[str, type[LoopConfig | CalibrateConfig | JointConfig]] = {
+STAGE_CONFIGS: dict[str, type[LoopConfig | ConvertConfig | CalibrateConfig | JointConfig]] = {
     "train_before": TrainConfig,  # of a training that went on from another one's weights
     "train": TrainConfig,
     "finetune_before": FinetuneConfig,  # of a Stage I that went on after another one
     "finetune": FinetuneConfig,
+    "sfa_before": FinetuneConfig,
+    "clif_before": FinetuneConfig,
     "sfa": FinetuneConfig,  # fine-tuning by another method
     "clif": FinetuneConfig,
+    "convert": ConvertConfig,
     "calibrate": CalibrateConfig,
     "joint": JointConfig,
 }

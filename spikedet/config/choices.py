@@ -8,6 +8,7 @@ Stage = Literal["ann", "qc", "sfa", "clif", "copied", "coarse", "fine", "joint"]
 SPIKING_STAGES = ("copied", "coarse", "fine", "joint")
 Neuron = Literal["if", "signed", "asymmetric", "clif"]
 Reset = Literal["hard", "soft"]
+SpikeWorth = Literal["theta", "theta/D"]
 Surrogate = Literal["rectangle", "triangle", "sigmoid", "arctan"]
 Precision = Literal["auto", "bf16", "fp32"]
 Mode = Literal["exact", "fast"]

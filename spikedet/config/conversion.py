@@ -26,7 +26,7 @@ class TrainedOnConfig(Checked):
     Attributes:
         data: empty takes the checkpoint's training data.
         split: empty takes the checkpoint's training split.
-        skip_bad: leave out broken images and annotations, in every stage that runs; as in training.
+        skip_bad: skip broken images and annotations, as in training; holds for every stage that runs.
         seed: of everything random, in every stage that runs.
     """
 
@@ -58,7 +58,7 @@ class CalibrateConfig(TrainedOnConfig):
         precision: "fp32", "bf16" or "auto", of the convolutions in training steps; held-out errors and the spikes kept
             are always fp32.
         memory_budget_gb: cached spike trains above this go to disk.
-        resume: go on with the layer that an interrupted calibration of the same network was in.
+        resume: continue an interrupted calibration of the same network at its current layer.
         out: output folder; empty is the checkpoint's folder.
     """
 
@@ -96,14 +96,14 @@ class JointConfig(TrainedOnConfig):
         epochs: passes over the images.
         batch: images per step.
         lr: Adam's step, relative to the root mean square of a layer's weights (bias and u[0]: to theta).
-        mosaic: share of the images that are put together from four; keeps many epochs from learning them by heart.
+        mosaic: share of the images that are combined from four; reduces overfitting over many epochs.
         held_out: seeded fraction of the images that chooses the best epoch, taken from those that training has kept.
         sparsity: weight of an L1 penalty on firing rates, each weighed by the weights that its spikes meet.
         precision: of the forward pass in means: "bf16" autocast, "fp32", or "auto": bf16 where the hardware multiplies
             it. For held-out losses always fp32.
         mode: "exact" or "fast", of the simulation in training.
         device: "auto", "cpu" or "cuda:0".
-        resume: go on from the last finished epoch in the output folder.
+        resume: continue from the last finished epoch in the output folder.
         out: output folder; empty is the checkpoint's folder.
     """
 
@@ -140,22 +140,22 @@ class ConvertConfig(TrainedOnConfig):
             other layers have) or "analog" (a current without neurons that sends no spikes, counted as MACs).
         delay: firing delay of every layer, in steps.
         latency: most steps L that layers may wait for, one step after the other where that mends the outputs most, on
-            theta_images training images; 0 leaves all delays as they are.
+            theta_images training images (held-out ones first); 0 leaves all delays as they are. Not for sfa and clif.
         max_pool: what a maximum over spikes is: "count" (the growth of the largest spike count, exact in rates),
             "gate" (the leader's spikes) or "or".
         theta_images: images for the thresholds of a source without Stage I (mean-square-best, or channel-norm's; 0
             keeps its thetas), and for the choice of the layers that wait.
-        dry_run: only say, layer by layer, what would become of the model (a checkpoint, a model YAML or an
-            ultralytics .pt file), and which layers cannot spike.
+        dry_run: only print, layer by layer, what the model (a checkpoint, a model YAML or an ultralytics .pt file)
+            would be converted to, and which layers cannot spike.
         activation: in a dry run of a model YAML or .pt file, in place of its own, as in training.
-        resume: in Stage I and II, go on where they were interrupted.
+        resume: continue an interrupted conversion at its first unfinished stage.
         finetune: run Stage I first.
         finetune_epochs: epochs of Stage I.
         calibrate: run Stage II afterwards.
         images: calibration images.
         epochs: epochs of fine calibration per layer.
         joint: run the joint calibration last.
-        joint_epochs: epochs of it.
+        joint_epochs: epochs of the joint calibration.
         out: output folder; empty is the checkpoint's folder.
     """
 

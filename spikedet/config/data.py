@@ -66,13 +66,13 @@ class DataCheckConfig(Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class DataConvertConfig(Checked):
-    """A dataset written anew in another layout, all splits.
+    """Write a dataset in another layout, all splits.
 
     Attributes:
         data: a folder of images and annotations, recognized by what is there, a data YAML, or a COCO JSON file.
         to: the layout to write.
         out: the folder to write; it must not exist or be empty.
-        skip_bad: leave out broken images and annotations, as in training, and splits that are not there.
+        skip_bad: skip broken images and annotations, as in training, and missing splits.
         layout: how the folder is read, where it may be read in several ways: "voc", "yolo", "coco", "labelme" or "csv".
         fractions: of train, val and test, for a dataset without splits.
         link: hard-link the images instead of copying them; a change to one is then a change to both.

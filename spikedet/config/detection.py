@@ -11,8 +11,8 @@ from spikedet.config.evaluation import SimulationConfig
 
 DEFAULT_WEIGHTS = "tiny-yolo-csp-voc-t8"
 """The shipped network that detects where none is named: 20 VOC classes, T = 8."""
-DEFAULT_FAMILY = f"tiny-yolo-csp-voc-source,{DEFAULT_WEIGHTS}"
-"""The same after the shipped network that it came from, to be looked at side by side."""
+DEFAULT_FAMILY = f"tiny-yolo-csp-voc-source,tiny-yolo-csp-voc-qc,{DEFAULT_WEIGHTS}"
+"""The same after the shipped networks that it came from, to be looked at side by side."""
 DEFAULT_WEBCAM = "tiny-yolo-csp-nano-voc-t8"
 """The shipped network that is fast enough for a camera."""
 

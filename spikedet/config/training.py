@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from spikedet.common.errors import ConfigError
-from spikedet.config.checks import Checked, Count, Fraction, ImageSize, NotNegative, Positive, Seed, TimeSteps, Whole
-from spikedet.config.choices import Activation, ChosenLayout, Precision, Reset, Surrogate, TrainingMethod
+from spikedet.config.checks import (
+    LIMITS,
+    Checked,
+    Count,
+    Fraction,
+    ImageSize,
+    NotNegative,
+    Positive,
+    Range,
+    Seed,
+    TimeSteps,
+    Whole,
+)
+from spikedet.config.choices import Activation, ChosenLayout, Precision, Reset, SpikeWorth, Surrogate, TrainingMethod
 
 Learning = Literal["current-step", "bptt"]
 FreezeOut = Literal["", "linear", "cubic"]
@@ -33,6 +45,8 @@ class LoopConfig(Checked):
             levels, time steps of the spiking network to come (8 unless given); a source ANN has none.
         D: of sfa, the most spikes that a neuron sends in one real time step; each takes one sub-step.
         beta: of sfa, the leak: what is left of a membrane potential in the next real time step.
+        worth: of sfa, what a spike is worth to the next layer: "theta" (outputs theta S) or "theta/D" (theta S / D).
+            Training from weights begins with their network for "theta" alone.
         reset: of clif, whether a spike sets the membrane potential to zero ("hard") or takes theta away ("soft").
         surrogate: of clif, the shape of a spike's gradient: "rectangle", "triangle", "sigmoid" or "arctan".
         width: of that shape, in units of theta; its height is 1 / width.
@@ -72,13 +86,13 @@ class LoopConfig(Checked):
     """
 
     needs: ClassVar = {
-        "method=sfa": ("D", "beta"),
+        "method=sfa": ("D", "beta", "worth"),
         "method=clif": ("reset", "surrogate", "width", "train_decays", "learning", "skip_backward", "norm_until"),
         "freeze_out": ("freeze_start", "freeze_scaled"),
     }
 
     file_only: ClassVar[str] = (
-        "beta reset surrogate width train_decays learning norm_until freeze_start freeze_scaled "
+        "beta worth reset surrogate width train_decays learning norm_until freeze_start freeze_scaled "
         "lr_final theta_lr_factor weight_decay mixup validate_every"
     )
 
@@ -90,8 +104,9 @@ class LoopConfig(Checked):
     skip_bad: bool = False
     method: TrainingMethod = "conversion"
     T: TimeSteps | None = None
-    D: TimeSteps = 4
+    D: Annotated[int, Range(1, LIMITS["delay"][1])] = 4
     beta: Fraction = 0.25
+    worth: SpikeWorth = "theta"
     reset: Reset = "hard"
     surrogate: Surrogate = "rectangle"
     width: Positive = 1.0
@@ -126,6 +141,8 @@ class LoopConfig(Checked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.method == "sfa" and self.time_steps * self.D > (most := LIMITS["T"][1]):
+            raise ConfigError(f"--T times --D must be at most {most} sub-steps, got {self.time_steps} x {self.D}")
         if self.skip_backward >= self.time_steps:
             raise ConfigError(
                 f"--skip-backward must be below T = {self.time_steps}, got {self.skip_backward}: one step has to learn"

@@ -116,6 +116,7 @@ class GraphBuilder:
             geometry |= {"neuron": "clif", "decays": act.decays, "reset": act.reset_rule}
             return self.add(name, inputs, SpikingConv(weight, bias, theta, **geometry))
         neuron = self._neuron(act, name)
+        weight, bias, theta = act.worth * weight, act.worth * bias, act.worth * theta  # the same spikes, worth less
         layer = SpikingConv(weight, bias, theta, **geometry, neuron=neuron, slope=act.slope, delay=self.delay)
         return self.add(name, inputs, layer)
 

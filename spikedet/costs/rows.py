@@ -13,7 +13,7 @@ from spikedet.costs.operations import LayerSynapses
 from spikedet.costs.pricing import Pricing, Totals
 from spikedet.costs.report import EnergyRow, LayerCost
 from spikedet.costs.results import EvaluatedRows
-from spikedet.evaluation.results import ResultRow, architecture_name, network_name
+from spikedet.evaluation.results import METHODS, ResultRow, architecture_name, network_name
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,10 @@ class Measured:
         """What tables call it."""
         neuron, delay, T, levels = (self.facts[name] for name in ("neuron", "delay", "T", "stage1_T"))
         options = [part for part in (self.facts.get("stage1_options") or "").split(", ") if "sparsity" not in part]
-        parts = [network_name(self.facts["stage"], self.facts["finetuned"]), *([neuron] if neuron else [])]
+        stage, finetuned, method = (self.facts[name] for name in ("stage", "finetuned", "method"))
+        parts = [network_name(stage, finetuned, method), *([neuron] if neuron else [])]
         parts += [f"delay {delay}"] if delay else []
+        parts += [f"latency {waits}"] if (waits := self.facts.get("latency")) else []
         parts += [f"SFA {T // D} x {D}"] if (D := self.facts.get("D")) else []
         parts += ["analog linear layers"] if self.facts.get("linear") == "analog" else []
         parts += [f"Stage I T = {levels}"] if levels not in (None, T) else []
@@ -96,7 +98,7 @@ def energy_rows(
     groups: dict[tuple[str, int, Totals], list[Measured]] = {}
     for one in measured:
         groups.setdefault(
-            (one.architecture, one.image_size, replace(one.totals, neurons=0, waits=0, analog_macs=0)), []
+            (one.architecture, one.image_size, replace(one.totals, neurons=0, waits=0, analog_macs=0, leak_macs=0)), []
         ).append(one)
     pricings = (float_pricing, quantized_pricing)
     return [row for members in groups.values() for row in _rows(members, pricings, evaluated)]
@@ -115,12 +117,12 @@ def _rows(
         fields |= {"model": first.architecture, "image_size": first.image_size}
         return EnergyRow(joules=joules, ratio=over_ann, ratio_quantized=over_quantized, **fields)
 
-    stages = (("ann", "ANN"), ("qc", "quantized ANN"))
-    for pricing, joules, (stage, unknown) in zip(pricings, anns, stages, strict=True):
+    kinds = ((("ann",), "ANN"), (("qc", "sfa"), "quantized ANN"))
+    for pricing, joules, (stages, unknown) in zip(pricings, anns, kinds, strict=True):
         ann = partial(priced, joules, constants=pricing.constants.name, macs=totals.macs)
-        found = evaluated.anns(digests, stage)
+        found = [row for stage in stages for row in evaluated.anns(digests, stage)]
         for row in found:
-            name = ", ".join(filter(None, (row.network, row.stage1_options)))
+            name = row.network if row.method in METHODS else ", ".join(filter(None, (row.network, row.stage1_options)))
             yield ann(network=name, T=row.stage1_T or row.T, **_ap(row))
         if not found:
             yield ann(network=unknown)

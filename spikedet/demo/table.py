@@ -49,7 +49,8 @@ def short_table(rows: Sequence[ResultRow]) -> str:
     """Markdown in README's five columns: networks read at their own T, the last stage of each."""
     chosen: dict[tuple[object, ...], ResultRow] = {}
     for row in rows:
-        alike = (row.method, row.architecture, row.neuron, row.delay, row.max_pool, row.linear, row.T, *_subject(row))
+        made = (row.method, row.architecture, row.neuron, row.waiting, row.max_pool, row.linear, row.T)
+        alike = (*made, *_subject(row))
         known = chosen.get(alike)
         shown = not row.read_early and (row.spiking or (row.stage == "ann" and not row.finetuned))
         if shown and (known is None or STAGES.index(known.stage) <= STAGES.index(row.stage)):
@@ -57,7 +58,7 @@ def short_table(rows: Sequence[ResultRow]) -> str:
     several = len({(row.architecture, *_subject(row)) for row in chosen.values()}) > 1
     lines = []
     for row in chosen.values():
-        name = "ANN" if row.neuron is None else NEURONS[row.neuron] + (f", delay {row.delay}" if row.delay else "")
+        name = "ANN" if row.neuron is None else NEURONS[row.neuron] + (f", {row.waiting}" if row.waiting else "")
         name += f", {row.architecture} on {row.data} {row.split}, {row.images} images" if several else ""
         lines.append([name, str(row.T or "-"), *map(decimal, (row.AP, row.AP50, _loss(row, rows)))])
     return table(("network", "T", "AP50:95", "AP50", "loss"), lines)

@@ -23,7 +23,7 @@ from spikedet.data.text import read_bounded
 
 AP_FIELDS = ("AP", "AP50", "AP75", "AP_S", "AP_M", "AP_L", "VOC07", "VOC_area", "loss", "loss_ci95", "per_class")
 STEP_FIELDS = ("delay", "T", "t", "L")
-MORE_COLUMNS = {"max_pool": "max-pool", "linear": "linear layers"}
+MORE_COLUMNS = {"latency": "latency asked for", "max_pool": "max-pool", "linear": "linear layers"}
 MORE_COLUMNS |= {"calibrated": "trained", "calibration_images": "calibration images"}
 """By field; the last two only where rows could not be told apart without them."""
 Steps = Annotated[int, Meta(ge=1)]
@@ -40,7 +40,7 @@ class ResultRow:
         stage: ``ann``, ``qc`` (quantizing activations), ``sfa`` (integer activations), ``clif``, or a spiking network
             with ``copied`` weights, after ``coarse``, after coarse and ``fine``, or after ``joint`` calibration.
         finetuned: True with the weights of Stage I; an ``ann`` then has clip activations.
-        neuron: ``if``, ``signed`` or ``asymmetric``; None for a network that does not spike.
+        neuron: ``if``, ``signed``, ``asymmetric`` or ``clif``; None for a network that does not spike.
         delay: firing delay k in steps.
         D: of method ``sfa``, the most spikes of a neuron in one real time step, T real steps times D; optional in the
             file.
@@ -50,12 +50,14 @@ class ResultRow:
         loss, loss_ci95: points of AP50:95 below the better ANN, and the bootstrap interval ``(low, high)``.
         per_class: the measures by class name; optional in the file.
         stage1_T: levels of the Stage I that made the weights, if one did; optional in the file.
-        stage1_options: what that Stage I did beyond the paper's, for example ``distilled, sparsity 5``, or empty;
-            optional in the file.
+        stage1_options: what that Stage I, or the training of another method, did beyond the paper's, for example
+            ``distilled, sparsity 5``, or empty; optional in the file.
         calibration_images: images that Stage II saw, if it ran; optional in the file.
         calibrated: what was trained after coarse calibration, for example ``W, u[0], jointly``; optional in the file.
         max_pool: what represents maxima, a rule over spikes or ``average``; optional in the file.
         linear: ``analog`` where linear layers send no spikes; optional in the file.
+        latency: most steps L within which ``convert --latency`` let single layers wait, beyond ``delay``; optional in
+            the file.
         activation: ``leaky`` for clipped LeakyReLU, None for clipped ReLU; optional in the file.
         checkpoint, parent: SHA-256 of the file that was evaluated, and of the one it was made from; optional.
         operations: what the spikes did in t steps, for ``spikedet energy``; optional in the file.
@@ -96,6 +98,7 @@ class ResultRow:
     calibrated: str | None = None
     max_pool: str | None = None
     linear: str | None = None
+    latency: Steps | None = None
     activation: str | None = None
     checkpoint: str | None = None
     parent: str | None = None
@@ -107,7 +110,7 @@ class ResultRow:
 
     def __repr__(self) -> str:
         """What tells rows apart, in one line: ``evaluate`` returns a list of them, which notebooks print."""
-        network = ", ".join(part for part in (self.network, self.neuron) if part)
+        network = ", ".join(part for part in (self.network, self.neuron, self.waiting) if part)
         steps = f" at t = {self.t} of T = {self.T}" if self.read_early else f" at T = {self.T}" if self.T else ""
         loss = "" if self.loss is None else f", loss {decimal(self.loss)}"
         return f"<{network}{steps}: AP50:95 {decimal(self.AP)}{loss} on {self.data} {self.split}>"
@@ -120,7 +123,8 @@ class ResultRow:
     @property
     def network(self) -> str:
         """What a table calls it, for example ``SNN + coarse + fine``."""
-        return network_name(self.stage, self.finetuned)
+        name = network_name(self.stage, self.finetuned, self.method)
+        return f"{name}, {self.stage1_options}" if self.method in METHODS and self.stage1_options else name
 
     @property
     def stage1(self) -> str:
@@ -134,6 +138,11 @@ class ResultRow:
         return self.neuron is not None
 
     @property
+    def waiting(self) -> str:
+        """How layers wait before they fire, see ``waiting``."""
+        return waiting(self.delay, self.latency)
+
+    @property
     def read_early(self) -> bool:
         """True where fewer steps are read than the network was converted for."""
         return self.t is not None and self.t != self.T
@@ -144,10 +153,22 @@ def architecture_name(model: str, activation: str | None) -> str:
     return f"{model}, {activation}" if activation else model
 
 
-def network_name(stage: str, finetuned: bool) -> str:
-    """What tables and images call a network of this stage, that has been through Stage I or not."""
+def waiting(delay: int | None, latency: int | None) -> str:
+    """What tables say of firing delays, for example ``delay 2`` or ``latency 16``; empty where no layer waits."""
+    named = {"delay": delay, "latency": latency}
+    return ", ".join(f"{name} {steps}" for name, steps in named.items() if steps)
+
+
+METHODS = {"sfa": "SFA", "clif": "C-LIF"}
+"""Methods whose networks fire in training already, as tables call them."""
+
+
+def network_name(stage: str, finetuned: bool, method: str = "two-stage") -> str:
+    """What tables and images call a network of this stage and method, that has been through Stage I or not."""
     if stage == "ann":
         return "clip ANN after Stage I" if finetuned else "ANN"
+    if stage == "copied" and method in METHODS:
+        return f"{METHODS[method]}, spikes"
     names = {
         "qc": "QC-ANN",
         "sfa": "SFA, integers",
@@ -228,11 +249,12 @@ def _table(rows: Sequence[ResultRow]) -> str:
 
 def _needed(name: str, rows: Sequence[ResultRow]) -> bool:
     """Whether a table has this column of ``MORE_COLUMNS``."""
-    if name in ("max_pool", "linear"):
+    if name in ("latency", "max_pool", "linear"):
         return any(getattr(row, name) for row in rows)
     values: dict[tuple[Any, ...], set[Any]] = {}
     for row in rows:
-        alike = (row.network, row.stage1, row.neuron, row.max_pool, row.linear, row.delay, row.T, row.t, row.L)
+        made = (row.network, row.stage1, row.neuron, row.max_pool, row.linear)
+        alike = (*made, row.waiting, row.T, row.t, row.L)
         values.setdefault(alike, set()).add(getattr(row, name))
     return any(len(found) > 1 for found in values.values())
 

@@ -20,7 +20,7 @@ from spikedet.checkpoint.ancestry import with_parents
 from spikedet.common.resources import find_weights
 from spikedet.config import SimulationConfig
 from spikedet.detections import Detections
-from spikedet.evaluation.results import network_name
+from spikedet.evaluation.results import network_name, waiting
 from spikedet.inference.detector import SpikingDetector
 from spikedet.inference.network import AnnNetwork, Network, before_calibration, load_network
 
@@ -67,7 +67,7 @@ def load_family(weights: Sequence[str], how: SimulationConfig) -> list[Member]:
         if meta.spiking:
             earlier = _title(dataclasses.replace(meta, stage="copied"))
             shown = earlier in (_title(known.meta) for known in found.values())
-            if qc and not shown and (made := before_calibration(meta, qc, how)):
+            if qc and not shown and (made := before_calibration(network, qc, how)):
                 found[earlier] = made
             found[str(path)] = network
             continue
@@ -75,7 +75,7 @@ def load_family(weights: Sequence[str], how: SimulationConfig) -> list[Member]:
             if "ann" not in found:
                 found["ann"] = load_network(path, how, "ann")
             qc = network if isinstance(network, AnnNetwork) else qc
-        if meta.stage == "qc" or not (meta.finetuned and "ann" in found):
+        if not (meta.stage == "ann" and meta.finetuned and "ann" in found):
             found[meta.stage] = network
     return [Member(_title(network.meta), SpikingDetector(network)) for network in found.values()]
 
@@ -85,8 +85,8 @@ def _title(meta: CheckpointMeta) -> str:
         return network_name(meta.stage, meta.finetuned) + (f", T = {meta.T}" if meta.stage != "ann" else "")
     stage1 = ", Stage I" if meta.finetuned else ""
     neuron = {"if": "", "clif": ", C-LIF"}.get(meta.neuron or "if", f", {meta.neuron} IF")
-    delay = f", delay {meta.delay}" if meta.delay else ""
-    return f"{network_name(meta.stage, meta.finetuned)}{stage1}{neuron}{delay}, T = {meta.T}"
+    waits = f", {said}" if (said := waiting(meta.delay, meta.latency)) else ""
+    return f"{network_name(meta.stage, meta.finetuned, meta.method)}{stage1}{neuron}{waits}, T = {meta.T}"
 
 
 def stops(T: int, most: int = MOST_STOPS) -> list[int]:

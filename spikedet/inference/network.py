@@ -266,11 +266,19 @@ def require_steps(network: Network, requested: int | Sequence[int]) -> list[int]
     return steps
 
 
-def before_calibration(calibrated: CheckpointMeta, qc: AnnNetwork, how: SimulationConfig) -> Network | None:
-    """The network that a calibrated one was before Stage II, converted anew from its QC-ANN; None if it has no such."""
-    same_task = (qc.meta.architecture, qc.meta.class_names) == (calibrated.architecture, calibrated.class_names)
-    if not same_task or not calibrated.finetuned or calibrated.stage == "copied":
+def before_calibration(calibrated: Network, qc: AnnNetwork, how: SimulationConfig) -> Network | None:
+    """The network that a calibrated one was before Stage II, converted again from its QC-ANN; None if there is none.
+
+    None, too, of an exported file of a network whose layers wait for different numbers of steps, which it does not say.
+    """
+    meta = calibrated.meta
+    same_task = (qc.meta.architecture, qc.meta.class_names) == (meta.architecture, meta.class_names)
+    if not same_task or not meta.finetuned or meta.stage == "copied" or meta.method != qc.meta.method:
         return None
-    same: Any = {name: getattr(calibrated, name) for name in ("T", "neuron", "delay", "max_pool", "linear")}
+    same: Any = {name: getattr(meta, name) for name in ("T", "neuron", "delay", "max_pool", "linear")}
     network = to_spiking(qc.model, **same)
-    return SnnNetwork(network, dataclasses.replace(calibrated, stage="copied", notes={}), how)
+    if isinstance(calibrated, SnnNetwork):
+        network.set_delays_({node.name: layer.delay for node, layer in calibrated.network.spiking()})
+    if network.latency(network.T) != calibrated.latency(network.T):
+        return None
+    return SnnNetwork(network, dataclasses.replace(meta, stage="copied", notes={}), how)

@@ -19,7 +19,7 @@ def with_method(model: ClipDetector, meta: CheckpointMeta, *, noise: float = 0.0
         noise: quantization noise of a QC-ANN in training.
 
     Raises:
-        ConfigError: C-LIF neurons for LeakyReLU.
+        ConfigError: C-LIF neurons for LeakyReLU, or for outputs of another worth.
     """
     if meta.stage == "qc":
         assert meta.T is not None
@@ -27,9 +27,13 @@ def with_method(model: ClipDetector, meta: CheckpointMeta, *, noise: float = 0.0
     if meta.stage == "sfa":
         steps, D = meta.real_steps, meta.D or 1
         beta = meta.beta or 0.0 if steps > 1 else 0.0  # nothing is left of a membrane where no step follows
-        return over_time(model, steps, lambda old: IntegerActivation.from_clip(old, D=D, beta=beta))
+        return over_time(
+            model, steps, lambda old: IntegerActivation.from_clip(old, D=D, beta=beta).let_be_worth_(meta.worth)
+        )
     if meta.stage == "clif":
         if has_leaky_activations(meta.architecture):
             raise ConfigError("C-LIF neurons send no negative spikes; take --activation clip instead of LeakyReLU")
+        if meta.worth != 1:
+            raise ConfigError("spikes of C-LIF neurons are worth theta, those of this network theta / D; train another")
         return over_time(model, meta.real_steps, lambda old: CurrentLIF.from_clip(old, reset_rule=meta.reset))
     return model

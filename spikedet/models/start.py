@@ -74,11 +74,17 @@ def read_start(path: Path) -> Imported:
 
     Raises:
         CheckpointError: none of these.
+        ConfigError: a C-LIF network.
     """
     if path.suffix == SUFFIX:
         return read_ultralytics(path)
     if is_foreign(path):
         return read_foreign(path)
+    if read_meta(path).stage == "clif":
+        raise ConfigError(
+            f"{path}: the weights of C-LIF neurons are not those of an ANN; give their source, or continue with "
+            "spikedet finetune --method clif"
+        )
     model, meta = load_ann(path)
     return Imported(meta.architecture, meta.class_names, meta.image_size, model.state_dict(), meta.credits)
 
@@ -146,8 +152,6 @@ def load_teacher(path: Path, student: ClipDetector) -> ClipDetector:
         ConfigError: it is a C-LIF network, does not know one of the classes, or has another output grid or other
             distance bins.
     """
-    if path.suffix != SUFFIX and not is_foreign(path) and read_meta(path).stage == "clif":
-        raise ConfigError(f"{path}: the weights of C-LIF neurons are no ANN that can teach; give their source")
     start, classes = read_start(path), tuple(student.names.values())
     if missing := [name for i, name in enumerate(classes) if i not in matching_rows(classes, start.class_names)]:
         raise ConfigError(f"{path}: it does not know the class {missing[0]!r}; a teacher must know every class")

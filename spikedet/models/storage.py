@@ -13,7 +13,7 @@ from spikedet.checkpoint.metadata import holds
 from spikedet.checkpoint.tensors import require_fit
 from spikedet.common.errors import CheckpointError, ConfigError
 from spikedet.models.architecture import check_architecture
-from spikedet.models.builder import UNCLIPPED, ClipDetector, build_skeleton
+from spikedet.models.builder import UNCLIPPED, ClipDetector, activations, build_skeleton
 from spikedet.models.extent import require_whole_cells
 from spikedet.models.imported import read_ultralytics
 from spikedet.models.methods import with_method
@@ -37,6 +37,8 @@ def load_ann(path: Path) -> tuple[ClipDetector, CheckpointMeta]:
 def _filled(path: Path, meta: CheckpointMeta, tensors: dict[str, Tensor], theta_per: str = "channel") -> ClipDetector:
     """The detector that metadata describe, with the tensors of a file. Raises CheckpointError where they do not fit."""
     model, extent = build_skeleton(meta.architecture, meta.class_names, theta_per=theta_per)
+    for _, activation in activations(model):
+        activation.let_be_worth_(meta.worth)
     if meta.stage == "clif":
         model = with_method(model, meta)
     require_fit(path, tensors, model.state_dict())

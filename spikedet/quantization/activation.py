@@ -176,9 +176,14 @@ class ClippedReLU(nn.Module):
         theta: initial threshold in activation units.
         slope: of the LeakyReLU that is clipped to [-theta, theta]; 0 is ReLU.
 
+    Attributes:
+        worth: factor of the output; 1 but in networks of integer training whose spikes are worth theta / D.
+
     Shape:
         ``[N, C, H, W]`` -> the same.
     """
+
+    worth = 1.0
 
     def __init__(self, channels: int = 1, theta: float = 4.0, slope: float = 0.0) -> None:
         super().__init__()
@@ -190,7 +195,7 @@ class ClippedReLU(nn.Module):
         """An activation of this class that starts at the theta of ``clip`` (its own copy), with these settings."""
         made = cls(clip.log_theta.numel(), slope=clip.slope, **settings)
         made.log_theta = nn.Parameter(clip.log_theta.detach().clone())
-        return made.to(clip.log_theta.device).train(clip.training)
+        return made.let_be_worth_(clip.worth).to(clip.log_theta.device).train(clip.training)
 
     @property
     def theta(self) -> Tensor:
@@ -201,8 +206,16 @@ class ClippedReLU(nn.Module):
         """Overwrite theta in place; a per-layer activation becomes per-channel if ``theta`` has C values."""
         self.log_theta = nn.Parameter(theta.detach().clamp_min(1e-8).log().to(self.log_theta))
 
+    def let_be_worth_(self, worth: float) -> Self:
+        """Set ``worth`` in place."""
+        self.worth = worth
+        return self
+
     def forward(self, x: Tensor) -> Tensor:
-        return leaky_clip(x, self.theta, self.slope)
+        return self._valued(leaky_clip(x, self.theta, self.slope))
+
+    def _valued(self, output: Tensor) -> Tensor:
+        return output if self.worth == 1 else output * self.worth
 
     def reset(self) -> None:
         """Forget what was before; this activation remembers nothing."""
@@ -236,7 +249,7 @@ class QCActivation(ClippedReLU):
 
     def forward(self, x: Tensor) -> Tensor:
         kept = random_mask(x, self.noise) if self.training and self.noise > 0 else None
-        return qc_quantize(x, self.theta, self.T, kept, slope=self.slope)
+        return self._valued(qc_quantize(x, self.theta, self.T, kept, slope=self.slope))
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, T={self.T}, noise={self.noise}"

@@ -2,10 +2,11 @@
 
     U[t] = beta (U[t-1] - theta S[t-1]) + X[t],    S[t] = clip(floor(U[t] / theta + 1/2), 0, D),    output theta S[t]
 
-The gradient of theta S[t] is 1 for 0 <= U[t] <= D theta, else 0; the reset passes none. At T = 1 the neuron is the QC
-activation with D levels. Source: Yao et al., "Scaling Spike-Driven Transformer With Efficient Spike Firing
-Approximation Training", TPAMI 2025. Theirs rounds half to even, ours half up, as an IF neuron with u[0] = theta / 2
-fires; theirs holds theta = 1, ours may be trained. ``theta`` of the module is the range of its output, D spikes.
+With ``worth`` 1 / D the output is theta S / D. The gradient of theta S[t] is 1 for 0 <= U[t] <= D theta, else 0; the
+reset passes none. At T = 1 the neuron is the QC activation with D levels. Source: Yao et al., "Scaling Spike-Driven
+Transformer With Efficient Spike Firing Approximation Training", TPAMI 2025. Theirs rounds half to even, ours half up,
+as an IF neuron with u[0] = theta / 2 fires; theirs holds theta = 1, ours may be trained. ``theta`` of the module is the
+range of its output, D spikes.
 
 With a slope (LeakyReLU, or 1 for a convolution without activation) negative spikes count too, as in ``activation``:
 
@@ -50,13 +51,14 @@ class IntegerActivation(ClippedReLU):
         self.left = None
 
     def forward(self, x: Tensor) -> Tensor:
-        potential = x if self.left is None else torch.add(x, self.left, alpha=self.beta)
+        # Membranes are float32 under autocast too.
+        potential = x if self.left is None else torch.add(x.float(), self.left, alpha=self.beta)
         output = qc_quantize(potential, self.theta, self.D, slope=self.slope, waits=True)
         if self.beta:
             sent = output.detach()
             sent = torch.where(sent < 0, sent / self.slope, sent) if self.slope else sent
-            self.left = potential - sent
-        return output
+            self.left = potential.float() - sent
+        return self._valued(output).to(x.dtype)
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, D={self.D}, beta={self.beta:g}"

@@ -271,5 +271,5 @@ def qc_forward(network: SpikingNetwork, images: Tensor, T: int | None) -> dict[s
 def layer_activation(layer: SpikingConv, potential: Tensor, T: int | None) -> Tensor:
     """g (T levels) or the clip activation (``T=None``) of a layer's pre-activations ``[N, C, H, W]``."""
     if T is not None:
-        return qc_quantize(potential, layer.theta, T, slope=layer.slope)
+        return qc_quantize(potential, layer.theta, T, slope=layer.slope, waits=layer.delay >= T)
     return leaky_clip(potential, layer.theta, layer.slope)

@@ -65,7 +65,7 @@ def _log_distributions(boxes: Tensor) -> Tensor:
 
 
 class Distillation:
-    """``ClipDetector.distill``: the weighted loss against a teacher that sees the same images.
+    """One of ``ClipDetector.extra_losses``: the weighted loss against a teacher that sees the same images.
 
     Args:
         teacher: a detector with the same classes and grid; never trained.
@@ -75,12 +75,10 @@ class Distillation:
     def __init__(self, teacher: ClipDetector, weight: float) -> None:
         self.teacher = teacher.eval().requires_grad_(False).to(memory_format=torch.channels_last)
         self.weight = weight
-        self._last: tuple[Tensor, dict[str, Tensor]] | None = None
 
     def __deepcopy__(self, memo: Any) -> Distillation:
         return self  # the averaged network is a deep copy; it needs no teacher of its own
 
     def __call__(self, images: Tensor, student: dict[str, Tensor]) -> Tensor:
-        if self._last is None or self._last[0] is not images:  # a network over time asks at every step
-            self._last = (images, teacher_outputs(self.teacher.to(images.device), images))
-        return self.weight * distillation_loss(student, self._last[1])
+        taught = teacher_outputs(self.teacher.to(images.device), images)
+        return self.weight * distillation_loss(student, taught)

@@ -101,6 +101,7 @@ def method_facts(config: LoopConfig) -> dict[str, Any]:
         return {**facts, "stage": "qc", "finetuned": True}
     if config.method == "sfa":
         facts |= {"T": config.time_steps * config.D, "D": config.D, "beta": config.beta}
+        facts |= {"worth": 1 / config.D} if config.worth == "theta/D" else {}  # else as it was
     if config.method == "clif":
         facts["reset"] = config.reset
     return {**facts, "stage": config.method}
@@ -140,7 +141,11 @@ def goes_on(config: LoopConfig, stage: str, model: ClipDetector) -> bool:
 
 def earlier_settings(before: CheckpointMeta | None, stage: str) -> dict[str, Any]:
     """The settings of the same stage that a network has been through already, for its successor's metadata."""
-    return {f"{stage}_before": before.config[stage]} if before and stage in before.config else {}
+    if before is None or stage not in before.config:
+        return {}
+    settings, older = before.config[stage], before.config.get(f"{stage}_before", {})
+    copies = {"copies": settings["copies"] * older.get("copies", 1)} if "copies" in settings else {}  # of all before
+    return {f"{stage}_before": {**settings, **copies}}
 
 
 def absolute(data: str) -> str:

@@ -74,7 +74,7 @@ def class_aps(rows: Sequence[ResultRow]) -> dict[str, dict[str, float | None]]:
     """AP of every class by the label of each network; of Stage I runs that follow each other the last one's ANN."""
     shown = [row for row in rows if row.per_class and not row.read_early and (row.spiking or row.stage == "ann")]
     return {
-        row.network + (f", T = {row.T}, {row.neuron}" if row.T else ""): {
+        row.network + (f", T = {row.T}, {row.neuron}" if row.T else "") + (f", {row.waiting}" if row.waiting else ""): {
             name: aps["AP"] for name, aps in (row.per_class or {}).items()
         }
         for row in shown

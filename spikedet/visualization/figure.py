@@ -20,8 +20,10 @@ COLOURS = {
     "clip ANN": "#7F7F7F",
     "QC-ANN": "#E69F00",
     "quantized ANN": "#E69F00",
+    "SFA": "#882255",
     "SNN": "#0072B2",  # after joint calibration, or the only one of a plot
     "SNN, weights copied": "#56B4E9",
+    "C-LIF": "#999933",
     "SNN + coarse": "#CC79A7",
     "SNN + coarse + fine": "#009E73",
 }

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from spikedet.evaluation.results import ResultRow
+from spikedet.evaluation.results import ResultRow, waiting
 from spikedet.visualization.figure import BASELINE, MARKERS, colour_of
 
 MOST = 6
@@ -15,6 +15,8 @@ CHOSEN = (
     ("ANN", ""),
     ("SNN + joint", "if"),
     ("SNN + joint", "signed"),
+    ("SFA, spikes", "if"),
+    ("C-LIF, spikes", "clif"),
     ("SNN + coarse + fine", "if"),
     ("SNN, weights copied", "if"),
     ("channel-norm", ""),
@@ -35,7 +37,7 @@ class Series:
         subject: architecture, data and split.
         name: of the network, or the method of another method than ours.
         neuron: "if", "signed" or empty where it does not matter.
-        delay, finetuned: as in ``ResultRow``.
+        delay, latency, finetuned: as in ``ResultRow``.
         early_T: the T of a network read early; 0 for networks read at their T.
     """
 
@@ -43,6 +45,7 @@ class Series:
     name: str
     neuron: str
     delay: int
+    latency: int
     finetuned: bool
     early_T: int
 
@@ -53,9 +56,9 @@ class Series:
 
     @property
     def rank(self) -> tuple[int, ...]:
-        """Sorts lines: the table's order, then Stage I, no delay, read at T, and a large T first."""
+        """Sorts lines: the table's order, then Stage I, no waiting, read at T, and a large T first."""
         place = CHOSEN.index(self.kind) if self.kind in CHOSEN else len(CHOSEN)
-        return (place, not self.finetuned, self.delay, self.early_T > 0, -self.early_T)
+        return (place, not self.finetuned, self.delay, self.latency, self.early_T > 0, -self.early_T)
 
 
 @dataclass(frozen=True)
@@ -120,12 +123,11 @@ def _series(rows: Sequence[ResultRow]) -> dict[Series, list[ResultRow]]:
 
 
 def _key(row: ResultRow, early_T: int | None = 0) -> Series:
-    usual = row.method == "two-stage" or row.stage == "ann"
+    usual = row.method != "channel-norm" or row.stage == "ann"
     name = row.network.removesuffix(" after Stage I") if usual else row.method
     neuron = {"signed": "signed", "clif": "clif", None: ""}.get(row.neuron, "if") if usual else ""
-    return Series(
-        (row.architecture, row.data, row.split), name, neuron, row.delay or 0, row.finetuned and usual, early_T or 0
-    )
+    subject, finetuned = (row.architecture, row.data, row.split), row.finetuned and usual
+    return Series(subject, name, neuron, row.delay or 0, row.latency or 0, finetuned, early_T or 0)
 
 
 def _line(series: Series, members: Sequence[ResultRow], chosen: Sequence[Series]) -> Line:
@@ -144,7 +146,7 @@ def _label(series: Series, chosen: Sequence[Series]) -> str:
     spiking = [other for other in chosen if other.neuron]
     varies = {name: len({getattr(other, name) for other in spiking}) > 1 for name in ("neuron", "finetuned", "early_T")}
     said = [NEURONS[series.neuron]] if series.neuron and varies["neuron"] else []
-    said += [f"delay {series.delay}"] if series.delay else []
+    said += [waits] if (waits := waiting(series.delay, series.latency)) else []
     said += ["no Stage I"] if series.neuron and not series.finetuned and varies["finetuned"] else []
     said += [f"T = {series.early_T}"] if series.early_T and varies["early_T"] else []
     subjects = zip(series.subject, *(other.subject for other in chosen), strict=True)

@@ -2,7 +2,16 @@
 
 from dataclasses import replace
 
-from ablations import ann_levels, frontier, images_lines, part_name, plot_ap_by_images, plot_frontier, plot_parts
+from ablations import (
+    ann_levels,
+    frontier,
+    images_lines,
+    kind_name,
+    part_name,
+    plot_ap_by_images,
+    plot_frontier,
+    plot_parts,
+)
 from PIL import Image
 
 from spikedet.evaluation import ResultRow
@@ -26,6 +35,21 @@ def test_lines_begin_at_the_copied_weights():
         "SNN + coarse + fine, T = 8, if": [(0, 40.0), (16, 55.0), (128, 58.0)],
     }
     assert images_lines([ANN, FINE]) == {"SNN + coarse + fine, T = 8, if": [(16, 55.0)]}
+
+
+def test_networks_whose_layers_wait_are_networks_of_their_own():
+    waiting = [replace(row, latency=16, L=16, AP=row.AP + 1) for row in (COPIED, FINE)]
+    assert images_lines([COPIED, FINE, *waiting]) == {
+        "SNN + coarse + fine, T = 8, if": [(0, 40.0), (16, 55.0)],
+        "SNN + coarse + fine, T = 8, if, latency 16": [(0, 41.0), (16, 56.0)],
+    }
+    kinds = [kind_name(row) for row in (FINE, waiting[1], replace(FINE, delay=2))]
+    assert kinds == ["if, no delay", "if, some layers waiting", "if, waiting"]
+    seen = class_aps([replace(row, per_class={"cat": {"AP": row.AP}}) for row in (FINE, waiting[1])])
+    assert seen == {
+        "SNN + coarse + fine, T = 8, if": {"cat": 55.0},
+        "SNN + coarse + fine, T = 8, if, latency 16": {"cat": 56.0},
+    }
 
 
 def test_parts_have_names():

@@ -17,6 +17,7 @@ from tables import (
     pools_table,
     scaling_table,
     seeds_table,
+    short,
     versus_paper,
 )
 
@@ -31,6 +32,7 @@ EARLY = replace(FINE, t=4, AP=1.0)
 AT_20 = replace(FINE, T=20, t=20, L=20, AP=59.0, loss=1.0)
 BASELINE = replace(COPIED, method="channel-norm", finetuned=False, T=60, t=8, AP=2.0, AP50=4.0)
 FEW = replace(AT_20, images=3)
+WAITING = replace(FINE, latency=16, L=16, AP=59.5)
 
 
 def test_names() -> None:
@@ -41,6 +43,19 @@ def test_names() -> None:
     assert network_name(replace(FINE, stage="coarse", neuron="signed", delay=2)) == (
         "Stage I + Stage II, coarse only, signed IF, delay 2"
     )
+
+
+def test_layers_that_wait_for_a_latency_make_another_network() -> None:
+    assert network_name(WAITING) == "Stage I + Stage II, latency 16"
+    assert pivot([ANN, FINE, WAITING]).splitlines()[5:] == [
+        "| Stage I + Stage II | 58.0 / 60.0 |",
+        "| Stage I + Stage II, latency 16 | 59.5 / 60.0 |",
+    ]
+    plain = replace(FINE, stage="joint")
+    rows = [ANN, replace(WAITING, stage="joint"), plain]
+    assert short(rows).splitlines()[3:] == ["| plain IF | 8 | 58.0 | 60.0 | 2.0 |"]
+    assert "| SNN + coarse + fine | if, latency 16 | 8 |" in models_table([WAITING]).replace("| m ", "")
+    assert "| Stage I + Stage II, latency 16 | 8 | 1 |" in seeds_table([FINE, WAITING])
 
 
 def test_time_steps_stand_across_and_early_read_outs_are_left_out() -> None:
@@ -54,6 +69,20 @@ def test_time_steps_stand_across_and_early_read_outs_are_left_out() -> None:
         "| Stage I + Stage II | 58.0 / 60.0 | 59.0 / 60.0 |",
         "| Spiking-YOLO baseline (channel norm) | 2.0 / 4.0 | - |",
     ]
+
+
+def test_networks_that_were_trained_otherwise_stand_apart() -> None:
+    sfa = replace(COPIED, method="sfa", finetuned=False, D=4, T=4, t=4, L=60, delay=4, AP=50.0, stage1_options="")
+    clif = replace(COPIED, method="clif", finetuned=False, neuron="clif", AP=30.0, stage1_options="distilled")
+    rows = [sfa, replace(sfa, AP=45.0, stage1_options="from scratch"), clif, replace(clif, AP=20.0, stage1_options="")]
+    assert pivot(rows).splitlines()[4:] == [
+        "| SFA, T x D = 1 x 4, delay 4 | 50.0 / 60.0 | - |",
+        "| SFA, T x D = 1 x 4, delay 4 (from scratch) | 45.0 / 60.0 | - |",
+        "| C-LIF (distilled) | - | 30.0 / 60.0 |",
+        "| C-LIF | - | 20.0 / 60.0 |",
+    ]
+    assert [line.split(" | ")[2] for line in seeds_table(rows).splitlines()[2:]] == ["1"] * 4
+    assert network_name(replace(clif, stage="clif", neuron=None)) == "C-LIF, trained"
 
 
 def test_the_narrow_table_has_the_rows_of_the_whole_one_and_five_columns() -> None:

@@ -20,10 +20,11 @@ from spikedet.calibration.joint import WARM_UP, JointCalibration, calibrate_join
 from spikedet.checkpoint import load_checkpoint, read_meta, save_checkpoint
 from spikedet.checkpoint.state import load_state, save_state
 from spikedet.commands import joint as joint_command
+from spikedet.commands.convert import convert
 from spikedet.commands.joint import joint, teacher
 from spikedet.common.digests import file_sha256
 from spikedet.common.errors import CheckpointError, ConfigError, TrainingError
-from spikedet.config import JointConfig, MaxPoolRule, Precision
+from spikedet.config import ConvertConfig, JointConfig, MaxPoolRule, Precision
 from spikedet.conversion import load_spiking
 from spikedet.data import load_dataset
 from spikedet.models import load_ann
@@ -344,6 +345,14 @@ def test_what_cannot_be_done_is_one_sentence(tmp_path: Path) -> None:
         joint(JointConfig(checkpoint=fine, teacher=str(orphan("ann", tmp_path, class_names=tuple("abcd")))))
     with pytest.raises(CheckpointError, match=r"ann"):
         joint(JointConfig(checkpoint=str(chain()["ann"])))
+
+
+def test_the_teacher_of_a_network_from_integer_training_is_that_network(tmp_path: Path) -> None:
+    tensors, meta = load_checkpoint(chain()["ann"])
+    facts: dict[str, Any] = {"stage": "sfa", "method": "sfa", "T": 4, "D": 4, "beta": 0.25}
+    sfa = save_checkpoint(tmp_path / "sfa.safetensors", tensors, dataclasses.replace(meta, parent=None, **facts))
+    (copied,) = convert(ConvertConfig(checkpoint=str(sfa)))
+    assert joint_command.find_teacher(JointConfig(checkpoint=str(copied))) == sfa
 
 
 def test_a_named_teacher_is_taken(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,15 @@ import torch
 from tiny_detector import IMAGE_SIZE, T, chain, fingerprint, same, sample_images
 
 from spikedet.calibration import layerwise
-from spikedet.checkpoint import load_checkpoint, read_meta
+from spikedet.checkpoint import load_checkpoint, read_meta, save_checkpoint
 from spikedet.commands import convert
+from spikedet.commands.evaluate import made_by
 from spikedet.common.digests import file_sha256
 from spikedet.common.errors import CheckpointError, ConfigError, DataError
 from spikedet.config import CalibrateConfig, ConvertConfig, FinetuneConfig
 from spikedet.conversion import load_spiking, to_spiking
 from spikedet.data import load_dataset
+from spikedet.data.transforms import to_input
 from spikedet.models import fitted_levels, load_ann, set_largest_thetas_, set_mean_square_best_thetas_
 from spikedet.snn import SpikingNetwork
 
@@ -329,6 +332,24 @@ def test_a_latency_is_spent_on_the_layers_that_it_helps(tmp_path: Path) -> None:
     network, meta = load_spiking(path)
     delays = [layer.delay for _, layer in network.spiking()]
     assert 3 < network.latency(3) <= 5 and sum(delays) > 0 and meta.delay == 0
+    assert made_by(meta, meta.stage, "")["latency"] == 5
+    assert made_by(read_meta(chain()["fine"]), "fine", "")["latency"] is None
+
+
+def test_layers_that_wait_are_chosen_on_images_that_no_training_has_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in Stage II."""
+    tensors, meta = load_checkpoint(chain()["qc"])
+    held_out = {"held_out": 0.25, "seed": 3}
+    source = save_checkpoint(tmp_path / "qc.safetensors", tensors, replace(meta, data={**meta.data, **held_out}))
+    seen: list[torch.Tensor] = []
+    monkeypatch.setattr(convert, "spend_latency_", lambda network, pixels, latency: seen.append(pixels) or {})
+    convert.convert(ConvertConfig(checkpoint=str(source), T=3, latency=5, theta_images=2, seed=1))
+    dataset = load_dataset(sample_images(), "train", class_names=meta.class_names)
+    drawn, unseen = dataset.draw(2, 1), dataset.draw(2, 1, (0.25, 3))
+    assert {sample.image_id for sample in drawn.samples} != {sample.image_id for sample in unseen.samples}
+    assert torch.equal(seen[0], to_input([unseen.read_image(i) for i in range(2)], IMAGE_SIZE))
 
 
 @pytest.mark.parametrize(

@@ -28,13 +28,13 @@ from spikedet.inference.network import load_network
 pytestmark = pytest.mark.slow
 
 
-def trained(folder: Path, T: int, D: int) -> Path:
+def trained(folder: Path, T: int, D: int, worth: float = 1.0) -> Path:
     """A checkpoint as training leaves it, and the source that it came from."""
     folder.mkdir(parents=True, exist_ok=True)
     source = write_ann(folder / "ann.safetensors")
     tensors, meta = load_checkpoint(source)
     lower = {name: value - 0.25 if name.endswith("log_theta") else value for name, value in tensors.items()}
-    facts: dict[str, Any] = {"stage": "sfa", "method": "sfa", "T": T * D, "D": D, "beta": 0.25}
+    facts: dict[str, Any] = {"stage": "sfa", "method": "sfa", "T": T * D, "D": D, "beta": 0.25, "worth": worth}
     return save_checkpoint(folder / "sfa.safetensors", lower, meta.child(source, **facts))
 
 
@@ -43,15 +43,15 @@ def images() -> torch.Tensor:
     return to_input([dataset.read_image(i) for i in range(len(dataset))], IMAGE_SIZE)
 
 
-@pytest.mark.parametrize(("T", "D"), [(1, 4), (2, 2)])
-def test_integers_and_spikes_have_the_same_row(tmp_path: Path, T: int, D: int) -> None:
-    sfa = trained(tmp_path, T, D)
+@pytest.mark.parametrize(("T", "D", "worth"), [(1, 4, 1.0), (2, 2, 1.0), (1, 4, 0.25)])
+def test_integers_and_spikes_have_the_same_row(tmp_path: Path, T: int, D: int, worth: float) -> None:
+    sfa = trained(tmp_path, T, D, worth)
     (copied,) = convert(ConvertConfig(checkpoint=str(sfa)))
     meta = read_meta(copied)
     assert (meta.stage, meta.method, meta.T, meta.D, meta.delay, meta.neuron) == ("copied", "sfa", T * D, D, D, "if")
     rows = evaluate(EvaluateConfig(checkpoints=(str(copied),), split="test", out=str(tmp_path / "results")))
     by_network = {row.network: row for row in rows}
-    integer, spikes = by_network["SFA, integers"], by_network["SNN, weights copied"]
+    integer, spikes = by_network["SFA, integers"], by_network["SFA, spikes"]
     assert {(row.method, row.T, row.D) for row in (integer, spikes)} == {("sfa", T * D, D)}
     assert pytest.approx(spikes.AP, abs=1e-6) == integer.AP and integer.AP is not None
     assert spikes.spikes_per_image and load_network(copied).latency(T * D) == spikes.L
@@ -63,7 +63,7 @@ def test_integers_and_spikes_have_the_same_row(tmp_path: Path, T: int, D: int) -
     assert spiking and all(row.joules > 0 for row in spiking)
     assert [member.title for member in load_family([str(copied)], SimulationConfig())][-2:] == [
         f"SFA, integers, T = {T * D}",
-        f"SNN, weights copied, delay {D}, T = {T * D}",
+        f"SFA, spikes, delay {D}, T = {T * D}",
     ]
 
 
@@ -88,9 +88,11 @@ def test_without_and_with_simulation(tmp_path: Path, T: int, D: int) -> None:
     assert isinstance(detections, Detections)
 
 
-def test_a_delayed_conversion_needs_no_simulation_either() -> None:
-    converted = chain()["copied"]
-    assert "closed form" not in load_network(converted).describe(1)
+def test_a_delayed_conversion_needs_no_simulation_either(tmp_path: Path) -> None:
+    qc = chain()["qc"]
+    (waits,) = convert(ConvertConfig(checkpoint=str(qc), delay=read_meta(qc).T or 0, out=str(tmp_path)))
+    assert "closed form" in load_network(waits).describe(1)
+    assert "closed form" not in load_network(chain()["copied"]).describe(1)
 
 
 def test_explain_takes_one_real_step(tmp_path: Path) -> None:
@@ -109,6 +111,31 @@ def test_explain_takes_one_real_step(tmp_path: Path) -> None:
 def test_settings_that_change_the_network_are_refused(tmp_path: Path, settings: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=r"trained by sfa for 1 x 4 sub-steps"):
         convert(ConvertConfig(checkpoint=str(trained(tmp_path, 1, 4)), **settings))
+
+
+@pytest.mark.parametrize(("T", "D"), [(1, 4), (2, 2)])
+def test_a_latency_is_refused(tmp_path: Path, T: int, D: int) -> None:
+    sfa = trained(tmp_path, T, D)
+    with pytest.raises(ConfigError, match=r"sfa\.safetensors: --latency has no effect .* by sfa; leave it out$"):
+        convert(ConvertConfig(checkpoint=str(sfa), latency=60))
+    assert not (tmp_path / "copied.safetensors").exists()
+
+
+@pytest.mark.parametrize("stage1", [False, True])
+def test_integers_stand_before_spikes_also_after_stage_1(tmp_path: Path, stage1: bool) -> None:
+    sfa = trained(tmp_path, 1, 4)
+    if stage1:
+        tensors, meta = load_checkpoint(sfa)
+        source = meta.parent["file"]  # type: ignore[index]
+        facts: dict[str, Any] = {"stage": "qc", "method": "conversion", "D": None, "beta": None, "finetuned": True}
+        qc = save_checkpoint(tmp_path / "qc.safetensors", tensors, dataclasses.replace(meta, **facts))
+        made = dataclasses.replace(meta, finetuned=True).child(qc)
+        sfa = save_checkpoint(tmp_path / "sfa.safetensors", tensors, made)
+        assert Path(source).is_file()
+    (copied,) = convert(ConvertConfig(checkpoint=str(sfa)))
+    titles = [member.title for member in load_family([str(copied)], SimulationConfig())]
+    assert titles[0] == "ANN" and titles[-2] == "SFA, integers, T = 4" and "delay 4, T = 4" in titles[-1]
+    assert titles[1:-2] == ["QC-ANN, T = 4"] * stage1
 
 
 def test_one_real_step_is_what_a_qc_ann_becomes(tmp_path: Path) -> None:

@@ -82,7 +82,8 @@ def integers(model: ClipDetector, images: Tensor) -> tuple[dict[str, list[Tensor
 
     def hook(name: str, activation: ClippedReLU, _: object, output: Tensor) -> None:
         assert isinstance(activation, IntegerActivation)
-        sent.setdefault(name, []).append((output * activation.D / activation.theta.view(1, -1, 1, 1)).round())
+        spike = activation.worth * activation.theta / activation.D
+        sent.setdefault(name, []).append((output / spike.view(1, -1, 1, 1)).round())
 
     for name, activation in activations(model):
         activation.register_forward_hook(partial(hook, name.removesuffix(".act")))
@@ -117,9 +118,12 @@ def trains(network: SpikingNetwork, images: Tensor, backend: Backend, chunk: int
     D=st.integers(1, 8),
     beta=st.sampled_from([0.0, 0.25, 0.5, 1.0]),
     chunk=st.sampled_from([1, 3, 1000]),
+    worth=st.sampled_from([1.0, 0.25]),
 )
-def test_spikes_are_the_integers(seed: int, body: str, T: int, D: int, beta: float, chunk: int) -> None:
+def test_spikes_are_the_integers(seed: int, body: str, T: int, D: int, beta: float, chunk: int, worth: float) -> None:
     model = detector(body, D, seed)
+    for _, activation in activations(model):
+        activation.let_be_worth_(worth)
     images = dyadic(2, 3, 16, 32, low=0)
     expected, maps = integers(integer(model, T, D, beta), images)
     network = spiking(model, T, D, beta)

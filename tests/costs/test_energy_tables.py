@@ -121,6 +121,21 @@ def test_anns_are_those_that_networks_were_made_from() -> None:
     assert found.anns(["nothing"], "ann") == []
 
 
+def test_integers_of_sfa_stand_beside_its_spikes() -> None:
+    integers = replace(QC, method="sfa", stage="sfa", finetuned=False, stage1_options="from scratch", checkpoint="s")
+    rows = rows_of([measured(method="sfa", stage="copied", finetuned=False, checkpoint="s")], [integers])
+    assert [row.network for row in rows] == [
+        "ANN",
+        "SFA, integers, from scratch",
+        *["SFA, spikes, if"] * 2,
+    ]
+
+
+def test_leaks_of_neurons_make_no_other_ann() -> None:
+    leaky = replace(measured(), layers=[replace(LAYERS[0], leak_macs=2000), LAYERS[1]])
+    assert [row.network for row in rows_of([measured(), leaky], [])].count("ANN") == 1
+
+
 def test_a_stage_1_of_another_kind_has_a_row_of_its_own() -> None:
     sparse = replace(QC, stage1_options="sparsity 30", checkpoint="s")
     found = EvaluatedRows((QC, sparse), "", {})

@@ -99,3 +99,9 @@ def test_a_table_that_is_no_text(tmp_path: Path) -> None:
     (root / "t.csv").write_bytes(f"{HEADER}\na.jpg,".encode() + b"\xff,1,2,3,4\n")
     with pytest.raises(DataError, match=r"t\.csv: not UTF-8 text"):
         load_dataset(root, "train")
+
+
+def test_a_file_of_another_kind_with_bare_carriage_returns_is_no_table(tmp_path: Path) -> None:
+    (tmp_path / "notes.csv").write_bytes(b"name,age\rx,1\r")
+    labelme(tmp_path, shape("rectangle", [[1, 2], [9, 8]]))
+    assert len(load_dataset(str(tmp_path), "train", fractions="1,0,0")) == 1

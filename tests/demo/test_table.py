@@ -68,6 +68,7 @@ def test_the_short_table_has_the_last_stage_of_each_network() -> None:
         result("joint", 23.8, **steps),
         result("fine", 20.0, **steps, loss=5.5),
         result("joint", 8.6, **{**steps, "t": 1}),
+        result("joint", 24.0, **steps, loss=1.5, latency=16),
         result("joint", 24.4, neuron="signed", T=4, t=4, loss=1.1, delay=2),
     ]
     assert short_table(rows).splitlines() == [
@@ -75,6 +76,7 @@ def test_the_short_table_has_the_last_stage_of_each_network() -> None:
         "| --- | ---: | ---: | ---: | ---: |",
         "| ANN | - | 25.5 | 51.0 | - |",
         "| plain IF | 8 | 23.8 | 47.6 | 1.7 |",
+        "| plain IF, latency 16 | 8 | 24.0 | 48.0 | 1.5 |",
         "| signed IF, delay 2 | 4 | 24.4 | 48.8 | 1.1 |",
     ]
 

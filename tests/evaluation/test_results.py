@@ -41,6 +41,13 @@ def test_there_and_back_to_four_decimals(tmp_path):
     assert snn == replace(row, AP=59.1235, loss_ci95=(-0.5123, 1.26), per_class={"WBC": {"AP": 12.3457, "VOC07": None}})
 
 
+def test_a_latency_that_was_asked_for_is_kept_and_may_be_missing(tmp_path):
+    path = write_results(tmp_path / "results.json", {}, [SNN, replace(SNN, latency=16)])
+    plain, waiting = json.loads(path.read_text())["rows"]
+    assert "latency" not in plain and waiting["latency"] == 16
+    assert [row.latency for row in read_results(path)[1]] == [None, 16]
+
+
 def test_the_keys_of_the_file(tmp_path):
     path = write_results(tmp_path / "results.json", {}, [SNN])
     assert " ".join(json.loads(path.read_text())["rows"][0]) == (
@@ -145,6 +152,12 @@ def test_rows_are_told_apart_by_what_was_trained_and_on_how_many_images():
     assert "trained" not in markdown_table(at_each_t)
 
 
+def test_layers_that_wait_for_a_latency_have_a_column():
+    lines = markdown_table([SNN, replace(SNN, latency=16, L=16)]).splitlines()[2:]
+    assert lines[0].startswith("| network | Stage I | neuron | latency asked for | delay |")
+    assert [line.split(" | ")[3] for line in lines[2:]] == ["-", "16"]
+
+
 def test_models_get_tables_of_their_own():
     table = markdown_table([ANN, replace(ANN, model="yolov8n")])
     assert table.count("read at T. yolov3-tiny on") == table.count("read at T. yolov8n on") == 1
@@ -165,6 +178,15 @@ def test_network_names(stage, finetuned, network):
     assert replace(ANN, stage=stage, finetuned=finetuned).network == network
 
 
+def test_networks_of_other_methods_are_called_by_them():
+    sfa = replace(SNN, method="sfa", stage="copied", finetuned=False, stage1_options="from scratch")
+    assert [sfa.network, replace(sfa, stage1_options="").network] == ["SFA, spikes, from scratch", "SFA, spikes"]
+    clif = replace(sfa, method="clif", stage1_options="fine-tuned, distilled")
+    assert clif.network == "C-LIF, spikes, fine-tuned, distilled"
+    assert replace(clif, stage="clif").network == "C-LIF, trained, fine-tuned, distilled"
+
+
 def test_rows_are_printed_in_one_line_each():
     assert repr(ANN) == "<ANN: AP50:95 60.0 on BCCD test>"
+    assert repr(replace(SNN, delay=2, latency=16)).startswith("<SNN + coarse + fine, if, delay 2, latency 16 at T = 8:")
     assert repr(EARLY) == "<SNN + coarse + fine, if at t = 4 of T = 8: AP50:95 41.0, loss 0.0 on BCCD test>"

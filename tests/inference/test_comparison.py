@@ -11,9 +11,13 @@ import pytest
 from tiny_detector import T, chain
 
 from spikedet.checkpoint import load_checkpoint, save_checkpoint
+from spikedet.commands.calibrate import calibrate
+from spikedet.commands.convert import convert
 from spikedet.common.errors import CheckpointError
-from spikedet.config import SimulationConfig
+from spikedet.config import CalibrateConfig, ConvertConfig, GrowConfig, SimulationConfig
 from spikedet.inference.comparison import MOST_STOPS, Member, load_family, look, stops
+from spikedet.inference.detector import SpikingDetector
+from spikedet.inference.network import SnnNetwork, load_network
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (40, 56, 3), np.uint8)
 
@@ -33,6 +37,15 @@ def test_a_network_stands_after_those_it_came_from(members: list[Member]) -> Non
     ]
 
 
+def test_the_default_family_is_an_ann_its_qc_ann_and_the_spiking_network() -> None:
+    found = load_family(GrowConfig(source="a.jpg").weights.split(","), SimulationConfig())
+    assert [member.title for member in found] == [
+        "ANN",
+        "QC-ANN, T = 8",
+        "SNN, weights copied, Stage I, delay 8, T = 8",
+    ]
+
+
 def orphan(stage: str, folder: Path, **changed: Any) -> str:
     """A checkpoint that does not say where it came from."""
     tensors, meta = load_checkpoint(chain()[stage])
@@ -46,6 +59,33 @@ def test_a_calibrated_network_stands_beside_itself_before_calibration(tmp_path: 
     assert [member.title for member in found][-3:] == [member.title for member in members][-3:]
     for t, detections in made.detector(IMAGE, [1, T], confidence=0.01).items():
         assert np.array_equal(detections.scores, converted.detector(IMAGE, [t], confidence=0.01)[t].scores)
+
+
+def test_a_network_whose_layers_wait_stands_beside_itself_with_the_same_waits(tmp_path: Path) -> None:
+    (copied,) = convert(ConvertConfig(checkpoint=str(chain()["qc"]), latency=9, theta_images=2, out=str(tmp_path)))
+    (coarse,) = calibrate(CalibrateConfig(checkpoint=str(copied), images=5, fine=False))
+    titles = [member.title for member in load_family([str(coarse)], SimulationConfig())]
+    assert titles[-2:] == [f"SNN{how}, Stage I, latency 9, T = {T}" for how in (", weights copied", " + coarse")]
+    tensors, meta = load_checkpoint(coarse)
+    alone = save_checkpoint(tmp_path / "alone" / "coarse.safetensors", tensors, dataclasses.replace(meta, parent=None))
+    found = load_family([orphan("qc", tmp_path), str(alone)], SimulationConfig())
+    assert [member.title for member in found][-2:] == titles[-2:]
+    before = load_network(copied)
+    assert isinstance(before, SnnNetwork) and before.latency(T) > T  # type: ignore[operator]
+    made = found[-2].detector.network
+    assert isinstance(made, SnnNetwork)
+    delays = [[layer.delay for _, layer in one.network.spiking()] for one in (made, before)]
+    assert delays[0] == delays[1]
+    for t, detections in found[-2].detector(IMAGE, [1, T], confidence=0.01).items():
+        expected = SpikingDetector.load(copied)(IMAGE, [t], confidence=0.01)[t]
+        assert np.array_equal(detections.scores, expected.scores)
+
+
+def test_a_network_of_another_method_has_no_earlier_self(tmp_path: Path) -> None:
+    """It was not converted from the QC-ANN."""
+    other = {"method": "sfa", "D": T}
+    found = load_family([orphan("qc", tmp_path), orphan("fine", tmp_path, **other)], SimulationConfig())
+    assert [member.detector.meta.stage for member in found] == ["ann", "qc", "fine"]
 
 
 @pytest.mark.parametrize("changed", [{"finetuned": False}, {"class_names": ("a", "b", "c", "d")}])

@@ -179,7 +179,7 @@ def test_a_c_lif_network_cannot_teach(tmp_path: Path) -> None:
     path = tmp_path / "clif.safetensors"
     model = build_detector(META.architecture, META.class_names)
     save_checkpoint(path, model.state_dict(), replace(META, stage="clif", method="clif", T=4))
-    with pytest.raises(ConfigError, match=r"clif\.safetensors: the weights of C-LIF neurons are no ANN"):
+    with pytest.raises(ConfigError, match=r"clif\.safetensors: the weights of C-LIF neurons are not those of an ANN"):
         load_teacher(path, model)
 
 

@@ -13,7 +13,15 @@ from torch.nn import functional as F
 from spikedet.common.errors import SpikedetError
 from spikedet.quantization import qc_quantize
 from spikedet.snn import IMAGE, Node, SpikingNetwork, qc_forward, simulate
+from spikedet.snn.network import layer_activation
 from spikedet.snn.operations import AvgPool, Concat, Upsample
+
+
+@pytest.mark.parametrize(("delay", "value"), [(0, -0.75), (3, -0.75), (4, -1.0)])
+def test_a_neuron_that_waits_sends_as_many_negative_spikes_as_positive_ones(delay: int, value: float) -> None:
+    layer = spiking_conv(1, 1, neuron="asymmetric", slope=1.0, delay=delay)
+    layer.theta.data.fill_(1.0)
+    assert layer_activation(layer, torch.full((1, 1, 1, 1), -1.2), 4).item() == value
 
 
 def test_without_delay_latency_is_t() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 import torch
 from tiny_detector import IMAGE_SIZE, chain, detector, same, sample_images, write_model_yaml
 
-from spikedet.checkpoint import load_checkpoint, read_meta
+from spikedet.checkpoint import load_checkpoint, read_meta, save_checkpoint
 from spikedet.commands.calibrate import calibrate
 from spikedet.commands.convert import convert
 from spikedet.commands.energy import energy
@@ -33,6 +34,7 @@ from spikedet.config import (
 from spikedet.conversion import load_spiking, to_spiking
 from spikedet.data import load_dataset
 from spikedet.data.transforms import to_input
+from spikedet.inference.comparison import load_family
 from spikedet.inference.network import load_network
 from spikedet.models import activations, load_ann, over_time
 from spikedet.models.leaky_start import fit_leaky_
@@ -163,6 +165,17 @@ def test_it_is_evaluated_at_every_step_and_priced(trained: Path, tmp_path: Path)
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("finetuned", [False, True])
+def test_it_is_shown_between_its_ann_and_its_spikes(trained: Path, tmp_path: Path, finetuned: bool) -> None:
+    """Also where the weights that it began with had been through Stage I."""
+    tensors, meta = load_checkpoint(trained)
+    source = save_checkpoint(tmp_path / "clif.safetensors", tensors, dataclasses.replace(meta, finetuned=finetuned))
+    (path,) = convert(ConvertConfig(checkpoint=str(source)))
+    stages = [member.detector.meta.stage for member in load_family([str(path)], SimulationConfig())]
+    assert stages == ["ann", "clif", "copied"]
+
+
+@pytest.mark.slow
 def test_what_explains_conversion_is_refused(trained: Path, tmp_path: Path) -> None:
     (path,) = convert(ConvertConfig(checkpoint=str(trained), out=str(tmp_path)))
     message = "C-LIF neurons do not repeat the activations of an ANN"
@@ -177,6 +190,15 @@ def test_what_explains_conversion_is_refused(trained: Path, tmp_path: Path) -> N
         finetune(FinetuneConfig(checkpoint=str(trained), T=4))
     with pytest.raises(ConfigError, match="was trained as it spikes; drop --calibrate and --joint"):
         convert(ConvertConfig(checkpoint=str(trained), calibrate=True, joint=True, out=str(tmp_path)))
+    with pytest.raises(ConfigError, match="was trained as it spikes; drop --max-pool gate"):
+        convert(ConvertConfig(checkpoint=str(trained), max_pool="gate", out=str(tmp_path)))
+    with pytest.raises(ConfigError, match="--latency has no effect on a network that was trained by clif"):
+        convert(ConvertConfig(checkpoint=str(trained), latency=60, out=str(tmp_path)))
+    with pytest.raises(ConfigError, match="its neurons have a hard reset; give reset: hard"):
+        finetune(settings(tmp_path, checkpoint=str(trained), reset="soft"))
+    given = {"data": str(sample_images()), "weights": str(trained), "image_size": IMAGE_SIZE}
+    with pytest.raises(ConfigError, match="continue with spikedet finetune --method clif"):
+        train(TrainConfig(**given, model=str(write_model_yaml(tmp_path / "tiny.yaml")), out=str(tmp_path)))
 
 
 @pytest.mark.slow

@@ -17,7 +17,6 @@ from spikedet.checkpoint import load_checkpoint, save_checkpoint
 from spikedet.commands.finetune import finetune
 from spikedet.common.errors import ConfigError
 from spikedet.config import FinetuneConfig
-from spikedet.training import distillation
 from spikedet.training.distillation import BOX_GAIN, CLASS_GAIN, Distillation, distillation_loss
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("unrendered_plots")]
@@ -95,16 +94,3 @@ def test_a_teacher_of_other_classes_is_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(ConfigError, match=r"t\.safetensors: it does not know the class"):
         finetune(FinetuneConfig(checkpoint=str(chain()["ann"]), distill=1.0, teacher=str(other), out=str(tmp_path)))
-
-
-def test_a_teacher_is_asked_once_for_each_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[int] = []
-    plain = distillation.teacher_outputs
-    monkeypatch.setattr(distillation, "teacher_outputs", lambda *given: asked.append(1) or plain(*given))
-    loss, images, others = Distillation(detector(), 2.0), torch.rand(1, 3, 64, 64), torch.rand(1, 3, 64, 64)
-    student = detector(seed=1).eval()
-    first, again = (loss(images, student(images)[1]) for _ in range(2))
-    assert torch.equal(first, again)
-    assert len(asked) == 1
-    assert not torch.equal(loss(others, student(others)[1]), first)
-    assert len(asked) == 2

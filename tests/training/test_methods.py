@@ -21,7 +21,7 @@ from spikedet.commands.finetune import finetune
 from spikedet.commands.train import train
 from spikedet.common.errors import CheckpointError, ConfigError
 from spikedet.config import FinetuneConfig, TrainConfig
-from spikedet.models import as_clip, as_qc, over_time
+from spikedet.models import activations, as_clip, as_qc, load_ann, over_time
 from spikedet.quantization import ClippedReLU, IntegerActivation
 from spikedet.training.loop import TrainingLoop
 
@@ -124,6 +124,8 @@ def test_steps_that_are_no_whole_groups_are_refused(tmp_path: Path) -> None:
         ({"beta": 0.5, "method": "clif"}, "beta has no effect without --method sfa"),
         ({"method": "SFA"}, "--method must be one of"),
         ({"method": "sfa", "D": 0}, "--D must be between 1"),
+        ({"method": "sfa", "D": 1001}, "--D must be between 1 and 1000"),
+        ({"method": "sfa", "T": 100, "D": 400}, "at most 32767 sub-steps, got 100 x 400"),
         ({"method": "sfa", "beta": 1.5}, "beta must be between 0 and 1"),
     ],
 )
@@ -187,12 +189,12 @@ def test_training_from_weights_begins_at_the_best_thresholds_for_its_levels(tmp_
 def test_sfa_starts_from_stage_1_and_stage_1_from_sfa(tmp_path: Path) -> None:
     source, out = chain()["qc"], tmp_path / "sfa"
     start = {**SHORT, "epochs": 1, "checkpoint": str(source), "out": str(out), "copies": 2}
-    made = finetune(FinetuneConfig(**start, method="sfa", D=2))
+    made = finetune(FinetuneConfig(**start, method="sfa", D=2, worth="theta/D"))
     with pytest.raises(ConfigError, match="--copies has no effect with --method clif"):
         FinetuneConfig(**start, method="clif")
     meta, channels = read_meta(made), read_meta(source).architecture["backbone"][0][3][0]
     assert meta.architecture["backbone"][0][3][0] == 2 * channels
-    assert made_by(meta, meta.stage, "")["stage1_options"] == "2 copies"
+    assert made_by(meta, meta.stage, "")["stage1_options"] == "fine-tuned, 2 copies"
     assert made == out / "sfa.safetensors"
     assert (meta.stage, meta.method, meta.T, meta.D, meta.real_steps) == ("sfa", "sfa", 2, 2, 1)
     assert meta.parent and meta.parent["stage"] == "qc"
@@ -200,3 +202,6 @@ def test_sfa_starts_from_stage_1_and_stage_1_from_sfa(tmp_path: Path) -> None:
     back = finetune(FinetuneConfig(**{**SHORT, "epochs": 1}, checkpoint=str(made), T=4, out=str(tmp_path / "back")))
     meta = read_meta(back)
     assert (meta.stage, meta.method, meta.T, meta.D, meta.beta) == ("qc", "conversion", 4, None, None)
+    assert {activation.worth for path in (made, back) for _, activation in activations(load_ann(path)[0])} == {0.5}
+    with pytest.raises(ConfigError, match="worth theta, those of this network theta / D"):
+        finetune(FinetuneConfig(**{**SHORT, "epochs": 1}, checkpoint=str(made), method="clif", out=str(tmp_path / "c")))

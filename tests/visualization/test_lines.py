@@ -84,6 +84,15 @@ def test_delays_and_missing_stage_1_are_said() -> None:
     ]  # fmt: skip
 
 
+def test_layers_that_wait_for_a_latency_have_a_line_of_their_own() -> None:
+    waiting = replace(AT_8, latency=16, L=16, AP=59.0)
+    lines, _ = chosen_lines([waiting, AT_8])
+    assert [(line.label, points(line)) for line in lines] == [
+        ("SNN + coarse + fine", [(8, 58.0)]),
+        ("SNN + coarse + fine\nlatency 16", [(8, 59.0)]),
+    ]
+
+
 def test_every_architecture_has_its_share() -> None:
     rows = [replace(row, model=f"m{i}") for i in range(4) for row in (ANN, AT_8, replace(AT_8, stage="joint"))]
     assert labels(*rows) == [f"{name}\nm{i}" for i in range(3) for name in ("ANN", "SNN + joint")]

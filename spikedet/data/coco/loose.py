@@ -50,7 +50,8 @@ def find_coco(tree: Tree, images: Sequence[str]) -> Found | str:
         names = content.class_names
         found, missing = _entries(tree, path, split, content.images, lookup)
         if twice := next((image for image in found if image in entries), None):
-            raise DataError(f"{tree.root}: both {files[0]} and {path} have the image {twice}; keep it in one")
+            first = entries[twice].annotation.relative_to(tree.root)
+            raise DataError(f"{tree.root}: both {first} and {path} have the image {twice}; keep it in one")
         entries |= found
         stray += [(split, tree.root / path, reason) for reason in (*missing, *content.stray)]
         notes += content.repeated

@@ -121,8 +121,11 @@ def _add(image: _Image, where: str, row: Sequence[str], column: Mapping[str, int
 
 
 def _header(start: bytes) -> list[str]:
-    line = start.decode("utf-8-sig", "replace").partition("\n")[0]
-    return [cell.strip().lower() for cell in next(csv.reader([line.strip("\r")], delimiter=_delimiter(line)), [])]
+    line = next(iter(start.decode("utf-8-sig", "replace").splitlines()), "")
+    try:
+        return [cell.strip().lower() for cell in next(csv.reader([line], delimiter=_delimiter(line)), [])]
+    except csv.Error:
+        return []
 
 
 def _delimiter(line: str) -> str:
