@@ -144,6 +144,11 @@ def _copied(config: ConvertConfig, source: Path, path: Path) -> Path:
     save_spiking(path, network, meta, keep=config.resume)
     neurons = f"{sum(1 for _ in network.spiking())} spiking layers, neuron {network.neuron}{_linear_layers(network)}"
     logger.info(f"{path}: {neurons}, delay {config.delay}, T = {T}, latency L = {network.latency(T)} steps")
+    if network.depth > DEEP and network.neuron == "if" and network.latency(T) == T and not baseline:
+        logger.warning(
+            f"{path}: {network.depth} spiking layers lie one behind the other; plain IF neurons that do not wait fire "
+            f"too early there and lose much AP. --neuron signed, --delay {T} or --latency lose less"
+        )
     return path
 
 
@@ -153,6 +158,10 @@ def _drawn(config: ConvertConfig, meta: CheckpointMeta) -> tuple[DetectionDatase
     dataset = load_for(meta, data, split, config).for_training()
     held_out = meta.held_out(data, split)
     return dataset.draw(config.theta_images, config.seed), dataset.draw(config.theta_images, config.seed, held_out)
+
+
+DEEP = 20
+"""Spiking layers one behind the other from which plain IF lost half of its AP or more (docs/training-log.md)."""
 
 
 def _let_layers_wait_(

@@ -117,6 +117,15 @@ class SpikingNetwork(nn.Module):
         """L: steps from the first input to the end of a read-out after t steps of the output layers' windows."""
         return max(self.starts[name] for name in self.box_readouts + self.class_readouts) + t
 
+    @property
+    def depth(self) -> int:
+        """Spiking layers one behind the other, on the longest way from the image to an output."""
+        layers: dict[str, int] = {}
+        for node in self.nodes:
+            before = max((layers.get(name, 0) for name in node.inputs), default=0)
+            layers[node.name] = before + isinstance(node.module, SpikingConv)
+        return max(layers[name] for name in self.box_readouts + self.class_readouts)
+
     def spiking(self) -> Iterator[tuple[Node, SpikingConv]]:
         """The nodes with neurons, in execution order."""
         for node in self.nodes:

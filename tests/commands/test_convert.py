@@ -362,3 +362,19 @@ def test_layers_that_wait_are_chosen_on_images_that_no_training_has_seen(
 def test_latencies_that_cannot_be_spent(tmp_path: Path, changes: dict[str, int], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         convert.convert(config(tmp_path, "qc", **changes))
+
+
+@pytest.mark.parametrize(("changes", "warned"), [({}, True), ({"neuron": "signed"}, False), ({"delay": T}, False)])
+def test_plain_neurons_behind_many_layers_are_warned_of(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    changes: dict[str, Any],
+    warned: bool,
+) -> None:
+    (path,) = convert.convert(ConvertConfig(checkpoint=str(chain()["qc"]), out=str(tmp_path / "shallow"), **changes))
+    assert "one behind the other" not in caplog.text
+    depth = load_spiking(path)[0].depth
+    monkeypatch.setattr(convert, "DEEP", depth - 1)
+    convert.convert(ConvertConfig(checkpoint=str(chain()["qc"]), out=str(tmp_path / "deep"), **changes))
+    assert (f"{depth} spiking layers lie one behind the other" in caplog.text) == warned

@@ -33,10 +33,9 @@ def test_all_steps_on_your_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     kangaroo(tmp_path / "mydata", annotated(sample_images()))
     small = {
         "train": ["--model", str(write_model_yaml(tmp_path / "tiny.yaml")), "--weights", "none", "--image-size", "64"],
-        "convert": ["--finetune-epochs", "1", "--images", "4", "--joint-epochs", "1"],
+        "convert": ["--finetune-epochs", "1", "--joint-epochs", "1"],
     }
     small["train"] += ["--epochs", "1"]
-    small["convert"] += ["--epochs", "1"]
     walk = PAGE.read_text(encoding="utf-8").partition("## All steps")[2]
     block = re.search(r"```bash\n(.*?)```", walk, re.DOTALL)
     assert block is not None

@@ -36,6 +36,10 @@ def test_latency_adds_the_delays_of_the_longest_path(delays: tuple[int, int, int
     assert branching_network(delays).latency(4) == latency + 4
 
 
+def test_depth_is_that_of_the_longest_way() -> None:
+    assert branching_network().depth == 3  # stem, down, deep
+
+
 def test_windows_begin_when_the_latest_input_does() -> None:
     network = branching_network((1, 5, 2, 1))
     assert network.starts == {
