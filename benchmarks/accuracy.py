@@ -156,7 +156,7 @@ def gather(experiment: Experiment, evaluated: Sequence[Path], out: Path) -> Path
     listed: dict[str, list[str]] = {}  # the images of rows that are not evaluated on the whole split
     for results in evaluated:
         meta, found = read_results(results)
-        images = meta.get("images", meta.get("pictures"))  # "pictures" in results of 0.1 and before
+        images = meta.get("images")
         listed |= {str(len(images)): images} if images else {}
         # The ANNs are evaluated with every network, once is enough; another experiment may have other stages too.
         rows += [row for row in found if row.stage in (*TRAINED, *experiment.stages) and row not in rows]

@@ -63,7 +63,7 @@ def coarse_calibrate_(observer: Observer, node: Node, batches: Sequence[Indices]
     elif early:
         _trade_(observer, node, batches, early, errors)
     else:
-        module.u0.add_(module.per_place(observer.T * errors.mean))
+        module.u0.add_(observer.T * errors.mean)
     return float(errors.square.mean())
 
 
@@ -103,11 +103,11 @@ def _trade_(observer: Observer, node: Node, batches: Sequence[Indices], early: f
     tried: list[tuple[Tensor, Tensor, Tensor]] = []  # cost, u[0] and bias; of equal ones the first is taken
     for shift in SHIFTS:
         traded = shift * module.theta
-        module.u0.copy_(u0 - module.per_place(traded))
+        module.u0.copy_(u0 - traded)
         module.bias.copy_(bias + traded / observer.T)
         shifted = channel_errors(observer, node, batches, early) if shift else errors
         tried.append((shifted.cost, module.u0.clone(), module.bias.clone()))
-        module.u0.add_(module.per_place(observer.T * shifted.mean))
+        module.u0.add_(observer.T * shifted.mean)
         corrected = channel_errors(observer, node, batches, early)
         tried.append((corrected.cost, module.u0.clone(), module.bias.clone()))
     costs, potentials, biases = (torch.stack(values) for values in zip(*tried, strict=True))

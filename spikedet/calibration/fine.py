@@ -56,10 +56,9 @@ def receptive_field(
         Row and column slices of the input map, and (left, right, top, bottom) padding, as ``F.pad`` takes it.
     """
     spans, pads = [], []
-    dilation = getattr(module, "dilation", (1, 1))
     for axis, span in enumerate(crop):
         begin, last = (place * module.stride[axis] - module.padding[axis] for place in (span.start, span.stop - 1))
-        reach = last - begin + dilation[axis] * (module.weight.shape[2 + axis] - 1) + 1
+        reach = last - begin + module.dilation[axis] * (module.weight.shape[2 + axis] - 1) + 1
         spans.append(slice(max(begin, 0), min(begin + reach, map_hw[axis])))
         pads.append((max(-begin, 0), max(begin + reach - map_hw[axis], 0)))
     return (spans[0], spans[1]), (*pads[1], *pads[0])
@@ -71,7 +70,6 @@ def trained_rates(
     T: int,
     config: CalibrateConfig,
     precision: Precision,
-    crop: Region | None = None,
 ) -> list[Tensor]:
     """Rate (or logits) of a cropped input, differentiable in the layer's weight, bias and u[0].
 
@@ -81,9 +79,8 @@ def trained_rates(
         module: the layer being trained.
         x: ``[K, b, C_in, h, w]``, a padded receptive field; K = 1 if constant over time.
         T: window length.
-        config: surrogate width.
+        config: its ``early`` is read.
         precision: of the convolution; bf16 also rounds its output, which moves spikes, so errors are evaluated in fp32.
-        crop: the window, for an initial potential per neuron; None is the whole map.
     """
     with autocast(x.device, precision):
         if isinstance(module, Readout):
@@ -94,7 +91,7 @@ def trained_rates(
     means = [
         rate(
             v if len(v) == 1 else v[:steps],
-            broadcast(cropped_potential(module, crop)),
+            broadcast(module.u0),
             module.theta,
             steps,
             signed=module.neuron == "signed",
@@ -120,11 +117,6 @@ def firing(module: SpikingConv | Readout, rates: Tensor) -> Tensor:
     if isinstance(module, Readout):
         return torch.zeros_like(rates)
     return rates.abs() / broadcast(module.theta) * module.theta.square().mean()
-
-
-def cropped_potential(module: SpikingConv, crop: Region | None) -> Tensor:
-    """The initial potential of a window of the map: ``[C]``, or ``[C, h, w]`` if it is per neuron."""
-    return module.u0 if crop is None or module.u0.ndim == 1 else module.u0[..., *crop]
 
 
 def fine_calibrate_(
@@ -163,7 +155,7 @@ def fine_calibrate_(
             if mine := held_here(indices):
                 targets = observer.target(node, mine)[..., *crop]
                 x = F.pad(observer.train(source, mine, inputs), padding)
-                rates = trained_rates(module, x, observer.T, config, config.precision, crop)
+                rates = trained_rates(module, x, observer.T, config, config.precision)
                 loss = squared_error(rates, targets, config).mean()
                 if config.sparsity:
                     loss = loss + config.sparsity * firing(module, rates[0]).mean()
@@ -240,12 +232,12 @@ def _held_out_error(observer: Observer, node: Node, held_out: list[int], config:
         targets = observer.target(node, held)[..., *crop]
         if channels is not None and isinstance(module, SpikingConv):
             bits = F.pad(observer.bits(source, held, inputs), (0, 0, *padding))
-            packed = PackedConv(module, channels, "exact", padding=(0, 0), u0=cropped_potential(module, crop))
+            packed = PackedConv(module, channels, "exact", padding=(0, 0))
             spikes = packed.window(packed.state(bits.shape[1], (bits.shape[2], bits.shape[3])), bits, observer.T)
             rates = observer.rates(module, spikes, config.early)
         else:
             x = F.pad(observer.train(source, held, inputs), padding)
-            rates = trained_rates(module, x, observer.T, config, "fp32", crop)
+            rates = trained_rates(module, x, observer.T, config, "fp32")
         cost = squared_error(rates, targets, config).sum(dtype=torch.float64)
         if config.sparsity:
             cost += config.sparsity * firing(module, rates[0]).sum(dtype=torch.float64)

@@ -50,7 +50,7 @@ def is_result(path: Path, key: str) -> bool:
 
 
 class FinishedLayers:
-    """Tensors and reports of the layers that are done, by pass and name.
+    """Tensors and reports of the layers that are done, by name.
 
     Args:
         path: the file; None keeps nothing.

@@ -137,7 +137,7 @@ class JointCalibration:
     ) -> None:
         self.network, self.teacher, self.config = network, teacher, config
         self.images, self.held_out = images, held_out
-        self.device = next(network.parameters()).device
+        self.device = network.device
         groups = [
             group
             for node in network.nodes
@@ -258,9 +258,8 @@ def calibrate_jointly(
         TrainingError: the loss is no longer finite.
     """
     made = copy.deepcopy(network)
-    device = next(made.parameters()).device
     training, held_out = (
-        TrainingImages(part, image_size, device) for part in images.hold_out(config.held_out, config.seed)
+        TrainingImages(part, image_size, made.device) for part in images.hold_out(config.held_out, config.seed)
     )
     calibration = JointCalibration(made, partial(teacher_outputs, ann), training, held_out, config)
     calibration.begin()

@@ -14,8 +14,8 @@ from spikedet.checkpoint.tensors import UNREADABLE, open_tensors
 from spikedet.common.errors import CheckpointError
 from spikedet.common.files import atomic_path
 
-_KEY, _LAYERS = "spikedet-training", "spikedet-calibration"
-"""Of the JSON in a file's metadata; the second is that of an unfinished calibration from an earlier version."""
+_KEY = "spikedet-training"
+"""Of the JSON in a file's metadata."""
 
 
 def save_state(path: Path, modules: dict[str, dict[str, Tensor]], optimizer: dict[str, Any], facts: Any) -> None:
@@ -42,11 +42,7 @@ def load_state(path: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]
     """
     try:
         with open_tensors(path) as file:
-            metadata = file.metadata() or {}
-            if _LAYERS in metadata:
-                header = {"facts": json.loads(metadata[_LAYERS]), "groups": [], "scalars": {}}
-            else:
-                header = json.loads(metadata[_KEY])
+            header = json.loads((file.metadata() or {})[_KEY])
             # Copies: Windows does not replace a file whose content is still mapped, and optimizers keep what they get.
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 (not a mapping)
         modules: dict[str, dict[str, Tensor]] = {}

@@ -41,6 +41,8 @@ def calibrate(config: CalibrateConfig) -> list[Path]:
     require_one_window(network, source)
     if meta.stage != "copied":
         raise CheckpointError(f"{source}: already calibrated ({meta.stage}); calibrate the copied network it came from")
+    if uneven := [node.name for node, layer in network.spiking() if layer.u0.ndim > 1]:
+        raise CheckpointError(f"{source}: {uneven[0]} has an initial potential per neuron; expected one per channel")
     both_signs = any(layer.neuron == "asymmetric" for _, layer in network.spiking())
     largest = MAX_LEVELS // 2 if both_signs else MAX_LEVELS
     if largest < network.T:

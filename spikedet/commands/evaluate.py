@@ -274,7 +274,6 @@ def _training_options(meta: CheckpointMeta) -> str | None:
         f"{copies} copies": copies > 1,
         "distilled": settings.get("distill"),
         f"sparsity {settings.get('sparsity', 0):g}": settings.get("sparsity"),
-        "spiking forward": settings.get("spiking_forward"),
     }
     return ", ".join(name for name, chosen in options.items() if chosen)
 

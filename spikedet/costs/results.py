@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from spikedet.checkpoint.ancestry import lineage
 from spikedet.config import EnergyConfig
@@ -82,11 +81,5 @@ def find_rows(config: EnergyConfig, paths: Sequence[Path]) -> EvaluatedRows:
     else:
         files = [path for path in [Path(config.out) / "results.json"] if path.is_file()]
         files = files or [beside for path in paths if (beside := path.with_suffix(".json")).is_file()]
-    rows = [row for file in files for row in _identified(*read_results(file))]
+    rows = [row for file in files for row in read_results(file)[1]]
     return EvaluatedRows(tuple(rows), ", ".join(file.name for file in files))
-
-
-def _identified(meta: dict[str, Any], rows: list[ResultRow]) -> list[ResultRow]:
-    """The rows of ``spikedet publish`` are all of one file, which earlier versions named beside them alone."""
-    digest = meta.get("sha256")
-    return [replace(row, checkpoint=row.checkpoint or digest) for row in rows] if isinstance(digest, str) else rows

@@ -124,15 +124,14 @@ def fan_outs(network: SpikingNetwork, image_hw: tuple[int, int], *, through_pool
 def met_weights(module: Weighted, input_hw: tuple[int, int]) -> Tensor:
     """``[H, W]`` float64: weights that a spike at each place of the convolution's input meets."""
     _, _, *output_hw = module.output_shape(1, *input_hw)
-    dilation = getattr(module, "dilation", (1, 1))
     rows, columns = (
         _met_on_axis(
             input_hw[axis], output_hw[axis], module.weight.shape[2 + axis],
-            module.stride[axis], module.padding[axis], dilation[axis],
+            module.stride[axis], module.padding[axis], module.dilation[axis],
         )
         for axis in (0, 1)
     )  # fmt: skip
-    return len(module.weight) // getattr(module, "groups", 1) * torch.outer(rows, columns)
+    return len(module.weight) // module.groups * torch.outer(rows, columns)
 
 
 def _met_on_axis(inputs: int, outputs: int, kernel: int, stride: int, padding: int, dilation: int) -> Tensor:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from itertools import takewhile
 
 from spikedet.common.errors import DataError
-from spikedet.data.pairs import split_of
+from spikedet.data.pairs import folder_of, split_of
 from spikedet.data.values import shown
 
 
@@ -45,7 +45,7 @@ class Lookup:
             raise DataError(f"{where}: image {shown(written)} not found; add it, or remove what names it")
         if len(found) == 1:
             return found[0]
-        own = [image for image in found if split and split_of(image.rpartition("/")[0]) == split]
+        own = [image for image in found if split and split_of(folder_of(image)) == split]
         ranked = sorted((-_common_end(image, parts), not _below(image, near), image) for image in own or found)
         best = [image for *rank, image in ranked if rank == list(ranked[0][:2])]
         exact = [image for image in best if image.rpartition("/")[2] == parts[-1]]

@@ -10,6 +10,7 @@ from pathlib import Path
 from spikedet.common.errors import DataError
 from spikedet.common.files import MAX_LIST_BYTES
 from spikedet.data.lookup import Lookup
+from spikedet.data.pairs import folder_of
 from spikedet.data.split_names import usual_split
 from spikedet.data.text import read_lines
 from spikedet.data.walk import Tree
@@ -62,7 +63,7 @@ def split_lists(tree: Tree, lookup: Lookup, taken: Collection[Path]) -> tuple[di
 
 def _only(root: Path, split: str, files: list[tuple[str, list[ListedImage]]]) -> list[ListedImage]:
     """The lines of the only split file, or of the one in VOC's folder ``Main``."""
-    main = [found for found in files if found[0].rpartition("/")[0].lower().endswith("imagesets/main")]
+    main = [found for found in files if folder_of(found[0]).lower().endswith("imagesets/main")]
     chosen = main if len(main) == 1 else files
     first = chosen[0]
     for path, lines in chosen[1:]:
@@ -73,7 +74,7 @@ def _only(root: Path, split: str, files: list[tuple[str, list[ListedImage]]]) ->
 
 def _read(file: Path, path: str, lookup: Lookup) -> list[ListedImage]:
     found = []
-    near = path.rpartition("/")[0]
+    near = folder_of(path)
     for number, line in enumerate(read_lines(file, "image names", MAX_LIST_BYTES), start=1):
         if not (name := line.strip()):
             continue

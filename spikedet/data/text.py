@@ -10,6 +10,9 @@ from typing import Any
 from spikedet.common.errors import DataError
 from spikedet.common.files import read_bytes
 
+_ENDS = 65536
+"""Bytes of each end of a file that ``read_ends`` reads."""
+
 
 def read_bounded(path: Path, what: str, most: int | None = None) -> bytes:
     """The bytes of a file.
@@ -61,11 +64,11 @@ def read_start(path: Path, most: int = 4096) -> bytes:
         return b""
 
 
-def read_ends(path: Path, most: int = 65536) -> bytes:
+def read_ends(path: Path) -> bytes:
     """The first and the last bytes of a plain file; b"" where it cannot be read."""
-    start = read_start(path, most)
-    if len(start) < most:
+    start = read_start(path, _ENDS)
+    if len(start) < _ENDS:
         return start
     with open(path, "rb") as file:
-        file.seek(-min(most, path.stat().st_size), 2)
-        return start + file.read(most)
+        file.seek(-min(_ENDS, path.stat().st_size), 2)
+        return start + file.read(_ENDS)

@@ -43,9 +43,9 @@ class Tree:
             start = f"{folder}/" if folder else ""
             yield from (start + name for name in names if name.lower().endswith(endings))
 
-    def summary(self, most: int = 8) -> str:
+    def summary(self) -> str:
         """What there is: counts of endings by folder, in one line."""
-        found = []
+        found, most = [], 8
         for folder, names in self.folders.items():
             counts = Counter(PurePosixPath(name).suffix.lower() or "without ending" for name in names)
             if counts:

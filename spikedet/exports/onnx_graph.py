@@ -74,9 +74,9 @@ class OnnxGraph:
         ends = (self.constant(np.array([value], np.int64), "index") for value in (start, stop, axis))
         return self.op("Slice", x, *ends)
 
-    def sum(self, x: str, axes: Sequence[int], *, keep: bool = False) -> str:
+    def sum(self, x: str, axes: Sequence[int]) -> str:
         """Sum over axes."""
-        return self.op("ReduceSum", x, self.constant(np.array(axes, np.int64), "axes"), keepdims=int(keep))
+        return self.op("ReduceSum", x, self.constant(np.array(axes, np.int64), "axes"), keepdims=0)
 
     def scan(
         self,

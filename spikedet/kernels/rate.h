@@ -13,10 +13,10 @@
 extern "C" {
 
 // Mirrored field by field in rate.py. One layer's window for calibration: potentials v [steps][places][channels], one
-// step standing for all if constant; T decisions after `delay` steps. u0 is [u0_places][channels], repeated.
+// step standing for all if constant; T decisions after `delay` steps.
 struct RateWindow {
-    int64_t steps, constant, delay, is_signed, places, channels, u0_places;
-    const float *v, *u0, *theta, *width, *lower;  // lower: of asymmetric IF, or null
+    int64_t steps, constant, delay, is_signed, places, channels;
+    const float *v, *u0, *theta, *lower;  // lower: of asymmetric IF, or null
 };
 
 // Mean spikes [places][channels], and slopes [steps][places][channels]: 1 where the surrogate rectangle around theta (or
@@ -34,7 +34,7 @@ int64_t spikedet_rate(const RateWindow* window, float* rate, uint8_t* slopes) {
 #pragma omp for schedule(static)
         for (int64_t place = 0; place < w.places; place++) {
             if (!enough) continue;
-            std::memcpy(potential, w.u0 + place % w.u0_places * w.channels, sizeof(float) * w.channels);
+            std::memcpy(potential, w.u0, sizeof(float) * w.channels);
             std::fill(fired, fired + w.channels, 0.0f);
             for (int64_t t = 0; t < w.steps + w.delay; t++) {
                 if (t < w.steps) {
@@ -44,7 +44,7 @@ int64_t spikedet_rate(const RateWindow* window, float* rate, uint8_t* slopes) {
                 if (t < w.delay) continue;
                 uint8_t* slope = slopes + ((t - w.delay) * w.places + place) * w.channels;
                 for (int64_t c = 0; c < w.channels; c++) {
-                    const float before = potential[c], half = w.width[c] / 2;
+                    const float before = potential[c], half = w.theta[c] / 2;
                     const bool up = before >= w.theta[c];
                     slope[c] = std::abs(before - w.theta[c]) < half;
                     bool down = false;
@@ -83,7 +83,7 @@ void spikedet_rate_backward(const RateWindow* window, const float* grad_rate, co
                 const uint8_t* slope = slopes + ((t - w.delay) * w.places + place) * w.channels;
                 for (int64_t c = 0; c < w.channels; c++) {
                     // The rectangle around lower is wider and lower by the ratio by which its reset is larger.
-                    const float height = float(slope[c] != 0) / w.width[c];
+                    const float height = float(slope[c] != 0) / w.theta[c];
                     const float ratio = slope[c] == 2 ? -w.theta[c] / w.lower[c] : 1.0f;
                     grad[c] = ratio * height * (outer[c] / float(w.steps)) + grad[c] * (1.0f - w.theta[c] * height);
                 }

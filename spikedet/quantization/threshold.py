@@ -10,10 +10,11 @@ from torch import Tensor
 
 from spikedet.quantization.activation import leaky_clip, qc_quantize
 
+CANDIDATES = 40
+"""Size of the grid, which is linear in the largest activation of each channel."""
 
-def mean_square_best_theta(
-    x: Tensor, T: int, *, theta_max: Tensor | None = None, slope: float = 0.0, candidates: int = 40
-) -> Tensor:
+
+def mean_square_best_theta(x: Tensor, T: int, *, theta_max: Tensor | None = None, slope: float = 0.0) -> Tensor:
     """theta per channel that minimizes mean((g(x) - sigma_theta_max(x))^2) over a grid of fractions.
 
     Args:
@@ -21,7 +22,6 @@ def mean_square_best_theta(
         T: quantization levels above zero.
         theta_max: ``[C]`` or ``[1]``, the trained clip of the source; None does not clip.
         slope: of the LeakyReLU; 0 is ReLU.
-        candidates: grid size; the grid is linear in the largest activation of each channel.
 
     Returns:
         ``[C]``; a silent channel keeps ``theta_max`` (or 1).
@@ -35,8 +35,8 @@ def mean_square_best_theta(
     silent = top <= 0
     top = torch.where(silent, fallback, top)
     best_theta, best_error = top.clone(), torch.full_like(top, torch.inf)
-    for step in range(1, candidates + 1):
-        theta = top * (step / candidates)
+    for step in range(1, CANDIDATES + 1):
+        theta = top * (step / CANDIDATES)
         error = (qc_quantize(x, theta, T, slope=slope) - target).square().mean(over)
         better = error < best_error
         best_theta, best_error = torch.where(better, theta, best_theta), torch.where(better, error, best_error)

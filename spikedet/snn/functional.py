@@ -31,21 +31,21 @@ def fires(v: Tensor, theta: Tensor) -> Tensor:
 def if_step(v: Tensor, u: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
     """One step of IF with soft reset: ``(spikes in {0, 1}, membrane potential after reset)``."""
     u = u + v
-    spikes = (u >= theta).to(u.dtype)
+    spikes = fires(u, theta)
     return spikes, u - theta * spikes
 
 
 def signed_if_step(v: Tensor, u: Tensor, count: Tensor, theta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """One step of signed IF: ``(spikes in {-1, 0, 1}, potential after reset, spike count so far)``."""
     u = u + v
-    spikes = (u >= theta).to(u.dtype) - ((u < 0) & (count > 0)).to(u.dtype)
+    spikes = fires(u, theta) - ((u < 0) & (count > 0)).to(u.dtype)
     return spikes, u - theta * spikes, count + spikes
 
 
 def asymmetric_if_step(v: Tensor, u: Tensor, theta: Tensor, lower: Tensor) -> tuple[Tensor, Tensor]:
     """One step of asymmetric IF, ``lower`` = -theta / slope: ``(spikes in {-1, 0, 1}, potential after reset)``."""
     u = u + v
-    up, down = (u >= theta).to(u.dtype), (u <= lower).to(u.dtype)
+    up, down = fires(u, theta), (u <= lower).to(u.dtype)
     return up - down, u - theta * up - lower * down
 
 

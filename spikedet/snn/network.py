@@ -193,9 +193,6 @@ class SpikingNetwork(nn.Module):
     def load_tensors(self, tensors: dict[str, Tensor]) -> None:
         """Load what ``tensors`` returned. Raises RuntimeError naming what is missing, extra or of another shape."""
         known = {key.replace("/", "."): key for key in self.state_dict()}
-        for node, layer in self.spiking():
-            if (stored := tensors.get(f"{node.name}.u0")) is not None and stored.ndim == 3:
-                layer.u0 = nn.Parameter(torch.empty_like(stored))
         self.load_state_dict({known.get(name, name): value for name, value in tensors.items()})
 
 

@@ -1,7 +1,7 @@
 """Surrogate gradients: multi-step firing for calibration by BPTT through one layer, and spikes for direct training.
 
 Forward: the exact spikes of ``functional.py`` over a window of T steps after ``delay`` steps of integration.
-Backward (equations 20 and 21), with h the rectangle of width alpha and height 1 / alpha around each threshold:
+Backward (equations 20 and 21), with h the rectangle of width theta and height 1 / theta around each threshold:
 
     dL/du[t] = h(u[t]) dL/ds[t] + dL/du[t+1] (1 - theta h(u[t])),      dL/dv[t] = dL/du[t],     dL/du[0] = dL/du[1]
 
@@ -23,7 +23,7 @@ from torch import Tensor
 from spikedet.config import Surrogate
 from spikedet.kernels.library import available
 from spikedet.snn.backends.native.rate import NativeRate
-from spikedet.snn.functional import Firing, asymmetric_if_step, if_step, signed_if_step
+from spikedet.snn.functional import Firing, asymmetric_if_step, fires, if_step, signed_if_step
 
 Shape = Callable[[Tensor, float], Tensor]
 """``(z, width) -> ds / dz``, z the distance from the threshold in units of theta."""
@@ -76,7 +76,7 @@ class _Spike(torch.autograd.Function):
     def forward(ctx: Any, shape: Shape, width: float, v: Tensor, theta: Tensor) -> Tensor:
         ctx.save_for_backward(v, theta)
         ctx.shape, ctx.width = shape, width
-        return (v >= theta).to(v.dtype)
+        return fires(v, theta)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
@@ -90,7 +90,7 @@ class _Spike(torch.autograd.Function):
 class _Fire(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, v: Tensor, u0: Tensor, theta: Tensor, alpha: Tensor, lower: Tensor | None, signed: bool, delay: int
+        ctx: Any, v: Tensor, u0: Tensor, theta: Tensor, lower: Tensor | None, signed: bool, delay: int
     ) -> Tensor:
         steps, tail = v.shape[0], [v.new_zeros(v.shape[1:])] * delay
         u = u0.expand(v.shape[1:]).clone()
@@ -101,27 +101,27 @@ class _Fire(torch.autograd.Function):
             if t < delay:
                 u = before
                 continue
-            slope = ((before - theta).abs() < alpha / 2).to(v.dtype)
+            slope = ((before - theta).abs() < theta / 2).to(v.dtype)
             if lower is not None:
-                below = ((before - lower).abs() < alpha / 2 * (-lower / theta)) & (slope == 0)
+                below = ((before - lower).abs() < theta / 2 * (-lower / theta)) & (slope == 0)
                 slope = torch.where(below, -theta / lower, slope)
                 fired, u = asymmetric_if_step(current, u, theta, lower)
             elif signed:
-                slope = torch.maximum(slope, ((before.abs() < alpha / 2) & (count > 0)).to(v.dtype))
+                slope = torch.maximum(slope, ((before.abs() < theta / 2) & (count > 0)).to(v.dtype))
                 fired, u, count = signed_if_step(current, u, count, theta)
             else:
                 fired, u = if_step(current, u, theta)
             spikes.append(fired)
             slopes.append(slope)
-        ctx.save_for_backward(torch.stack(slopes), theta, alpha)
+        ctx.save_for_backward(torch.stack(slopes), theta)
         ctx.steps, ctx.delay, ctx.u0_shape = steps, delay, u0.shape
         return torch.stack(spikes)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        slopes, theta, alpha = ctx.saved_tensors
+        slopes, theta = ctx.saved_tensors
         (grad,) = grads
-        height = 1.0 / alpha
+        height = 1.0 / theta
         grad_u = torch.zeros_like(grad[0])
         grad_v = grad.new_zeros((ctx.steps, *grad.shape[1:]))
         for t in range(ctx.steps + ctx.delay - 1, -1, -1):
@@ -131,7 +131,7 @@ class _Fire(torch.autograd.Function):
                 grad_u = slope * grad[t - ctx.delay] + grad_u * kept
             if t < ctx.steps:
                 grad_v[t] = grad_u
-        return grad_v, grad_u.sum_to_size(ctx.u0_shape), None, None, None, None, None
+        return grad_v, grad_u.sum_to_size(ctx.u0_shape), None, None, None, None
 
 
 def fire(
@@ -139,7 +139,6 @@ def fire(
     u0: Tensor,
     theta: Tensor,
     *,
-    width: float = 1.0,
     signed: bool = False,
     lower: Tensor | None = None,
     delay: int = 0,
@@ -150,7 +149,6 @@ def fire(
         v: ``[T, N, C, H, W]`` input potentials; zero after the window while a delayed neuron still fires.
         u0: initial potential, broadcastable to ``[N, C, H, W]``.
         theta: threshold, broadcastable likewise.
-        width: width alpha of the rectangle in units of theta (equation 20).
         signed: signed IF instead of IF.
         lower: negative thresholds of asymmetric IF, broadcastable likewise.
         delay: steps integrated before the first firing decision.
@@ -158,7 +156,7 @@ def fire(
     Returns:
         ``[T, N, C, H, W]`` spikes in {0, 1} (signed, asymmetric: {-1, 0, 1}).
     """
-    return _Fire.apply(v, u0, theta, width * theta, lower, signed, delay)
+    return _Fire.apply(v, u0, theta, lower, signed, delay)
 
 
 def rate(
@@ -167,7 +165,6 @@ def rate(
     theta: Tensor,
     T: int,
     *,
-    width: float = 1.0,
     signed: bool = False,
     lower: Tensor | None = None,
     delay: int = 0,
@@ -176,10 +173,10 @@ def rate(
 
     Args:
         v: ``[T, N, C, H, W]`` input potentials, or ``[1, N, C, H, W]`` if they never change.
-        u0: ``[1, C, 1, 1]`` or ``[1, C, H, W]`` initial potential.
+        u0: ``[1, C, 1, 1]`` initial potential.
         theta: ``[C]`` thresholds.
         T: number of steps.
-        width, signed, delay: see ``fire``.
+        signed, delay: see ``fire``.
         lower: ``[C]``, see ``fire``.
 
     Returns:
@@ -191,7 +188,7 @@ def rate(
     if len(v) not in (1, T):
         raise ValueError(f"potentials of 1 or T = {T} steps expected, got {len(v)}")
     if v.device.type == "cpu" and v.dtype == torch.float32 and available():
-        return NativeRate.apply(v, u0, theta, width * theta, lower, T, signed, delay)
+        return NativeRate.apply(v, u0, theta, lower, T, signed, delay)
     steps = v.expand(T, *v.shape[1:])
     theta, lower = theta.view(1, -1, 1, 1), None if lower is None else lower.view(1, -1, 1, 1)
-    return fire(steps, u0, theta, width=width, signed=signed, lower=lower, delay=delay).mean(0)
+    return fire(steps, u0, theta, signed=signed, lower=lower, delay=delay).mean(0)

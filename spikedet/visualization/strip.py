@@ -13,6 +13,7 @@ from spikedet.detections import Detections
 from spikedet.visualization.draw import DrawingSizes, RGBImage, draw_detections, draw_lines, fit_side, text_wh
 
 GAP_PX = 4
+FRAME_SIDE_PX = 480
 STEP_MS = 400
 LAST_MS = 2000
 
@@ -41,9 +42,9 @@ def strip(image_rgb: RGBImage, rows: Sequence[Row], class_names: Sequence[str], 
     return np.concatenate([_widened(band, width) for band in bands])
 
 
-def animation(image_rgb: RGBImage, rows: Sequence[Row], class_names: Sequence[str], side: int = 480) -> list[RGBImage]:
+def animation(image_rgb: RGBImage, rows: Sequence[Row], class_names: Sequence[str]) -> list[RGBImage]:
     """Frames with all networks side by side, one per time step; a network that ends earlier keeps its last output."""
-    shown, ratio = _shown(image_rgb, side)
+    shown, ratio = _shown(image_rgb, FRAME_SIDE_PX)
     frames = []
     for step in _steps(rows) or [0]:
         tiles = []

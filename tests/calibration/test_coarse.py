@@ -100,23 +100,6 @@ def test_a_read_out_keeps_its_weights() -> None:
     assert torch.equal(node.module.weight, kept)
 
 
-def test_potentials_per_neuron_move_by_their_channels_mean() -> None:
-    """u[0] of shape [C, H, W] keeps it, and every place of a channel moves alike."""
-    torch.manual_seed(0)
-    reference = straight(2)
-    per_channel, per_neuron = copy.deepcopy(reference), copy.deepcopy(reference)
-    images = sample_images()
-    layer = node_of(per_neuron, "layer.1").module
-    layer.u0 = nn.Parameter(layer.u0.detach().view(-1, 1, 1).expand(-1, 8, 8).clone())
-    for network in (per_channel, per_neuron):
-        node = node_of(network, "layer.1")
-        coarse_calibrate_(at(network, "layer.1", images, reference), node, batches(len(images)))
-    shared = node_of(per_channel, "layer.1").module.u0
-    assert layer.u0.shape == (3, 8, 8)
-    assert torch.equal(layer.u0, shared.view(-1, 1, 1).expand(-1, 8, 8))
-    assert not torch.equal(shared, node_of(reference, "layer.1").module.u0)
-
-
 @pytest.mark.parametrize(("neuron", "delay"), [("if", 0), ("if", 2), ("signed", 0)])
 def test_the_answer_of_a_layer_is_its_rate(neuron: str, delay: int) -> None:
     torch.manual_seed(0)

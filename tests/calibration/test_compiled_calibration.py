@@ -7,13 +7,12 @@ from typing import Any
 import pytest
 import torch
 from calibration_graphs import PLENTY, batches, branching, moved, sample_images, settings, straight, trains_of, visits
-from torch import nn
 
 from spikedet.calibration import LayerReport, calibrate_network, observer
 from spikedet.calibration.observer import Observer
 from spikedet.calibration.store import ByteStore
 from spikedet.kernels.library import available
-from spikedet.snn import SpikingNetwork, packing, qc_forward, surrogate
+from spikedet.snn import SpikingNetwork, packing, surrogate
 
 pytestmark = pytest.mark.skipif(not available(), reason="the kernels cannot be compiled here")
 
@@ -26,14 +25,10 @@ GRAPHS = {
 IMAGES = (10, 12)  # so many of such a side
 
 
-def made(graph: str, *, per_neuron: bool = False) -> SpikingNetwork:
+def made(graph: str) -> SpikingNetwork:
     """A network that calibration can improve."""
     torch.manual_seed(0)
-    network = moved(GRAPHS[graph]())
-    shapes = {name: value.shape[1:] for name, value in qc_forward(network, sample_images(1, IMAGES[1]), 4).items()}
-    for node, layer in network.spiking() if per_neuron else ():
-        layer.u0 = nn.Parameter(layer.u0.detach().view(-1, 1, 1).expand(shapes[node.name]).clone())
-    return network
+    return moved(GRAPHS[graph]())
 
 
 def without_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,11 +53,10 @@ def test_coarse_calibration_is_the_same_to_the_bit(graph: str, monkeypatch: pyte
     assert any(not torch.equal(value, network.tensors()[name]) for name, value in plain.items())
 
 
-@pytest.mark.parametrize("per_neuron", [False, True], ids=["per channel", "per neuron"])
 @pytest.mark.parametrize("graph", GRAPHS)
-def test_fine_calibration_is_nearly_the_same(graph: str, per_neuron: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fine_calibration_is_nearly_the_same(graph: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Gradients are summed in another order, and Adam's steps follow: 1e-4 of weights that moved by more than 0.005."""
-    network = made(graph, per_neuron=per_neuron)
+    network = made(graph)
     before = {name: value.clone() for name, value in network.tensors().items()}
     compiled, reports = calibrated(network, fine=True)
     without_kernels(monkeypatch)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from calibration_graphs import at, branching, dyadic, node_of, sample_images, settings, straight
+from calibration_graphs import at, branching, dyadic, node_of, sample_images, settings
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -246,14 +246,3 @@ def test_the_network_around_the_layer_stays() -> None:
     kept = {name: value.clone() for name, value in network.state_dict().items() if not name.startswith("last")}
     fine_calibrate_(observer, node, TRAINING, HELD_OUT, settings())
     assert all(torch.equal(value, kept[name]) for name, value in network.state_dict().items() if name in kept)
-
-
-def test_potentials_per_neuron_are_cropped_with_the_map() -> None:
-    torch.manual_seed(0)
-    network = straight(2)
-    layer = node_of(network, "layer.1").module
-    assert isinstance(layer, SpikingConv)
-    layer.u0 = nn.Parameter(layer.u0.detach().view(-1, 1, 1).expand(-1, 8, 8).clone())
-    observer = at(network, "layer.1", sample_images(8))
-    fine_calibrate_(observer, node_of(network, "layer.1"), TRAINING, HELD_OUT, settings(crop=3))
-    assert layer.u0.shape == (3, 8, 8)

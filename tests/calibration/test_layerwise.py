@@ -135,6 +135,16 @@ def test_a_network_without_spikes_is_refused(tmp_path: Path, stage: str) -> None
         run(tmp_path, chain()[stage])
 
 
+def test_initial_potentials_per_neuron_are_refused(tmp_path: Path) -> None:
+    tensors, meta = load_checkpoint(chain()["copied"])
+    tensors["model.0.u0"] = tensors["model.0.u0"].view(-1, 1, 1).expand(-1, 32, 32)
+    source = save_checkpoint(tmp_path / "copied.safetensors", tensors, meta)
+    with pytest.raises(
+        CheckpointError, match=r"model\.0 has an initial potential per neuron; expected one per channel"
+    ):
+        run(tmp_path, source)
+
+
 def test_more_levels_than_a_byte_holds_are_refused(tmp_path: Path) -> None:
     (long,) = convert(ConvertConfig(checkpoint=str(chain()["qc"]), T=256, out=str(tmp_path)))
     with pytest.raises(ConfigError, match="works for T up to 255, this network has T = 256"):
@@ -257,17 +267,6 @@ def test_signed_delayed_networks_and_single_images(tmp_path: Path) -> None:
     written = run(tmp_path, copied, images=1)
     assert [read_meta(path).neuron for path in written] == ["signed", "signed"]
     assert [read_meta(path).delay for path in written] == [1, 1]
-
-
-def test_potentials_per_neuron_survive_the_checkpoint(tmp_path: Path) -> None:
-    tensors, meta = load_checkpoint(chain()["copied"])
-    wide = {
-        name: value.view(-1, 1, 1).expand(-1, 32, 32) if name == "model.0.u0" else value
-        for name, value in tensors.items()
-    }
-    source = save_checkpoint(tmp_path / "copied.safetensors", wide, meta)
-    (written,) = run(tmp_path, source, fine=False)
-    assert load_checkpoint(written)[0]["model.0.u0"].shape == (8, 32, 32)
 
 
 @pytest.mark.parametrize(

@@ -177,17 +177,14 @@ def test_rows_say_what_was_judged() -> None:
     assert set(row.per_class) == {"thing"}
 
 
-OPTIONS = "T = 8, distilled, sparsity 5, spiking forward"
-
-
 @pytest.mark.parametrize(
     ("finetuned", "settings", "said"),
     [
         (True, {"T": 4, "distill": 3.0}, "T = 4, distilled"),
-        (True, {"T": 4, "distill": 0.0, "sparsity": 0.0, "spiking_forward": False}, "T = 4"),
+        (True, {"T": 4, "distill": 0.0, "sparsity": 0.0}, "T = 4"),
         (True, {"T": 2, "sparsity": 0.5}, "T = 2, sparsity 0.5"),
         (True, {"T": 4, "copies": 2, "distill": 3.0}, "T = 4, 2 copies, distilled"),
-        (True, {"T": 8, "distill": 1.0, "sparsity": 5.0, "spiking_forward": True}, OPTIONS),
+        (True, {"T": 8, "distill": 1.0, "sparsity": 5.0}, "T = 8, distilled, sparsity 5"),
         (False, {}, "no"),
     ],
 )

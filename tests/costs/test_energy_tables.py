@@ -76,10 +76,10 @@ def made(networks: list[Measured], evaluated: list[ResultRow]) -> EnergyReport:
         (
             {
                 "stage": "joint",
-                "stage1_options": "distilled, sparsity 4, spiking forward",
+                "stage1_options": "distilled, sparsity 4",
                 "calibrated": "W, sparsity 2",
             },
-            "SNN + joint, if, distilled, spiking forward, sparsity 4, sparsity 2",
+            "SNN + joint, if, distilled, sparsity 4, sparsity 2",
         ),
     ],
 )

@@ -143,11 +143,10 @@ def calibration(r: random.Random) -> None:
     T, delay, channels = r.randint(1, 6), r.choice([0, 0, 1, 3]), r.choice(CHANNELS)
     shape = (r.choice([1, T]), r.choice([1, 2]), channels, r.randint(1, 6), r.randint(1, 6))
     v, theta = (torch.randint(-8, 12, shape) / 8).requires_grad_(), theta_of(channels)
-    per_neuron = r.random() < 0.5
-    u0 = (torch.randint(-4, 9, (1, channels, *(shape[3:] if per_neuron else (1, 1)))) / 8).requires_grad_()
+    u0 = (torch.randint(-4, 9, (1, channels, 1, 1)) / 8).requires_grad_()
     neuron = r.choice(["if", "signed", "asymmetric"])
     lower = -theta / 0.5 if neuron == "asymmetric" else None
-    how = {"width": r.choice([0.5, 1.0, 2.0]), "signed": neuron == "signed", "delay": delay}
+    how = {"signed": neuron == "signed", "delay": delay}
     mean = rate(v, u0, theta, T, lower=lower, **how)
     spread = None if lower is None else lower.view(1, -1, 1, 1)
     expected = fire(v.expand(T, *shape[1:]), u0, theta.view(1, -1, 1, 1), lower=spread, **how).mean(0)

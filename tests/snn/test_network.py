@@ -114,16 +114,6 @@ def test_tensors_round_trip() -> None:
     assert "layer.0.weight" in source.tensors()
 
 
-def test_potentials_per_neuron_load_into_a_network_that_has_them_per_channel() -> None:
-    torch.manual_seed(0)
-    source, other = branching_network(), branching_network()
-    _, stem = next(source.spiking())
-    stem.u0 = torch.nn.Parameter(dyadic(4, 8, 6))
-    other.load_tensors(source.tensors())
-    _, loaded = next(other.spiking())
-    assert torch.equal(loaded.u0, stem.u0)
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [

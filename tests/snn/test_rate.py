@@ -19,7 +19,6 @@ from spikedet.snn.surrogate import rate
 
 needs_kernels = pytest.mark.skipif(not available(), reason="the kernels cannot be compiled here")
 NEURONS = ["if", "signed", "asymmetric"]
-WIDTHS = [0.25, 0.5, 1.0, 2.0]
 N, C, H, W = 2, 5, 3, 4
 
 
@@ -36,17 +35,17 @@ def way(request: pytest.FixtureRequest) -> Iterator[None]:
 pytestmark = pytest.mark.usefixtures("way")
 
 
-def made_case(seed: int, steps: int, *, per_neuron: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+def made_case(seed: int, steps: int) -> tuple[Tensor, Tensor, Tensor]:
     """Dyadic inputs that make neurons fire and take back, and thresholds that are powers of two."""
     torch.manual_seed(seed)
     v = dyadic(steps, N, C, H, W, low=-12, high=16)
-    u0 = dyadic(1, C, *((H, W) if per_neuron else (1, 1)), low=-8, high=16, over=16)
+    u0 = dyadic(1, C, 1, 1, low=-8, high=16, over=16)
     return v, u0, torch.tensor([0.5, 1.0, 2.0])[torch.randint(0, 3, (C,))]
 
 
-def by_fire(v: Tensor, u0: Tensor, theta: Tensor, T: int, width: float, neuron: str, delay: int) -> Tensor:
+def by_fire(v: Tensor, u0: Tensor, theta: Tensor, T: int, neuron: str, delay: int) -> Tensor:
     steps, theta = v.expand(T, *v.shape[1:]), theta.view(1, -1, 1, 1)
-    return fire(steps, u0, theta, width=width, delay=delay, **kind(neuron, theta)).mean(0)
+    return fire(steps, u0, theta, delay=delay, **kind(neuron, theta)).mean(0)
 
 
 def kind(neuron: str, theta: Tensor) -> dict[str, Any]:
@@ -58,35 +57,27 @@ cases = {
     "seed": st.integers(0, 2**20),
     "T": st.integers(1, 9),
     "constant": st.booleans(),
-    "per_neuron": st.booleans(),
     "neuron": st.sampled_from(NEURONS),
     "delay": st.integers(0, 3),
-    "width": st.sampled_from(WIDTHS),
 }
 
 
 @given(**cases)
-def test_it_is_the_mean_of_fire(
-    seed: int, T: int, constant: bool, per_neuron: bool, neuron: str, delay: int, width: float
-) -> None:
-    v, u0, theta = made_case(seed, 1 if constant else T, per_neuron=per_neuron)
-    found = rate(v, u0, theta, T, width=width, delay=delay, **kind(neuron, theta))
+def test_it_is_the_mean_of_fire(seed: int, T: int, constant: bool, neuron: str, delay: int) -> None:
+    v, u0, theta = made_case(seed, 1 if constant else T)
+    found = rate(v, u0, theta, T, delay=delay, **kind(neuron, theta))
     assert found.shape == (N, C, H, W)
-    assert torch.equal(found, by_fire(v, u0, theta, T, width, neuron, delay))
+    assert torch.equal(found, by_fire(v, u0, theta, T, neuron, delay))
 
 
 @given(**cases)
-def test_its_gradient_is_that_of_fire(
-    seed: int, T: int, constant: bool, per_neuron: bool, neuron: str, delay: int, width: float
-) -> None:
+def test_its_gradient_is_that_of_fire(seed: int, T: int, constant: bool, neuron: str, delay: int) -> None:
     """Of v and u0, each in its own shape; the two sum in another order, hence 1e-5."""
-    v, u0, theta = made_case(seed, 1 if constant else T, per_neuron=per_neuron)
+    v, u0, theta = made_case(seed, 1 if constant else T)
     leaves = (v.requires_grad_(), u0.requires_grad_())
     weight = torch.randn(N, C, H, W)
-    found = torch.autograd.grad(
-        (rate(*leaves, theta, T, width=width, delay=delay, **kind(neuron, theta)) * weight).sum(), leaves
-    )
-    expected = torch.autograd.grad((by_fire(*leaves, theta, T, width, neuron, delay) * weight).sum(), leaves)
+    found = torch.autograd.grad((rate(*leaves, theta, T, delay=delay, **kind(neuron, theta)) * weight).sum(), leaves)
+    expected = torch.autograd.grad((by_fire(*leaves, theta, T, neuron, delay) * weight).sum(), leaves)
     for have, want, leaf in zip(found, expected, leaves, strict=True):
         assert have.shape == leaf.shape
         torch.testing.assert_close(have, want, rtol=1e-5, atol=1e-5)
@@ -117,16 +108,20 @@ def test_the_negative_rectangle_by_hand() -> None:
     assert v.grad.flatten().tolist() == [0.25, 0.25]
 
 
-@pytest.mark.parametrize(("width", "grad_v"), [(1.0, [1.25, 1.25]), (2.0, [0.9375, 0.625]), (0.25, [0.0, 0.0])])
-def test_equation_21_by_hand(width: float, grad_v: list[float]) -> None:
-    """u[1] = 0.75 (silent), u[2] = 1.25 (fires); dL/dr = 2.5 is 1.25 for each of two spikes.
-
-    width 1: h = 1: dL/du[2] = 1.25, dL/du[1] = 1.25 + 1.25 (1 - 1).
-    width 2: h = 1/2: dL/du[2] = 0.625, dL/du[1] = 0.625 + 0.625 (1 - 1/2).
-    """
-    v = torch.tensor([0.25, 0.5]).view(2, 1, 1, 1, 1).requires_grad_()
+@pytest.mark.parametrize(
+    ("inputs", "grad_v"),
+    [
+        ([0.25, 0.5], [1.25, 1.25]),  # u = 0.75, 1.25, both open: dL/du[2] = 1.25, dL/du[1] = 1.25 + 1.25 (1 - 1)
+        ([0.25, 0.75], [1.25, 0.0]),  # u = 0.75, 1.5: open, closed
+        ([-0.25, 1.0], [1.25, 1.25]),  # u = 0.25, 1.25: closed, open; dL/du[1] = 1.25 (1 - 0)
+        ([-0.25, 1.25], [0.0, 0.0]),  # u = 0.25, 1.5: both closed
+    ],
+)
+def test_equation_21_by_hand(inputs: list[float], grad_v: list[float]) -> None:
+    """theta = 1, u[1] is silent, u[2] fires; dL/dr = 2.5 is 1.25 for each of two spikes; h = 1 where it is open."""
+    v = torch.tensor(inputs).view(2, 1, 1, 1, 1).requires_grad_()
     u0 = torch.full((1, 1, 1, 1), 0.5, requires_grad=True)
-    mean = rate(v, u0, torch.ones(1), 2, width=width)
+    mean = rate(v, u0, torch.ones(1), 2)
     assert mean.item() == 0.5
     (2.5 * mean).sum().backward()
     assert v.grad is not None
@@ -136,7 +131,7 @@ def test_equation_21_by_hand(width: float, grad_v: list[float]) -> None:
 
 
 def test_a_rectangle_is_open_at_its_ends() -> None:
-    v = torch.full((1, 1, 1, 1, 1), 0.5, requires_grad=True)  # u = 0.5, exactly theta - alpha / 2
+    v = torch.full((1, 1, 1, 1, 1), 0.5, requires_grad=True)  # u = 0.5, exactly theta / 2
     rate(v, torch.zeros(1, 1, 1, 1), torch.ones(1), 1).sum().backward()
     assert v.grad is not None
     assert v.grad.item() == 0
@@ -154,8 +149,8 @@ def test_silence_has_neither_rate_nor_slope(T: int) -> None:
 
 def test_memory_may_lie_in_any_order() -> None:
     """Channels last as a convolution leaves them, a slice of something larger, and a gradient that is expanded."""
-    v, u0, theta = made_case(3, 6, per_neuron=True)
-    expected = by_fire(v, u0, theta, 6, 1.0, "signed", 1)
+    v, u0, theta = made_case(3, 6)
+    expected = by_fire(v, u0, theta, 6, "signed", 1)
     last = v.flatten(0, 1).contiguous(memory_format=torch.channels_last).unflatten(0, (6, N))
     wide = torch.zeros(6, N, C, H, 2 * W)
     wide[..., ::2] = v
@@ -169,7 +164,7 @@ def test_memory_may_lie_in_any_order() -> None:
 
 
 def test_what_is_casestays_as_it_is() -> None:
-    case = made_case(4, 5, per_neuron=True)
+    case = made_case(4, 5)
     kept = [x.clone() for x in case]
     rate(*case, 5, signed=True, delay=2)
     assert all(torch.equal(x, was) for x, was in zip(case, kept, strict=True))
@@ -179,7 +174,7 @@ def test_other_precisions_are_left_to_torch() -> None:
     v, u0, theta = (x.double() for x in made_case(5, 4))
     found = rate(v, u0, theta, 4)
     assert found.dtype == torch.float64
-    assert torch.equal(found, by_fire(v, u0, theta, 4, 1.0, "if", 0))
+    assert torch.equal(found, by_fire(v, u0, theta, 4, "if", 0))
 
 
 def test_only_the_potential_or_only_the_input_may_learn() -> None:

@@ -16,45 +16,45 @@ SHAPE = (2, 3, 2, 3)
 
 
 class Spike(torch.autograd.Function):
-    """s = 1 if u >= theta; ds/du = 1 / alpha where |u - theta| < alpha / 2 (equation 20)."""
+    """s = 1 if u >= theta; ds/du = 1 / theta where |u - theta| < theta / 2 (equation 20)."""
 
     @staticmethod
-    def forward(ctx: Any, u: Tensor, theta: Tensor, alpha: Tensor) -> Tensor:
-        ctx.save_for_backward(u, theta, alpha)
+    def forward(ctx: Any, u: Tensor, theta: Tensor) -> Tensor:
+        ctx.save_for_backward(u, theta)
         return (u >= theta).to(u.dtype)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        u, theta, alpha = ctx.saved_tensors
-        return torch.where((u - theta).abs() < alpha / 2, grads[0] / alpha, 0.0), None, None
+        u, theta = ctx.saved_tensors
+        return torch.where((u - theta).abs() < theta / 2, grads[0] / theta, 0.0), None
 
 
 class SpikeBack(torch.autograd.Function):
     """s = -1 if u < 0 and there is a spike to take back; the same rectangle, around 0."""
 
     @staticmethod
-    def forward(ctx: Any, u: Tensor, allowed: Tensor, alpha: Tensor) -> Tensor:
-        ctx.save_for_backward(u, allowed, alpha)
+    def forward(ctx: Any, u: Tensor, allowed: Tensor, theta: Tensor) -> Tensor:
+        ctx.save_for_backward(u, allowed, theta)
         return -((u < 0) & allowed).to(u.dtype)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        u, allowed, alpha = ctx.saved_tensors
-        return torch.where(allowed & (u.abs() < alpha / 2), grads[0] / alpha, 0.0), None, None
+        u, allowed, theta = ctx.saved_tensors
+        return torch.where(allowed & (u.abs() < theta / 2), grads[0] / theta, 0.0), None, None
 
 
 class SpikeBelow(torch.autograd.Function):
-    """s = -1 if u <= lower; ds/du = 1 / (alpha r) where |u - lower| < alpha r / 2, with r = -lower / theta."""
+    """s = -1 if u <= lower; ds/du = 1 / -lower where |u - lower| < -lower / 2."""
 
     @staticmethod
-    def forward(ctx: Any, u: Tensor, lower: Tensor, alpha: Tensor) -> Tensor:
-        ctx.save_for_backward(u, lower, alpha)
+    def forward(ctx: Any, u: Tensor, lower: Tensor) -> Tensor:
+        ctx.save_for_backward(u, lower)
         return -(u <= lower).to(u.dtype)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        u, lower, alpha = ctx.saved_tensors
-        return torch.where((u - lower).abs() < alpha / 2, grads[0] / alpha, 0.0), None, None
+        u, lower = ctx.saved_tensors
+        return torch.where((u - lower).abs() < -lower / 2, grads[0] / -lower, 0.0), None
 
 
 SLOPE = 0.25
@@ -65,9 +65,9 @@ def kind(neuron: str, theta: Tensor) -> dict[str, Any]:
     return {"signed": neuron == "signed", "lower": -theta / SLOPE if neuron == "asymmetric" else None}
 
 
-def fire_by_autograd(v: Tensor, u0: Tensor, theta: Tensor, width: float, neuron: str, delay: int) -> Tensor:
+def fire_by_autograd(v: Tensor, u0: Tensor, theta: Tensor, neuron: str, delay: int) -> Tensor:
     """``fire``, with plain autograd through charge and soft reset."""
-    alpha, T = width * theta, len(v)
+    T = len(v)
     u = u0.expand(v.shape[1:])
     count = torch.zeros_like(u)
     spikes = []
@@ -75,12 +75,12 @@ def fire_by_autograd(v: Tensor, u0: Tensor, theta: Tensor, width: float, neuron:
         u = u + v[t] if t < T else u
         if t < delay:
             continue
-        s = Spike.apply(u, theta, alpha)
+        s = Spike.apply(u, theta)
         back = torch.zeros_like(s)
         if neuron == "asymmetric":
-            back = SpikeBelow.apply(u, -theta / SLOPE, alpha / SLOPE)
+            back = SpikeBelow.apply(u, -theta / SLOPE)
         elif neuron == "signed":
-            back = SpikeBack.apply(u, count > 0, alpha)
+            back = SpikeBack.apply(u, count > 0, theta)
             count = count + s.detach() + back.detach()
         u = u - theta * s - (theta / SLOPE if neuron == "asymmetric" else theta) * back
         s = s + back
@@ -123,20 +123,14 @@ def test_forward_equals_the_step_functions(seed: int, T: int, neuron: str, delay
     assert torch.equal(fire(v, u0, theta, delay=delay, **kind(neuron, theta)), torch.stack(expected))
 
 
-@given(
-    seed=seeds,
-    T=steps,
-    neuron=st.sampled_from(["if", "signed", "asymmetric"]),
-    delay=delays,
-    width=st.sampled_from([0.25, 0.5, 1.0]),
-)
-def test_gradient_equals_autograd(seed: int, T: int, neuron: str, delay: int, width: float) -> None:
+@given(seed=seeds, T=steps, neuron=st.sampled_from(["if", "signed", "asymmetric"]), delay=delays)
+def test_gradient_equals_autograd(seed: int, T: int, neuron: str, delay: int) -> None:
     """In float64; the two sum in another order, hence 1e-12."""
     v, u0, theta = made_case(seed, T)
     weight = torch.randn(T, *SHAPE, generator=torch.Generator().manual_seed(seed + 1), dtype=torch.float64)
     slow, fast = (
-        fire_by_autograd(v, u0, theta, width, neuron, delay),
-        fire(v, u0, theta, width=width, delay=delay, **kind(neuron, theta)),
+        fire_by_autograd(v, u0, theta, neuron, delay),
+        fire(v, u0, theta, delay=delay, **kind(neuron, theta)),
     )
     assert torch.equal(slow, fast)
     expected = torch.autograd.grad((slow * weight).sum(), (v, u0))
@@ -157,7 +151,7 @@ def test_the_gradient_test_sees_gradients_and_negative_spikes() -> None:
 @pytest.mark.parametrize("u0_shape", [(1, 3, 1, 1), (3, 1, 1), (1, 3, 2, 3), (3, 2, 3), (1, 1, 1, 1), SHAPE])
 def test_initial_potential_has_a_gradient_of_its_own_shape(u0_shape: tuple[int, ...]) -> None:
     v, u0, theta = made_case(1, 5, u0_shape)
-    want = torch.autograd.grad(fire_by_autograd(v, u0, theta, 1.0, "if", 1).sum(), u0)[0]
+    want = torch.autograd.grad(fire_by_autograd(v, u0, theta, "if", 1).sum(), u0)[0]
     have = torch.autograd.grad(fire(v, u0, theta, delay=1).sum(), u0)[0]
     assert have.shape == u0_shape
     torch.testing.assert_close(have, want, rtol=1e-12, atol=1e-12)
@@ -168,18 +162,19 @@ def one_neuron(values: list[float]) -> Tensor:
 
 
 @pytest.mark.parametrize(
-    ("width", "grad_v"),
+    ("inputs", "grad_v"),
     [
-        # u[1] = 0.75 (silent), u[2] = 1.25 (fires), both within the rectangle; dL/ds = (2, 3)
-        (1.0, [2.0, 3.0]),  # h = 1:   dL/du[2] = 3,   dL/du[1] = 2 + 3 (1 - 1)
-        (2.0, [1.75, 1.5]),  # h = 1/2: dL/du[2] = 1.5, dL/du[1] = 1 + 1.5 (1 - 1/2)
-        (0.25, [0.0, 0.0]),  # neither: both potentials are 0.25 away and the rectangle reaches 0.125
+        # theta = 1, u[1] is silent, u[2] fires; dL/ds = (2, 3); h = 1 where the rectangle is open
+        ([0.25, 0.5], [2.0, 3.0]),  # u = 0.75, 1.25, both open: dL/du[2] = 3, dL/du[1] = 2 + 3 (1 - 1)
+        ([0.25, 0.75], [2.0, 0.0]),  # u = 0.75, 1.5: open, closed
+        ([-0.25, 1.0], [3.0, 3.0]),  # u = 0.25, 1.25: closed, open; dL/du[1] = 3 (1 - 0)
+        ([-0.25, 1.25], [0.0, 0.0]),  # u = 0.25, 1.5: both closed
     ],
 )
-def test_equation_21_by_hand(width: float, grad_v: list[float]) -> None:
-    v = one_neuron([0.25, 0.5]).requires_grad_()
+def test_equation_21_by_hand(inputs: list[float], grad_v: list[float]) -> None:
+    v = one_neuron(inputs).requires_grad_()
     u0 = torch.full((1, 1, 1, 1), 0.5, requires_grad=True)
-    spikes = fire(v, u0, torch.ones(1, 1, 1, 1), width=width)
+    spikes = fire(v, u0, torch.ones(1, 1, 1, 1))
     assert spikes.flatten().tolist() == [0, 1]
     (spikes * one_neuron([2.0, 3.0])).sum().backward()
     assert v.grad is not None
@@ -189,14 +184,14 @@ def test_equation_21_by_hand(width: float, grad_v: list[float]) -> None:
 
 
 def test_a_rectangle_is_open_at_its_ends() -> None:
-    v = one_neuron([0.5]).requires_grad_()  # u = 0.5, exactly theta - alpha / 2
+    v = one_neuron([0.5]).requires_grad_()  # u = 0.5, exactly theta / 2
     fire(v, torch.zeros(1, 1, 1, 1), torch.ones(1, 1, 1, 1)).sum().backward()
     assert v.grad is not None
     assert v.grad.item() == 0
 
 
-def test_width_is_in_units_of_theta() -> None:
-    v = one_neuron([1.5]).requires_grad_()  # 0.5 below theta = 2, alpha = 2
+def test_the_rectangle_is_as_wide_as_theta() -> None:
+    v = one_neuron([1.5]).requires_grad_()  # 0.5 below theta = 2
     fire(v, torch.zeros(1, 1, 1, 1), torch.full((1, 1, 1, 1), 2.0)).sum().backward()
     assert v.grad is not None
     assert v.grad.item() == 0.5
@@ -204,16 +199,16 @@ def test_width_is_in_units_of_theta() -> None:
 
 def test_delay_by_hand() -> None:
     """Integrates 2 steps, then fires for T = 2 steps; the first decision sees the whole input."""
-    v = one_neuron([-1.0, 2.0]).requires_grad_()
+    v = one_neuron([-1.0, 1.75]).requires_grad_()
     u0 = torch.full((1, 1, 1, 1), 0.5, requires_grad=True)
-    spikes = fire(v, u0, torch.ones(1, 1, 1, 1), width=2.0, delay=2)
+    spikes = fire(v, u0, torch.ones(1, 1, 1, 1), delay=2)
     assert fire(v, u0, torch.ones(1, 1, 1, 1)).flatten().tolist() == [0, 1]
-    assert spikes.flatten().tolist() == [1, 0]  # u = 1.5 fires, then 0.5
+    assert spikes.flatten().tolist() == [1, 0]  # u = 1.25 fires, then 0.25
     spikes[0].sum().backward()
     assert v.grad is not None
     assert u0.grad is not None
-    assert v.grad.flatten().tolist() == [0.5, 0.5]
-    assert u0.grad.item() == 0.5
+    assert v.grad.flatten().tolist() == [1, 1]
+    assert u0.grad.item() == 1
 
 
 def test_takes_back_only_where_there_was_a_spike() -> None:

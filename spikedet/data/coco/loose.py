@@ -12,7 +12,7 @@ from spikedet.data.coco.json import CocoImage, coco_edges, read_coco, refuse_sha
 from spikedet.data.layout import AnnotatedImage, Entry
 from spikedet.data.lookup import Lookup
 from spikedet.data.loose import Found, named_entry, note_unnamed
-from spikedet.data.pairs import splits_of_files
+from spikedet.data.pairs import folder_of, splits_of_files
 from spikedet.data.text import read_ends
 from spikedet.data.walk import Tree
 
@@ -69,7 +69,7 @@ def _entries(
     file, found, missing = tree.root / path, [], []
     for image in images:
         try:
-            where = image.file_name and lookup.find(image.file_name, str(file), path.rpartition("/")[0], split)
+            where = image.file_name and lookup.find(image.file_name, str(file), folder_of(path), split)
         except DataError as error:
             where, image.problem = "", str(error)
         if where:

@@ -16,7 +16,7 @@ from spikedet.data.boxes import refuse_fractions
 from spikedet.data.layout import AnnotatedImage, WrittenObject, pixel_edges
 from spikedet.data.lookup import Lookup
 from spikedet.data.loose import Found, named_entry, note_unnamed
-from spikedet.data.pairs import splits_of_files
+from spikedet.data.pairs import folder_of, splits_of_files
 from spikedet.data.text import read_bounded, read_start
 from spikedet.data.values import finite_number, written_hw
 from spikedet.data.walk import Tree
@@ -90,7 +90,7 @@ def _read(tree: Tree, path: str, split: str, lookup: Lookup, rows: dict[str, _Im
                     raise DataError(f"{where} has {len(row)} cells; expected {len(header)}")
                 name = row[column["file"]]
                 if name not in found:
-                    found[name] = lookup.find(name, where, path.rpartition("/")[0], split)
+                    found[name] = lookup.find(name, where, folder_of(path), split)
             except DataError as error:
                 stray.append((split, file, str(error)))
                 continue

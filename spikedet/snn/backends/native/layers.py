@@ -45,7 +45,6 @@ class PackedConv:
         inputs: what its input's bits mean; None if its input is constant.
         mode: float32 weights (exact) or 8-bit ones, scaled per output channel (fast).
         padding: of the convolution; the layer's own unless given.
-        u0: ``[C]`` or ``[C, H, W]``; the layer's own unless given.
     """
 
     def __init__(
@@ -55,13 +54,12 @@ class PackedConv:
         mode: Mode,
         *,
         padding: tuple[int, ...] | None = None,
-        u0: Tensor | None = None,
     ) -> None:
         if not len(layer.weight) == len(layer.bias) == len(layer.theta):
             raise ValueError(f"as many biases and thresholds as filters expected, {len(layer.weight)}")
         self.layer, self.inputs = layer, inputs
         self._padding = padding or layer.padding
-        self._u0 = (layer.u0 if u0 is None else u0).detach()
+        self._u0 = layer.u0.detach()
         self.outputs = layer_channels(layer.theta, layer.negative)
         self.channels = padded(len(layer.theta))
         pad = self.channels - len(layer.theta)

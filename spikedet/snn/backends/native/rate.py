@@ -12,30 +12,27 @@ from spikedet.kernels.library import call, fields, pointer
 
 
 class _RateWindow(ctypes.Structure):
-    _fields_ = fields("steps constant delay is_signed places channels u0_places *v *u0 *theta *width *lower")
+    _fields_ = fields("steps constant delay is_signed places channels *v *u0 *theta *lower")
 
 
 class NativeRate(torch.autograd.Function):
     """``fire(...).mean(0)`` of ``spikedet.snn.surrogate`` and its gradient, for float32 on the CPU.
 
-    Takes v ``[T or 1, N, C, H, W]``, u0 ``[1, C, 1 or H, 1 or W]``, theta and width ``[C]``, the number of steps T,
-    whether the neuron is signed, the negative thresholds ``[C]`` if it is asymmetric, and the delay; returns
-    ``[N, C, H, W]``.
+    Takes v ``[T or 1, N, C, H, W]``, u0 ``[1, C, 1, 1]``, theta ``[C]``, the negative thresholds ``[C]`` if the
+    neuron is asymmetric, the number of steps T, whether it is signed, and the delay; returns ``[N, C, H, W]``.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, v: Tensor, u0: Tensor, theta: Tensor, width: Tensor, lower: Tensor | None, steps: int, signed: bool,
-        delay: int,
-    ) -> Tensor:  # fmt: skip
-        rows = [_channels_last(v), _channels_last(u0), theta.contiguous(), width.contiguous()]
+        ctx: Any, v: Tensor, u0: Tensor, theta: Tensor, lower: Tensor | None, steps: int, signed: bool, delay: int
+    ) -> Tensor:
+        rows = [_channels_last(v), u0.detach().flatten().contiguous(), theta.contiguous()]
         rows += [] if lower is None else [lower.contiguous()]
         shape = rows[0].shape[1:]
-        assert all(row.shape[-1] == shape[-1] for row in rows)  # kernels look at no size again
+        assert all(row.shape == shape[-1:] for row in rows[1:])  # kernels look at no size again
         rate = torch.empty(shape)
         slopes = torch.empty((steps, *shape), dtype=torch.uint8)
-        maps = (shape[:3].numel(), shape[3], rows[1].shape[:3].numel())
-        sizes = (steps, int(len(v) != steps), delay, int(signed), *maps)
+        sizes = (steps, int(len(v) != steps), delay, int(signed), shape[:3].numel(), shape[3])
         window = _RateWindow(*sizes, *map(pointer, rows))  # no lower: null
         call("rate", window, rate, slopes)
         ctx.save_for_backward(slopes, *rows[2:])
@@ -50,7 +47,7 @@ class NativeRate(torch.autograd.Function):
         window = _RateWindow(*ctx.sizes, None, None, *map(pointer, rows))
         call("rate_backward", window, grad_rate, slopes, grad_v, grad_u)
         grad_u0 = grad_u.permute(0, 3, 1, 2).sum_to_size(ctx.u0_shape)
-        return grad_v.permute(0, 1, 4, 2, 3), grad_u0, None, None, None, None, None, None
+        return grad_v.permute(0, 1, 4, 2, 3), grad_u0, None, None, None, None, None
 
 
 def _channels_last(x: Tensor) -> Tensor:
