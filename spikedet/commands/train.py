@@ -19,6 +19,7 @@ from spikedet.models import (
     read_start,
     set_mean_square_best_thetas_,
     start_from_,
+    with_copies,
 )
 from spikedet.models.extent import largest_stride
 from spikedet.models.imported import SUFFIX
@@ -70,6 +71,8 @@ def train(config: TrainConfig) -> Path:
     else:
         logger.info(f"{config.model}: trained from scratch")
     extra_losses = distillation(config, model, start)
+    if config.copies > 1:
+        model, architecture = with_copies(model.eval(), architecture, config.copies, config.D)
     before = _start(start)
     meta = CheckpointMeta(
         **({"stage": "ann"} if config.method == "conversion" else method_facts(config)),

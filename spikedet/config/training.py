@@ -47,6 +47,8 @@ class LoopConfig(Checked):
         beta: of sfa, the leak: what is left of a membrane potential in the next real time step.
         worth: of sfa, what a spike is worth to the next layer: "theta" (outputs theta S) or "theta/D" (theta S / D).
             Training from weights begins with their network for "theta" alone.
+        copies: neurons for each channel of the first layer; together they tell as many times the levels (D of sfa, T of
+            Stage I). 2 at 8 levels and 4 at 4 are good values.
         reset: of clif, whether a spike sets the membrane potential to zero ("hard") or takes theta away ("soft").
         surrogate: of clif, the shape of a spike's gradient: "rectangle", "triangle", "sigmoid" or "arctan".
         width: of that shape, in units of theta; its height is 1 / width.
@@ -107,6 +109,7 @@ class LoopConfig(Checked):
     D: Annotated[int, Range(1, LIMITS["delay"][1])] = 4
     beta: Fraction = 0.25
     worth: SpikeWorth = "theta"
+    copies: Count = 1
     reset: Reset = "hard"
     surrogate: Surrogate = "rectangle"
     width: Positive = 1.0
@@ -141,6 +144,8 @@ class LoopConfig(Checked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.copies > 1 and self.method == "clif":
+            raise ConfigError(f"{self.shown('copies')} has no effect with --method clif")
         if self.method == "sfa" and self.time_steps * self.D > (most := LIMITS["T"][1]):
             raise ConfigError(f"--T times --D must be at most {most} sub-steps, got {self.time_steps} x {self.D}")
         if self.skip_backward >= self.time_steps:
@@ -176,7 +181,7 @@ class TrainConfig(LoopConfig):
     """
 
     basic: ClassVar[str] = "data split fractions method T D model weights epochs batch lr image_size resume out"
-    file_only: ClassVar[str] = f"{LoopConfig.file_only} theta theta_per theta_levels"
+    file_only: ClassVar[str] = f"{LoopConfig.file_only} copies theta theta_per theta_levels"
 
     model: str = "tiny-yolo-csp"
     activation: Activation = ""
@@ -188,6 +193,8 @@ class TrainConfig(LoopConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.method == "conversion" and self.copies > 1:
+            raise ConfigError("copies has no effect without --method sfa; an ANN gets them by spikedet finetune")
         if self.method == "conversion" and self.T is not None:
             raise ConfigError("--T has no effect without --method sfa or clif; an ANN has no time steps")
 
@@ -202,8 +209,6 @@ class FinetuneConfig(LoopConfig):
         split: as in training; empty takes the checkpoint's.
         noise: quantization noise p, the fraction of elements left unquantized in a training forward.
         theta_images: training images on which the mean-square-best initial thresholds are found; 0 keeps theta.
-        copies: neurons for each channel of the first layer; together they tell as many times T (of sfa: D) levels. 2 at
-            8 levels and 4 at 4 are good values.
         sparsity: weight of an L1 penalty on firing rates, each weighed by the weights that its spikes meet; 0 is the
             paper's Stage I.
         pool: "average" puts average pooling in place of max-pooling layers before it trains.
@@ -220,14 +225,8 @@ class FinetuneConfig(LoopConfig):
     split: str = ""
     noise: Fraction = 0.1
     theta_images: Whole = 32
-    copies: Count = 1
     sparsity: NotNegative = 0.0
     pool: Pool = "max"
     epochs: Count = 30
     warmup_epochs: NotNegative = 1.0
     out: str = ""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.copies > 1 and self.method == "clif":
-            raise ConfigError("--copies has no effect with --method clif")

@@ -21,7 +21,7 @@ from spikedet.commands.finetune import finetune
 from spikedet.commands.train import train
 from spikedet.common.errors import CheckpointError, ConfigError
 from spikedet.config import FinetuneConfig, TrainConfig
-from spikedet.models import activations, as_clip, as_qc, load_ann, over_time
+from spikedet.models import activations, as_clip, as_qc, load_ann, load_model_yaml, over_time
 from spikedet.quantization import ClippedReLU, IntegerActivation
 from spikedet.training.loop import TrainingLoop
 
@@ -124,6 +124,8 @@ def test_steps_that_are_no_whole_groups_are_refused(tmp_path: Path) -> None:
         ({"beta": 0.5, "method": "clif"}, "beta has no effect without --method sfa"),
         ({"method": "SFA"}, "--method must be one of"),
         ({"method": "sfa", "D": 0}, "--D must be between 1"),
+        ({"copies": 2}, "copies has no effect without --method sfa; an ANN gets them by spikedet finetune"),
+        ({"copies": 2, "method": "clif"}, "copies has no effect with --method clif"),
         ({"method": "sfa", "D": 1001}, "--D must be between 1 and 1000"),
         ({"method": "sfa", "T": 100, "D": 400}, "at most 32767 sub-steps, got 100 x 400"),
         ({"method": "sfa", "beta": 1.5}, "beta must be between 0 and 1"),
@@ -183,6 +185,15 @@ def test_training_from_weights_begins_at_the_best_thresholds_for_its_levels(tmp_
     assert all(torch.allclose(kept[name], value) for name, value in clips.items())
     assert all(bool((fitted[name] <= value + 1e-5).all()) for name, value in clips.items())
     assert any(bool((fitted[name] < value - 0.1).any()) for name, value in clips.items())
+
+
+@pytest.mark.slow
+def test_integer_training_gives_the_first_layer_copies(tmp_path: Path) -> None:
+    made = train(settings(tmp_path, T=1, D=2, copies=2, epochs=1))
+    plain = load_model_yaml(settings(tmp_path).model)["backbone"][0][3][0]
+    meta = read_meta(made)
+    assert meta.architecture["backbone"][0][3][0] == 2 * plain
+    assert made_by(meta, meta.stage, "")["stage1_options"] == "from scratch, 2 copies"
 
 
 @pytest.mark.slow
