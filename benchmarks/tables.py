@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from spikedet.evaluation import ResultRow
@@ -77,13 +77,14 @@ def network_name(row: ResultRow) -> str:
     return ", ".join([name, *extra])
 
 
-def _several_options(rows: Iterable[ResultRow]) -> bool:
-    """Whether spiking networks differ in how their weights were trained, Stage I or none aside."""
-    return len({row.stage1_options for row in rows if row.neuron and (row.finetuned or row.method in METHODS)}) > 1
+def names_of(rows: Sequence[ResultRow]) -> list[str]:
+    """``network_name`` of each, with how its weights were trained where spiking networks differ in that.
 
-
-def _with_options(row: ResultRow) -> str:
-    return network_name(row) + (f" ({row.stage1_options})" if row.stage1_options else "")
+    Stage I or none is in the name already.
+    """
+    trained = {row.stage1_options for row in rows if row.neuron and (row.finetuned or row.method in METHODS)}
+    options = [f" ({row.stage1_options})" if len(trained) > 1 and row.stage1_options else "" for row in rows]
+    return [network_name(row) + option for row, option in zip(rows, options, strict=True)]
 
 
 def pivot(rows: list[ResultRow]) -> str:
@@ -97,11 +98,9 @@ def pivot(rows: list[ResultRow]) -> str:
         shown = [r for r in rows if r.images == images and (not r.read_early or r.method == "channel-norm")]
         steps = sorted({row.t for row in shown if row.t and row.stage != "qc"})
         lines: dict[str, dict[int, str]] = {}
-        several = _several_options(shown)
-        for row in shown:
+        for row, name in zip(shown, names_of(shown), strict=True):
             cell = f"{row.AP:.1f} / {row.AP50:.1f}" if row.AP is not None and row.AP50 is not None else "-"
             columns = steps if row.stage == "ann" else [row.t] if row.t in steps else []
-            name = _with_options(row) if several else network_name(row)
             lines.setdefault(name, {}).update(dict.fromkeys((c for c in columns if c), cell))
         first = shown[0]
         head = f"{first.model} on {first.data} {first.split} ({images} images), AP50:95 / AP50 in %."
@@ -150,10 +149,9 @@ def versus_paper(rows: list[ResultRow], paper: Sequence[Mapping[str, Any]]) -> s
 def seeds_table(rows: list[ResultRow]) -> str:
     """Mean and spread over seeds of networks that differ in nothing else."""
     groups: dict[tuple[Any, ...], list[ResultRow]] = {}
-    several = _several_options(rows)
-    for row in rows:
+    for row, name in zip(rows, names_of(rows), strict=True):
         if row.stage not in ("ann", "qc") and not row.read_early:
-            groups.setdefault((_with_options(row) if several else network_name(row), row.T), []).append(row)
+            groups.setdefault((name, row.T), []).append(row)
     lines = ["| network | T | seeds | AP50:95 | AP50 | loss |", f"| --- |{' ---: |' * 5}"]
     for (name, T), members in groups.items():
         shown = [_spread([value for r in members if (value := getattr(r, key)) is not None]) for key in SPREADS]

@@ -96,13 +96,18 @@ def _say_replaced(copied: Path, config: ConvertConfig) -> None:
 
 def _require_trained(config: ConvertConfig, source: Path) -> None:
     """Raise ConfigError where a network that was trained as it spikes is asked for what only an ANN can become."""
+    if source.suffix == SUFFIX:
+        return
+    meta = read_meta(source)
     asked = [f"--{name}" for name in ("finetune", "calibrate", "joint") if getattr(config, name)]
     asked += ["--method channel-norm"] * (config.method == "channel-norm")
     asked += [f"--max-pool {config.max_pool}"] * (config.max_pool not in ("count", "or"))  # theirs is "or"
-    if asked and source.suffix != SUFFIX and read_meta(source).stage == "clif":
+    if asked and meta.stage == "clif":
         raise ConfigError(f"{source}: a C-LIF network was trained as it spikes; drop {' and '.join(asked)}")
-    if config.latency and source.suffix != SUFFIX and (method := read_meta(source).method) != "conversion":
-        raise ConfigError(f"{source}: --latency has no effect on a network that was trained by {method}; leave it out")
+    if config.latency and meta.method != "conversion":
+        raise ConfigError(
+            f"{source}: --latency has no effect on a network that was trained by {meta.method}; leave it out"
+        )
 
 
 def _copied(config: ConvertConfig, source: Path, path: Path) -> Path:

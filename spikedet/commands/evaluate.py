@@ -260,13 +260,12 @@ def _training_options(meta: CheckpointMeta) -> str | None:
     """What Stage I, or the training of another method, did beyond its paper; None of an ANN without Stage I."""
     trained = meta.config.get("train", {})
     whole = meta.method != "conversion" and trained.get("method") == meta.method  # by train alone
-    # A run after another one keeps its copies.
-    names = [name + before for name in ("finetune", meta.method) for before in ("", "_before")]
-    runs = [meta.config[name] for name in names if name in meta.config] or [trained] * whole
+    runs = [meta.config[name] for name in (meta.method, "finetune") if name in meta.config] or [trained] * whole
     if not runs:
         return None
-    settings = meta.config.get(meta.method, runs[0])
-    copies = math.prod(run.get("copies", 1) for run in runs)
+    settings = runs[0]
+    # A run after another one keeps its copies; a training from weights has its own alone.
+    copies = math.prod(run.get("copies", 1) for stage, run in meta.config.items() if stage != "train_before")
     options = {
         "from scratch": whole and settings.get("weights") == NONE,
         "fine-tuned": meta.method in meta.config,

@@ -13,7 +13,7 @@ from spikedet.costs.operations import LayerSynapses
 from spikedet.costs.pricing import Pricing, Totals
 from spikedet.costs.report import EnergyRow, LayerCost
 from spikedet.costs.results import EvaluatedRows
-from spikedet.evaluation.results import METHODS, ResultRow, architecture_name, network_name
+from spikedet.evaluation.results import METHODS, ResultRow, architecture_name, network_name, waiting
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,7 @@ class Measured:
         options = [part for part in (self.facts.get("stage1_options") or "").split(", ") if "sparsity" not in part]
         stage, finetuned, method = (self.facts[name] for name in ("stage", "finetuned", "method"))
         parts = [network_name(stage, finetuned, method), *([neuron] if neuron else [])]
-        parts += [f"delay {delay}"] if delay else []
-        parts += [f"latency {waits}"] if (waits := self.facts.get("latency")) else []
+        parts += [said] if (said := waiting(delay, self.facts.get("latency"))) else []
         parts += [f"SFA {T // D} x {D}"] if (D := self.facts.get("D")) else []
         parts += ["analog linear layers"] if self.facts.get("linear") == "analog" else []
         parts += [f"Stage I T = {levels}"] if levels not in (None, T) else []

@@ -100,12 +100,16 @@ class SpikingNetwork(nn.Module):
 
     def _window_starts(self) -> dict[str, int]:
         """Global step at which each node's input window begins; branches wait for the latest of their inputs."""
-        out = {IMAGE: 0}
-        starts = {}
+        return self._before(lambda node: getattr(node.module, "delay", 0))
+
+    def _before(self, count: Callable[[Node], int]) -> dict[str, int]:
+        """What nodes before each node count together, on the way from the image where that is most."""
+        with_it = {IMAGE: 0}
+        before = {}
         for node in self.nodes:
-            starts[node.name] = max(out[name] for name in node.inputs)
-            out[node.name] = starts[node.name] + getattr(node.module, "delay", 0)
-        return starts
+            before[node.name] = max(with_it[name] for name in node.inputs)
+            with_it[node.name] = before[node.name] + count(node)
+        return before
 
     def set_delays_(self, delays: Mapping[str, int]) -> None:
         """Change the firing delays of these layers, in place, and with them when windows begin."""
@@ -120,10 +124,7 @@ class SpikingNetwork(nn.Module):
     @property
     def depth(self) -> int:
         """Spiking layers one behind the other, on the longest way from the image to an output."""
-        layers: dict[str, int] = {}
-        for node in self.nodes:
-            before = max((layers.get(name, 0) for name in node.inputs), default=0)
-            layers[node.name] = before + isinstance(node.module, SpikingConv)
+        layers = self._before(lambda node: isinstance(node.module, SpikingConv))
         return max(layers[name] for name in self.box_readouts + self.class_readouts)
 
     def spiking(self) -> Iterator[tuple[Node, SpikingConv]]:

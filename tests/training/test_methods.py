@@ -194,6 +194,8 @@ def test_integer_training_gives_the_first_layer_copies(tmp_path: Path) -> None:
     meta = read_meta(made)
     assert meta.architecture["backbone"][0][3][0] == 2 * plain
     assert made_by(meta, meta.stage, "")["stage1_options"] == "from scratch, 2 copies"
+    again = dataclasses.replace(meta, config={**meta.config, "sfa": {"copies": 2}})  # fine-tuned after that
+    assert made_by(again, again.stage, "")["stage1_options"] == "fine-tuned, 4 copies"
 
 
 @pytest.mark.slow
