@@ -25,7 +25,7 @@ from spikedet.config import TrainConfig
 from spikedet.data import DetectionDataset, load_dataset
 from spikedet.evaluation.predict import predict_dataset
 from spikedet.models import ClipDetector, activations, load_ann
-from spikedet.training.loop import TrainingLoop
+from spikedet.training.loop import TrainingLoop, average_decay
 from spikedet.training.resuming import forget_epochs, load_progress
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("unrendered_plots")]
@@ -229,6 +229,36 @@ def test_validation_comes_every_so_many_epochs_and_at_the_end(tmp_path: Path, mo
     made = loop(tmp_path, epochs=3, validate_every=2)
     made.run()
     assert evaluated == [(2, "train-held-out"), (3, "train-held-out")]
+
+
+# --- the average of the weights ------------------------------------------------------------------------------------
+
+
+def test_the_average_is_that_of_polynomial_decay() -> None:
+    """Of weights 1, 2, 3, 4 after as many steps, from 0: 1 - decay is 10 / (step + 10)."""
+    average = 0.0
+    for step in (1, 2, 3, 4):
+        average += (1 - average_decay(step)) * (step - average)
+    first = 10 / 11
+    second = first + 10 / 12 * (2 - first)
+    third = second + 10 / 13 * (3 - second)
+    assert average == pytest.approx(third + 10 / 14 * (4 - third))
+
+
+@pytest.mark.parametrize("steps", [500, 5000])
+def test_the_average_lags_by_an_eleventh_of_the_run(steps: int) -> None:
+    average = 0.0
+    for step in range(1, steps + 1):
+        average += (1 - average_decay(step)) * (step - average)
+    assert (steps - average) / steps == pytest.approx(1 / 11, rel=0.01)
+
+
+def test_a_run_averages_so_from_its_first_step_and_after_it_was_resumed(tmp_path: Path) -> None:
+    run = loop(tmp_path, epochs=1)
+    run.run()
+    again = loop(tmp_path, epochs=2, resume=True)
+    again.run()
+    assert [made.ema.decay(90) for made in (run, again)] == [0.9, 0.9]
 
 
 # --- resuming -------------------------------------------------------------------------------------------------------
