@@ -28,7 +28,12 @@ PAGES = (
         for name in ("simulator", "pipeline", "table_x", "energy", "scaling", "zoo", "quickstart", "choose", "export")
     ),
 )
-PLAIN = {"kill": tables.kill_table, "fuzz": tables.fuzz_table, "scaling": tables.scaling_table}
+PLAIN = {
+    "kill": tables.kill_table,
+    "fuzz": tables.fuzz_table,
+    "scaling": tables.scaling_table,
+    "early_exit": tables.exit_table,
+}
 """By name: what publishes rows of its own kind."""
 FORMS: dict[str, Callable[..., str]] = {
     "": tables.table,

@@ -110,29 +110,30 @@ def pivot(rows: list[ResultRow]) -> str:
     return "\n\n".join(parts)
 
 
-SHORT: tuple[tuple[str, str, int], ...] = (
-    ("plain IF", "if", 20),
-    ("plain IF", "if", 8),
-    ("plain IF", "if", 4),
-    ("signed IF", "signed", 8),
+SHORT = (
+    ("plain IF, all layers wait", "if", 8, 8),
+    ("plain IF, all layers wait", "if", 4, 4),
+    ("signed IF", "signed", 8, 0),
+    ("signed IF", "signed", 4, 0),
+    ("plain IF", "if", 20, 0),
 )
-SHORT += (("signed IF", "signed", 4),)
-"""Spiking networks of the short table: name, neuron and T."""
+"""Spiking networks of the short table: name, neuron, T and firing delay."""
 
 
 def short(rows: Sequence[ResultRow]) -> str:
-    """The source ANN and a few spiking networks after joint calibration, for README."""
+    """The source ANN and a few spiking networks, each after its last calibration, for README."""
     whole = max(row.images for row in rows)
-    rows = [row for row in rows if row.images == whole and not row.waiting and not row.read_early]
+    rows = [row for row in rows if row.images == whole and not row.latency and not row.read_early]
     chosen = [("ANN", next(row for row in rows if row.stage == "ann" and not row.finetuned))]
-    for name, neuron, T in SHORT:
-        chosen += [(name, row) for row in rows if (row.stage, row.neuron, row.T) == ("joint", neuron, T)]
-    head = ("network", "T", "AP50:95", "AP50", "loss")
-    lines = [f"| {' | '.join(head)} |", "| --- | ---: | ---: | ---: | ---: |"]
+    for name, neuron, T, delay in SHORT:
+        same = [row for row in rows if row.finetuned and row.stage in SHOWN and row.method == "two-stage"]
+        same = [row for row in same if (row.neuron, row.T, row.delay or 0) == (neuron, T, delay)]
+        chosen += [(name, row) for row in sorted(same, key=lambda row: SHOWN.index(row.stage))[-1:]]
+    head = ("network", "T", "L", "AP50:95", "AP50", "loss")
+    lines = [f"| {' | '.join(head)} |", f"| --- |{' ---: |' * 5}"]
     for name, row in chosen:
-        made = cells(row)
-        loss = "-" if row.loss is None else f"{row.loss:.1f}"
-        lines.append(f"| {name} | {made['T']} | {made['AP50:95']} | {made['AP50']} | {loss} |")
+        made = {**cells(row), "network": name, "loss": "-" if row.loss is None else f"{row.loss:.1f}"}
+        lines.append(f"| {' | '.join(made[title] for title in head)} |")
     return "\n".join(lines)
 
 
@@ -206,6 +207,21 @@ def scaling_table(rows: Sequence[Mapping[str, Any]]) -> str:
         speed = first.setdefault(row["command"], row["seconds"]) / row["seconds"]
         shape = f"{row['processes']} x {row['threads']}"
         lines.append(f"| {row['command']} | {shape} | {row['seconds']:.1f} | {speed:.2f} | {row['result']} |")
+    return "\n".join(lines)
+
+
+def exit_rule(row: Mapping[str, Any]) -> str:
+    """What a rule of benchmarks/early_exit.py looks at besides the number of outputs."""
+    return "boxes the same" if row["score"] >= 1 else f"boxes the same, scores within {row['score']}"
+
+
+def exit_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """AP against the mean number of steps: every image at the same t, then the rules."""
+    lines = ["| an image is left | mean t | AP50:95 | AP50 |", "| --- | ---: | ---: | ---: |"]
+    for row in rows:
+        times = f"{row['steps']} time{'s' * (row['steps'] > 1)} in a row"
+        rule = f"{exit_rule(row)}, {times}" if row["steps"] else f"at t = {row['t']}"
+        lines.append(f"| {rule} | {row['mean_t']:.1f} | {row['AP']:.1f} | {row['AP50']:.1f} |")
     return "\n".join(lines)
 
 

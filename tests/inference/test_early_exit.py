@@ -37,7 +37,12 @@ def shifted(box: list[float], by: float) -> list[float]:
         (NOTHING, output(LEFT), False),
         (output(LEFT), NOTHING, False),
         (output(LEFT), output(LEFT), True),
-        (output(LEFT), output(LEFT, scores=[0.9]), True),
+        (output(LEFT), output(LEFT, scores=[0.59]), True),
+        (output(LEFT), output(LEFT, scores=[0.61]), False),
+        (output(LEFT), output(LEFT, scores=[0.39]), False),
+        # Two boxes at one place: each has to find the one of its score.
+        (output(LEFT, LEFT, scores=[0.9, 0.3]), output(LEFT, LEFT, scores=[0.3, 0.9]), True),
+        (output(LEFT, LEFT, scores=[0.9, 0.3]), output(LEFT, LEFT, scores=[0.9, 0.9]), False),
         (output(LEFT), output(LEFT, labels=[DOG]), False),
         (output(LEFT), output(LEFT, RIGHT), False),
         (output(LEFT, RIGHT), output(LEFT), False),
@@ -62,6 +67,14 @@ def test_same(one: Detections, other: Detections, expected: bool) -> None:
 @pytest.mark.parametrize(("iou", "expected"), [(0.5, True), (0.6, False)])
 def test_the_overlap_that_is_asked_for(iou: float, expected: bool) -> None:
     assert same(output(LEFT), output(shifted(LEFT, 30)), iou) is expected  # IoU 70 / 130 = 0.54
+
+
+@pytest.mark.parametrize(("score", "expected"), [(1.0, True), (0.4, True), (0.3, False)])
+def test_the_difference_of_scores_that_is_asked_for(score: float, expected: bool) -> None:
+    assert same(output(LEFT, scores=[0.9]), output(LEFT, scores=[0.55]), score=score) is expected
+    stability = Stability(1, score)
+    assert not stability.reached(output(LEFT, scores=[0.9]))
+    assert stability.reached(output(LEFT, scores=[0.55])) is expected
 
 
 def test_an_overlap_at_the_limit_is_enough() -> None:
