@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import statistics
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from spikedet.evaluation import ResultRow
 from spikedet.evaluation.results import METHODS
+from spikedet.evaluation.results import network_name as stage_name
 
 LOSS = "loss [95 % interval]"
 SHOWN = ("copied", "fine", "joint")
@@ -59,7 +61,7 @@ def cells(row: ResultRow) -> dict[str, str]:
 def network_name(row: ResultRow) -> str:
     """What was done to make a network, in the paper's words, for a table with T across."""
     if row.stage == "ann":
-        return row.network
+        return stage_name(row.stage, row.finetuned)
     if row.method == "channel-norm":
         return "Spiking-YOLO baseline (channel norm)"
     if row.stage == "qc":
@@ -78,13 +80,17 @@ def network_name(row: ResultRow) -> str:
 
 
 def names_of(rows: Sequence[ResultRow]) -> list[str]:
-    """``network_name`` of each, with how its weights were trained where spiking networks differ in that.
+    """``network_name`` of each, with how its weights were trained where spiking networks or its namesakes differ in it.
 
     Stage I or none is in the name already.
     """
     trained = {row.stage1_options for row in rows if row.neuron and (row.finetuned or row.method in METHODS)}
-    options = [f" ({row.stage1_options})" if len(trained) > 1 and row.stage1_options else "" for row in rows]
-    return [network_name(row) + option for row, option in zip(rows, options, strict=True)]
+    namesakes: defaultdict[str, set[str | None]] = defaultdict(set)
+    for row in rows:
+        namesakes[network_name(row)].add(row.stage1_options)
+    differ = {name for name, options in namesakes.items() if len(options) > 1 or len(trained) > 1}
+    names = zip(rows, map(network_name, rows), strict=True)
+    return [f"{name} ({row.stage1_options})" if row.stage1_options and name in differ else name for row, name in names]
 
 
 def pivot(rows: list[ResultRow]) -> str:
@@ -148,15 +154,18 @@ def versus_paper(rows: list[ResultRow], paper: Sequence[Mapping[str, Any]]) -> s
 
 
 def seeds_table(rows: list[ResultRow]) -> str:
-    """Mean and spread over seeds of networks that differ in nothing else."""
+    """Mean and spread over seeds of networks that differ in nothing else; of ANNs where there are several."""
     groups: dict[tuple[Any, ...], list[ResultRow]] = {}
+    several = len({row.seed for row in rows if row.stage == "ann" and not row.finetuned}) > 1
     for row, name in zip(rows, names_of(rows), strict=True):
-        if row.stage not in ("ann", "qc") and not row.read_early:
+        if (row.neuron or (several and row.stage == "ann" and not row.finetuned)) and not row.read_early:
             groups.setdefault((name, row.T), []).append(row)
-    lines = ["| network | T | seeds | AP50:95 | AP50 | loss |", f"| --- |{' ---: |' * 5}"]
+    lines = ["| network | T | seeds | L | spikes per image | AP50:95 | AP50 | loss |", f"| --- |{' ---: |' * 7}"]
     for (name, T), members in groups.items():
-        shown = [_spread([value for r in members if (value := getattr(r, key)) is not None]) for key in SPREADS]
-        lines.append(f"| {name} | {T} | {len(members)} | {' | '.join(shown)} |")
+        spikes = statistics.fmean(row.spikes_per_image or 0.0 for row in members)
+        shown = [str(members[0].L or "-"), f"{spikes / 1e6:.2f} M" if spikes else "-"]
+        shown += [_spread([value for r in members if (value := getattr(r, key)) is not None]) for key in SPREADS]
+        lines.append(f"| {name} | {T or '-'} | {len(members)} | {' | '.join(shown)} |")
     return "\n".join(lines)
 
 

@@ -257,17 +257,18 @@ def made_by(meta: CheckpointMeta, stage: str, digest: str) -> dict[str, Any]:
 
 
 def _training_options(meta: CheckpointMeta) -> str | None:
-    """What Stage I, or the training of another method, did beyond its paper; None of an ANN without Stage I."""
+    """What Stage I, or the training of another method, did beyond its paper; without either, whether it had weights."""
     trained = meta.config.get("train", {})
+    scratch = "from scratch" if trained.get("weights") == NONE else None
     whole = meta.method != "conversion" and trained.get("method") == meta.method  # by train alone
     runs = [meta.config[name] for name in (meta.method, "finetune") if name in meta.config] or [trained] * whole
     if not runs:
-        return None
+        return scratch
     settings = runs[0]
     # A run after another one keeps its copies; a training from weights has its own alone.
     copies = math.prod(run.get("copies", 1) for stage, run in meta.config.items() if stage != "train_before")
     options = {
-        "from scratch": whole and settings.get("weights") == NONE,
+        "from scratch": whole and scratch,
         "fine-tuned": meta.method in meta.config,
         "theta fixed": meta.method == "sfa" and settings.get("theta_lr_factor") == 0,
         f"{copies} copies": copies > 1,

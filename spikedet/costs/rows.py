@@ -13,7 +13,7 @@ from spikedet.costs.operations import LayerSynapses
 from spikedet.costs.pricing import Pricing, Totals
 from spikedet.costs.report import EnergyRow, LayerCost
 from spikedet.costs.results import EvaluatedRows
-from spikedet.evaluation.results import METHODS, ResultRow, architecture_name, network_name, waiting
+from spikedet.evaluation.results import ResultRow, architecture_name, network_name, waiting
 
 
 @dataclass(frozen=True)
@@ -121,8 +121,8 @@ def _rows(
         ann = partial(priced, joules, constants=pricing.constants.name, macs=totals.macs)
         found = [row for stage in stages for row in evaluated.anns(digests, stage)]
         for row in found:
-            name = row.network if row.method in METHODS else ", ".join(filter(None, (row.network, row.stage1_options)))
-            yield ann(network=name, T=row.stage1_T or row.T, **_ap(row))
+            options = row.stage1_options if row.finetuned else ""  # else they are in its name
+            yield ann(network=", ".join(filter(None, (row.network, options))), T=row.stage1_T or row.T, **_ap(row))
         if not found:
             yield ann(network=unknown)
     for pricing in dict.fromkeys(pricings):

@@ -124,7 +124,7 @@ class ResultRow:
     def network(self) -> str:
         """What a table calls it, for example ``SNN + coarse + fine``."""
         name = network_name(self.stage, self.finetuned, self.method)
-        return f"{name}, {self.stage1_options}" if self.method in METHODS and self.stage1_options else name
+        return f"{name}, {self.stage1_options}" if self.stage1_options and not self.finetuned else name
 
     @property
     def stage1(self) -> str:

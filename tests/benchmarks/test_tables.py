@@ -12,6 +12,7 @@ from tables import (
     export_table,
     fuzz_table,
     models_table,
+    names_of,
     network_name,
     pivot,
     pools_table,
@@ -51,11 +52,21 @@ def test_layers_that_wait_for_a_latency_make_another_network() -> None:
         "| Stage I + Stage II | 58.0 / 60.0 |",
         "| Stage I + Stage II, latency 16 | 59.5 / 60.0 |",
     ]
-    plain = replace(FINE, stage="joint")
-    rows = [ANN, replace(WAITING, stage="joint"), plain]
-    assert short(rows).splitlines()[3:] == ["| plain IF | 8 | 58.0 | 60.0 | 2.0 |"]
     assert "| SNN + coarse + fine | if, latency 16 | 8 |" in models_table([WAITING]).replace("| m ", "")
     assert "| Stage I + Stage II, latency 16 | 8 | 1 |" in seeds_table([FINE, WAITING])
+
+
+def test_the_short_table_has_each_network_after_its_last_calibration() -> None:
+    waits = replace(COPIED, delay=8, L=224, AP=55.0, loss=5.0)
+    signed = replace(COPIED, neuron="signed", AP=57.0, loss=3.0)
+    others = [replace(AT_20, method="sfa", D=4), replace(AT_20, delay=2, L=30), replace(signed, stage="coarse"), FINE]
+    rows = [ANN, AT_20, replace(AT_20, stage="copied", AP=1.0), signed, waits, *others, WAITING, BASELINE, FEW, EARLY]
+    assert short(rows).splitlines()[2:] == [
+        "| ANN | - | - | 60.0 | 80.0 | - |",
+        "| plain IF, all layers wait | 8 | 224 | 55.0 | 60.0 | 5.0 |",
+        "| signed IF | 8 | 8 | 57.0 | 60.0 | 3.0 |",
+        "| plain IF | 20 | 20 | 59.0 | 60.0 | 1.0 |",
+    ]
 
 
 def test_time_steps_stand_across_and_early_read_outs_are_left_out() -> None:
@@ -83,6 +94,9 @@ def test_networks_that_were_trained_otherwise_stand_apart() -> None:
     ]
     assert [line.split(" | ")[2] for line in seeds_table(rows).splitlines()[2:]] == ["1"] * 4
     assert network_name(replace(clif, stage="clif", neuron=None)) == "C-LIF, trained"
+    sources = [ANN, replace(ANN, stage1_options="from scratch")]
+    assert names_of(sources) == ["ANN", "ANN (from scratch)"]
+    assert names_of(sources[1:]) == ["ANN"]
 
 
 def test_the_narrow_table_has_the_rows_of_the_whole_one_and_five_columns() -> None:
@@ -115,16 +129,18 @@ def test_beside_the_paper() -> None:
 def test_mean_and_spread_over_seeds() -> None:
     rows = [
         ANN,
-        FINE,
-        replace(FINE, seed=1, AP=60.0, loss=0.0),
-        replace(FINE, seed=2, AP=59.0, loss=1.0),
+        replace(FINE, spikes_per_image=1.5e6),
+        replace(FINE, seed=1, AP=60.0, loss=0.0, spikes_per_image=0.5e6),
+        replace(FINE, seed=2, AP=59.0, loss=1.0, spikes_per_image=1e6),
         EARLY,
         COPIED,
     ]
     assert seeds_table(rows).splitlines()[2:] == [
-        "| Stage I + Stage II | 8 | 3 | 59.0 ± 1.0 | 60.0 ± 0.0 | 1.0 ± 1.0 |",
-        "| Stage I | 8 | 1 | 40.0 | 60.0 | 20.0 |",
+        "| Stage I + Stage II | 8 | 3 | 8 | 1.00 M | 59.0 ± 1.0 | 60.0 ± 0.0 | 1.0 ± 1.0 |",
+        "| Stage I | 8 | 1 | 8 | - | 40.0 | 60.0 | 20.0 |",
     ]
+    sources = [ANN, replace(ANN, seed=1, AP=62.04)]
+    assert seeds_table([*sources, FINE]).splitlines()[2] == "| ANN | - | 2 | - | - | 61.0 ± 1.4 | 80.0 ± 0.0 | - |"
 
 
 def test_networks_of_one_model_stand_together() -> None:

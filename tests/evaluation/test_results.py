@@ -186,6 +186,11 @@ def test_networks_of_other_methods_are_called_by_them():
     assert replace(clif, stage="clif").network == "C-LIF, trained, fine-tuned, distilled"
 
 
+def test_networks_without_stage_1_say_that_they_had_no_weights_to_start_from():
+    assert replace(ANN, stage1_options="from scratch").network == "ANN, from scratch"
+    assert replace(ANN, finetuned=True, stage1_options="distilled").network == "clip ANN after Stage I"
+
+
 def test_rows_are_printed_in_one_line_each():
     assert repr(ANN) == "<ANN: AP50:95 60.0 on BCCD test>"
     assert repr(replace(SNN, delay=2, latency=16)).startswith("<SNN + coarse + fine, if, delay 2, latency 16 at T = 8:")
