@@ -102,7 +102,8 @@ def run(
             )
     for name, settings in experiment.finetune.items():
         if name in given:
-            adopt(given[name], out / name / "qc.safetensors", out / settings.get("source", SOURCE) / "ann.safetensors")
+            parent = out / settings.get("source", SOURCE) / "ann.safetensors"
+            adopt(given[name], out / name / trained(experiment, name), parent)
         else:
             stage1(out, name, data, **{**loading, **settings})
     evaluated: list[Path] = []
@@ -267,6 +268,7 @@ def experiment_parser(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument(
         "--stage1", action="append", default=[], metavar="NAME=FILE", help="a trained Stage I, in place of training it"
     )
+    parser.add_argument("--only", default="", help="numbers of the networks to make, from 1: for example 2,5")
     parser.add_argument("--workers", type=int, default=0, help="data-loading processes in training; see spikedet train")
     parser.add_argument("--publish", action="store_true", help="also write docs/results and docs/images")
     return parser
@@ -278,7 +280,6 @@ def main() -> None:
     parser.add_argument(
         "--so-far", action="store_true", help="only gather what is evaluated already, and do nothing else"
     )
-    parser.add_argument("--only", default="", help="numbers of the networks to make, from 1: for example 2,5")
     parser.add_argument("--download", action="store_true", help="first fetch PASCAL VOC into the folder above --data")
     arguments = parser.parse_args()
     print_messages()

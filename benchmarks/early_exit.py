@@ -15,14 +15,16 @@ import argparse
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 import tables
-import torch
 from readme_tables import ROOT
 
+from spikedet.checkpoint import CheckpointMeta
 from spikedet.common.environment import versions
+from spikedet.common.errors import ConfigError
 from spikedet.common.files import write_json
 from spikedet.common.progress import track
 from spikedet.config import SimulationConfig
@@ -34,6 +36,7 @@ from spikedet.inference.early_exit import SAME_SCORE, Stability
 from spikedet.inference.network import Network, load_network
 from spikedet.models.postprocess import to_detections
 from spikedet.visualization.curves import ap_axes
+from spikedet.visualization.figure import MARKERS
 
 SEEN = 0.25
 STEPS = (1, 2, 3)
@@ -61,9 +64,10 @@ def measured(network: Network, dataset: DetectionDataset, rules: Sequence[Rule])
         watching = {rule: Stability(rule.steps, rule.score) for rule in rules}
         for t, prediction in network.stream(to_input([pixels], size), range(1, last + 1)):
             (seen,) = to_detections(prediction.decoded, size, shape, SEEN)
+            whole = to_detections(prediction.decoded, size, shape)
             for rule, stability in list(watching.items()):
                 if stability.reached(seen) or t == rule.t:
-                    found[rule] += to_detections(prediction.decoded, size, shape)
+                    found[rule] += whole
                     taken[rule] += t
                     del watching[rule]
     rows = []
@@ -74,13 +78,15 @@ def measured(network: Network, dataset: DetectionDataset, rules: Sequence[Rule])
     return rows
 
 
-def images(meta: Any, data: str, split: str) -> DetectionDataset:
-    """A split, or the held-out images of the one that was trained on."""
-    found, trained_on = meta.training_data(data, split)
-    dataset = load_dataset(found, trained_on, class_names=meta.class_names)
+def images(meta: CheckpointMeta, data: str, split: str) -> DetectionDataset:
+    """A split, or the held-out images of the one that was trained on. Raises ConfigError if they are not known."""
+    found, chosen = meta.training_data(data, split)
+    dataset = load_dataset(found, chosen, class_names=meta.class_names)
     if split:
         return dataset
-    fraction, seed = meta.held_out(found, trained_on) or (0.1, meta.seed)
+    fraction, seed = meta.held_out(found, chosen) or (0.0, 0)
+    if not fraction:
+        raise ConfigError(f"{found}: the images that training held out are not known; give --split")
     return dataset.hold_out(fraction, seed)[1]
 
 
@@ -90,9 +96,10 @@ def plot(rows: Sequence[Mapping[str, Any]], path: Path) -> Path:
     for row in rows:
         lines[tables.exit_rule(row) if row["steps"] else "every image at the same t"].append(row)
     with ap_axes(path) as axes:
-        for name, points in lines.items():
+        for (name, points), marker in zip(lines.items(), cycle(MARKERS)):
             ordered = sorted(points, key=lambda row: row["mean_t"])
-            axes.plot([row["mean_t"] for row in ordered], [row["AP"] for row in ordered], "o-", label=name)
+            places = [row["mean_t"] for row in ordered], [row["AP"] for row in ordered]
+            axes.plot(*places, f"{marker}-", label=name)
         axes.set_xlabel("mean time step at which an image is left")
     return path
 
@@ -113,14 +120,15 @@ def main() -> None:
     rules = [Rule(t) for t in range(1, T + 1)]
     rules += [Rule(T, steps, score) for score in TOLERANCES for steps in STEPS if steps < T]
     rows = measured(network, dataset, rules)
-    told = f"{len(dataset)} images of {arguments.split or 'the held-out training images'}"
-    print(f"{arguments.checkpoint} on {told}, {torch.get_num_threads()} threads")
+    chosen = arguments.split or "held-out training images"
+    told = f"{network.meta.model}, neurons {network.meta.neuron}, T = {T}"
+    print(f"{told}, on {len(dataset)} images, {chosen}")
     print(tables.exit_table(rows))
     print(f"the rule of spikedet: scores within {SAME_SCORE}")
     if arguments.publish:
-        command = "python benchmarks/early_exit.py --checkpoint FILE --data DATA --split SPLIT --publish"
-        name = Path(arguments.checkpoint).stem
-        meta = {"command": command, "checkpoint": name, "split": arguments.split, "T": T, "images": len(dataset)}
+        split = f" --split {arguments.split}" if arguments.split else ""
+        command = f"python benchmarks/early_exit.py --checkpoint FILE --data DATA{split} --publish"
+        meta = {"command": command, "network": told, "split": chosen, "T": T, "images": len(dataset)}
         write_json(ROOT / "docs/results/early_exit.json", {"meta": {**meta, **versions()}, "rows": rows})
         plot(rows, ROOT / "docs/images/early_exit.png")
 

@@ -3,10 +3,10 @@
 
     python benchmarks/energy.py configs/experiments/voc_energy.yaml --data PATH/TO/VOCdevkit --out runs/voc
 
-The experiment's networks are made and evaluated first, unless they are already; ``--source`` and ``--stage1`` are as in
-accuracy.py. All are read at their own T, on the first ``--limit`` images of the split. Prints the first table;
-``--publish`` writes energy_NAME into docs/results (JSON and Markdown) and docs/images: AP against energy, or against
-operations where networks differ in their penalty on firing.
+The experiment's networks are made and evaluated first, unless they are already; ``--source``, ``--stage1`` and
+``--only`` are as in accuracy.py. All are read at their own T, on the first ``--limit`` images of the split. Prints the
+first table; ``--publish`` writes energy_NAME into docs/results (JSON and Markdown) and docs/images: AP against energy,
+or against operations where networks differ in their penalty on firing.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def main() -> None:
     arguments = parser.parse_args()
     print_messages()
     given = stage1_files(arguments.stage1)
-    experiment = with_only(load_experiment(arguments.experiment), "", given)
+    experiment = with_only(load_experiment(arguments.experiment), arguments.only, given)
     results = run(experiment, arguments.data, arguments.out, arguments.source, arguments.workers, given)
     folders = [spiking(arguments.out, network, experiment, arguments.data) for network in experiment.networks]
     costs = measured(experiment, folders, results, arguments.data, arguments.limit, arguments.out)

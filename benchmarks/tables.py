@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from spikedet.evaluation import ResultRow
-from spikedet.evaluation.results import METHODS
 from spikedet.evaluation.results import network_name as stage_name
 
 LOSS = "loss [95 % interval]"
@@ -80,15 +79,15 @@ def network_name(row: ResultRow) -> str:
 
 
 def names_of(rows: Sequence[ResultRow]) -> list[str]:
-    """``network_name`` of each, with how its weights were trained where spiking networks or its namesakes differ in it.
+    """``network_name`` of each, with how it was trained where another network of its name and T was trained otherwise.
 
-    Stage I or none is in the name already.
+    Of Stage I runs that follow each other the QC-ANNs and clip ANNs keep one name.
     """
-    trained = {row.stage1_options for row in rows if row.neuron and (row.finetuned or row.method in METHODS)}
-    namesakes: defaultdict[str, set[str | None]] = defaultdict(set)
+    made: defaultdict[tuple[str, int | None], set[str | None]] = defaultdict(set)
     for row in rows:
-        namesakes[network_name(row)].add(row.stage1_options)
-    differ = {name for name, options in namesakes.items() if len(options) > 1 or len(trained) > 1}
+        if row.neuron or not row.finetuned:
+            made[network_name(row), row.T].add(row.stage1_options)
+    differ = {name for (name, _), options in made.items() if len(options) > 1}
     names = zip(rows, map(network_name, rows), strict=True)
     return [f"{name} ({row.stage1_options})" if row.stage1_options and name in differ else name for row, name in names]
 
@@ -96,18 +95,19 @@ def names_of(rows: Sequence[ResultRow]) -> list[str]:
 def pivot(rows: list[ResultRow]) -> str:
     """AP50:95 / AP50 of every network (down) by time step (across); a table for each number of images.
 
-    Networks are read at their own T; only the baseline, made for no T in particular, is read earlier. Of Stage I runs
-    that follow each other the last one's ANNs are shown.
+    Networks are read at their own T; only the baseline, made for no T in particular, is read earlier. The clip ANN of
+    a Stage I stands at its T if there are several T. Of Stage I runs that follow each other the last one's is shown.
     """
-    parts = []
+    parts, several = [], len({row.stage1_T for row in rows if row.stage == "ann" and row.finetuned}) > 1
     for images in sorted({row.images for row in rows}, reverse=True):
         shown = [r for r in rows if r.images == images and (not r.read_early or r.method == "channel-norm")]
         steps = sorted({row.t for row in shown if row.t and row.stage != "qc"})
         lines: dict[str, dict[int, str]] = {}
         for row, name in zip(shown, names_of(shown), strict=True):
             cell = f"{row.AP:.1f} / {row.AP50:.1f}" if row.AP is not None and row.AP50 is not None else "-"
-            columns = steps if row.stage == "ann" else [row.t] if row.t in steps else []
-            lines.setdefault(name, {}).update(dict.fromkeys((c for c in columns if c), cell))
+            own = row.stage1_T if row.stage == "ann" else row.t
+            columns = steps if row.stage == "ann" and not (several and row.finetuned) else [own]
+            lines.setdefault(name, {}).update({column: cell for column in columns if column in steps})
         first = shown[0]
         head = f"{first.model} on {first.data} {first.split} ({images} images), AP50:95 / AP50 in %."
         titles = "| network |" + "".join(f" T = {t} |" for t in steps)
@@ -154,18 +154,22 @@ def versus_paper(rows: list[ResultRow], paper: Sequence[Mapping[str, Any]]) -> s
 
 
 def seeds_table(rows: list[ResultRow]) -> str:
-    """Mean and spread over seeds of networks that differ in nothing else; of ANNs where there are several."""
+    """Mean and spread over seeds of spiking networks that differ in nothing else; of source ANNs if they differ in it.
+
+    Coarse calibrations, and the integers of SFA, are left out.
+    """
     groups: dict[tuple[Any, ...], list[ResultRow]] = {}
     several = len({row.seed for row in rows if row.stage == "ann" and not row.finetuned}) > 1
     for row, name in zip(rows, names_of(rows), strict=True):
-        if (row.neuron or (several and row.stage == "ann" and not row.finetuned)) and not row.read_early:
+        shown = row.stage in SHOWN or (several and row.stage == "ann" and not row.finetuned)
+        if shown and not row.read_early:
             groups.setdefault((name, row.T), []).append(row)
     lines = ["| network | T | seeds | L | spikes per image | AP50:95 | AP50 | loss |", f"| --- |{' ---: |' * 7}"]
     for (name, T), members in groups.items():
-        spikes = statistics.fmean(row.spikes_per_image or 0.0 for row in members)
-        shown = [str(members[0].L or "-"), f"{spikes / 1e6:.2f} M" if spikes else "-"]
-        shown += [_spread([value for r in members if (value := getattr(r, key)) is not None]) for key in SPREADS]
-        lines.append(f"| {name} | {T or '-'} | {len(members)} | {' | '.join(shown)} |")
+        spikes = [row.spikes_per_image for row in members if row.spikes_per_image]
+        made = [str(members[0].L or "-"), f"{statistics.fmean(spikes) / 1e6:.2f} M" if spikes else "-"]
+        made += [_spread([value for r in members if (value := getattr(r, key)) is not None]) for key in SPREADS]
+        lines.append(f"| {name} | {T or '-'} | {len(members)} | {' | '.join(made)} |")
     return "\n".join(lines)
 
 
@@ -228,8 +232,11 @@ def exit_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """AP against the mean number of steps: every image at the same t, then the rules."""
     lines = ["| an image is left | mean t | AP50:95 | AP50 |", "| --- | ---: | ---: | ---: |"]
     for row in rows:
-        times = f"{row['steps']} time{'s' * (row['steps'] > 1)} in a row"
-        rule = f"{exit_rule(row)}, {times}" if row["steps"] else f"at t = {row['t']}"
+        rule = (
+            f"{exit_rule(row)} for {row['steps']} step{'s' * (row['steps'] > 1)}"
+            if row["steps"]
+            else f"at t = {row['t']}"
+        )
         lines.append(f"| {rule} | {row['mean_t']:.1f} | {row['AP']:.1f} | {row['AP50']:.1f} |")
     return "\n".join(lines)
 

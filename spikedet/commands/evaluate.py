@@ -257,7 +257,7 @@ def made_by(meta: CheckpointMeta, stage: str, digest: str) -> dict[str, Any]:
 
 
 def _training_options(meta: CheckpointMeta) -> str | None:
-    """What Stage I, or the training of another method, did beyond its paper; without either, whether it had weights."""
+    """What Stage I, or the training of another method, did beyond its paper; else ``from scratch`` or None."""
     trained = meta.config.get("train", {})
     scratch = "from scratch" if trained.get("weights") == NONE else None
     whole = meta.method != "conversion" and trained.get("method") == meta.method  # by train alone

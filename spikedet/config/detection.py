@@ -40,7 +40,7 @@ class DetectConfig(DrawnConfig):
         source: images, videos, folders of them (subfolders too), a camera's index, or an address (rtsp, http).
         weights: any spikedet checkpoint, a file of spikedet export (.onnx, .xml), or the name of a shipped checkpoint.
         t: time step to read out, or several ("2,4,8"); empty is the network's T.
-        stable_steps: stop an image once its boxes have stayed the same for this many steps; 0 never stops early.
+        stable_steps: stop an image once boxes and scores have stayed the same for this many steps; 0 never stops early.
         every: of a video, look at each n-th frame only.
         frames: of a video or camera, stop after looking at this many frames; 0 goes on to the end, or until Ctrl-C.
         track: follow boxes through a video by ByteTrack; needs the package trackers.

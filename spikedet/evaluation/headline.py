@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from spikedet.costs.priced import Priced
-from spikedet.evaluation.results import ResultRow
+from spikedet.evaluation.results import ResultRow, network_name
 
 
 def headline(rows: Sequence[ResultRow]) -> ResultRow | None:
@@ -23,7 +23,7 @@ def baseline(row: ResultRow, rows: Sequence[ResultRow]) -> str:
     """Name of the ANN that the loss of a row is against."""
     anns = [ann for ann in rows if ann.stage == "ann" and ann.AP is not None]
     known = min(anns, key=lambda ann: abs((ann.AP or 0.0) - (row.AP or 0.0) - (row.loss or 0.0)), default=None)
-    return known.network if known else "ANN"
+    return network_name(known.stage, known.finetuned) if known else "ANN"
 
 
 def sentences(row: ResultRow, energy: Priced | None = None, rows: Sequence[ResultRow] = ()) -> list[str]:
@@ -32,7 +32,8 @@ def sentences(row: ResultRow, energy: Priced | None = None, rows: Sequence[Resul
     ``SNN + joint loses 2.6 points of AP50:95 at T = 8, with 0.27 million spikes an image and 31 % of the ANN's
     energy.``
     """
-    name = row.network + {"signed": " with signed IF neurons", "clif": " with C-LIF neurons"}.get(row.neuron or "", "")
+    name = network_name(row.stage, row.finetuned, row.method)
+    name += {"signed": " with signed IF neurons", "clif": " with C-LIF neurons"}.get(row.neuron or "", "")
     images = f"{row.images:,} images of {row.data} {row.split}"
     if row.AP is None:
         return [f"There is no object to find on the {images}, so {name} has no AP."]

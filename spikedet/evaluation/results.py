@@ -50,7 +50,8 @@ class ResultRow:
         loss, loss_ci95: points of AP50:95 below the better ANN, and the bootstrap interval ``(low, high)``.
         per_class: the measures by class name; optional in the file.
         stage1_T: levels of the Stage I that made the weights, if one did; optional in the file.
-        stage1_options: what that Stage I, or the training of another method, did beyond the paper's, for example
+        stage1_options: what that Stage I, or the training of another method, did beyond the paper's; without either,
+            ``from scratch`` if training started from no weights; for example
             ``distilled, sparsity 5``, or empty; optional in the file.
         calibration_images: images that Stage II saw, if it ran; optional in the file.
         calibrated: what was trained after coarse calibration, for example ``W, u[0], jointly``; optional in the file.

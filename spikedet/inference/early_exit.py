@@ -10,7 +10,7 @@ SAME_IOU = 0.9
 """Overlap from which two boxes of one class count as the same."""
 
 SAME_SCORE = 0.1
-"""Difference up to which their scores do."""
+"""Largest difference of two scores that count as the same."""
 
 
 class Stability:
@@ -18,7 +18,7 @@ class Stability:
 
     Args:
         steps: how many outputs in a row must have the same boxes and scores as the one before; 0 is never satisfied.
-        score: difference up to which two scores are the same.
+        score: largest difference of two scores that count as the same.
     """
 
     def __init__(self, steps: int, score: float = SAME_SCORE) -> None:
@@ -33,7 +33,7 @@ class Stability:
 
 
 def same(one: Detections, other: Detections, iou: float = SAME_IOU, score: float = SAME_SCORE) -> bool:
-    """Whether two outputs have the same boxes: each finds one of its class and score in the other, one to one."""
+    """Whether two outputs have the same boxes: each finds one of its class, with about its score, in the other."""
     if len(one.labels) != len(other.labels):
         return False
     if not len(one.labels):

@@ -55,7 +55,7 @@ _SEEDS_APART = 1_000_003
 """Between the seeds of two processes, so that they draw different noise and mosaics."""
 
 _AVERAGED = 10
-"""The average of the weights spans the last one in so many steps."""
+"""The average of the weights spans about the last 1 / 10 of the steps so far."""
 
 EXPLODED = 10.0
 """An epoch's mean loss, as a multiple of the lowest one before it, from which training stops."""
@@ -299,8 +299,6 @@ class TrainingLoop(DetectionTrainer):
         modules, optimizer, facts = load_progress(self.state, self.made_for)
         try:
             unwrap_model(self.model).load_state_dict(modules["model"])
-            self.ema = ModelEMA(self.model)
-            self.ema.decay = average_decay
             self.ema.ema.load_state_dict(modules["ema"])
             load_adam_(self.optimizer, optimizer)
         except (RuntimeError, KeyError, ValueError, TypeError) as error:
@@ -367,10 +365,11 @@ def seed_epoch(loader: Any, seed: int, epoch: int) -> None:
 
 
 def average_decay(steps: int) -> float:
-    """The share of the average so far in the average of the weights after so many steps: their last tenth counts most.
+    """The decay d of the average of the weights w in step t: a[t] = d a[t-1] + (1 - d) w[t], d = t / (t + 10).
 
-    Ultralytics' own is 0.3 after 700 steps, so that in a short run nothing is averaged. Polynomial-decay averaging:
-    Shamir and Zhang, "Stochastic gradient descent for non-smooth optimization", ICML 2013.
+    So the average spans about a tenth of the run so far. Ultralytics' own decay is 0.3 after 700 steps: in a short run
+    it averages nothing. Polynomial-decay averaging: Shamir and Zhang, "Stochastic gradient descent for non-smooth
+    optimization", ICML 2013.
     """
     return steps / (steps + _AVERAGED)
 

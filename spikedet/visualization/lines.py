@@ -51,8 +51,9 @@ class Series:
 
     @property
     def kind(self) -> tuple[str, str]:
-        """As in ``CHOSEN``."""
-        return self.name, self.neuron
+        """As in ``CHOSEN``, without how it was trained."""
+        known = (name for name, _ in CHOSEN if f"{self.name}, ".startswith(f"{name}, "))
+        return next(known, self.name), self.neuron
 
     @property
     def rank(self) -> tuple[int, ...]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import readme_tables
 from tables import (
+    exit_table,
     export_speed_table,
     export_table,
     fuzz_table,
@@ -216,3 +217,27 @@ def test_a_mark_shows_an_energy_reports_first_table_or_that_of_penalties(
     assert readme_tables.published_table("energy_x") == "First.\n\n| a |\n| --- |"
     assert readme_tables.published_table("energy_x-sparsity") == "Curves.\n\n| b |\n| --- |"
     assert readme_tables.published_table("energy_y-sparsity") == ""
+
+
+def test_when_images_are_left() -> None:
+    facts = {"AP": 41.04, "AP50": 60.0, "mean_t": 2.25}
+    rows = [{"t": 3, "steps": 0, "score": 1.0, **facts}, {"t": 8, "steps": 1, "score": 1.0, **facts}]
+    assert exit_table([*rows, {"t": 8, "steps": 2, "score": 0.1, **facts}]).splitlines()[2:] == [
+        "| at t = 3 | 2.2 | 41.0 | 60.0 |",
+        "| boxes the same for 1 step | 2.2 | 41.0 | 60.0 |",
+        "| boxes the same, scores within 0.1 for 2 steps | 2.2 | 41.0 | 60.0 |",
+    ]
+
+
+def test_the_clip_anns_of_several_stage_1_runs_stand_at_their_own_t() -> None:
+    clip = replace(ANN, finetuned=True, stage1_T=8, AP=55.0, stage1_options="2 copies")
+    other = replace(clip, stage1_T=4, AP=50.0, stage1_options="4 copies")
+    at_4 = replace(COPIED, T=4, t=4, L=4, AP=30.0, stage1_T=4, stage1_options="4 copies")
+    rows = [ANN, clip, other, replace(COPIED, stage1_T=8, stage1_options="2 copies"), at_4]
+    assert pivot(rows).splitlines()[2:] == [
+        "| network | T = 4 | T = 8 |",
+        "| --- | ---: | ---: |",
+        "| ANN | 60.0 / 80.0 | 60.0 / 80.0 |",
+        "| clip ANN after Stage I | 50.0 / 80.0 | 55.0 / 80.0 |",
+        "| Stage I | 30.0 / 60.0 | 40.0 / 60.0 |",
+    ]

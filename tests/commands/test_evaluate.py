@@ -194,6 +194,15 @@ def test_rows_say_what_stage_1_was(finetuned: bool, settings: dict[str, Any], sa
     assert f"| {said} |" in markdown_table([row])
 
 
+@pytest.mark.parametrize(("weights", "said"), [("none", "from scratch"), ("auto", None), ("a.safetensors", None)])
+def test_rows_without_stage_1_say_whether_training_had_weights(weights: str, said: str | None) -> None:
+    config = {"train": {"weights": weights}}
+    assert evaluated("ann", "a", None, 2, config=config).row.stage1_options == said
+    assert evaluated("copied", "c", "a", 2, finetuned=False, config=config).row.stage1_options == said
+    stage1 = {**config, "finetune": {"T": 4}}
+    assert evaluated("copied", "c", "a", 2, finetuned=True, config=stage1).row.stage1_options == ""
+
+
 POOLED = {"backbone": [[-1, 1, "nn.MaxPool2d", [2, 2, 0]]], "head": []}
 
 

@@ -60,15 +60,17 @@ def test_networks_with_more_to_their_names_and_without_ap(tmp_path: Path) -> Non
     assert priced(path, replace(ROW, neuron=None)) is None
 
 
-@pytest.mark.parametrize(
-    ("method", "stage1_options"), [("sfa", "from scratch, theta fixed"), ("two-stage", "from scratch")]
-)
-def test_networks_whose_training_is_in_their_name(tmp_path: Path, method: str, stage1_options: str) -> None:
-    spikes = replace(ROW, stage="copied", method=method, finetuned=False, stage1_options=stage1_options)
-    called = {"sfa": "SFA, spikes, if, delay 4, SFA 1 x 4", "two-stage": "SNN, weights copied, if"}[method]
-    path = written(tmp_path / "energy.json", row(network=f"{called}, {stage1_options}"))
-    assert priced(path, spikes) is not None
-    assert priced(path, replace(spikes, neuron="signed")) is None
+def test_networks_whose_training_is_in_their_name(tmp_path: Path) -> None:
+    sfa = replace(ROW, stage="copied", method="sfa", finetuned=False, AP=None)
+    names = ("from scratch, theta fixed", "from scratch", "fine-tuned")
+    called = [f"SFA, spikes, if, delay 4, SFA 1 x 4, {name}" for name in names]
+    rows = [row(network=name, AP=None, joules=joules) for name, joules in zip(called, (1.0, 2.0, 3.0), strict=True)]
+    path = written(tmp_path / "energy.json", *rows)
+    for name, joules in (("from scratch, theta fixed", 1.0), ("fine-tuned", 3.0)):
+        found = priced(path, replace(sfa, stage1_options=name))
+        assert found is not None and found.joules == joules
+    assert priced(path, replace(sfa, stage1_options="distilled")) is None
+    assert priced(path, replace(sfa, neuron="signed")) is None
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"rows": []}', '{"rows": [3]}', '{"rows": [{"constants": "a"}]}'])

@@ -66,3 +66,10 @@ def test_the_ann_that_a_loss_is_against_is_named() -> None:
     assert sentences(lost, rows=[ANN, better, lost])[1] == (
         "It has 57.2 % on the 1,200 images of d test, the clip ANN after Stage I 64.0 %."
     )
+
+
+def test_how_a_network_was_trained_is_not_part_of_the_sentence() -> None:
+    scratch = replace(ANN, stage1_options="from scratch")
+    copied = replace(SNN, stage="copied", finetuned=False, stage1_options="from scratch", loss=2.8, loss_ci95=None)
+    lead, details, *_ = sentences(copied, rows=[scratch, copied])
+    assert lead.startswith("SNN, weights copied loses") and details.endswith("the ANN 60.0 %.")

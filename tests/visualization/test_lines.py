@@ -115,3 +115,11 @@ def test_the_best_ann_is_always_drawn() -> None:
               for neuron in ("if", "signed")]  # fmt: skip
     lines, _ = chosen_lines([*stages, ANN, replace(ANN, finetuned=True, AP=70)])
     assert [line.label for line in lines][:2] == ["clip ANN", "ANN"]
+
+
+def test_a_network_that_was_trained_from_scratch_has_the_rank_of_its_kind() -> None:
+    rows = [replace(AT_8, stage=stage, neuron=neuron) for stage in ("copied", "coarse", "fine", "joint")
+            for neuron in ("if", "signed")]  # fmt: skip
+    scratch = replace(ANN, stage1_options="from scratch")
+    lines, _ = chosen_lines([*rows, scratch, replace(ANN, finetuned=True, AP=70)])
+    assert [line.label for line in lines][:2] == ["clip ANN", "ANN, from scratch"]
