@@ -7,9 +7,10 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
-from spikedet.evaluation.results import ResultRow
+from spikedet.evaluation.results import METHODS, ResultRow
 from spikedet.visualization.curves import ap_axes
 from spikedet.visualization.figure import MARKERS, OKABE_ITO, colour_of, label_ends, new_figure
+from spikedet.visualization.lines import NEURONS
 
 Point = tuple[int, float]
 COSTS: dict[str, Callable[[ResultRow], float | None]] = {
@@ -78,6 +79,8 @@ def plot_frontier(rows: Sequence[ResultRow], path: Path) -> Path:
 
     The line of each panel is the frontier: no other network has as much AP for less.
     """
+    from matplotlib.ticker import LogLocator, NullLocator
+
     whole = max((row.images for row in rows), default=0)  # rows of fewer images have other APs
     rows = [row for row in rows if row.images == whole]
     spiking = [row for row in rows if row.spiking and row.AP is not None]
@@ -87,7 +90,9 @@ def plot_frontier(rows: Sequence[ResultRow], path: Path) -> Path:
     with new_figure(path, 2, width=9, height=4.2, legend="small", sharey=True) as panels:
         for axes, (label, cost) in zip(panels, COSTS.items(), strict=True):
             axes.set_xscale("log")
+            axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
             axes.xaxis.set_major_formatter("{x:g}")
+            axes.xaxis.set_minor_locator(NullLocator())
             axes.set_xlabel(label)
             points: list[tuple[float, float]] = []
             for (kind, own), marker, colour in zip(kinds.items(), cycle(MARKERS), cycle(OKABE_ITO)):
@@ -99,14 +104,18 @@ def plot_frontier(rows: Sequence[ResultRow], path: Path) -> Path:
             if best:
                 axes.step(*zip(*best, strict=True), where="post", color="#000000", linewidth=0.8)
             for name, level in ann_levels(rows).items():
-                axes.axhline(level, linestyle="--", linewidth=1, color=colour_of(name))
+                shown = name if axes is panels[0] else None
+                axes.axhline(level, linestyle="--", linewidth=1, color=colour_of(name), label=shown)
         panels[0].set_ylabel("AP50:95 (%)")
     return path
 
 
 def kind_name(row: ResultRow) -> str:
-    """The neuron, and which of its layers wait before they fire."""
-    return f"{row.neuron}, {'some layers waiting' if row.latency else 'waiting' if row.delay else 'no delay'}"
+    """The method, or the neuron and which of its layers wait before they fire."""
+    if row.method in METHODS:
+        return METHODS[row.method]
+    waits = "some layers waiting" if row.latency else "waiting" if row.delay else "no delay"
+    return f"{NEURONS.get(row.neuron or '', 'IF')}, {waits}"
 
 
 def frontier(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:

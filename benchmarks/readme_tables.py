@@ -21,13 +21,8 @@ from spikedet.common.files import write_json, write_text
 from spikedet.evaluation import markdown_table, read_results
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = (
-    ROOT / "README.md",
-    *(
-        ROOT / "docs" / f"{name}.md"
-        for name in ("simulator", "pipeline", "table_x", "energy", "scaling", "zoo", "quickstart", "choose", "export")
-    ),
-)
+_NAMES = "simulator pipeline table_x scratch energy scaling zoo quickstart choose export roads detect"
+PAGES = (ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in _NAMES.split()))
 PLAIN = {
     "kill": tables.kill_table,
     "fuzz": tables.fuzz_table,

@@ -44,7 +44,7 @@ def test_networks_whose_layers_wait_are_networks_of_their_own():
         "SNN + coarse + fine, T = 8, if, latency 16": [(0, 41.0), (16, 56.0)],
     }
     kinds = [kind_name(row) for row in (FINE, waiting[1], replace(FINE, delay=2))]
-    assert kinds == ["if, no delay", "if, some layers waiting", "if, waiting"]
+    assert kinds == ["IF, no delay", "IF, some layers waiting", "IF, waiting"]
     seen = class_aps([replace(row, per_class={"cat": {"AP": row.AP}}) for row in (FINE, waiting[1])])
     assert seen == {
         "SNN + coarse + fine, T = 8, if": {"cat": 55.0},

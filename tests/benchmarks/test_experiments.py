@@ -62,7 +62,7 @@ def test_every_setting_is_one_of_its_stage(path: Path) -> None:
 
 
 def test_an_experiment_takes_from_its_base_what_it_does_not_say() -> None:
-    base, seeds = (load_experiment(ROOT / f"configs/experiments/{name}.yaml") for name in ("voc_table_x", "voc_seeds"))
+    base, seeds = (load_experiment(ROOT / f"configs/experiments/{name}.yaml") for name in ("voc_scratch", "voc_seeds"))
     assert (seeds.train, seeds.calibrate, seeds.split) == (base.train, base.calibrate, base.split)
     assert base.finetune.items() <= seeds.finetune.items()
     assert seeds.finetune["T4-seed1"] == {**base.finetune["T4"], "seed": 1}
@@ -103,21 +103,21 @@ def test_single_networks_need_their_own_source_and_stage_1_alone() -> None:
     zoo = accuracy.with_only(load_experiment(ROOT / "configs/experiments/zoo_bccd.yaml"), "4,5")
     assert list(zoo.sources) == ["yolov3-tiny-leaky", "yolov5n-clip"]
     assert list(zoo.finetune) == ["yolov3-tiny-leaky-T8", "yolov5n-clip-T4"]
-    table_x = load_experiment(ROOT / "configs/experiments/voc_table_x.yaml")
-    distilled = next(n for n, network in enumerate(table_x.networks, 1) if network.stage1 == "T4-distill")
-    assert list(accuracy.with_only(table_x, str(distilled)).finetune) == ["T4", "T4-distill"]
-    copied = next(n for n, network in enumerate(table_x.networks, 1) if network.stage1 == "source")
-    assert accuracy.with_only(table_x, str(copied)).finetune == {}
-    assert list(accuracy.with_only(table_x, str(copied)).sources) == ["source"]
+    scratch = load_experiment(ROOT / "configs/experiments/voc_scratch.yaml")
+    distilled = next(n for n, network in enumerate(scratch.networks, 1) if network.stage1 == "T4-distill")
+    assert list(accuracy.with_only(scratch, str(distilled)).finetune) == ["T4", "T4-distill"]
+    copied = next(n for n, network in enumerate(scratch.networks, 1) if network.stage1 == "source")
+    assert accuracy.with_only(scratch, str(copied)).finetune == {}
+    assert list(accuracy.with_only(scratch, str(copied)).sources) == ["source"]
 
 
 def test_a_stage_1_that_is_given_needs_none_before_it() -> None:
-    table_x = load_experiment(ROOT / "configs/experiments/voc_table_x.yaml")
-    pruned = accuracy.with_only(table_x, "", ["T4-distill"])
+    scratch = load_experiment(ROOT / "configs/experiments/voc_scratch.yaml")
+    pruned = accuracy.with_only(scratch, "", ["T4-distill"])
     assert (list(pruned.finetune), list(pruned.sources)) == (["T4-distill"], ["source"])
-    assert pruned.networks == table_x.networks
-    with pytest.raises(ConfigError, match="--stage1 T5: voc_table_x has T4, T4-distill"):
-        accuracy.with_only(table_x, "", ["T5"])
+    assert pruned.networks == scratch.networks
+    with pytest.raises(ConfigError, match="--stage1 T5: voc_scratch has T4, T4-distill"):
+        accuracy.with_only(scratch, "", ["T5"])
 
 
 def test_stage_1_files_are_named() -> None:
@@ -311,3 +311,6 @@ def test_a_stage_1_that_is_there_is_not_trained_and_loses_against_the_source(
         ("copied", True),
     ]
     assert rows[-1].loss == pytest.approx(max(rows[0].AP or 0, rows[1].AP or 0) - (rows[-1].AP or 0), abs=1e-3)
+    integers = dataclasses.replace(experiment, name="i", finetune={"given": {"method": "sfa", "T": 1}}, networks=())
+    accuracy.run(integers, str(sample_images()), tmp_path / "sfa", chain()["ann"], given={"given": stage1})
+    assert [path.name for path in (tmp_path / "sfa" / "given").iterdir()] == ["sfa.safetensors"]
