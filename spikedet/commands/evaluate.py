@@ -268,7 +268,7 @@ def _training_options(meta: CheckpointMeta) -> str | None:
     # A run after another one keeps its copies; a training from weights has its own alone.
     copies = math.prod(run.get("copies", 1) for stage, run in meta.config.items() if stage != "train_before")
     options = {
-        "from scratch": whole and scratch,
+        "from scratch": settings is trained and scratch,
         "fine-tuned": meta.method in meta.config,
         "theta fixed": meta.method == "sfa" and settings.get("theta_lr_factor") == 0,
         f"{copies} copies": copies > 1,

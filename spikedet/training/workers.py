@@ -77,8 +77,8 @@ def worker_errors(resumable: str) -> Iterator[None]:
         if not text.startswith(_CAUGHT):
             raise
         raise DataError(text.strip().splitlines()[-1].partition(": ")[2]) from None
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
+    except (RuntimeError, ConnectionError, EOFError) as error:  # the last two: killed while it handed over a batch
+        if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
             raise
         raise TrainingError(
             "a loading process has ended, perhaps for want of memory or of shared memory; use fewer --workers, or "

@@ -29,7 +29,7 @@ WORKER = Path(__file__).with_name("distributed_worker.py")
 TRAIN = f"train --data {DATA} --image-size 64 --epochs 1 --batch 4 --warmup-epochs 0 --held-out 0.25"
 FINETUNE = "finetune OUT/ann.safetensors --T 4 --epochs 1 --batch 4 --warmup-epochs 0 --held-out 0.25"
 CALIBRATE = "calibrate one/copied.safetensors --images 7 --epochs 2 --batch 4"
-JOINT = "joint one/copied.safetensors --epochs 1 --batch 4 --held-out 0.25 --precision fp32"
+JOINT = "joint one/copied.safetensors --epochs 3 --batch 4 --held-out 0.25 --precision fp32"
 EVALUATE = "evaluate one/coarse.safetensors --split test --t 2,4 --draws 20 --batch 2"
 
 

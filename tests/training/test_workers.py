@@ -57,6 +57,12 @@ def test_errors_of_the_training_process_stay_as_they_are() -> None:
             raise error
 
 
+@pytest.mark.parametrize("error", [ConnectionResetError(104, "Connection reset by peer"), EOFError()])
+def test_a_process_killed_while_it_hands_over_a_batch_is_named(error: Exception) -> None:
+    with pytest.raises(TrainingError, match="a loading process has ended"), worker_errors(""):
+        raise error
+
+
 def kill() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
