@@ -21,7 +21,7 @@ from spikedet.common.files import write_json, write_text
 from spikedet.evaluation import markdown_table, read_results
 
 ROOT = Path(__file__).resolve().parent.parent
-_NAMES = "simulator pipeline table_x scratch energy scaling zoo quickstart choose export roads detect"
+_NAMES = "simulator pipeline table_x scratch energy scaling zoo quickstart choose export roads"
 PAGES = (ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in _NAMES.split()))
 PLAIN = {
     "kill": tables.kill_table,

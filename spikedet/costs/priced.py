@@ -35,14 +35,15 @@ def priced(path: Path, row: ResultRow) -> Priced | None:
     """
     if not path.is_file() or not row.spiking:
         return None
-    name, options = network_name(row.stage, row.finetuned, row.method), (row.stage1_options or "").split(", ")
+    name = network_name(row.stage, row.finetuned, row.method)
+    options = set((row.stage1_options or "").split(", ")) - {""}
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         first = content["rows"][0]["constants"]
         for found in content["rows"]:
             same = (found["T"], found["t"], found["constants"]) == (row.T, row.t, first)
             same = same and f"{found['network']}, ".startswith(f"{name}, {row.neuron}, ")
-            same = same and set(filter(None, options)) <= set(found["network"].split(", "))
+            same = same and options <= set(found["network"].split(", "))
             same_ap = found["AP"] is None or row.AP is None or math.isclose(found["AP"], row.AP, abs_tol=1e-3)
             if same and same_ap:
                 joules, ratio = float(found["joules"]), float(found["ratio"])

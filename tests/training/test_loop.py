@@ -253,7 +253,7 @@ def test_the_average_lags_by_an_eleventh_of_the_run(steps: int) -> None:
     assert (steps - average) / steps == pytest.approx(1 / 11, rel=0.01)
 
 
-def test_a_run_averages_so_from_its_first_step_and_after_it_was_resumed(tmp_path: Path) -> None:
+def test_a_run_averages_so_also_after_it_was_resumed(tmp_path: Path) -> None:
     run = loop(tmp_path, epochs=1)
     run.run()
     again = loop(tmp_path, epochs=2, resume=True)
