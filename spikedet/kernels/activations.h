@@ -1,4 +1,4 @@
-// Clip and quantization-clip activations and their gradients, one pass over memory each; channels last.
+// Clip, quantization-clip and C-LIF activations and their gradients, one pass over memory each; channels last.
 #pragma once
 
 #include <algorithm>
@@ -52,21 +52,30 @@ struct Activation {
     float slope;  // of the LeakyReLU, 0 is ReLU
 };
 
+// Mirrored field by field in snn/compiled_step.py. States [places][channels]; current and potential null before step 1.
+struct LeakyStep {
+    int64_t places, channels;
+    const float *theta, *current, *potential;  // [channels], and the state that the step before left
+    float current_decay, potential_decay;
+    int64_t hard;  // whether a spike sets the potential to zero
+    float width;   // of the rectangle of the gradient, in units of theta
+};
+
 }
 
 namespace {
 
-// sum(row, sums) over all places, by blocks; then total(channel, sum over the blocks).
-template <class Sum, class Total> void sum_over_places(const Activation& a, Sum sum, Total total) {
-    const int64_t blocks = (a.places + BLOCK - 1) / BLOCK;
-    std::vector<float> sums(blocks * a.channels);
+// sum(row, sums) over all places, by blocks; then total(channel, sum over the blocks). kinds: sums for each channel.
+template <class Of, class Sum, class Total> void sum_over_places(const Of& a, Sum sum, Total total, int64_t kinds = 1) {
+    const int64_t blocks = (a.places + BLOCK - 1) / BLOCK, all_sums = a.channels * kinds;
+    std::vector<float> sums(blocks * all_sums);
 #pragma omp parallel for schedule(static)
     for (int64_t block = 0; block < blocks; block++)
         for (int64_t place = block * BLOCK; place < std::min(a.places, (block + 1) * BLOCK); place++)
-            sum(place * a.channels, sums.data() + block * a.channels);
-    for (int64_t c = 0; c < a.channels; c++) {
+            sum(place * a.channels, sums.data() + block * all_sums);
+    for (int64_t c = 0; c < all_sums; c++) {
         double all = 0;
-        for (int64_t block = 0; block < blocks; block++) all += sums[block * a.channels + c];
+        for (int64_t block = 0; block < blocks; block++) all += sums[block * all_sums + c];
         total(c, float(all));
     }
 }
@@ -185,6 +194,68 @@ void clip_backward(const Activation& a, const S* grad, const S* values, S* grad_
     });
 }
 
+template <bool BEGINS, bool HARD, class S>
+void leaky_row(const LeakyStep& a, const float* __restrict theta, const float* __restrict current_before,
+               const float* __restrict potential_before, const S* __restrict values, S* __restrict out,
+               float* __restrict current, float* __restrict reached, float* __restrict potential) {
+    for (int64_t c = 0; c < a.channels; c++) {
+        float now = widened(values[c]), v = now;
+        if constexpr (!BEGINS) {
+            now = a.current_decay * current_before[c] + now;
+            v = a.potential_decay * potential_before[c] + now;
+        }
+        const float worth = v >= theta[c] ? theta[c] : 0.0f;
+        current[c] = now;
+        reached[c] = v;
+        potential[c] = HARD ? (v >= theta[c] ? 0.0f : v) : v - worth;
+        narrowed(worth, out + c);
+    }
+}
+
+// One step of C-LIF. reached: the potential before the reset.
+template <class S>
+void leaky_step(const LeakyStep& a, const S* values, S* out, float* current, float* reached, float* potential) {
+    auto run = [&](auto begins, auto hard) {
+#pragma omp parallel for schedule(static)
+        for (int64_t row = 0; row < a.places * a.channels; row += a.channels)
+            leaky_row<begins, hard>(a, a.theta, begins ? nullptr : a.current + row, begins ? nullptr : a.potential + row,
+                                    values + row, out + row, current + row, reached + row, potential + row);
+    };
+    auto by_reset = [&](auto begins) { a.hard ? run(begins, std::true_type()) : run(begins, std::false_type()); };
+    a.current ? by_reset(std::false_type()) : by_reset(std::true_type());
+}
+
+template <bool DECAYS, class S>
+void leaky_backward_row(const LeakyStep& a, const float* __restrict theta, const float* __restrict current,
+                        const float* __restrict potential, const S* __restrict grad, const float* __restrict reached,
+                        S* __restrict grad_values, float* __restrict sums) {
+    const float height = 1.0f / a.width, half = a.width / 2;
+    for (int64_t c = 0; c < a.channels; c++) {
+        const float outer = widened(grad[c]), ratio = reached[c] / theta[c];
+        const float passed = outer * theta[c] * (std::fabs(ratio - 1.0f) < half ? height : 0.0f) / theta[c];
+        narrowed(passed, grad_values + c);
+        sums[c] += (reached[c] >= theta[c] ? outer : 0.0f) - passed * ratio;
+        if constexpr (DECAYS) {
+            sums[a.channels + c] += passed * current[c];
+            sums[2 * a.channels + c] += passed * potential[c];
+        }
+    }
+}
+
+// Gradients of values, and sums over places: of theta and, where the state before is given, of both decays [3][channels].
+template <class S>
+void leaky_step_backward(const LeakyStep& a, const S* grad, const float* reached, S* grad_values, float* grad_sums) {
+    auto run = [&](auto decays) {
+        auto sum = [&](int64_t row, float* sums) {
+            leaky_backward_row<decays>(a, a.theta, decays ? a.current + row : nullptr,
+                                       decays ? a.potential + row : nullptr, grad + row, reached + row,
+                                       grad_values + row, sums);
+        };
+        sum_over_places(a, sum, [&](int64_t c, float all) { grad_sums[c] = all; }, 3);
+    };
+    a.current ? run(std::true_type()) : run(std::false_type());
+}
+
 }  // namespace
 
 extern "C" {
@@ -210,6 +281,14 @@ extern "C" {
     int64_t spikedet_clip_backward_##NAME(const Activation* a, const S* grad, const S* values, S* grad_values,         \
                                           float* grad_theta) {                                                         \
         SPIKEDET_GUARDED(clip_backward(*a, grad, values, grad_values, grad_theta));                                    \
+    }                                                                                                                  \
+    int64_t spikedet_leaky_step_##NAME(const LeakyStep* a, const S* values, S* out, float* current, float* reached,    \
+                                       float* potential) {                                                             \
+        SPIKEDET_GUARDED(leaky_step(*a, values, out, current, reached, potential));                                    \
+    }                                                                                                                  \
+    int64_t spikedet_leaky_step_backward_##NAME(const LeakyStep* a, const S* grad, const float* reached,               \
+                                                S* grad_values, float* grad_sums) {                                    \
+        SPIKEDET_GUARDED(leaky_step_backward(*a, grad, reached, grad_values, grad_sums));                              \
     }
 
 SPIKEDET_ACTIVATIONS(float, float32)

@@ -19,6 +19,7 @@ from spikedet.kernels.build import build, cache_folders, find_compiler
 
 STORED = ("float32", "bfloat16")
 """Types of the values of activations."""
+ACTIVATIONS = ("quantize_clip", "clip", "leaky_step")
 
 
 def library() -> ctypes.CDLL:
@@ -54,7 +55,7 @@ def _load() -> ctypes.CDLL:
         except (OSError, SpikedetError) as error:  # it cannot be written, or nothing may be executed from there
             tried.append(f"{folder}: {getattr(error.__cause__ or error, 'strerror', None) or error}")
             continue
-        activations = [f"{n}{way}_{t}" for n in ("quantize_clip", "clip") for way in ("", "_backward") for t in STORED]
+        activations = [f"{n}{way}_{t}" for n in ACTIVATIONS for way in ("", "_backward") for t in STORED]
         for name in ("has_dense", "convolve_float", "convolve_int8", "rate", *activations):
             function = getattr(loaded, f"spikedet_{name}")
             function.restype, function.errcheck = ctypes.c_int64, _checked

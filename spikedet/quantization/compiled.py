@@ -12,7 +12,7 @@ from torch import Tensor
 
 from spikedet.kernels.library import STORED, available, call, fields, pointer
 
-_TYPES = {getattr(torch, name): name for name in STORED}
+TYPES = {getattr(torch, name): name for name in STORED}
 
 
 class _Activation(ctypes.Structure):
@@ -24,7 +24,7 @@ def applies(x: Tensor) -> bool:
     return (
         x.device.type == "cpu"
         and x.ndim == 4
-        and x.dtype in _TYPES
+        and x.dtype in TYPES
         and x.is_contiguous(memory_format=torch.channels_last)
         and available()
     )
@@ -52,7 +52,7 @@ def quantize_clip_backward(
     """Gradients of x and theta, from that of g(x)."""
     grad_x, grad_theta = torch.empty_like(x), torch.empty(x.shape[1])
     _call("quantize_clip_backward", x, theta, T, slope, _like(grad, x), x, out, inside, grad_x, grad_theta)
-    return grad_x, _as(grad_theta, theta)
+    return grad_x, summed_as(grad_theta, theta)
 
 
 def clip(x: Tensor, theta: Tensor, slope: float = 0.0) -> Tensor:
@@ -66,19 +66,19 @@ def clip_backward(grad: Tensor, x: Tensor, theta: Tensor, slope: float = 0.0) ->
     """Gradients of x and theta, from that of the clipped values."""
     grad_x, grad_theta = torch.empty_like(x), torch.empty(x.shape[1])
     _call("clip_backward", x, theta.to(x.dtype), 0, slope, _like(grad, x), x, grad_x, grad_theta)
-    return grad_x, _as(grad_theta, theta)
+    return grad_x, summed_as(grad_theta, theta)
 
 
 def _call(name: str, x: Tensor, theta: Tensor, levels: int, slope: float, *tensors: Tensor | None) -> None:
     batch, channels, height, width = x.shape
     limits = theta.detach().float().expand(channels).contiguous()
     shape = _Activation(batch * height * width, channels, levels, pointer(limits), slope)
-    call(f"{name}_{_TYPES[x.dtype]}", shape, *tensors)
+    call(f"{name}_{TYPES[x.dtype]}", shape, *tensors)
 
 
 def _like(grad: Tensor, x: Tensor) -> Tensor:
     return grad.to(x.dtype).contiguous(memory_format=torch.channels_last)
 
 
-def _as(grad_theta: Tensor, theta: Tensor) -> Tensor:
+def summed_as(grad_theta: Tensor, theta: Tensor) -> Tensor:
     return (grad_theta if theta.numel() > 1 else grad_theta.sum(0, keepdim=True)).view_as(theta).to(theta.dtype)

@@ -13,10 +13,11 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from spikedet.config import Reset
-from spikedet.quantization import ClippedReLU
+from spikedet.config import Reset, Surrogate
+from spikedet.quantization import ClippedReLU, compiled
 from spikedet.quantization.activation import per_channel
-from spikedet.snn.functional import Firing, clif_step
+from spikedet.snn.compiled_step import leaky_step
+from spikedet.snn.functional import clif_step
 from spikedet.snn.layers import DECAYS
 from spikedet.snn.surrogate import firing
 
@@ -31,7 +32,7 @@ class CurrentLIF(ClippedReLU):
         reset_rule: ``hard`` to zero, or ``soft`` by theta.
 
     Attributes:
-        fire: makes spikes, with a surrogate gradient.
+        surrogate, width: the shape of a spike's gradient, and its width in units of theta.
         state: current and potential ``[N, C, H, W]``; None before the first step.
         through_time: let gradients pass from a time step to the one before (BPTT); otherwise the state is cut off from
             the graph after every step.
@@ -60,7 +61,8 @@ class CurrentLIF(ClippedReLU):
             )
         self.register_buffer("logit_decays", torch.tensor(DECAYS).logit())
         self.reset_rule: Reset = reset_rule
-        self.fire: Firing = firing("rectangle", 1.0)
+        self.surrogate: Surrogate = "rectangle"
+        self.width = 1.0
         self.through_time = False
         self.state: tuple[Tensor, Tensor] | None = None
 
@@ -91,10 +93,13 @@ class CurrentLIF(ClippedReLU):
     def forward(self, x: Tensor) -> Tensor:
         if self.slope == 1:
             return x
+        decays = self.logit_decays.sigmoid() if self.logit_decays.requires_grad else torch.tensor(self.decays)
+        if self.surrogate == "rectangle" and not self.through_time and compiled.applies(x):
+            out, self.state = leaky_step(x, self.state, self.theta, decays, self.reset_rule, self.width)
+            return out
         theta, (c, v) = per_channel(self.theta, x.ndim), self.state or (x.new_zeros((), dtype=torch.float32),) * 2
-        trained = self.logit_decays.requires_grad
-        decays = tuple(self.logit_decays.sigmoid()) if trained else self.decays
-        spikes, c, v = clif_step(x.float(), c, v, theta, decays, self.reset_rule, self.fire)
+        fire = firing(self.surrogate, self.width)
+        spikes, c, v = clif_step(x.float(), c, v, theta, tuple(decays), self.reset_rule, fire)
         self.state = (c, v) if self.through_time else (c.detach(), v.detach())
         return (theta * spikes).to(x.dtype)
 

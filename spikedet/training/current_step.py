@@ -30,7 +30,7 @@ from spikedet.common.precision import autocast
 from spikedet.config import LoopConfig
 from spikedet.models import ClipDetector, activations
 from spikedet.models.builder import to_float32
-from spikedet.snn import CurrentLIF, firing
+from spikedet.snn import CurrentLIF
 
 Maps = dict[str, Tensor]
 Criterion = Callable[[Maps], tuple[Tensor, dict[str, Tensor]]]
@@ -131,7 +131,7 @@ def set_learning_(model: ClipDetector, config: LoopConfig) -> None:
     """Let the C-LIF neurons of a network over time learn as the settings say, in place."""
     for _, neurons in activations(model):
         assert isinstance(neurons, CurrentLIF)
-        neurons.fire = firing(config.surrogate, config.width)
+        neurons.surrogate, neurons.width = config.surrogate, config.width
         neurons.through_time = config.learning == "bptt"
         if config.train_decays and neurons.slope == 0:
             neurons.train_decays_()
