@@ -24,7 +24,7 @@ from types import MappingProxyType
 from typing import Any, get_args
 
 from ablations import plot_ap_by_images, plot_frontier, plot_parts
-from experiment import SOURCE, Experiment, NetworkSettings, load_experiment, trained
+from experiment import SOURCE, Experiment, NetworkSettings, load_experiment, trained, training_seconds
 from readme_tables import ROOT, publish
 from tables import versus_paper
 
@@ -220,6 +220,17 @@ def adopt(checkpoint: Path, path: Path, source: Path) -> None:
     save_checkpoint(path, tensors, dataclasses.replace(meta, parent=parent))
 
 
+def seconds(experiment: Experiment, out: Path) -> dict[str, float]:
+    """By the digest of a converted or calibrated checkpoint, how long its last training took, where a log says so."""
+    found = {}
+    for network in experiment.networks:
+        log = out / network.stage1 / trained(experiment, network.stage1).replace(".safetensors", "-log.csv")
+        for folder in {network.folder, network.layerwise, network.converted} if log.exists() else ():
+            for path in (out / folder).glob("*.safetensors"):
+                found[file_sha256(path)] = round(training_seconds(log), 1)
+    return found
+
+
 def stage1_files(said: Sequence[str]) -> dict[str, Path]:
     """``NAME=FILE`` by name."""
     for text in said:
@@ -298,7 +309,8 @@ def main() -> None:
     PLOTS[experiment.plot](rows, results.with_name(f"{experiment.name}.png"))
     if arguments.publish:
         command = f"python benchmarks/accuracy.py {arguments.experiment} --data DATA --out OUT"
-        print("published", publish(experiment.name, results, command=command, config=dataclasses.asdict(experiment)))
+        facts = {"config": dataclasses.asdict(experiment), "training_seconds": seconds(experiment, arguments.out)}
+        print("published", publish(experiment.name, results, command=command, **facts))
         PLOTS[experiment.plot](rows, ROOT / "docs" / "images" / f"{experiment.name}.png")
 
 

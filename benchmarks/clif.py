@@ -11,17 +11,17 @@ their seconds are those of their epochs in the log. ``--publish`` writes docs/re
 from __future__ import annotations
 
 import argparse
-import csv
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from experiment import training_seconds
 from memory import peak_over_idle
 from readme_tables import ROOT
 from subjects import child_environment
+from tables import learning_table
 
 from spikedet.cli.messages import print_messages
 from spikedet.commands.convert import convert
@@ -43,13 +43,6 @@ WAYS: dict[str, dict[str, Any]] = {
 }
 STEPS = (4, 8, 16, 32)
 REPEATS = 3
-
-
-def seconds(log: Path) -> float:
-    """Of all epochs of a training's log; its clock begins anew where a training was resumed."""
-    with log.open(encoding="utf-8") as file:
-        clock = [float(row["time"]) for row in csv.DictReader(file)]
-    return sum(now - (before if now > before else 0.0) for before, now in zip([0.0, *clock], clock, strict=False))
 
 
 def trained(way: str, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -74,7 +67,7 @@ def trained(way: str, arguments: argparse.Namespace) -> dict[str, Any]:
     found = evaluate(EvaluateConfig(checkpoints=(str(copied),), out=str(out / "results"), **asked))
     row = next(row for row in found if row.neuron == "clif" and row.t == row.T)
     source = next(row for row in read_results(out / "results" / "results.json")[1] if row.stage == "ann")
-    taken = seconds(out / "clif-log.csv")
+    taken = training_seconds(out / "clif-log.csv")
     aps = {"AP": row.AP, "AP50": row.AP50, "source_AP": source.AP}
     return {"way": way, "seconds": taken, **aps, "spikes_per_image": row.spikes_per_image, "T": row.T}
 
@@ -116,15 +109,6 @@ class _Gains:
     cls_pw = 0.0
 
 
-def table(rows: Sequence[dict[str, Any]]) -> str:
-    """Of seconds and AP."""
-    lines = ["| backward pass | s | saved, % | AP50:95 | AP50 |", "| --- | ---: | ---: | ---: | ---: |"]
-    for row in rows:
-        saved = 100 * (1 - row["seconds"] / rows[0]["seconds"])
-        lines.append(f"| {row['way']} | {row['seconds']:.0f} | {saved:.1f} | {row['AP']:.1f} | {row['AP50']:.1f} |")
-    return "\n".join(lines)
-
-
 def main() -> None:
     """Parse the flags and run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -144,7 +128,7 @@ def main() -> None:
         return
     print_messages()
     rows = [trained(way, arguments) for way in WAYS]
-    print(table(rows))
+    print(learning_table({"rows": rows}))
     memory: list[dict[str, Any]] = [
         {"T": T, "learning": learning, "bytes": peak_bytes(arguments, T, learning)}
         for learning in ("current-step", "bptt")

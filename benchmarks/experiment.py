@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -113,6 +114,13 @@ def trained(experiment: Experiment, name: str) -> str:
     method = settings.get("method", "conversion")
     stage = ("ann" if source else "qc") if method == "conversion" else method
     return f"{stage}.safetensors"
+
+
+def training_seconds(log: Path) -> float:
+    """Of all epochs of a training's log; its clock begins anew where a training was resumed."""
+    with log.open(encoding="utf-8") as file:
+        clock = [float(row["time"]) for row in csv.DictReader(file)]
+    return sum(now - (before if now > before else 0.0) for before, now in zip([0.0, *clock], clock, strict=False))
 
 
 def load_experiment(path: Path) -> Experiment:

@@ -57,9 +57,21 @@ def published_table(name: str) -> str:
     if name == "export":
         made = tables.export_speed_table if form == "speed" else tables.export_table
         return made(json.loads(path.read_text(encoding="utf-8")))
+    if name == "clif":
+        return tables.learning_table(json.loads(path.read_text(encoding="utf-8")), memory=form == "memory")
+    if form == "roads":
+        return roads_table(path)
     if name == "simulator":
         return tables.speed_table(json.loads(path.read_text(encoding="utf-8")), whole=form == "whole")
     return FORMS[form](read_results(path)[1])
+
+
+def roads_table(path: Path) -> str:
+    """Networks over seeds with what they cost: published results, and the published energy of the same networks."""
+    energy = json.loads((path.parent / f"energy_{path.name}").read_text(encoding="utf-8"))
+    meta, rows = read_results(path)
+    joules = tables.joules_by_checkpoint(energy["reports"][0])
+    return tables.seeds_table(rows, joules, meta["training_seconds"])
 
 
 def publish(name: str, results: Path, **meta: Any) -> Path:

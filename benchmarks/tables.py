@@ -153,10 +153,17 @@ def versus_paper(rows: list[ResultRow], paper: Sequence[Mapping[str, Any]]) -> s
     return "\n".join(lines)
 
 
-def seeds_table(rows: list[ResultRow]) -> str:
+def seeds_table(
+    rows: list[ResultRow], joules: Mapping[str, float] | None = None, seconds: Mapping[str, float] | None = None
+) -> str:
     """Mean and spread over seeds of spiking networks that differ in nothing else; of source ANNs if they differ in it.
 
     Coarse calibrations, and the integers of SFA, are left out.
+
+    Args:
+        rows: of one split.
+        joules: by checkpoint, what an image costs, for one more column.
+        seconds: by checkpoint, how long the network was trained, for one more column.
     """
     groups: dict[tuple[Any, ...], list[ResultRow]] = {}
     several = len({row.seed for row in rows if row.stage == "ann" and not row.finetuned}) > 1
@@ -164,12 +171,43 @@ def seeds_table(rows: list[ResultRow]) -> str:
         shown = row.stage in SHOWN or (several and row.stage == "ann" and not row.finetuned)
         if shown and not row.read_early:
             groups.setdefault((name, row.T), []).append(row)
-    lines = ["| network | T | seeds | L | spikes per image | AP50:95 | AP50 | loss |", f"| --- |{' ---: |' * 7}"]
+    more = {"mJ per image": (joules, 1e3), "training, min": (seconds, 1 / 60)}
+    columns = {head: (known, factor) for head, (known, factor) in more.items() if known is not None}
+    heads = ["network", "T", "seeds", "L", "spikes per image", "AP50:95", "AP50", "loss", *columns]
+    lines = [f"| {' | '.join(heads)} |", f"| --- |{' ---: |' * (len(heads) - 1)}"]
     for (name, T), members in groups.items():
         spikes = [row.spikes_per_image for row in members if row.spikes_per_image]
         made = [str(members[0].L or "-"), f"{statistics.fmean(spikes) / 1e6:.2f} M" if spikes else "-"]
         made += [_spread([value for r in members if (value := getattr(r, key)) is not None]) for key in SPREADS]
+        made += [
+            _spread([factor * known[r.checkpoint] for r in members if r.checkpoint and r.checkpoint in known])
+            for known, factor in columns.values()
+        ]
         lines.append(f"| {name} | {T or '-'} | {len(members)} | {' | '.join(made)} |")
+    return "\n".join(lines)
+
+
+def joules_by_checkpoint(report: Mapping[str, Any]) -> dict[str, float]:
+    """Of a report of `spikedet energy`, what an image costs its spiking networks in the first constants."""
+    digests = report["meta"]["checkpoints"].values()
+    spiking = [row for row in report["rows"] if row["spent"] and row["constants"] == report["rows"][0]["constants"]]
+    return {digest: row["joules"] for digest, row in zip(digests, spiking, strict=True)}
+
+
+def learning_table(published: Mapping[str, Any], *, memory: bool = False) -> str:
+    """Of `benchmarks/clif.py`: seconds and AP of each way to leave out a part of the backward pass; or peak memory."""
+    if memory:
+        steps = sorted({row["T"] for row in published["memory"]})
+        lines = [f"| learning, peak MiB |{''.join(f' T = {T} |' for T in steps)}", f"| --- |{' ---: |' * len(steps)}"]
+        for learning in dict.fromkeys(row["learning"] for row in published["memory"]):
+            found = {row["T"]: row["bytes"] for row in published["memory"] if row["learning"] == learning}
+            lines.append(f"| {learning} |{''.join(f' {found[T] / 2**20:.0f} |' for T in steps)}")
+        return "\n".join(lines)
+    rows = published["rows"]
+    lines = ["| backward pass | s | saved, % | AP50:95 | AP50 |", "| --- | ---: | ---: | ---: | ---: |"]
+    for row in rows:
+        saved = 100 * (1 - row["seconds"] / rows[0]["seconds"])
+        lines.append(f"| {row['way']} | {row['seconds']:.0f} | {saved:.1f} | {row['AP']:.1f} | {row['AP50']:.1f} |")
     return "\n".join(lines)
 
 

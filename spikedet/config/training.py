@@ -71,7 +71,6 @@ class LoopConfig(Checked):
         warmup_epochs: epochs of linear warm-up.
         mosaic: probability of mosaic augmentation.
         close_mosaic: final epochs without mosaic.
-        mixup: probability of mixup augmentation.
         held_out: seeded fraction of the training images kept for validation; Stage I takes them from those that
             training has kept, if its images are the same.
         validate_every: epochs between validations on the held-out images.
@@ -95,7 +94,7 @@ class LoopConfig(Checked):
 
     file_only: ClassVar[str] = (
         "beta worth reset surrogate width train_decays learning norm_until freeze_start freeze_scaled "
-        "lr_final theta_lr_factor weight_decay mixup validate_every"
+        "lr_final theta_lr_factor weight_decay validate_every"
     )
 
     data: str = "synthetic"
@@ -129,7 +128,6 @@ class LoopConfig(Checked):
     warmup_epochs: NotNegative = 3.0
     mosaic: Fraction = 1.0
     close_mosaic: Whole = 10
-    mixup: Fraction = 0.0
     held_out: Fraction = 0.1
     validate_every: Count = 1
     patience: Whole = 0

@@ -415,7 +415,6 @@ def _overrides(config: LoopConfig, image_size: int, device: torch.device) -> dic
         "warmup_bias_lr": 0.0,
         "mosaic": config.mosaic,
         "close_mosaic": config.close_mosaic,
-        "mixup": config.mixup,
         "patience": config.patience or 10**9,
         "seed": config.seed,
         "deterministic": False,

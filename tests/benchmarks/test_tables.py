@@ -12,6 +12,7 @@ from tables import (
     export_speed_table,
     export_table,
     fuzz_table,
+    joules_by_checkpoint,
     models_table,
     names_of,
     network_name,
@@ -142,6 +143,26 @@ def test_mean_and_spread_over_seeds() -> None:
     ]
     sources = [ANN, replace(ANN, seed=1, AP=62.04)]
     assert seeds_table([*sources, FINE]).splitlines()[2] == "| ANN | - | 2 | - | - | 61.0 ± 1.4 | 80.0 ± 0.0 | - |"
+
+
+def test_what_networks_over_seeds_cost() -> None:
+    report = {
+        "meta": {"checkpoints": {"a/fine": "a", "b/copied": "b"}},
+        "rows": [
+            {"constants": constants, "spent": spent, "joules": joules * factor}
+            for constants, factor in (("45 nm", 1.0), ("45 nm, int8", 0.1))
+            for spent, joules in ((None, 5e-3), ({"adds": 1}, 2e-3), ({"adds": 1}, 1e-3))
+        ],
+    }
+    joules = joules_by_checkpoint(report)
+    assert joules == {"a": 2e-3, "b": 1e-3}
+    rows = [ANN, replace(FINE, checkpoint="a"), replace(COPIED, checkpoint="b")]
+    assert seeds_table(rows, joules, {"a": 90.0}).splitlines() == [
+        "| network | T | seeds | L | spikes per image | AP50:95 | AP50 | loss | mJ per image | training, min |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| Stage I + Stage II | 8 | 1 | 8 | - | 58.0 | 60.0 | 2.0 | 2.0 | 1.5 |",
+        "| Stage I | 8 | 1 | 8 | - | 40.0 | 60.0 | 20.0 | 1.0 | - |",
+    ]
 
 
 def test_networks_of_one_model_stand_together() -> None:
