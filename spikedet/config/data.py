@@ -53,7 +53,7 @@ class DataCheckConfig(Checked):
         layout: how the folder is read, where it may be read in several ways: "voc", "yolo", "coco", "labelme" or "csv".
         fractions: of train, val and test, for a dataset without splits.
         strict: boxes that have no size or leave their image count as errors.
-        out: folder for report.json and data.png.
+        out: folder for report.json.
     """
 
     data: str
