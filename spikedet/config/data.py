@@ -1,33 +1,12 @@
-"""Settings of what makes, fetches, checks and rewrites datasets."""
+"""Settings of what fetches, checks and rewrites datasets."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
-from spikedet.config.checks import Checked, Count, Range, Seed
+from spikedet.config.checks import Checked
 from spikedet.config.choices import ChosenLayout, DownloadName, LayoutName
-
-
-@dataclass(frozen=True, kw_only=True)
-class SynthesizeConfig(Checked):
-    """The built-in synthetic set, written as a VOC-layout folder.
-
-    Attributes:
-        out: the folder to write.
-        train: training images.
-        val: validation images.
-        test: test images.
-        side: height and width, pixels.
-        seed: same seed, same images.
-    """
-
-    out: str
-    train: Count = 256
-    val: Count = 64
-    test: Count = 64
-    side: Annotated[int, Range(64, 1024)] = 160
-    seed: Seed = 0
 
 
 @dataclass(frozen=True, kw_only=True)
