@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from spikedet.config.checks import Checked
 from spikedet.config.choices import ChosenLayout, DownloadName, LayoutName
@@ -54,10 +53,7 @@ class DataConvertConfig(Checked):
         skip_bad: skip broken images and annotations, as in training, and missing splits.
         layout: how the folder is read, where it may be read in several ways: "voc", "yolo", "coco", "labelme" or "csv".
         fractions: of train, val and test, for a dataset without splits.
-        link: hard-link the images instead of copying them; a change to one is then a change to both.
     """
-
-    file_only: ClassVar[str] = "link"
 
     data: str
     to: LayoutName
@@ -65,4 +61,3 @@ class DataConvertConfig(Checked):
     skip_bad: bool = False
     layout: ChosenLayout = ""
     fractions: str = "0.8,0.1,0.1"
-    link: bool = False
