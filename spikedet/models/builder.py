@@ -191,11 +191,6 @@ def as_qc(model: ClipDetector, T: int, noise: float = 0.0) -> ClipDetector:
     return over_time(model, model.steps, lambda old: QCActivation.from_clip(old, T=T, noise=noise))
 
 
-def as_clip(model: ClipDetector) -> ClipDetector:
-    """A copy with plain clip activations and without time: the clip ANN with the same weights."""
-    return over_time(model, 0, lambda old: ClippedReLU.from_clip(old))
-
-
 def over_time(model: ClipDetector, steps: int, make: Callable[[ClippedReLU], ClippedReLU]) -> ClipDetector:
     """A copy that runs over time: ``steps`` passes on the same images, activations exchanged by ``make(old)``.
 
