@@ -301,10 +301,8 @@ def test_both_spellings_of_relu_become_clips(activation: str) -> None:
     assert len(list(activations(made))) == 6
 
 
-def test_thresholds_per_channel_or_per_layer(model: ClipDetector) -> None:
+def test_every_channel_has_its_threshold(model: ClipDetector) -> None:
     assert [a.log_theta.numel() for _, a in activations(model)] == [8, 8, 16, 16, 8, 8]
-    per_layer = build_detector(architecture(), NAMES, theta_per="layer")
-    assert {a.log_theta.numel() for _, a in activations(per_layer)} == {1}
 
 
 def test_building_leaves_the_architecture_and_ultralytics_as_they_were() -> None:
