@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from spikedet.config import BackendName, Mode
-from spikedet.snn import IMAGE, Readout, SpikingConv, SpikingNetwork, if_step, make_backend, signed_if_step, simulate
+from spikedet.snn import IMAGE, Readout, SpikingConv, SpikingNetwork, make_backend, simulate
 from spikedet.snn.closed_form import ClosedForm
+from spikedet.snn.functional import if_step, signed_if_step
 from spikedet.snn.layers import broadcast
 from spikedet.snn.network import Node, mean_forward, qc_forward
 from spikedet.snn.operations import SpikeOp

@@ -2,6 +2,5 @@
 
 from spikedet.calibration.joint import calibrate_jointly
 from spikedet.calibration.layerwise import calibrate_network
-from spikedet.calibration.report import LayerReport
 
-__all__ = ["LayerReport", "calibrate_jointly", "calibrate_network"]
+__all__ = ["calibrate_jointly", "calibrate_network"]

@@ -283,6 +283,11 @@ def read_meta(path: Path) -> CheckpointMeta:
         raise CheckpointError(
             f"{path}: written in format {written}, this version reads up to {FORMAT}; upgrade spikedet"
         )
+    if isinstance(values, dict) and values.get("max_pool") == "gate":
+        raise CheckpointError(
+            f"{path}: its maxima have the rule 'gate', which no longer exists; expected 'count' or 'or'; convert its "
+            "ANN again with one of them"
+        )
     return typed(CheckpointMeta, values, f"{path}: its metadata is not valid", CheckpointError)
 
 

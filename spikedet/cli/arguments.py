@@ -20,12 +20,8 @@ from spikedet.config.checks import flag_name
 
 Config = TypeVar("Config")
 
-ALIASES = {"model": ("--from",), "examples": ("--pictures",)}
-"""Further names of flags, by field; ``--pictures`` is an earlier name."""
-
-
-WITHOUT_FLAG = {"synthesize": "out"}
-"""By command, the setting that earlier versions took without its flag; it is still read so."""
+ALIASES = {"model": ("--from",)}
+"""Further names of flags, by field."""
 
 HELP_ALL = "--help-all"
 _UNKNOWN = re.compile(r"unrecognized arguments: (?P<flag>-[^\s=]+)|Option '(?P<key>[^']+)' is not accepted")
@@ -72,8 +68,6 @@ def make_parser(config: type[Any], verb: str, positional: str | None = None, *, 
     )
     parser.file_only = frozenset(file_only)
     parser.add_argument("--config", action="config", help="YAML file with any of the settings")
-    if verb in WITHOUT_FLAG:
-        parser.add_argument(f"{WITHOUT_FLAG[verb]}_", nargs="?", help=SUPPRESS)
     types = typing.get_type_hints(config)
     for item in fields(config):
         text, hint = SUPPRESS if item.name in hidden | file_only else helps.get(item.name, ""), types[item.name]
@@ -99,9 +93,6 @@ def parse_config(config: type[Config], verb: str, positional: str | None, argume
     in_files = _read_files(parser, arguments)
     values = parser.parse_args(arguments).as_dict()
     values.pop("config", None)
-    if verb in WITHOUT_FLAG:
-        earlier = values.pop(f"{WITHOUT_FLAG[verb]}_")
-        values[WITHOUT_FLAG[verb]] = values[WITHOUT_FLAG[verb]] or earlier
     if positional and not values.get(positional):  # argparse puts the missing argument over the file's setting
         values[positional] = in_files.get(positional, values[positional])
     if positional and typing.get_origin(typing.get_type_hints(config)[positional]) is tuple:

@@ -60,7 +60,6 @@ COMMANDS = {
     "data check": Command("DataCheckConfig", "find broken files, count objects", "data"),
     "data convert": Command("DataConvertConfig", "write a dataset in VOC, YOLO or COCO layout", "data", alone=False),
     "data download": Command("DownloadConfig", "fetch PASCAL VOC", "name"),
-    "synthesize": Command("SynthesizeConfig", "write the synthetic set", alone=False),
     "quickstart": Command("QuickstartConfig", "every stage on the synthetic set"),
 }
 

@@ -101,7 +101,6 @@ def _require_trained(config: ConvertConfig, source: Path) -> None:
     meta = read_meta(source)
     asked = [f"--{name}" for name in ("finetune", "calibrate", "joint") if getattr(config, name)]
     asked += ["--method channel-norm"] * (config.method == "channel-norm")
-    asked += [f"--max-pool {config.max_pool}"] * (config.max_pool not in ("count", "or"))  # theirs is "or"
     if asked and meta.stage == "clif":
         raise ConfigError(f"{source}: a C-LIF network was trained as it spikes; drop {' and '.join(asked)}")
     if config.latency and meta.method != "conversion":

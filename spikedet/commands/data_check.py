@@ -18,8 +18,7 @@ from spikedet.data.boxes import repeated_boxes
 from spikedet.data.layout import Listing
 from spikedet.data.reading import MAX_EXAMPLES, Rules, SplitContent, list_splits, read_splits, say_seen
 from spikedet.data.sources import find_layout
-from spikedet.data.statistics import SplitStatistics, sides_px, split_statistics
-from spikedet.visualization.data_plot import plot_data
+from spikedet.data.statistics import SplitStatistics, split_statistics
 
 logger = logging.getLogger("spikedet")
 
@@ -55,7 +54,7 @@ class DataReport:
 
 
 def data_check(config: DataCheckConfig) -> DataReport:
-    """Check a dataset, print what there is, and write ``report.json`` and ``data.png``.
+    """Check a dataset, print what there is, and write ``report.json``.
 
     Raises:
         DataError: something is broken; raised at the end, when everything is printed and written.
@@ -84,10 +83,8 @@ def data_check(config: DataCheckConfig) -> DataReport:
         bad=tuple(dict.fromkeys(bad)),
     )
     write_json(out / "report.json", dataclasses.asdict(report))
-    counts = {split: found.objects_by_class for split, found in report.splits.items()}
-    plot_data(counts, {split: sides_px(content.samples) for split, content in contents.items()}, out / "data.png")
     logger.info(report_text(report))
-    logger.info(f"written: {out / 'report.json'}, {out / 'data.png'}")
+    logger.info(f"written: {out / 'report.json'}")
     if report.bad:
         raise DataError(
             f"{config.data}: {counted(len(report.bad), 'bad file')}, listed above and in {out / 'report.json'}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import logging
-import os
 import re
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
@@ -56,8 +55,8 @@ def data_convert(config: DataConvertConfig) -> Path:
     with atomic_folder(out) as folder:
         images = folder / IMAGE_FOLDERS[config.to]
         images.mkdir()
-        for name, source in track(unique.items(), "linking images" if config.link else "copying images"):
-            _put(source, images / name, config.link)
+        for name, source in track(unique.items(), "copying images"):
+            shutil.copyfile(source, images / name)
         lost = write_layout(config.to, folder, splits, class_names)
     counts = ", ".join(f"{len(items)} {split}" for split, items in splits.items())
     logger.info(f"{out}: {counts} images in {config.to} layout, from {config.data} ({layout.kind})")
@@ -111,13 +110,3 @@ def _stems(path: Path) -> Iterable[str]:
     stem, folder = (re.sub(r"[^\w.-]|\.(?=\.)", "_", text).strip(".") for text in (path.stem, path.parent.name))
     long = f"{folder}_{stem}"
     return itertools.chain([stem or "_", long], (f"{long}_{number}" for number in itertools.count(2)))
-
-
-def _put(source: Path, target: Path, link: bool) -> None:
-    if not link:
-        shutil.copyfile(source, target)
-        return
-    try:
-        os.link(source.resolve(), target)
-    except OSError as error:
-        raise DataError(f"{source}: cannot be hard-linked ({error.strerror}); convert with link: false") from error

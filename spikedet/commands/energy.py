@@ -62,7 +62,6 @@ def energy(config: EnergyConfig) -> EnergyReport:
         ap_source=evaluated.source,
         constants=(float_pricing.constants, quantized_pricing.constants),
         memory_traffic=config.memory_traffic,
-        image_every_step=config.image_every_step,
         rows=tuple(energy_rows(networks, float_pricing, quantized_pricing, evaluated)),
         networks=tuple(
             NetworkCost(network=f"{one.name}, T = {one.facts['T']}", layers=one.layer_costs())
@@ -89,7 +88,7 @@ def both_pricings(config: EnergyConfig) -> list[Pricing]:
         raise ConfigError(
             f"{config.quantized}: its name, {tables[0].name!r}, is that of {config.constants}; name it anew"
         )
-    return [Pricing(table, config.memory_traffic, config.image_every_step) for table in tables]
+    return [Pricing(table, config.memory_traffic) for table in tables]
 
 
 def time_steps(paths: Sequence[Path], config: EnergyConfig) -> dict[Path, list[int]]:

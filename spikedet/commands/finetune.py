@@ -53,7 +53,7 @@ def finetune(config: FinetuneConfig) -> Path:
     data, split = meta.training_data(absolute(config.data), config.split)
     dataset = load_for(meta, data, split, config).for_training()
     recorded_as, facts = "finetune" if config.method == "conversion" else config.method, method_facts(config)
-    if config.theta_images and config.method != "clif" and not goes_on(config, facts["stage"], model):
+    if config.theta_images and config.method != "clif" and not goes_on(config, facts["stage"]):
         images = dataset.draw(config.theta_images, config.seed)
         set_mean_square_best_thetas_(model, images, meta.image_size, fitted_levels(levels))
     if config.copies > 1:

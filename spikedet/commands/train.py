@@ -59,7 +59,7 @@ def train(config: TrainConfig) -> Path:
     architecture = load_model_yaml(config.model, config.activation)
     start = starting_weights(config.weights, architecture)
     config = dataclasses.replace(config, weights=start or NONE)
-    model = build_detector(architecture, dataset.class_names, theta=config.theta, theta_per=config.theta_per)
+    model = build_detector(architecture, dataset.class_names, theta=config.theta)
     if config.image_size % (stride := largest_stride(model.stride)):
         raise ConfigError(
             f"--image-size must be a multiple of the largest stride of {config.model}, {stride} px, "

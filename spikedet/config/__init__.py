@@ -23,7 +23,6 @@ from spikedet.config.conversion import QuickstartConfig as QuickstartConfig
 from spikedet.config.data import DataCheckConfig as DataCheckConfig
 from spikedet.config.data import DataConvertConfig as DataConvertConfig
 from spikedet.config.data import DownloadConfig as DownloadConfig
-from spikedet.config.data import SynthesizeConfig as SynthesizeConfig
 from spikedet.config.detection import DEFAULT_WEIGHTS as DEFAULT_WEIGHTS
 from spikedet.config.detection import DemoConfig as DemoConfig
 from spikedet.config.detection import DetectConfig as DetectConfig

@@ -141,8 +141,8 @@ class ConvertConfig(TrainedOnConfig):
         delay: firing delay of every layer, in steps.
         latency: most steps L that layers may wait for, one step after the other where that mends the outputs most, on
             theta_images training images (held-out ones first); 0 leaves all delays as they are. Not for sfa and clif.
-        max_pool: what a maximum over spikes is: "count" (the growth of the largest spike count, exact in rates),
-            "gate" (the leader's spikes) or "or".
+        max_pool: what a maximum over spikes is: "count" (the growth of the largest spike count, exact in rates) or
+            "or" (a spike wherever one is in the window).
         theta_images: images for the thresholds of a source without Stage I (mean-square-best, or channel-norm's; 0
             keeps its thetas), and for the choice of the layers that wait.
         dry_run: only print, layer by layer, what the model (a checkpoint, a model YAML or an ultralytics .pt file)

@@ -1,33 +1,11 @@
-"""Settings of what makes, fetches, checks and rewrites datasets."""
+"""Settings of what fetches, checks and rewrites datasets."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
 
-from spikedet.config.checks import Checked, Count, Range, Seed
+from spikedet.config.checks import Checked
 from spikedet.config.choices import ChosenLayout, DownloadName, LayoutName
-
-
-@dataclass(frozen=True, kw_only=True)
-class SynthesizeConfig(Checked):
-    """The built-in synthetic set, written as a VOC-layout folder.
-
-    Attributes:
-        out: the folder to write.
-        train: training images.
-        val: validation images.
-        test: test images.
-        side: height and width, pixels.
-        seed: same seed, same images.
-    """
-
-    out: str
-    train: Count = 256
-    val: Count = 64
-    test: Count = 64
-    side: Annotated[int, Range(64, 1024)] = 160
-    seed: Seed = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +31,7 @@ class DataCheckConfig(Checked):
         layout: how the folder is read, where it may be read in several ways: "voc", "yolo", "coco", "labelme" or "csv".
         fractions: of train, val and test, for a dataset without splits.
         strict: boxes that have no size or leave their image count as errors.
-        out: folder for report.json and data.png.
+        out: folder for report.json.
     """
 
     data: str
@@ -75,10 +53,7 @@ class DataConvertConfig(Checked):
         skip_bad: skip broken images and annotations, as in training, and missing splits.
         layout: how the folder is read, where it may be read in several ways: "voc", "yolo", "coco", "labelme" or "csv".
         fractions: of train, val and test, for a dataset without splits.
-        link: hard-link the images instead of copying them; a change to one is then a change to both.
     """
-
-    file_only: ClassVar[str] = "link"
 
     data: str
     to: LayoutName
@@ -86,4 +61,3 @@ class DataConvertConfig(Checked):
     skip_bad: bool = False
     layout: ChosenLayout = ""
     fractions: str = "0.8,0.1,0.1"
-    link: bool = False

@@ -88,7 +88,6 @@ class EnergyConfig(MeasureConfig):
         checkpoints: files or folders, as in evaluate; of an ANN or a QC-ANN alone the MACs are counted.
         constants: energy of an operation of the float networks: a table under configs/energy, or a YAML file like them.
         quantized: the same for the quantized ANN, and for spiking networks with weights of its kind.
-        image_every_step: count the convolution of the image in every time step, not once, as it is computed.
         memory_traffic: add the tables' model of memory traffic.
         results: results.json of an evaluation, or its folder, for AP and operations of the networks; empty looks for
             one in OUT, then for NAME.json beside each checkpoint, and else evaluates the networks first, into OUT.
@@ -100,7 +99,6 @@ class EnergyConfig(MeasureConfig):
     checkpoints: tuple[str, ...]
     constants: str = "45nm_float"
     quantized: str = "45nm_int8"
-    image_every_step: bool = False
     memory_traffic: bool = False
     results: str = ""
     out: str = "runs/energy"

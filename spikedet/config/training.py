@@ -23,7 +23,6 @@ from spikedet.config.choices import Activation, ChosenLayout, Precision, Reset, 
 
 Learning = Literal["current-step", "bptt"]
 FreezeOut = Literal["", "linear", "cubic"]
-ThetaScope = Literal["channel", "layer"]
 Pool = Literal["max", "average"]
 
 
@@ -170,7 +169,6 @@ class TrainConfig(LoopConfig):
             LeakyReLU models as they are.
         image_size: side of the square input, a multiple of 32.
         theta: initial clip threshold.
-        theta_per: one trained threshold per channel or per layer.
         theta_levels: weights that come without thresholds start at the ones with the least square error at this many
             quantization levels, on a few training images; 0 keeps theta. With sfa all weights do, at 1.5 D levels.
         weights: a source checkpoint, an ultralytics .pt file or a file of foreign weights to start from; classes that
@@ -179,13 +177,12 @@ class TrainConfig(LoopConfig):
     """
 
     basic: ClassVar[str] = "data split fractions method T D model weights epochs batch lr image_size resume out"
-    file_only: ClassVar[str] = f"{LoopConfig.file_only} copies theta theta_per theta_levels"
+    file_only: ClassVar[str] = f"{LoopConfig.file_only} copies theta theta_levels"
 
     model: str = "tiny-yolo-csp"
     activation: Activation = ""
     image_size: ImageSize = 320
     theta: Positive = 4.0
-    theta_per: ThetaScope = "channel"
     theta_levels: Whole = 8
     weights: str = "auto"
 

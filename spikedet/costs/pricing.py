@@ -64,12 +64,10 @@ class Pricing:
     Attributes:
         constants: energy of each operation.
         memory_traffic: add the table's model of it; a table without one is refused by ``load_constants``.
-        image_every_step: the spiking network's convolution of the image is computed in every step, not once.
     """
 
     constants: EnergyConstants
     memory_traffic: bool = False
-    image_every_step: bool = False
 
     def ann_joules(self, totals: Totals) -> float:
         """Of the dense network for one image."""
@@ -80,8 +78,7 @@ class Pricing:
 
     def snn_macs(self, totals: Totals, t: int) -> int:
         """Of a spiking network read out after t steps: on the image, and of analog currents and leaks in every step."""
-        every_step = totals.analog_macs + totals.leak_macs
-        return totals.image_macs * (t if self.image_every_step else 1) + every_step * t
+        return totals.image_macs + (totals.analog_macs + totals.leak_macs) * t
 
     def snn_joules(self, totals: Totals, t: int, sops: float, spikes: float) -> float:
         """Of a spiking network read out after t steps.
@@ -114,10 +111,7 @@ class Pricing:
 
             E[j] = a + b E[o] + c E[s]        Var[j] = b^2 Var[o] + 2 b c Cov[o, s] + c^2 Var[s]
         """
-        once, every = (
-            replace(self, image_every_step=choice).snn_joules(totals, t, counts.sops, counts.spikes)
-            for choice in (False, True)
-        )
+        every_step = replace(totals, image_macs=totals.image_macs * t)
         b, c = self._picojoules()
         variance = (b * counts.sops_std) ** 2 + 2 * b * c * counts.covariance + (c * counts.spikes_std) ** 2
         return Spent(
@@ -125,8 +119,7 @@ class Pricing:
             sops_std=counts.sops_std,
             spikes=counts.spikes,
             firing_rate=counts.spikes / max(totals.neurons * t, 1),
-            joules=every if self.image_every_step else once,
+            joules=self.snn_joules(totals, t, counts.sops, counts.spikes),
             joules_std=math.sqrt(max(variance, 0.0)) * PICO,
-            joules_image_once=once,
-            joules_image_every_step=every,
+            joules_image_every_step=self.snn_joules(every_step, t, counts.sops, counts.spikes),
         )

@@ -38,8 +38,8 @@ class Spent:
         sops, sops_std: synaptic operations in t steps.
         spikes: in t steps.
         firing_rate: spikes per neuron and step.
-        joules, joules_std: by the pricing.
-        joules_image_once, joules_image_every_step: mean, with the image convolved once and in each of the t steps.
+        joules, joules_std: by the pricing, with the image convolved once.
+        joules_image_every_step: mean, with the image convolved in each of the t steps.
     """
 
     sops: float
@@ -48,7 +48,6 @@ class Spent:
     firing_rate: float
     joules: float
     joules_std: float
-    joules_image_once: float
     joules_image_every_step: float
 
 
@@ -121,7 +120,6 @@ class EnergyReport:
         ap_source: where AP is from, in words; empty if it is not known.
         constants: tables of constants, that of the float ANN first.
         memory_traffic: whether the figures hold it.
-        image_every_step: whether the convolution of the image is counted in every step.
         rows: ANN, quantized ANNs, then the spiking networks by time step.
         networks: the spiking networks, layer by layer.
         meta: versions, settings and the hash of every checkpoint.
@@ -133,7 +131,6 @@ class EnergyReport:
     ap_source: str
     constants: tuple[EnergyConstants, ...]
     memory_traffic: bool
-    image_every_step: bool
     rows: tuple[EnergyRow, ...]
     networks: tuple[NetworkCost, ...]
     meta: dict[str, Any] = field(default_factory=dict)

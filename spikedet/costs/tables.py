@@ -19,10 +19,6 @@ IMAGE_ONCE = (
     "The convolution of the image is multiply-accumulate in the spiking network too. It is counted once, as the "
     "simulator computes it; the last column has the energy with the image convolved in every step."
 )
-IMAGE_EVERY_STEP = (
-    "The convolution of the image is multiply-accumulate in the spiking network too. It is counted once for every step "
-    "(--image-every-step); the last column has the energy with the image convolved once, as the simulator does."
-)
 WITHOUT_MEMORY = (
     "Memory traffic is not in these figures; on most hardware it costs more than the operations. --memory-traffic adds "
     "a simple model of it."
@@ -58,7 +54,7 @@ def _notes(report: EnergyReport) -> Iterable[str]:
         if report.memory_traffic and prices.memory is not None:
             yield plain_text(f"{prices.name}: {prices.memory.access_pj:g} pJ an access. {prices.memory.source}.")
     if report.networks:
-        yield IMAGE_EVERY_STEP if report.image_every_step else IMAGE_ONCE
+        yield IMAGE_ONCE
     if any(layer.analog_macs for network in report.networks for layer in network.layers):
         yield ANALOG
     yield from NOTES
@@ -103,8 +99,7 @@ def energy_table(report: EnergyReport) -> str:
     """One line for each row."""
     several = len({(row.model, row.image_size) for row in report.rows}) > 1
     head = ["network", *(["model"] if several else []), "constants", "T", "t", "L", "AP50:95", "loss [95 %]", "GMAC"]
-    head += ["GSOP", "firing rate, %", "mJ", "of the ANN, %", "of the quantized ANN, %"]
-    head.append("mJ, image once" if report.image_every_step else "mJ, image in every step")
+    head += ["GSOP", "firing rate, %", "mJ", "of the ANN, %", "of the quantized ANN, %", "mJ, image in every step"]
     lines = []
     for row in report.rows:
         model = [f"{row.model}, {row.image_size} px"] if several else []
@@ -114,8 +109,7 @@ def energy_table(report: EnergyReport) -> str:
         operations, other = [f"{row.macs / 1e9:.4g}", "-", "-"], "-"
         if (spent := row.spent) is not None:
             operations[1:] = [_operations(row), f"{100 * spent.firing_rate:.1f}"]
-            joules = spent.joules_image_once if report.image_every_step else spent.joules_image_every_step
-            other = f"{1e3 * joules:.4g}"
+            other = f"{1e3 * spent.joules_image_every_step:.4g}"
         numbers = [*steps, decimal(row.AP), decimal(row.loss) + interval, *operations, _joules(row), _ratio(row)]
         lines.append([*names, *numbers, f"{100 * row.ratio_quantized:.4g}", other])
     return table(head, lines, 2 + several)

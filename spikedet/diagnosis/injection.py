@@ -6,8 +6,8 @@ Between spiking layers everything is linear in means (equation 6), so with e = r
 
 gives the SNN's outputs when every layer has its e, and as the QC-ANN with the SNN's weights when none has. One layer
 alone, or all but one, lies between. (One spiking layer among QC activations would say nothing: its input is constant
-then, and at constant input an IF neuron with u[0] = theta / 2 has no residual error.) Max-pooling by ``gate`` or ``or``
-differs from the maximum of rates; that difference is its residual error.
+then, and at constant input an IF neuron with u[0] = theta / 2 has no residual error.) Max-pooling by ``or`` differs
+from the maximum of rates; that difference is its residual error.
 """
 
 from __future__ import annotations

@@ -65,15 +65,11 @@ def operation(graph: OnnxGraph, node: Node, inputs: Sequence[str]) -> str:
             padded = int(pool.count_include_pad)
             return graph.op("AveragePool", inputs[0], name=name, count_include_pad=padded, **_window(pool))
         case MaxPool():
-            return graph.op("MaxPool", inputs[0], name=name, **max_pool_window(module.pool))
+            dilations = pair(module.pool.dilation)
+            return graph.op("MaxPool", inputs[0], name=name, dilations=dilations, **_window(module.pool))
         case LinearConv():
             return convolution(graph, node, inputs[0])
     raise ExportError(f"{name}: {type(module).__name__} has no ONNX operator")
-
-
-def max_pool_window(pool: nn.MaxPool2d) -> dict[str, Any]:
-    """Attributes of a MaxPool."""
-    return {**_window(pool), "dilations": pair(pool.dilation)}
 
 
 def _window(pool: nn.MaxPool2d | nn.AvgPool2d) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import numpy as np
 from onnx import TensorProto
 
 from spikedet.exports.onnx_graph import OnnxGraph
-from spikedet.exports.onnx_layers import convolution, max_pool_window, operation
+from spikedet.exports.onnx_layers import convolution, operation
 from spikedet.exports.onnx_neurons import fire
 from spikedet.snn import IMAGE, Node, Readout, SpikingConv, SpikingNetwork
 from spikedet.snn.layers import broadcast
@@ -98,15 +98,10 @@ class SpikingGraph:
             train = graph.op("Round", graph.op("Div", train, unit))
         axis = graph.constant(np.array(0, np.int64), "axis")
         sums = self._joined(source, graph.op("CumSum", self._by_step(source, train), axis))
-        if module.rule == "gate":
-            window = max_pool_window(module.pool)
-            _, places = graph.ops("MaxPool", 2, sums, name=node.name, **window)
-            made = graph.op("Gather", graph.reshape(train, [-1]), places, axis=0)
-        else:
-            best = self._by_step(node.name, operation(graph, node, [sums]))
-            padding = graph.constant(np.array([1] + [0] * 9, np.int64), "pads")
-            before = graph.op("Pad", graph.slice(best, 0, self.window - 1, 0), padding)
-            made = self._joined(node.name, graph.op("Sub", best, before))
+        best = self._by_step(node.name, operation(graph, node, [sums]))
+        padding = graph.constant(np.array([1] + [0] * 9, np.int64), "pads")
+        before = graph.op("Pad", graph.slice(best, 0, self.window - 1, 0), padding)
+        made = self._joined(node.name, graph.op("Sub", best, before))
         return made if unit is None else graph.op("Mul", made, unit)
 
     def _train(self, name: str) -> str:

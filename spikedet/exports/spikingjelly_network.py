@@ -130,25 +130,22 @@ class Spiking(nn.Module):
 class MaxPool(nn.Module):
     """Max-pooling of spike trains.
 
-    ``count``: the growth of each window's largest spike count; ``gate``: the spikes of the neuron that leads; ``or``: a
-    spike wherever one is in the window. ``unit`` [C] is what a spike is worth, where that is known.
+    ``count``: the growth of each window's largest spike count; ``or``: a spike wherever one is in the window. ``unit``
+    [C] is what a spike is worth, where that is known.
     """
 
     unit: Tensor
 
     def __init__(self, rule: str, unit: Tensor | None, **settings: Any) -> None:
         super().__init__()
-        self.rule, self.pool = rule, layer.MaxPool2d(**settings, return_indices=rule == "gate", step_mode="m")
+        self.rule, self.pool = rule, layer.MaxPool2d(**settings, step_mode="m")
         self.register_buffer("unit", torch.ones(1, 1, 1) if unit is None else unit.view(-1, 1, 1))
         self.rounded = unit is not None
 
     def forward(self, x: Tensor) -> Tensor:
         counts = (x / self.unit).round() if self.rounded else x
         pooled = self.pool(counts if self.rule == "or" else counts.cumsum(0))
-        if self.rule == "gate":
-            places = pooled[1]
-            pooled = counts.flatten(3).gather(3, places.flatten(3)).view_as(places)
-        elif self.rule == "count":
+        if self.rule == "count":
             pooled = pooled - torch.cat([torch.zeros_like(pooled[:1]), pooled[:-1]])
         return pooled * self.unit
 

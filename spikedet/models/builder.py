@@ -108,40 +108,35 @@ def to_float32(value: Any) -> Any:
     return type(value)(to_float32(item) for item in value) if isinstance(value, (list, tuple)) else value
 
 
-def build_detector(
-    architecture: dict[str, Any], class_names: Sequence[str], *, theta: float = 4.0, theta_per: str = "channel"
-) -> ClipDetector:
+def build_detector(architecture: dict[str, Any], class_names: Sequence[str], *, theta: float = 4.0) -> ClipDetector:
     """A source ANN: every activation its own ``ClippedReLU`` (ultralytics shares one object for the whole model).
 
     Args:
         architecture: checked by ``check_architecture``.
         class_names: in label order.
         theta: initial threshold.
-        theta_per: ``"channel"`` or ``"layer"``.
 
     Raises:
         ConfigError: it cannot be built, or takes more memory than is free.
     """
-    _, extent = build_skeleton(architecture, class_names, theta_per=theta_per)
+    _, extent = build_skeleton(architecture, class_names)
     extent.require(ConfigError, "the model")
-    return _built(architecture, class_names, theta, theta_per)
+    return _built(architecture, class_names, theta)
 
 
-def build_skeleton(
-    architecture: dict[str, Any], class_names: Sequence[str], *, theta_per: str = "channel"
-) -> tuple[ClipDetector, Extent]:
+def build_skeleton(architecture: dict[str, Any], class_names: Sequence[str]) -> tuple[ClipDetector, Extent]:
     """The same network without values, on the meta device, and what it takes; it needs next to no memory.
 
     Raises:
         ConfigError: it cannot be built.
     """
     with on_meta() as extent:
-        model = _built(architecture, class_names, 1.0, theta_per)
+        model = _built(architecture, class_names, 1.0)
     extent.parameters = sum(value.numel() for value in model.state_dict().values())
     return model, extent
 
 
-def _built(architecture: dict[str, Any], class_names: Sequence[str], theta: float, theta_per: str) -> ClipDetector:
+def _built(architecture: dict[str, Any], class_names: Sequence[str], theta: float) -> ClipDetector:
     check_architecture(architecture, "model")
     try:
         with known_to_ultralytics(architecture) as readable:
@@ -155,7 +150,7 @@ def _built(architecture: dict[str, Any], class_names: Sequence[str], theta: floa
 
     def clip(old: nn.Module, channels: int) -> nn.Module:
         both_sides = isinstance(old, nn.Identity)
-        return ClippedReLU(channels if theta_per == "channel" else 1, theta, 1.0 if both_sides else slope)
+        return ClippedReLU(channels, theta, 1.0 if both_sides else slope)
 
     # RepConv has SiLU: ultralytics does not give it the YAML's activation.
     replace_activations_(model, (nn.ReLU, nn.LeakyReLU, nn.SiLU, nn.Identity), clip)
@@ -189,11 +184,6 @@ def activations(model: nn.Module) -> Iterator[tuple[str, ClippedReLU]]:
 def as_qc(model: ClipDetector, T: int, noise: float = 0.0) -> ClipDetector:
     """A copy with QC activations at T levels, same weights and thetas."""
     return over_time(model, model.steps, lambda old: QCActivation.from_clip(old, T=T, noise=noise))
-
-
-def as_clip(model: ClipDetector) -> ClipDetector:
-    """A copy with plain clip activations and without time: the clip ANN with the same weights."""
-    return over_time(model, 0, lambda old: ClippedReLU.from_clip(old))
 
 
 def over_time(model: ClipDetector, steps: int, make: Callable[[ClippedReLU], ClippedReLU]) -> ClipDetector:

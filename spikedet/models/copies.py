@@ -42,15 +42,14 @@ def with_copies(
     wider = copy.deepcopy(architecture)
     wider["backbone"][0][3][0] *= copies
     _, first = next(activations(model))
-    per_channel = first.theta.numel() > 1
-    made = build_detector(wider, tuple(model.names.values()), theta_per="channel" if per_channel else "layer")
+    made = build_detector(wider, tuple(model.names.values()))
     before, after = model.state_dict(), {}
     for name, value in made.state_dict().items():
         groups = getattr(made.get_submodule(name.rpartition(".")[0]), "groups", 1)
         after[name] = _taken(name, before[name], value, copies, plain=groups == 1)
     bias = next(name for name in (f"{_FIRST}bn.bias", f"{_FIRST}conv.bias") if name in after)
     places = (torch.arange(copies) + 0.5) / copies - 0.5
-    steps = first.theta.detach().expand(len(before[bias])) / T
+    steps = first.theta.detach() / T
     after[bias] = after[bias] + (places.view(-1, 1) * steps).flatten()
     made.load_state_dict(after)
     return made.eval(), wider

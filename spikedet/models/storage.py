@@ -29,19 +29,21 @@ def load_ann(path: Path) -> tuple[ClipDetector, CheckpointMeta]:
     tensors, meta = load_checkpoint(path)
     if meta.spiking:
         raise CheckpointError(f"{path}: a converted network (stage {meta.stage}); expected a source ANN or a QC-ANN")
-    per_channel = any(v.numel() > 1 for k, v in tensors.items() if k.endswith("log_theta"))
-    theta_per = "channel" if per_channel else "layer"
-    return _filled(path, meta, tensors, theta_per), meta
+    return _filled(path, meta, tensors), meta
 
 
-def _filled(path: Path, meta: CheckpointMeta, tensors: dict[str, Tensor], theta_per: str = "channel") -> ClipDetector:
+def _filled(path: Path, meta: CheckpointMeta, tensors: dict[str, Tensor]) -> ClipDetector:
     """The detector that metadata describe, with the tensors of a file. Raises CheckpointError where they do not fit."""
-    model, extent = build_skeleton(meta.architecture, meta.class_names, theta_per=theta_per)
+    model, extent = build_skeleton(meta.architecture, meta.class_names)
     for _, activation in activations(model):
         activation.let_be_worth_(meta.worth)
     if meta.stage == "clif":
         model = with_method(model, meta)
-    require_fit(path, tensors, model.state_dict())
+    own = model.state_dict()
+    for name, value in tensors.items():
+        if name in own and name.endswith("log_theta") and value.shape == (1,):  # earlier versions: one for each layer
+            tensors[name] = value.expand(own[name].shape)
+    require_fit(path, tensors, own)
     require_whole_cells(path, meta.image_size, model.stride)
     extent.at(meta.image_size).require(CheckpointError, str(path))
     model.model.to_empty(device="cpu")

@@ -169,10 +169,10 @@ def leaky_clip(x: Tensor, theta: Tensor, slope: float = 0.0) -> Tensor:
 
 
 class ClippedReLU(nn.Module):
-    """sigma_theta(x) = clip(x, 0, theta) with trained theta, one per channel or one per layer.
+    """sigma_theta(x) = clip(x, 0, theta) with trained theta, one per channel.
 
     Args:
-        channels: number of channels C; ``theta_per="layer"`` callers pass 1.
+        channels: number of channels C; with 1, one theta is that of all channels.
         theta: initial threshold in activation units.
         slope: of the LeakyReLU that is clipped to [-theta, theta]; 0 is ReLU.
 
@@ -203,7 +203,7 @@ class ClippedReLU(nn.Module):
         return self.log_theta.exp()
 
     def set_theta(self, theta: Tensor) -> None:
-        """Overwrite theta in place; a per-layer activation becomes per-channel if ``theta`` has C values."""
+        """Overwrite theta in place; one theta of all channels becomes one per channel if ``theta`` has C values."""
         self.log_theta = nn.Parameter(theta.detach().clamp_min(1e-8).log().to(self.log_theta))
 
     def let_be_worth_(self, worth: float) -> Self:

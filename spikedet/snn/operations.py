@@ -8,9 +8,6 @@ A maximum over spikes is not the spike train of the maximum, so max-pooling need
       out[t] = max_i N_i[t] - max_i N_i[t - 1],    N_i[t] = s_i[1] + ... + s_i[t],
   so that after every t the pooled rate is the largest rate of the window, exactly. A count grows by at most one spike
   a step, and so does the maximum: the train stays one of spikes.
-- ``gate``: the spikes of the neuron that leads in spikes so far pass (Rueckauer et al., "Conversion of
-  Continuous-Valued Deep Networks to Efficient Event-Driven Networks for Image Classification", 2017). When the lead
-  changes, spikes are lost or seen twice.
 - ``or``: a spike wherever one is in the window, step by step. The rate is too high wherever neurons take turns.
 """
 
@@ -148,22 +145,10 @@ class MaxPool(SpikeOp):
             return over_steps(self.pool, train)
         sums = state.sums + train.cumsum(0)
         state.sums = sums[-1]
-        if self.rule == "gate":
-            return self._of_the_leader(train, sums)
         best = over_steps(self.pool, sums)
         grown = best - torch.cat([state.best.unsqueeze(0), best[:-1]])
         state.best = best[-1]
         return grown
-
-    def _of_the_leader(self, train: Tensor, sums: Tensor) -> Tensor:
-        """Each window's value at the place where its sum is largest."""
-        pool = self.pool
-        _, places = F.max_pool2d(
-            sums.flatten(0, 1), pool.kernel_size, pool.stride, pool.padding, pool.dilation, pool.ceil_mode, True
-        )
-        flat = train.flatten(0, 1)
-        chosen = flat.flatten(2).gather(2, places.flatten(2)).view_as(places)
-        return chosen.unflatten(0, train.shape[:2])
 
     def extra_repr(self) -> str:
         return f"rule={self.rule}"

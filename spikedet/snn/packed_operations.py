@@ -55,8 +55,8 @@ def why_not(module: SpikeOp, inputs: list[Channels]) -> str | None:
         return None
     if isinstance(module, MaxPool):
         planes = inputs[0].planes
-        if module.rule == "gate" or module.pool.ceil_mode:
-            return "max-pooling by gate, or with a partial window, has no form on packed spikes"
+        if module.pool.ceil_mode:
+            return "max-pooling with a partial window has no form on packed spikes"
         if planes == 0 or (module.rule == "or" and planes == 2):
             return "max-pooling of joined trains, or by OR of negative spikes, has no form on packed spikes"
         return None if module.rule == "or" or available() else "max-pooling by count needs the compiled kernels"

@@ -18,7 +18,7 @@ from spikedet.config import LoopConfig
 from spikedet.data import DetectionDataset
 from spikedet.data.division import digest
 from spikedet.data.sources import is_synthetic
-from spikedet.models import ClipDetector, activations
+from spikedet.models import ClipDetector
 from spikedet.models.builder import ExtraLoss
 from spikedet.models.leaky_start import fit_leaky_
 from spikedet.models.methods import with_method
@@ -124,7 +124,7 @@ def method_network(
         start: stage of the weights that ``model`` has; empty for none.
     """
     made = with_method(model, meta, noise=getattr(config, "noise", 0.0))
-    if meta.stage == "clif" and start != "clif" and not goes_on(config, meta.stage, model):
+    if meta.stage == "clif" and start != "clif" and not goes_on(config, meta.stage):
         images = dataset.draw(max(min(32, FITTED_MAPS // config.time_steps), 2), config.seed)
         if not start:
             normalize_(model, images, meta.image_size)
@@ -133,10 +133,9 @@ def method_network(
     return made
 
 
-def goes_on(config: LoopConfig, stage: str, model: ClipDetector) -> bool:
-    """Whether a state will bring its own thresholds, of the shapes that these have: one per channel."""
-    per_channel = all(activation.theta.numel() > 1 for _, activation in activations(model))
-    return first_says(config.resume and state_path(config, stage).exists() and per_channel)
+def goes_on(config: LoopConfig, stage: str) -> bool:
+    """Whether a state will bring its own thresholds."""
+    return first_says(config.resume and state_path(config, stage).exists())
 
 
 def earlier_settings(before: CheckpointMeta | None, stage: str) -> dict[str, Any]:

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from spikedet.calibration.observer import Observer
 from spikedet.calibration.store import ByteStore
 from spikedet.config import CalibrateConfig
-from spikedet.snn import IMAGE, Node, Readout, SpikingConv, SpikingNetwork, fire
+from spikedet.snn import IMAGE, Node, Readout, SpikingConv, SpikingNetwork
 from spikedet.snn.layers import broadcast
 from spikedet.snn.operations import Add, AvgPool, Concat, LinearConv, SpikeOp, Upsample
+from spikedet.snn.surrogate import fire
 
 PLENTY = 2.0**30
 

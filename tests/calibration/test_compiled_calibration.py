@@ -8,8 +8,9 @@ import pytest
 import torch
 from calibration_graphs import PLENTY, batches, branching, moved, sample_images, settings, straight, trains_of, visits
 
-from spikedet.calibration import LayerReport, calibrate_network, observer
+from spikedet.calibration import calibrate_network, observer
 from spikedet.calibration.observer import Observer
+from spikedet.calibration.report import LayerReport
 from spikedet.calibration.store import ByteStore
 from spikedet.kernels.library import available
 from spikedet.snn import SpikingNetwork, packing, surrogate

@@ -105,7 +105,7 @@ def test_neurons_that_wait_answer_without_a_simulation(precision: Precision, mon
 
 
 @pytest.mark.parametrize("delay", [0, 8])
-@pytest.mark.parametrize("rule", ["count", "gate", "or"])
+@pytest.mark.parametrize("rule", ["count", "or"])
 def test_maxima_are_those_of_the_spikes(rule: MaxPoolRule, delay: int) -> None:
     nodes = [
         Node("stem", (IMAGE,), spiking(3, 4, delay=delay)),

@@ -13,10 +13,11 @@ import torch
 from calibration_graphs import batches, branching, sample_images, settings, visits
 from tiny_detector import IMAGE_SIZE, T, chain, fingerprint, same
 
-from spikedet.calibration import LayerReport, calibrate_network, layerwise
+from spikedet.calibration import calibrate_network, layerwise
 from spikedet.calibration.coarse import layer_outputs
 from spikedet.calibration.finished import calibration_key
 from spikedet.calibration.observer import Observer
+from spikedet.calibration.report import LayerReport
 from spikedet.calibration.store import ByteStore
 from spikedet.checkpoint import load_checkpoint, read_meta, save_checkpoint
 from spikedet.commands.calibrate import calibrate

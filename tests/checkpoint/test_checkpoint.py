@@ -196,12 +196,22 @@ def test_an_unknown_stage(tmp_path: Path) -> None:
         load_checkpoint(write_raw(tmp_path, changed(stage="final")))
 
 
+def test_a_rule_for_maxima_of_earlier_versions(tmp_path: Path) -> None:
+    message = (
+        r"raw\.safetensors: its maxima have the rule 'gate', which no longer exists; expected 'count' or 'or'; convert "
+        "its ANN again with one of them"
+    )
+    with pytest.raises(CheckpointError, match=message):
+        load_checkpoint(write_raw(tmp_path, changed(max_pool="gate")))
+
+
 @pytest.mark.parametrize(
     "values",
     [
         {"T": "8"},
         {"T": 0},
         {"neuron": "lif"},
+        {"max_pool": "first"},
         {"delay": -1},
         {"delay": "1"},
         {"image_size": "320"},

@@ -21,7 +21,6 @@ from spikedet.config import (
     FinetuneConfig,
     PublishConfig,
     QuickstartConfig,
-    SynthesizeConfig,
     TrainConfig,
 )
 
@@ -197,7 +196,6 @@ def test_values_out_of_range_are_our_own_errors() -> None:
         (EvaluateConfig, "evaluate", "checkpoints", [], "checkpoints"),
         (DetectConfig, "detect", "source", ["--weights", "a"], "source"),
         (PublishConfig, "publish", "checkpoint", ["a"], "--out"),
-        (SynthesizeConfig, "synthesize", None, [], "--out"),
     ],
 )
 def test_what_is_missing_is_said(
@@ -206,13 +204,6 @@ def test_what_is_missing_is_said(
     with pytest.raises(SystemExit, match=f"^spikedet {verb}: {missing} is missing$"):
         parse_config(kind, verb, positional, words)
     assert f"usage: spikedet {verb}" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("words", [["--out", "new"], ["new"], ["--side", "64", "new"]], ids=" ".join)
-def test_the_folder_of_synthesize_is_an_output_as_any_other(words: list[str]) -> None:
-    """Earlier versions took it without its flag; both are read, the flag alone is shown."""
-    assert parse_config(SynthesizeConfig, "synthesize", None, words).out == "new"
-    assert "out_" not in make_parser(SynthesizeConfig, "synthesize").format_help()
 
 
 # --- YAML files -----------------------------------------------------------------------------------------------------

@@ -201,7 +201,6 @@ def test_our_errors_are_one_line_and_status_1(
         (["evaluate", "runs/nope"], "expected a .safetensors file written by spikedet, or a folder of such files"),
         (["convert", "nowhere.pt"], "nowhere.pt: no such checkpoint; expected a .pt file"),
         (["calibrate", "nowhere.safetensors"], "nowhere.safetensors: no such checkpoint"),
-        (["synthesize", "new", "--side", "8"], "--side must be between 64 and 1024, got 8"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
@@ -415,4 +414,4 @@ def test_which_folder_a_command_holds() -> None:
     assert output_folder(CalibrateConfig(checkpoint="a/b.safetensors")) == Path("a")
     assert output_folder(ConvertConfig(checkpoint="a/b.safetensors", dry_run=True)) is None
     assert output_folder(ReportConfig(run="a", out="a/page.html")) is None
-    assert {name for name, command in COMMANDS.items() if not command.alone} == {"demo", "data convert", "synthesize"}
+    assert {name for name, command in COMMANDS.items() if not command.alone} == {"demo", "data convert"}

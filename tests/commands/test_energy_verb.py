@@ -308,10 +308,9 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         "test",
         "--limit",
         "1",
-        "--image-every-step",
         "--memory-traffic",
     ]
     assert main(["energy", str(chain()["fine"]), *flags, "--out", str(tmp_path)]) == 0
-    assert "mJ, image once" in capsys.readouterr().out
+    assert "mJ, image in every step" in capsys.readouterr().out
     assert main(["energy", str(tmp_path / "gone.safetensors")]) == 1
     assert "spikedet energy: " in capsys.readouterr().err

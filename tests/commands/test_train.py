@@ -126,11 +126,10 @@ def test_the_synthetic_set_stays_a_name_beside_a_folder_of_that_name(
     assert read_meta(train(training(tmp_path, data="synthetic"))).data["data"] == "synthetic"
 
 
-@pytest.mark.parametrize(("theta_per", "count"), [("channel", 8), ("layer", 1)])
-def test_thresholds_begin_as_asked(tmp_path: Path, recorded: list[Recorded], theta_per: Any, count: int) -> None:
-    train(training(tmp_path, theta=2.5, theta_per=theta_per))
+def test_thresholds_begin_as_asked(tmp_path: Path, recorded: list[Recorded]) -> None:
+    train(training(tmp_path, theta=2.5))
     first = next(activations(recorded[0].model))[1]
-    assert first.theta.tolist() == pytest.approx([2.5] * count)
+    assert first.theta.tolist() == pytest.approx([2.5] * 8)
     assert type(first) is ClippedReLU
 
 

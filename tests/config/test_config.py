@@ -101,7 +101,6 @@ def test_a_finetuning_T_of_none_steps_is_refused(kind: type) -> None:
         (FinetuneConfig, "T", 40000, "--T must be between 1 and 32767, got 40000"),
         (ConvertConfig, "delay", 2000, "--delay must be between 0 and 1000, got 2000"),
         (TrainConfig, "precision", "fp16", r"--precision must be one of \('auto', 'bf16', 'fp32'\), got 'fp16'"),
-        (TrainConfig, "theta_per", "pixel", r"theta_per must be one of \('channel', 'layer'\), got 'pixel'"),
         (FinetuneConfig, "noise", 1.01, "--noise must be between 0 and 1, got 1.01"),
         (
             ConvertConfig,

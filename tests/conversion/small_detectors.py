@@ -66,12 +66,10 @@ def any_of(values: list[float], count: int) -> Tensor:
 
 
 @torch.no_grad()
-def dyadic_detector(
-    *backbone: Row, sources: tuple[int, ...] = (-1,), theta_per: str = "channel", head: str = "Detect"
-) -> ClipDetector:
+def dyadic_detector(*backbone: Row, sources: tuple[int, ...] = (-1,), head: str = "Detect") -> ClipDetector:
     """Weights, BN and thresholds are small multiples of powers of two, so folding and every sum are exact."""
     made = architecture(*backbone, sources=sources, head=head)
-    model = build_detector(made, ("cell", "dot"), theta_per=theta_per).eval()
+    model = build_detector(made, ("cell", "dot")).eval()
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             module.weight.copy_(dyadic(*module.weight.shape, low=-2, high=3))

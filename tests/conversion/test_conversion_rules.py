@@ -80,12 +80,12 @@ CASES: dict[str, tuple[list[Row], tuple[int, ...], tuple[int, int]]] = {
 }
 
 
-@pytest.mark.parametrize(("case", "theta_per"), [*((case, "channel") for case in CASES), ("C2f", "layer")])
+@pytest.mark.parametrize("case", CASES)
 @torch.no_grad()
-def test_rate_mode_is_the_model(case: str, theta_per: str) -> None:
+def test_rate_mode_is_the_model(case: str) -> None:
     torch.manual_seed(0)
     rows, sources, (height, width) = CASES[case]
-    model = dyadic_detector(*rows, sources=sources, theta_per=theta_per)
+    model = dyadic_detector(*rows, sources=sources)
     images = dyadic(2, 3, height, width, low=0)
     for T in (1, 2, 8, None):
         twin = model if T is None else as_qc(model, T)

@@ -81,13 +81,6 @@ def test_the_network_is_ready_to_run() -> None:
     assert all(torch.equal(layer.u0, layer.theta / 2) for _, layer in network.spiking())
 
 
-def test_a_threshold_per_layer_becomes_one_per_channel() -> None:
-    network = to_spiking(dyadic_detector(STEM, theta_per="layer"), 4)
-    for _, layer in network.spiking():
-        assert layer.theta.shape == (len(layer.weight),)
-        assert len(layer.theta.unique()) == 1
-
-
 def test_clip_and_qc_activations_convert_alike() -> None:
     model = dyadic_detector(STEM, [-1, 1, "Conv", [16, 3, 1]])
     clip, qc = to_spiking(model, 4).tensors(), to_spiking(as_qc(model, 4, noise=0.5), 4).tensors()

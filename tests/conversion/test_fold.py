@@ -8,8 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 from ultralytics.nn.modules import RepConv
 
-from spikedet.conversion import fold_batch_norm
-from spikedet.conversion.fold import fold_branches
+from spikedet.conversion.fold import fold_batch_norm, fold_branches
 
 
 def made_pair(bias: bool, affine: bool, groups: int) -> tuple[nn.Conv2d, nn.BatchNorm2d]:

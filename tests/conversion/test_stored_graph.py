@@ -86,9 +86,9 @@ def test_a_network_comes_back_without_its_model(
 )
 def test_every_kind_of_layer_comes_back(model: str, linear: Any, tmp_path: Path) -> None:
     detector = build_detector(load_model_yaml(model, "leaky"), META.class_names)
-    network = to_spiking(detector, 4, delay=1, max_pool="gate", linear=linear)
+    network = to_spiking(detector, 4, delay=1, max_pool="or", linear=linear)
     about: dict[str, Any] = {"architecture": load_model_yaml(model, "leaky"), "image_size": 64}
-    meta = replace(META, **about, delay=1, max_pool="gate", linear=linear)
+    meta = replace(META, **about, delay=1, max_pool="or", linear=linear)
     with_graph = save_spiking(tmp_path / "a.safetensors", network, meta)
     without = save_checkpoint(tmp_path / "b.safetensors", network.tensors(), meta)
     first, second = load_spiking(with_graph)[0], load_spiking(without)[0]

@@ -60,7 +60,7 @@ def rows_of(networks: list[Measured], evaluated: list[ResultRow], second: Pricin
 def made(networks: list[Measured], evaluated: list[ResultRow]) -> EnergyReport:
     return EnergyReport(
         data="d", split="val", images=2 if any(one.counts for one in networks) else 0, ap_source="results.json",
-        constants=(FLOAT.constants, INT.constants), memory_traffic=False, image_every_step=False,
+        constants=(FLOAT.constants, INT.constants), memory_traffic=False,
         rows=tuple(rows_of(networks, evaluated)),
         networks=tuple(NetworkCost(network=x.name, layers=x.layer_costs()) for x in networks if x.counts),
     )  # fmt: skip
@@ -248,10 +248,8 @@ def test_the_whole_table() -> None:
     assert "45 nm, int8" in small
 
 
-def test_the_image_in_every_step_is_said() -> None:
-    report = replace(made([measured()], []), image_every_step=True, memory_traffic=True)
-    text = energy_markdown(report)
-    assert "counted once for every step (--image-every-step)" in text and "mJ, image once |" in text
+def test_memory_traffic_is_said() -> None:
+    text = energy_markdown(replace(made([measured()], []), memory_traffic=True))
     assert "Memory traffic is in these figures" in text and "5 pJ an access. Horowitz" in text
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from spikedet.diagnosis.residual import residual_deviation
 from spikedet.diagnosis.split import TERMS, cosine, levels, spike_counts, split_error, split_logits
-from spikedet.snn import asymmetric_if_step, if_step, signed_if_step
+from spikedet.snn.functional import asymmetric_if_step, if_step, signed_if_step
 
 EIGHTHS = st.integers(-24, 24).map(lambda i: i / 8)
 THETAS = st.sampled_from([0.5, 1.0, 2.0])

@@ -19,7 +19,6 @@ KINDS: list[dict[str, Any]] = [
     {"neuron": "if"},
     {"neuron": "signed", "delay": 1},
     {"neuron": "asymmetric"},
-    {"neuron": "if", "pool": "gate"},
     {"neuron": "if", "pool": "or"},
 ]
 

@@ -44,7 +44,7 @@ def test_unrolled_it_is_the_same(delays: bool) -> None:
         assert_same(run_onnx(model, images), expected_spiking(network, images, (2, 8)), seed)
 
 
-@pytest.mark.parametrize("rule", ["count", "gate", "or"])
+@pytest.mark.parametrize("rule", ["count", "or"])
 @pytest.mark.parametrize("pool", [nn.MaxPool2d(2), nn.MaxPool2d(3, 2, 1), nn.MaxPool2d(3, 1, 1)])
 def test_every_rule_of_max_pooling(rule: str, pool: nn.MaxPool2d) -> None:
     torch.manual_seed(0)

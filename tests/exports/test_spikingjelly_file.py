@@ -111,7 +111,7 @@ def test_branches_of_different_delay_meet(neuron: str, tmp_path: Path) -> None:
     require_equal(branching_network((1, 2, 0, 3), neuron), images, tmp_path)
 
 
-@pytest.mark.parametrize("rule", ["count", "gate", "or"])
+@pytest.mark.parametrize("rule", ["count", "or"])
 def test_rules_for_maxima(rule: str, tmp_path: Path) -> None:
     changed = 0
     for seed in range(12):

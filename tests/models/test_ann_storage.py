@@ -17,7 +17,6 @@ from spikedet.data.transforms import to_input
 from spikedet.models import (
     ClipDetector,
     activations,
-    as_clip,
     as_qc,
     build_detector,
     load_ann,
@@ -41,10 +40,10 @@ META = CheckpointMeta(
 )
 
 
-@pytest.fixture(params=["channel", "layer"])
-def model(request: pytest.FixtureRequest) -> ClipDetector:
+@pytest.fixture
+def model() -> ClipDetector:
     torch.manual_seed(0)
-    made = build_detector(META.architecture, META.class_names, theta_per=request.param).eval()
+    made = build_detector(META.architecture, META.class_names).eval()
     for _, activation in activations(made):
         activation.set_theta(torch.rand_like(activation.theta) + 0.5)
     return made
@@ -58,11 +57,24 @@ def test_round_trip_answers_the_same(model: ClipDetector, tmp_path: Path) -> Non
     assert torch.equal(loaded(x)[0], model(x)[0])
 
 
+def test_one_threshold_for_each_layer_becomes_that_of_its_channels(model: ClipDetector, tmp_path: Path) -> None:
+    """Earlier versions could train it."""
+    tensors = {n: v[:1] if n.endswith("log_theta") else v for n, v in model.state_dict().items()}
+    loaded, _ = load_ann(save_checkpoint(tmp_path / "ann.safetensors", tensors, META))
+    for _, activation in activations(model):
+        activation.set_theta(activation.theta[:1].repeat(len(activation.theta)))
+    x = torch.rand(1, 3, 32, 64)
+    assert {name: value.shape for name, value in loaded.state_dict().items()} == {
+        name: value.shape for name, value in model.state_dict().items()
+    }
+    assert torch.equal(loaded(x)[0], model(x)[0])
+
+
 def test_a_qc_network_comes_back_with_clips(model: ClipDetector, tmp_path: Path) -> None:
     qc = as_qc(model, 4)
     path = save_checkpoint(tmp_path / "qc.safetensors", qc.state_dict(), replace(META, stage="qc", T=4, finetuned=True))
     x = torch.rand(1, 3, 32, 64)
-    assert torch.equal(load_ann(path)[0](x)[0], as_clip(qc).eval()(x)[0])
+    assert torch.equal(load_ann(path)[0](x)[0], model(x)[0])
 
 
 def test_a_converted_network_is_the_wrong_stage(model: ClipDetector, tmp_path: Path) -> None:
@@ -97,7 +109,7 @@ def test_thresholds_are_set_layer_by_layer(model: ClipDetector, images: Detectio
     before = [a.theta.clone() for _, a in activations(model)]
     set_mean_square_best_thetas_(model, images, 32, 4)
     after = [a.theta for _, a in activations(model)]
-    assert [theta.numel() for theta in after] == [8, 16, 16, 8, 8]  # per channel from now on
+    assert [theta.numel() for theta in after] == [8, 16, 16, 8, 8]
     x = to_input([images.read_image(i) for i in range(3)], 32)
     stem = model.model[0]
     first = stem.bn(stem.conv(x))

@@ -46,16 +46,6 @@ def test_the_network_stays_the_same_up_to_a_level_of_the_first_layer() -> None:
     assert len(list(activations(wider))) == len(list(activations(model)))
 
 
-def test_one_threshold_for_a_layer_stays_one() -> None:
-    model = build_detector(ARCHITECTURE, ("a", "b", "c", "d"), theta_per="layer").eval()
-    wider, _ = with_copies(model, ARCHITECTURE, 2, 4)
-    assert {activation.theta.numel() for _, activation in activations(wider)} == {1}
-    theta = next(activations(model))[1].theta
-    first: Any = wider.model[0]
-    channels = len(first.bn.bias) // 2
-    assert torch.allclose(first.bn.bias[channels:] - first.bn.bias[:channels], theta / 8)
-
-
 def test_what_cannot_have_copies_is_refused() -> None:
     other = copy.deepcopy(ARCHITECTURE)
     other["backbone"][0][2] = "Focus"

@@ -12,10 +12,11 @@ from torch import Tensor
 
 from spikedet.config import Mode
 from spikedet.kernels.library import NativeUnavailable
-from spikedet.snn import Backend, Node, Readings, SpikingConv, SpikingNetwork, simulate
+from spikedet.snn import Backend, Node, SpikingConv, SpikingNetwork, simulate
 from spikedet.snn.backends.native.backend import NativeBackend, supported_channels
 from spikedet.snn.packed_operations import network_channels
 from spikedet.snn.packing import sums, unpack
+from spikedet.snn.simulator import Readings
 
 WHOLE = 1000
 """A chunk longer than any run."""

@@ -12,10 +12,11 @@ from torch import nn
 from spikedet.common.errors import ConfigError
 from spikedet.config import BackendName, Mode
 from spikedet.kernels.library import available, library, outcome
-from spikedet.snn import IMAGE, Node, Readings, SpikingNetwork, make_backend, simulate
+from spikedet.snn import IMAGE, Node, SpikingNetwork, make_backend, simulate
 from spikedet.snn.backends.dense import CHUNK, TorchBackend
 from spikedet.snn.backends.native.backend import NativeBackend
 from spikedet.snn.operations import AvgPool, Concat
+from spikedet.snn.simulator import Readings
 
 T = 8
 native_only = pytest.mark.skipif(not available(), reason="the kernels cannot be compiled here")

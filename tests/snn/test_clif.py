@@ -12,8 +12,9 @@ from snn_reference import branching_network, dyadic
 from torch import Tensor
 
 from spikedet.config import Reset, Surrogate
-from spikedet.snn import SpikingConv, SpikingNetwork, clif_step, firing, make_backend, simulate
-from spikedet.snn.surrogate import SHAPES
+from spikedet.snn import SpikingConv, SpikingNetwork, make_backend, simulate
+from spikedet.snn.functional import clif_step
+from spikedet.snn.surrogate import SHAPES, firing
 
 ONE = torch.tensor(1.0)
 RESETS: tuple[Reset, ...] = ("hard", "soft")

@@ -10,7 +10,8 @@ from snn_reference import dyadic
 
 from spikedet.config import Reset
 from spikedet.quantization import ClippedReLU
-from spikedet.snn import CurrentLIF, clif_step
+from spikedet.snn import CurrentLIF
+from spikedet.snn.functional import clif_step
 
 
 def neurons(reset_rule: Reset = "hard") -> CurrentLIF:

@@ -10,9 +10,10 @@ from snn_reference import dyadic, spiking_conv
 from torch import nn
 from torch.nn import functional as F
 
-from spikedet.snn import Readout, fire
+from spikedet.snn import Readout
 from spikedet.snn.layers import broadcast
 from spikedet.snn.operations import Add, AvgPool, Concat, Upsample
+from spikedet.snn.surrogate import fire
 
 
 def test_initial_potential_is_half_a_threshold() -> None:

@@ -19,12 +19,13 @@ from spikedet.config import Mode
 from spikedet.kernels import build as kernels_build
 from spikedet.kernels import library as kernels
 from spikedet.kernels.library import NativeUnavailable, available, library
-from spikedet.snn import IMAGE, Node, Readings, Simulation, SpikingConv, SpikingNetwork, simulate
+from spikedet.snn import IMAGE, Node, Simulation, SpikingConv, SpikingNetwork, simulate
 from spikedet.snn.backends.native import layers as native_layers
 from spikedet.snn.backends.native.backend import CHUNK, NativeBackend
 from spikedet.snn.backends.native.layers import PackedConv, quantize, row_block
 from spikedet.snn.operations import Add, AvgPool, Concat, MaxPool, SpikeOp
 from spikedet.snn.packing import layer_channels, pack, unpack
+from spikedet.snn.simulator import Readings
 from spikedet.snn.surrogate import rate
 
 pytestmark = pytest.mark.skipif(not available(), reason="the kernels cannot be compiled here")

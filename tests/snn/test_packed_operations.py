@@ -119,7 +119,7 @@ class Halved(SpikeOp):
     """An operation nobody thought of."""
 
 
-MAXIMA = "max-pooling by gate, or with a partial window, has no form on packed spikes"
+MAXIMA = "max-pooling with a partial window has no form on packed spikes"
 BORDERS = "average pooling whose divisor changes at borders has no form on packed spikes"
 
 
@@ -138,14 +138,7 @@ BORDERS = "average pooling whose divisor changes at borders has no form on packe
         (ZeroPad((1, 0, 2, 0)), None),
         (MaxPool(nn.MaxPool2d(2)), None),
         (MaxPool(nn.MaxPool2d(2), "or"), None),
-        (
-            MaxPool(nn.MaxPool2d(2), "gate"),
-            "max-pooling by gate, or with a partial window, has no form on packed spikes",
-        ),
-        (
-            MaxPool(nn.MaxPool2d(2, ceil_mode=True)),
-            "max-pooling by gate, or with a partial window, has no form on packed spikes",
-        ),
+        (MaxPool(nn.MaxPool2d(2, ceil_mode=True)), MAXIMA),
         (Halved(), "Halved has no form on packed spikes"),
     ],
 )

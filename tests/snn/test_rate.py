@@ -13,9 +13,9 @@ from snn_reference import dyadic
 from torch import Tensor
 
 from spikedet.kernels.library import available
-from spikedet.snn import fire, surrogate
+from spikedet.snn import surrogate
 from spikedet.snn.backends.native.rate import NativeRate
-from spikedet.snn.surrogate import rate
+from spikedet.snn.surrogate import fire, rate
 
 needs_kernels = pytest.mark.skipif(not available(), reason="the kernels cannot be compiled here")
 NEURONS = ["if", "signed", "asymmetric"]

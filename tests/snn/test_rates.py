@@ -7,7 +7,6 @@ import torch
 from native_runs import supported_networks
 from snn_reference import branching_network, dyadic, random_network, reference
 
-from spikedet.config import MaxPoolRule
 from spikedet.snn import Node, SpikingConv, SpikingNetwork, layer_rates, make_backend
 from spikedet.snn.backends.dense import TorchBackend
 from spikedet.snn.layers import broadcast
@@ -74,9 +73,8 @@ def test_others_are_simulated(delays: tuple[int, int, int, int], T: int, neuron:
     assert not waits(branching_network(delays, neuron), T)
 
 
-@pytest.mark.parametrize("rule", ["gate", "or"])
-def test_maxima_that_are_not_those_of_counts_are_simulated(rule: MaxPoolRule) -> None:
+def test_maxima_that_are_not_those_of_counts_are_simulated() -> None:
     network, _ = waiting(0, 8)
-    pool = Node("pool", (network.nodes[0].name,), MaxPool(torch.nn.MaxPool2d(2), rule))
+    pool = Node("pool", (network.nodes[0].name,), MaxPool(torch.nn.MaxPool2d(2), "or"))
     nodes = [*network.nodes, pool]
     assert not waits(SpikingNetwork(nodes, network.box_readouts, network.class_readouts, network.strides, 8), 8)

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from snn_reference import branching_network, dyadic, random_network, readout, reference, spiking_conv
 from torch import Tensor
 
-from spikedet.snn import IMAGE, Node, Readings, Simulation, SpikingConv, SpikingNetwork, simulate
+from spikedet.snn import IMAGE, Node, Simulation, SpikingConv, SpikingNetwork, simulate
 from spikedet.snn.operations import AvgPool, Concat
+from spikedet.snn.simulator import Readings
 
 
 def assert_same(got: list[Readings], expected: list[Readings]) -> None:

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from snn_reference import rate_of_constant_input
 from torch import Tensor
 
-from spikedet.snn import asymmetric_if_step, if_step, signed_if_step
-from spikedet.snn.functional import rate_after_waiting
+from spikedet.snn.functional import asymmetric_if_step, if_step, rate_after_waiting, signed_if_step
 
 ONE = torch.tensor(1.0)
 

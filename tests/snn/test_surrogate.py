@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from spikedet.snn import asymmetric_if_step, fire, if_step, signed_if_step
+from spikedet.snn.functional import asymmetric_if_step, if_step, signed_if_step
+from spikedet.snn.surrogate import fire
 
 SHAPE = (2, 3, 2, 3)
 

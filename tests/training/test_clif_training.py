@@ -190,8 +190,6 @@ def test_what_explains_conversion_is_refused(trained: Path, tmp_path: Path) -> N
         finetune(FinetuneConfig(checkpoint=str(trained), T=4))
     with pytest.raises(ConfigError, match="was trained as it spikes; drop --calibrate and --joint"):
         convert(ConvertConfig(checkpoint=str(trained), calibrate=True, joint=True, out=str(tmp_path)))
-    with pytest.raises(ConfigError, match="was trained as it spikes; drop --max-pool gate"):
-        convert(ConvertConfig(checkpoint=str(trained), max_pool="gate", out=str(tmp_path)))
     with pytest.raises(ConfigError, match="--latency has no effect on a network that was trained by clif"):
         convert(ConvertConfig(checkpoint=str(trained), latency=60, out=str(tmp_path)))
     with pytest.raises(ConfigError, match="its neurons have a hard reset; give reset: hard"):

@@ -21,7 +21,7 @@ from spikedet.commands.finetune import finetune
 from spikedet.commands.train import train
 from spikedet.common.errors import CheckpointError, ConfigError
 from spikedet.config import FinetuneConfig, TrainConfig
-from spikedet.models import activations, as_clip, as_qc, load_ann, load_model_yaml, over_time
+from spikedet.models import activations, as_qc, load_ann, load_model_yaml, over_time
 from spikedet.quantization import ClippedReLU, IntegerActivation
 from spikedet.training.loop import TrainingLoop
 
@@ -84,12 +84,6 @@ def test_a_batch_knows_nothing_of_the_one_before() -> None:
 def test_at_one_step_the_sfa_network_is_a_qc_ann() -> None:
     clip = detector()
     assert torch.equal(integer(T=1, D=4).eval()(images())[0], as_qc(clip, 4).eval()(images())[0])
-
-
-def test_the_clip_ann_has_no_time() -> None:
-    made = as_clip(integer(T=3))
-    assert made.steps == 0
-    assert torch.equal(made.eval()(images())[0], detector().eval()(images())[0])
 
 
 def test_the_gradient_goes_through_all_steps() -> None:
