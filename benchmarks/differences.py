@@ -96,7 +96,7 @@ class _Recorder(TorchBackend):
 
 @torch.no_grad()
 def differences(network: SpikingNetwork, images: Tensor, T: int, mode: Mode) -> list[Difference]:
-    """Layer by layer; plain IF without delay, layers with a constant input left out (they are computed alike)."""
+    """Layer by layer; IF without delay, layers with a constant input left out (they are computed alike)."""
     recorder, backend = _Recorder(network), NativeBackend(network, mode)
     for _ in simulate(network, images, [T], chunk=T, backend=recorder):
         pass
@@ -104,20 +104,22 @@ def differences(network: SpikingNetwork, images: Tensor, T: int, mode: Mode) -> 
     found = []
     for node in network.nodes:
         if isinstance(node.module, SpikeOp):
-            bits[node.name] = combine(
-                node.module, [bits[name] for name in node.inputs], [backend.channels[name] for name in node.inputs]
-            )
+            inputs = [backend.channels[name] for name in node.inputs]
+            summed = backend.channels[node.name].summed
+            bits[node.name] = combine(node.module, [bits[name] for name in node.inputs], inputs, summed=summed)
         elif isinstance(node.module, SpikingConv):
-            expected = recorder.spikes[node.name]
-            bits[node.name] = pack(expected, negative=False)
+            expected, negative = recorder.spikes[node.name], node.module.negative
+            bits[node.name] = pack(expected, negative=negative)
             if node.inputs[0] == IMAGE:
                 continue
             packed, source = backend.layers[node.name], bits[node.inputs[0]]
             made = packed.window(packed.state(len(images), (source.shape[2], source.shape[3])), source, T)
             theta = node.module.theta
-            wrong = unpack(made, torch.ones_like(theta), negative=False) != expected
+            wrong = unpack(made, torch.ones_like(theta), negative=negative) != expected
             first = wrong & (wrong.cumsum(0) == 1)
-            near = (recorder.before[node.name] - broadcast(theta)).abs() <= NEAR * broadcast(theta)
+            thresholds = [theta] if node.module.lower is None else [theta, node.module.lower]
+            away = [(recorder.before[node.name] - broadcast(threshold)).abs() for threshold in thresholds]
+            near = functools.reduce(torch.minimum, away) <= NEAR * broadcast(theta)
             found.append(Difference(node.name, wrong.numel(), int(wrong.sum()), int((first & ~near).sum())))
     return found
 
