@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from spikedet.quantization import ClippedReLU, QCActivation, compiled
+from spikedet.snn import CurrentLIF
 
 SHAPES = ((16, 32, 160, 160), (16, 64, 80, 80), (16, 256, 20, 20))
 """``[N, C, H, W]`` of an early, a middle and a deep layer at 320 px."""
@@ -27,6 +28,7 @@ def measured_ms(activation: ClippedReLU, x: Tensor, rounds: int) -> tuple[float,
     times = []
     grad = torch.randn_like(x)
     for _ in range(rounds):
+        activation.reset()
         leaf = x.clone().requires_grad_()
         started = time.perf_counter()
         out = activation(leaf)
@@ -53,6 +55,7 @@ def main() -> None:
             ClippedReLU(shape[1]),
             QCActivation(shape[1], T=4, noise=0.1, slope=0.1),
             ClippedReLU(shape[1], slope=0.1),
+            CurrentLIF(shape[1]),
         ):
             ours = measured_ms(activation, x, rounds)
             with patch.object(compiled, "applies", lambda _: False):
