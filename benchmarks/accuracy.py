@@ -222,12 +222,13 @@ def adopt(checkpoint: Path, path: Path, source: Path) -> None:
 
 def seconds(experiment: Experiment, out: Path) -> dict[str, float]:
     """By the digest of a converted or calibrated checkpoint, how long its last training took, where a log says so."""
-    found = {}
+    found: dict[str, float] = {}
     for network in experiment.networks:
         log = out / network.stage1 / trained(experiment, network.stage1).replace(".safetensors", "-log.csv")
-        for folder in {network.folder, network.layerwise, network.converted} if log.exists() else ():
-            for path in (out / folder).glob("*.safetensors"):
-                found[file_sha256(path)] = round(training_seconds(log), 1)
+        if log.exists():
+            folders = {network.folder, network.layerwise, network.converted}
+            made = [path for folder in folders for path in (out / folder).glob("*.safetensors")]
+            found |= dict.fromkeys(map(file_sha256, made), round(training_seconds(log), 1))
     return found
 
 

@@ -128,7 +128,7 @@ def main() -> None:
         return
     print_messages()
     rows = [trained(way, arguments) for way in WAYS]
-    print(learning_table({"rows": rows}))
+    print(learning_table(rows))
     memory: list[dict[str, Any]] = [
         {"T": T, "learning": learning, "bytes": peak_bytes(arguments, T, learning)}
         for learning in ("current-step", "bptt")

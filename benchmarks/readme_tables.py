@@ -28,6 +28,7 @@ PLAIN = {
     "fuzz": tables.fuzz_table,
     "scaling": tables.scaling_table,
     "early_exit": tables.exit_table,
+    "clif": tables.learning_table,
 }
 """By name: what publishes rows of its own kind."""
 FORMS: dict[str, Callable[..., str]] = {
@@ -52,13 +53,13 @@ def published_table(name: str) -> str:
     if name.startswith("energy_"):
         text = path.with_suffix(".md").read_text(encoding="utf-8")
         return tables.first_table(text.partition("## Sparsity")[2] if form == "sparsity" else text)
+    if form == "memory":
+        return tables.memory_table(json.loads(path.read_text(encoding="utf-8"))["memory"])
     if name in PLAIN:
         return PLAIN[name](json.loads(path.read_text(encoding="utf-8"))["rows"])
     if name == "export":
         made = tables.export_speed_table if form == "speed" else tables.export_table
         return made(json.loads(path.read_text(encoding="utf-8")))
-    if name == "clif":
-        return tables.learning_table(json.loads(path.read_text(encoding="utf-8")), memory=form == "memory")
     if form == "roads":
         return roads_table(path)
     if name == "simulator":

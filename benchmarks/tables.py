@@ -194,16 +194,18 @@ def joules_by_checkpoint(report: Mapping[str, Any]) -> dict[str, float]:
     return {digest: row["joules"] for digest, row in zip(digests, spiking, strict=True)}
 
 
-def learning_table(published: Mapping[str, Any], *, memory: bool = False) -> str:
-    """Of `benchmarks/clif.py`: seconds and AP of each way to leave out a part of the backward pass; or peak memory."""
-    if memory:
-        steps = sorted({row["T"] for row in published["memory"]})
-        lines = [f"| learning, peak MiB |{''.join(f' T = {T} |' for T in steps)}", f"| --- |{' ---: |' * len(steps)}"]
-        for learning in dict.fromkeys(row["learning"] for row in published["memory"]):
-            found = {row["T"]: row["bytes"] for row in published["memory"] if row["learning"] == learning}
-            lines.append(f"| {learning} |{''.join(f' {found[T] / 2**20:.0f} |' for T in steps)}")
-        return "\n".join(lines)
-    rows = published["rows"]
+def memory_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Peak memory of one training step by T, of each way to learn."""
+    steps = sorted({row["T"] for row in rows})
+    lines = [f"| learning, peak MiB |{''.join(f' T = {T} |' for T in steps)}", f"| --- |{' ---: |' * len(steps)}"]
+    for learning in dict.fromkeys(row["learning"] for row in rows):
+        found = {row["T"]: row["bytes"] for row in rows if row["learning"] == learning}
+        lines.append(f"| {learning} |{''.join(f' {found[T] / 2**20:.0f} |' for T in steps)}")
+    return "\n".join(lines)
+
+
+def learning_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Seconds and AP of each way to leave out a part of the backward pass."""
     lines = ["| backward pass | s | saved, % | AP50:95 | AP50 |", "| --- | ---: | ---: | ---: | ---: |"]
     for row in rows:
         saved = 100 * (1 - row["seconds"] / rows[0]["seconds"])

@@ -71,7 +71,7 @@ def clip_backward(grad: Tensor, x: Tensor, theta: Tensor, slope: float = 0.0) ->
 
 def _call(name: str, x: Tensor, theta: Tensor, levels: int, slope: float, *tensors: Tensor | None) -> None:
     batch, channels, height, width = x.shape
-    limits = theta.detach().float().expand(channels).contiguous()
+    limits = spread(theta, channels)
     shape = _Activation(batch * height * width, channels, levels, pointer(limits), slope)
     call(f"{name}_{TYPES[x.dtype]}", shape, *tensors)
 
@@ -80,5 +80,11 @@ def _like(grad: Tensor, x: Tensor) -> Tensor:
     return grad.to(x.dtype).contiguous(memory_format=torch.channels_last)
 
 
+def spread(theta: Tensor, channels: int) -> Tensor:
+    """``[C]`` or ``[1]`` -> ``[channels]`` in float32, as the kernels read it."""
+    return theta.detach().float().expand(channels).contiguous()
+
+
 def summed_as(grad_theta: Tensor, theta: Tensor) -> Tensor:
+    """The gradient ``[channels]`` of what was spread, in the shape and type of ``theta``."""
     return (grad_theta if theta.numel() > 1 else grad_theta.sum(0, keepdim=True)).view_as(theta).to(theta.dtype)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from spikedet.config import Reset
 from spikedet.kernels.library import call, fields, pointer
-from spikedet.quantization.compiled import TYPES, summed_as
+from spikedet.quantization.compiled import TYPES, spread, summed_as
 
 
 class _LeakyStep(ctypes.Structure):
@@ -79,6 +79,6 @@ def _structure(
 ) -> tuple[_LeakyStep, Tensor]:
     """The kernel's structure, and a tensor to be kept as long as it is used."""
     batch, channels, height, width = like.shape
-    limits = theta.detach().float().expand(channels).contiguous()
+    limits = spread(theta, channels)
     tensors = map(pointer, (limits, current, potential))
     return _LeakyStep(batch * height * width, channels, *tensors, *decays.tolist(), *how), limits

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import clif
 from experiment import training_seconds
-from tables import learning_table
+from tables import learning_table, memory_table
 
 
 def test_seconds_are_those_of_all_epochs(tmp_path: Path) -> None:
@@ -20,9 +20,8 @@ def test_the_tables_say_what_was_saved_and_how_much_memory_it_took() -> None:
         {"way": way, "seconds": seconds, "AP": 50.0, "AP50": 80.0} for way, seconds in (("neither", 200), ("both", 130))
     ]
     memory = [{"T": T, "learning": way, "bytes": T * size << 20} for way, size in (("a", 2), ("b", 3)) for T in (4, 8)]
-    published = {"rows": rows, "memory": memory}
-    assert learning_table(published).splitlines()[-1] == "| both | 130 | 35.0 | 50.0 | 80.0 |"
-    assert learning_table(published, memory=True).splitlines() == [
+    assert learning_table(rows).splitlines()[-1] == "| both | 130 | 35.0 | 50.0 | 80.0 |"
+    assert memory_table(memory).splitlines() == [
         "| learning, peak MiB | T = 4 | T = 8 |",
         "| --- | ---: | ---: |",
         "| a | 8 | 16 |",
