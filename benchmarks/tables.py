@@ -200,7 +200,8 @@ def memory_table(rows: Sequence[Mapping[str, Any]]) -> str:
     lines = [f"| learning, peak MiB |{''.join(f' T = {T} |' for T in steps)}", f"| --- |{' ---: |' * len(steps)}"]
     for learning in dict.fromkeys(row["learning"] for row in rows):
         found = {row["T"]: row["bytes"] for row in rows if row["learning"] == learning}
-        lines.append(f"| {learning} |{''.join(f' {found[T] / 2**20:.0f} |' for T in steps)}")
+        cells = [f" {found[T] / 2**20:.0f} |" if T in found else " - |" for T in steps]
+        lines.append(f"| {learning} |{''.join(cells)}")
     return "\n".join(lines)
 
 

@@ -84,7 +84,7 @@ class CheckpointMeta:
         neuron: ``if``, ``signed``, ``asymmetric`` or ``clif`` for a spiking stage, else None.
         delay: firing delay k of every layer, in steps.
         max_pool: rule for maxima over spikes.
-        linear: what convolutions without activation became, ``spiking`` or ``analog``.
+        linear: what convolutions without activation are: ``analog`` (neither clip, levels nor neurons) or ``spiking``.
         data: ``{"data", "split", "held_out", "seed"}`` of the training images: where they are, the fraction of them
             that no training so far has seen, and the seed that drew it. ``"layout"`` where the user chose one, and
             ``"parts"`` where images without splits were divided: digests of the paths of the images of val and test.

@@ -133,9 +133,9 @@ def _copied(config: ConvertConfig, source: Path, path: Path) -> Path:
             layer.u0.data.zero_()
     if config.latency:
         _let_layers_wait_(network, unseen, meta.image_size, config)
-    how["neuron"] = network.neuron
+    how |= {"neuron": network.neuron, "linear": "analog" if _analog_layers(network) else "spiking"}
     if network.neuron == "clif":
-        how |= {"max_pool": "or", "linear": "analog" if _analog_layers(network) else "spiking"}
+        how["max_pool"] = "or"
     meta = meta.child(
         source,
         stage="copied",
@@ -193,7 +193,7 @@ def _spike_driven(config: ConvertConfig, source: Path, meta: CheckpointMeta) -> 
         ConfigError: others were asked for.
     """
     D, T = meta.D or 1, meta.T or 1
-    own = {"method": "two-stage", "neuron": "if", "max_pool": "count", "linear": "spiking"}
+    own = {"method": "two-stage", "neuron": "if", "max_pool": "count", "linear": "analog"}
     wrong = [name for name, value in own.items() if getattr(config, name) != value]
     wrong += ["T"] * (config.T not in (None, T)) + ["delay"] * (config.delay not in (0, D))
     if wrong:
@@ -201,7 +201,7 @@ def _spike_driven(config: ConvertConfig, source: Path, meta: CheckpointMeta) -> 
             f"{source}: trained by sfa for {T // D} x {D} sub-steps of plain IF neurons that wait; leave --"
             f"{wrong[0].replace('_', '-')} at its default"
         )
-    return dataclasses.replace(config, delay=D, T=T)
+    return dataclasses.replace(config, delay=D, T=T, linear=meta.linear)
 
 
 def _analog_layers(network: SpikingNetwork) -> int:
@@ -212,7 +212,7 @@ def _linear_layers(network: SpikingNetwork) -> str:
     """How many linear layers there are and what became of them, in words; empty without any."""
     spiking = sum(layer.linear for _, layer in network.spiking())
     analog = _analog_layers(network)
-    parts = [f"asymmetric in {spiking} linear ones"] * bool(spiking) + [f"{analog} analog currents"] * bool(analog)
+    parts = [f"asymmetric in {spiking} linear ones"] * bool(spiking) + [f"{analog} linear ones without"] * bool(analog)
     return "".join(f", {part}" for part in parts)
 
 

@@ -136,8 +136,9 @@ class ConvertConfig(TrainedOnConfig):
             activation on theta_images images, membranes start at zero.
         neuron: "if" (the paper's) or "signed" (may take back a spike; lowest latency); with "if" LeakyReLU layers get
             "asymmetric" ones, "signed" does not convert them. Convolutions without activation: see linear.
-        linear: what convolutions without activation become: "spiking" (asymmetric IF neurons of slope 1, whatever the
-            other layers have) or "analog" (a current without neurons that sends no spikes, counted as MACs).
+        linear: what convolutions without activation become: "analog" (no neurons: pointwise ones are folded into the
+            layers that read them, others are currents, counted as MACs) or "spiking" (asymmetric IF neurons of slope 1,
+            whatever the other layers have).
         delay: firing delay of every layer, in steps.
         latency: most steps L that layers may wait for, one step after the other where that mends the outputs most, on
             theta_images training images (held-out ones first); 0 leaves all delays as they are. Not for sfa and clif.
@@ -175,7 +176,7 @@ class ConvertConfig(TrainedOnConfig):
     T: TimeSteps | None = None
     method: Method = "two-stage"
     neuron: Neuron = "if"
-    linear: Linear = "spiking"
+    linear: Linear = "analog"
     delay: Delay = 0
     latency: Whole = 0
     max_pool: MaxPoolRule = "count"

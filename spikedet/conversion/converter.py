@@ -35,7 +35,7 @@ def to_spiking(
         max_pool: what a maximum over spikes is, see ``spikedet.snn.operations``.
         group, leak: see ``SpikingNetwork``; the firing delay is that of a group.
         linear: what a convolution without activation (a ``ClippedReLU`` of slope 1) becomes: ``spiking``, asymmetric IF
-            of slope 1, or ``analog``, a current without neurons and without the clip.
+            of slope 1, or ``analog``, without neurons and without the clip.
 
     Raises:
         ConversionError: a layer cannot spike; the message names it.

@@ -181,4 +181,5 @@ def _moved(name: str, module: nn.Module, inputs: Sequence[Values]) -> Values:
             places = math.prod(window(module.pool)[0])
             if module.even and module.pool.divisor_override is None and places & (places - 1) == 0:
                 return Values(x.worth, unit / places, x.most)
-    raise ExportError(f"{name}: the values of this {type(module).__name__} have no common step")
+    hint = "; convert with --linear spiking" if isinstance(module, LinearConv) else ""
+    raise ExportError(f"{name}: the values of this {type(module).__name__} have no common step{hint}")

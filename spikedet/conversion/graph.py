@@ -110,7 +110,7 @@ class GraphBuilder:
             "groups": conv.groups,
         }
         if act.slope == 1 and (self.linear == "analog" or isinstance(act, CurrentLIF)):
-            return self.add(name, inputs, LinearConv(weight, bias, **geometry))
+            return self.add(name, inputs, LinearConv(act.worth * weight, act.worth * bias, **geometry))
         theta = act.theta.detach().expand(len(weight)).clone()
         if isinstance(act, CurrentLIF):
             geometry |= {"neuron": "clif", "decays": act.decays, "reset": act.reset_rule}

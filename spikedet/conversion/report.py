@@ -33,7 +33,7 @@ from spikedet.snn.operations import MaxPool
 
 HEAD = ("layer", "type", "becomes", "theta", "fan-in")
 NEURONS = "IF neurons"
-ANALOG = "analog current (linear layer), no spikes, counted as MACs"
+ANALOG = "no neurons (linear layer)"
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from spikedet.costs.synapses import CONSTANT, carried, dense_macs, fan_outs, is_dense, met_weights, readers
+from spikedet.costs.folding import CONSTANT, carried, folded_layers, is_dense
+from spikedet.costs.synapses import dense_macs, fan_outs, met_weights, readers
 from spikedet.snn import Backend, Node, SpikingNetwork
 from spikedet.snn.operations import MaxPool
 
@@ -48,7 +49,8 @@ class LayerSynapses:
 
 def layer_synapses(network: SpikingNetwork, image_hw: tuple[int, int]) -> list[LayerSynapses]:
     """Of every layer with weights, in execution order."""
-    shapes, inputs = network.shapes(image_hw), carried(network)
+    shapes, folded = network.shapes(image_hw), folded_layers(network)
+    inputs = carried(network, folded)
     spiking = {node.name: layer for node, layer in network.spiking()}
     met: dict[str, float] = {}
     for fan_out in fan_outs(network, image_hw).values():
@@ -58,7 +60,7 @@ def layer_synapses(network: SpikingNetwork, image_hw: tuple[int, int]) -> list[L
     for node, module in readers(network):
         macs, (channels, height, width) = dense_macs(module, shapes[node.name]), shapes[node.name]
         outputs = channels * height * width
-        dense = is_dense(node, inputs[node.name])
+        dense = is_dense(node, inputs[node.name]) * (node.name not in folded)
         seen, constant = len(dense), int((inputs[node.name] == CONSTANT).sum())
         on_dense = float(met_weights(module, shapes[node.inputs[0]][1:]).sum()) * int(dense.sum())
         neurons, delay = (outputs, spiking[node.name].delay) if node.name in spiking else (0, 0)

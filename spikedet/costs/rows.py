@@ -64,7 +64,7 @@ class Measured:
         parts = [network_name(stage, finetuned, method), *([neuron] if neuron else [])]
         parts += [said] if (said := waiting(delay, self.facts.get("latency"))) else []
         parts += [f"SFA {T // D} x {D}"] if (D := self.facts.get("D")) else []
-        parts += ["analog linear layers"] if self.facts.get("linear") == "analog" else []
+        parts += ["linear layers without neurons"] if self.facts.get("linear") == "analog" else []
         parts += [f"Stage I T = {levels}"] if levels not in (None, T) else []
         return ", ".join([*parts, *filter(None, [*options, self.sparsity, self.mark])])
 

@@ -12,8 +12,10 @@ the fan-out before one is the transpose of the operation, applied to the fan-out
 spikes: each stays an event of its own. Max-pooling sends spikes of its own, whose fan-out begins there; what
 it reads costs comparisons and no weight.
 
-An analog current (``LinearConv``) costs its dense MACs in every step, and so do the weights that it meets behind it,
-alone or added to spikes: there are no spikes of such a channel to count.
+A convolution without neurons (``LinearConv``) is folded into what reads it where that leaves spikes and weights only,
+see ``folding``: a spike then costs one for every neuron that it reaches so. Elsewhere it is an analog current, which
+costs its dense MACs in every step, and so do the weights that it meets behind it, alone or added to spikes: there are
+no spikes of such a channel to count.
 """
 
 from __future__ import annotations
@@ -22,16 +24,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from spikedet.snn import IMAGE, Node, Readout, SpikingConv, SpikingNetwork
-from spikedet.snn.operations import AvgPool, Concat, LinearConv, MaxPool, Slice, SpikeOp
-
-Shapes = dict[str, tuple[int, int, int]]
-Weighted = SpikingConv | Readout | LinearConv
-"""Everything with weights."""
-SPIKES, CONSTANT, ANALOG = range(3)
-"""What a channel carries; a sum carries the last of what is added."""
+from spikedet.costs.folding import (
+    Shapes,
+    Weighted,
+    carried,
+    counting,
+    folded_layers,
+    is_dense,
+    reached_outputs,
+)
+from spikedet.snn import Node, SpikingNetwork
+from spikedet.snn.operations import LinearConv, MaxPool, SpikeOp
 
 
 @dataclass(frozen=True)
@@ -73,36 +78,6 @@ def network_macs(network: SpikingNetwork, image_hw: tuple[int, int]) -> int:
     return sum(dense_macs(module, shapes[node.name]) for node, module in readers(network))
 
 
-def carried(network: SpikingNetwork) -> dict[str, Tensor]:
-    """``[C]``, what each channel of a reader's input carries: ``SPIKES``, ``CONSTANT`` (the image) or ``ANALOG``."""
-    sent: dict[str, Tensor] = {IMAGE: torch.full((3,), CONSTANT)}
-    found = {}
-    for node in network.nodes:
-        inputs = [sent[name] for name in node.inputs]
-        if isinstance(node.module, Weighted):
-            found[node.name] = inputs[0]
-            analog = ANALOG if isinstance(node.module, LinearConv) else SPIKES
-            kind = CONSTANT if network.is_constant(node.name) else analog
-            sent[node.name] = torch.full((len(node.module.weight),), kind)
-        elif isinstance(node.module, Concat):
-            sent[node.name] = torch.cat(inputs)
-        elif isinstance(node.module, Slice):
-            sent[node.name] = inputs[0][node.module.start : node.module.stop]
-        else:
-            sent[node.name] = torch.stack(inputs).amax(0)
-    return found
-
-
-def is_dense(node: Node, inputs: Tensor) -> Tensor:
-    """``[C]`` bool: the channels of a reader's input whose weights cost MACs in every step, whatever spikes there are.
-
-    Args:
-        node: the reader.
-        inputs: ``[C]``, what its input carries.
-    """
-    return (inputs != CONSTANT) if isinstance(node.module, LinearConv) else (inputs == ANALOG)
-
-
 def fan_outs(network: SpikingNetwork, image_hw: tuple[int, int], *, through_pools: bool = False) -> dict[str, FanOut]:
     """Of everything constant, of every spiking layer and of every max-pooling, by name, for images of this size.
 
@@ -112,12 +87,22 @@ def fan_outs(network: SpikingNetwork, image_hw: tuple[int, int], *, through_pool
         through_pools: hand the fan-out of a max-pooling to the layers that it reads, as if it were average pooling with
             one spike for each window; for an estimate of what a layer's spikes cost.
     """
-    shapes, inputs = network.shapes(image_hw), carried(network)
+    shapes, folded = network.shapes(image_hw), folded_layers(network)
+    inputs = carried(network, folded)
     reached: dict[str, dict[str, Tensor]] = {}
+
+    def add(reader: str, read: str, met: Tensor) -> None:
+        for source, fan_out in _reached_from(read, met, network, shapes, through_pools).items():
+            by_reader = reached.setdefault(source, {})
+            by_reader[reader] = by_reader[reader] + fan_out if reader in by_reader else fan_out
+
     for node, module in readers(network):
-        met = met_weights(module, shapes[node.inputs[0]][1:]) * ~is_dense(node, inputs[node.name]).view(-1, 1, 1)
-        for source, fan_out in _reached_from(node, met, network, shapes, through_pools).items():
-            reached.setdefault(source, {})[node.name] = fan_out
+        if node.name not in folded:
+            met = met_weights(module, shapes[node.inputs[0]][1:])
+            add(node.name, node.inputs[0], met * ~is_dense(node, inputs[node.name]).view(-1, 1, 1))
+            continue
+        for reader, met in reached_outputs(node, network, shapes).items():
+            add(reader, node.inputs[0], met.expand(module.weight.shape[1], -1, -1))
     return {source: _grouped(maps) for source, maps in reached.items()}
 
 
@@ -142,17 +127,17 @@ def _met_on_axis(inputs: int, outputs: int, kernel: int, stride: int, padding: i
 
 
 def _reached_from(
-    reader: Node, met: Tensor, network: SpikingNetwork, shapes: Shapes, through_pools: bool
+    read: str, met: Tensor, network: SpikingNetwork, shapes: Shapes, through_pools: bool
 ) -> dict[str, Tensor]:
     """Fan-out ``[C, H, W]`` into one reader, by the node that sends, from the reader backwards.
 
     Args:
-        reader: a node with weights.
-        met: ``[C, H, W]``, weights that a spike at each place of its input meets.
+        read: name of the node that it reads.
+        met: ``[C, H, W]``, weights that a spike at each place of its output meets.
         network, shapes: the reader's.
         through_pools: see ``fan_outs``.
     """
-    behind = {reader.inputs[0]: met}
+    behind = {read: met}
     for node in reversed(network.nodes):
         if node.name not in behind or not isinstance(node.module, SpikeOp) or network.is_constant(node.name):
             continue
@@ -170,17 +155,9 @@ def _transposed(node: Node, fan_out: Tensor, shapes: Shapes) -> list[Tensor]:
     """An operation's transpose, with every spike that it passes on counted as one, applied to what is behind it."""
     inputs = [torch.zeros(1, 1, *shapes[name], dtype=torch.float64, requires_grad=True) for name in node.inputs]
     with torch.enable_grad():
-        sent = _counting(node.module)(inputs)
+        sent = counting(node.module)(inputs)
         grads = torch.autograd.grad(sent, inputs, fan_out.view_as(sent))
     return [grad[0, 0] for grad in grads]
-
-
-def _counting(module: nn.Module) -> nn.Module:
-    """The operation on numbers of spikes: average pooling adds them up, a max-pooling sends one for each window."""
-    if not isinstance(module, (AvgPool, MaxPool)):
-        return module
-    pool, divisor = module.pool, 1 if isinstance(module, AvgPool) else None
-    return AvgPool(nn.AvgPool2d(pool.kernel_size, pool.stride, pool.padding, pool.ceil_mode, divisor_override=divisor))
 
 
 def _grouped(by_reader: dict[str, Tensor]) -> FanOut:

@@ -23,8 +23,12 @@ WITHOUT_MEMORY = (
     "Memory traffic is not in these figures; on most hardware it costs more than the operations. --memory-traffic adds "
     "a simple model of it."
 )
+FOLDED = (
+    "Pointwise convolutions without activation and without neurons are folded into the layers that read them: a spike "
+    "costs one operation for every neuron that it reaches through them."
+)
 ANALOG = (
-    "Linear layers that are kept as analog currents send no spikes: their operations, and those of the layers that "
+    "Other convolutions without activation are analog currents: their operations, and those of the layers that "
     "read them, are multiply-accumulates in every step. They are in the GMAC of their networks."
 )
 WITH_MEMORY = "Memory traffic is in these figures, by the model of the tables of constants: nothing is ever reused."
@@ -55,7 +59,10 @@ def _notes(report: EnergyReport) -> Iterable[str]:
             yield plain_text(f"{prices.name}: {prices.memory.access_pj:g} pJ an access. {prices.memory.source}.")
     if report.networks:
         yield IMAGE_ONCE
-    if any(layer.analog_macs for network in report.networks for layer in network.layers):
+    layers = [layer for network in report.networks for layer in network.layers]
+    if any(not layer.macs_inside for layer in layers):
+        yield FOLDED
+    if any(layer.analog_macs for layer in layers):
         yield ANALOG
     yield from NOTES
     yield WITH_MEMORY if report.memory_traffic else WITHOUT_MEMORY

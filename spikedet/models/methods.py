@@ -5,8 +5,8 @@ from __future__ import annotations
 from spikedet.checkpoint import CheckpointMeta
 from spikedet.common.errors import ConfigError
 from spikedet.models.architecture import has_leaky_activations
-from spikedet.models.builder import ClipDetector, as_qc, over_time
-from spikedet.quantization import IntegerActivation
+from spikedet.models.builder import ClipDetector, as_qc, over_time, replace_activations_
+from spikedet.quantization import ClippedReLU, IntegerActivation, Unclipped
 from spikedet.snn import CurrentLIF
 
 
@@ -15,7 +15,8 @@ def with_method(model: ClipDetector, meta: CheckpointMeta, *, noise: float = 0.0
 
     Args:
         model: the clip ANN, or of stage clif the network itself.
-        meta: its stage, T, method and the settings of the method.
+        meta: its stage, T, method and the settings of the method; where linear is ``analog``, convolutions without
+            activation have neither clip nor levels.
         noise: quantization noise of a QC-ANN in training.
 
     Raises:
@@ -23,13 +24,14 @@ def with_method(model: ClipDetector, meta: CheckpointMeta, *, noise: float = 0.0
     """
     if meta.stage == "qc":
         assert meta.T is not None
-        return as_qc(model, meta.T, noise)
+        return _with_linear_layers(as_qc(model, meta.T, noise), meta)
     if meta.stage == "sfa":
         steps, D = meta.real_steps, meta.D or 1
         beta = meta.beta or 0.0 if steps > 1 else 0.0  # nothing is left of a membrane where no step follows
-        return over_time(
+        made = over_time(
             model, steps, lambda old: IntegerActivation.from_clip(old, D=D, beta=beta).let_be_worth_(meta.worth)
         )
+        return _with_linear_layers(made, meta)
     if meta.stage == "clif":
         if has_leaky_activations(meta.architecture):
             raise ConfigError("C-LIF neurons send no negative spikes; take --activation clip instead of LeakyReLU")
@@ -37,3 +39,10 @@ def with_method(model: ClipDetector, meta: CheckpointMeta, *, noise: float = 0.0
             raise ConfigError("spikes of C-LIF neurons are worth theta, those of this network theta / D; train another")
         return over_time(model, meta.real_steps, lambda old: CurrentLIF.from_clip(old, reset_rule=meta.reset))
     return model
+
+
+def _with_linear_layers(made: ClipDetector, meta: CheckpointMeta) -> ClipDetector:
+    """The same network, changed in place: convolutions without activation as ``meta.linear`` says."""
+    if meta.linear == "analog":
+        replace_activations_(made, ClippedReLU, lambda old, _: Unclipped.from_clip(old) if old.slope == 1 else old)
+    return made

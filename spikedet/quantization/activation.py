@@ -225,6 +225,17 @@ class ClippedReLU(nn.Module):
         return f"channels={self.log_theta.numel()}, theta={float(self.theta.detach().mean()):.4g}{leaky}"
 
 
+class Unclipped(ClippedReLU):
+    """A convolution without activation whose output has no neurons: it stays as it is, and theta is kept unused.
+
+    Shape:
+        ``[N, C, H, W]`` -> the same.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._valued(x)
+
+
 class QCActivation(ClippedReLU):
     """g(x) with trained theta and, in training, quantization noise.
 

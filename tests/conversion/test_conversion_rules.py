@@ -6,7 +6,6 @@ more digits from layer to layer than float32 has: 1e-5. Biases are not zero, ima
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 
 import pytest
@@ -15,10 +14,12 @@ from small_detectors import BOTTLENECK, LINEAR, SMALL_CSP, STEM, Row, architectu
 from torch import nn
 from ultralytics.nn.modules import SPPF, Concat, Conv, Detect
 
+from spikedet.checkpoint import CheckpointMeta
 from spikedet.common.errors import ConversionError
 from spikedet.config import Linear, Neuron
 from spikedet.conversion import to_spiking
 from spikedet.models import ClipDetector, as_qc, build_detector
+from spikedet.models.methods import with_method
 from spikedet.snn import SpikingConv, qc_forward
 from spikedet.snn.operations import LinearConv
 
@@ -100,13 +101,10 @@ def test_rate_mode_is_the_model(case: str) -> None:
             assert all(values[node.name].any() for node, _ in network.spiking()), "a silent layer proves nothing"
 
 
-def without_linear_clips(model: ClipDetector) -> ClipDetector:
-    """A copy whose convolutions without activation have none, as their analog currents."""
-    made = copy.deepcopy(model)
-    for module in made.modules():
-        if getattr(getattr(module, "act", None), "slope", 0) == 1:
-            module.act = nn.Identity()
-    return made
+def without_linear_clips(model: ClipDetector, T: int) -> ClipDetector:
+    """The QC-ANN that Stage I trains: its convolutions without activation have neither clip nor levels."""
+    meta = CheckpointMeta("qc", "small", {}, ("cell", "dot"), 32, T=T, linear="analog")
+    return with_method(model, meta).eval()
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if "linear" in case])
@@ -123,7 +121,7 @@ def test_an_analog_current_is_the_linear_layer(case: str) -> None:
         analog = [node.module for node in network.nodes if isinstance(node.module, LinearConv)]
         assert analog and all(layer.bias.any() for layer in analog)
         assert not any(layer.linear for _, layer in network.spiking())
-        _, expected = without_linear_clips(twin)(images)
+        _, expected = without_linear_clips(model, T)(images)
         boxes, classes = logits(network, qc_forward(network, images, T))
         assert torch.equal(boxes, expected["boxes"])
         assert torch.equal(classes, expected["scores"])
@@ -141,7 +139,7 @@ def test_a_direct_head_is_read_out_at_its_one_convolution(linear: Linear) -> Non
     assert network.box_readouts == ["model.19.cv2.0.0", "model.19.cv2.1.0", "model.19.cv2.2.0"]
     assert network.class_readouts == ["model.19.cv3.0.0", "model.19.cv3.1.0", "model.19.cv3.2.0"]
     twin = as_qc(model, 4).eval()
-    _, expected = (twin if linear == "spiking" else without_linear_clips(twin))(images)
+    _, expected = (twin if linear == "spiking" else without_linear_clips(model, 4))(images)
     boxes, classes = logits(network, qc_forward(network, images, 4))
     assert torch.equal(boxes, expected["boxes"])
     assert torch.equal(classes, expected["scores"])

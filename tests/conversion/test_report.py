@@ -85,7 +85,7 @@ def test_linear_layers_are_named_in_words(tmp_path: Path) -> None:
     path = model_yaml(tmp_path, backbone=rows, head=[[[-1], 1, "DirectDetect", ["nc"]]])
     spiking, analog = ({line.name: line for line in report(path, linear=how)} for how in ("spiking", "analog"))
     assert spiking["model.1.cv1"].rule == "asymmetric IF neurons, slope 1 (linear layer)"
-    assert analog["model.1.cv1"].rule == "analog current (linear layer), no spikes, counted as MACs"
+    assert analog["model.1.cv1"].rule == "no neurons (linear layer)"
     assert analog["model.1.cv1"].fan_in == spiking["model.1.cv1"].fan_in == 8
     assert analog["model.1.cv2"].rule == spiking["model.1.cv2"].rule == "IF neurons"
     assert (spiking["model.2"].kind, spiking["model.2"].rule) == ("Add", "summed, step by step")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,11 @@ from torch import Tensor
 from spikedet.checkpoint import CheckpointMeta
 from spikedet.commands.calibrate import calibrate
 from spikedet.common.errors import CheckpointError, ConfigError
-from spikedet.config import CalibrateConfig
+from spikedet.config import CalibrateConfig, Linear
 from spikedet.conversion import load_spiking, save_spiking, to_spiking
-from spikedet.models import ClipDetector, activations, as_qc, over_time
-from spikedet.quantization import ClippedReLU, IntegerActivation
+from spikedet.models import ClipDetector, activations, as_qc
+from spikedet.models.methods import with_method
+from spikedet.quantization import ClippedReLU, IntegerActivation, Unclipped
 from spikedet.snn import Backend, Node, Simulation, SpikingConv, SpikingNetwork, make_backend
 from spikedet.snn.backends.dense import TorchBackend
 from spikedet.snn.operations import MaxPool
@@ -67,12 +69,15 @@ def exact_thetas() -> Iterator[None]:
         yield
 
 
-def integer(model: ClipDetector, T: int, D: int, beta: float) -> ClipDetector:
-    return over_time(model, T, lambda old: IntegerActivation.from_clip(old, D=D, beta=beta if T > 1 else 0.0)).eval()
+def integer(model: ClipDetector, T: int, D: int, beta: float, linear: Linear = "spiking") -> ClipDetector:
+    worth = next(activations(model))[1].worth
+    meta = stored("plain", T * D, method="sfa", D=D, beta=beta, worth=worth, linear=linear)
+    return with_method(model, replace(meta, stage="sfa")).eval()
 
 
-def spiking(model: ClipDetector, T: int, D: int, beta: float) -> SpikingNetwork:
-    return to_spiking(model, T * D, delay=D, group=D if T > 1 else 0, leak=beta if T > 1 else 0.0)
+def spiking(model: ClipDetector, T: int, D: int, beta: float, linear: Linear = "spiking") -> SpikingNetwork:
+    leak = beta if T > 1 else 0.0
+    return to_spiking(model, T * D, delay=D, group=D if T > 1 else 0, leak=leak, linear=linear)
 
 
 @torch.no_grad()
@@ -86,7 +91,8 @@ def integers(model: ClipDetector, images: Tensor) -> tuple[dict[str, list[Tensor
         sent.setdefault(name, []).append((output / spike.view(1, -1, 1, 1)).round())
 
     for name, activation in activations(model):
-        activation.register_forward_hook(partial(hook, name.removesuffix(".act")))
+        if not isinstance(activation, Unclipped):
+            activation.register_forward_hook(partial(hook, name.removesuffix(".act")))
     return sent, model(images)[1]
 
 
@@ -119,14 +125,17 @@ def trains(network: SpikingNetwork, images: Tensor, backend: Backend, chunk: int
     beta=st.sampled_from([0.0, 0.25, 0.5, 1.0]),
     chunk=st.sampled_from([1, 3, 1000]),
     worth=st.sampled_from([1.0, 0.25]),
+    linear=st.sampled_from(["spiking", "analog"]),
 )
-def test_spikes_are_the_integers(seed: int, body: str, T: int, D: int, beta: float, chunk: int, worth: float) -> None:
+def test_spikes_are_the_integers(
+    seed: int, body: str, T: int, D: int, beta: float, chunk: int, worth: float, linear: Linear
+) -> None:
     model = detector(body, D, seed)
     for _, activation in activations(model):
         activation.let_be_worth_(worth)
     images = dyadic(2, 3, 16, 32, low=0)
-    expected, maps = integers(integer(model, T, D, beta), images)
-    network = spiking(model, T, D, beta)
+    expected, maps = integers(integer(model, T, D, beta, linear), images)
+    network = spiking(model, T, D, beta, linear)
     found, reading = trains(network, images, TorchBackend(network), chunk)
     assert found.keys() == expected.keys()
     for name, train in found.items():

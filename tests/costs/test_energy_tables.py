@@ -284,11 +284,16 @@ def test_analog_currents_are_macs_of_every_step_and_said_so() -> None:
     report = made([spiking, analog], [])
     first, second = (row for row in report.rows if row.t == 4 and row.constants == FLOAT.constants.name)
     assert (first.network, first.macs) == ("SNN + coarse + fine, if", 10**6)
-    assert (second.network, second.macs) == ("SNN + coarse + fine, if, analog linear layers", 10**6 + 4 * 5 * 10**7)
+    assert (second.network, second.macs) == (
+        "SNN + coarse + fine, if, linear layers without neurons",
+        10**6 + 4 * 5 * 10**7,
+    )
     assert second.joules - first.joules == pytest.approx(2e8 * FLOAT.constants.mac_pj * 1e-12)
     assert sum(row.network == "ANN" for row in report.rows) == 1  # one ANN for both
     text = energy_markdown(report)
-    assert "send no spikes: their operations" in text
+    assert "are analog currents: their operations" in text and "are folded" not in text
+    folded = replace(analog, layers=[LAYERS[0], replace(LAYERS[1], macs_inside=0)])
+    assert "are folded" in energy_markdown(made([folded], []))
     assert "MMAC, analog, each step" in layer_table(analog.layer_costs()).splitlines()[0]
     assert "| out | 0 | 100.00 | 0.00 | 50.00 |" in layer_table(analog.layer_costs())
     assert "analog" not in energy_markdown(made([spiking], []))

@@ -18,9 +18,10 @@ from native_runs import is_supported
 from snn_reference import Reference, random_network, reference
 
 from spikedet.costs.constants import load_constants
+from spikedet.costs.folding import ANALOG, CONSTANT, SPIKES, carried
 from spikedet.costs.operations import OperationCounter, layer_synapses
 from spikedet.costs.pricing import Pricing, Totals
-from spikedet.costs.synapses import ANALOG, CONSTANT, SPIKES, carried, dense_macs, fan_outs, met_weights
+from spikedet.costs.synapses import dense_macs, fan_outs, met_weights
 from spikedet.snn import IMAGE, Node, Readout, SpikingConv, SpikingNetwork, make_backend, simulate
 from spikedet.snn.operations import Add, AvgPool, Concat, LinearConv, MaxPool, Slice, Upsample
 
@@ -143,7 +144,7 @@ def test_what_the_layers_are_made_of() -> None:
 
 def test_analog_currents_cost_macs_in_every_step() -> None:
     """Of the current itself and of what reads it, alone, joined (its channels) or added to spikes (all of them)."""
-    current = LinearConv(torch.ones(6, 4, 1, 1), torch.zeros(6), stride=(1, 1), padding=(0, 0))
+    current = LinearConv(torch.ones(6, 4, 3, 3), torch.zeros(6), stride=(1, 1), padding=(1, 1))
     made = network(
         Node("stem", (IMAGE,), conv(3, 4)),
         Node("wide", ("stem",), conv(4, 6)),
@@ -169,7 +170,7 @@ def test_analog_currents_cost_macs_in_every_step() -> None:
     assert analog == {
         "stem": 0,
         "wide": 0,
-        "current": 4 * 6 * 16,
+        "current": 4 * 6 * 9 * 16,
         "of-sum": 6 * 2 * 9 * 16,
         "of-both": 6 * 2 * 16,
         "out": 0,
