@@ -20,6 +20,7 @@ from spikedet.models import (
     set_mean_square_best_thetas_,
     with_copies,
 )
+from spikedet.models.methods import unclip_linear_
 from spikedet.training.run import (
     absolute,
     distillation,
@@ -52,6 +53,7 @@ def finetune(config: FinetuneConfig) -> Path:
         model, meta = _average_pools(model, meta)
     data, split = meta.training_data(absolute(config.data), config.split)
     dataset = load_for(meta, data, split, config).for_training()
+    unclip_linear_(model)
     recorded_as, facts = "finetune" if config.method == "conversion" else config.method, method_facts(config)
     if config.theta_images and config.method != "clif" and not goes_on(config, facts["stage"]):
         images = dataset.draw(config.theta_images, config.seed)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from spikedet.common.errors import ConversionError
 from spikedet.config import Linear, MaxPoolRule, Neuron
-from spikedet.quantization import ClippedReLU
+from spikedet.quantization import ClippedReLU, Unclipped
 from spikedet.snn import CurrentLIF, Node, SpikingConv
 from spikedet.snn.layers import pair
 from spikedet.snn.operations import LinearConv
@@ -109,7 +109,7 @@ class GraphBuilder:
             "dilation": conv.dilation,
             "groups": conv.groups,
         }
-        if act.slope == 1 and (self.linear == "analog" or isinstance(act, CurrentLIF)):
+        if act.slope == 1 and (self.linear == "analog" or isinstance(act, CurrentLIF | Unclipped)):
             return self.add(name, inputs, LinearConv(act.worth * weight, act.worth * bias, **geometry))
         theta = act.theta.detach().expand(len(weight)).clone()
         if isinstance(act, CurrentLIF):

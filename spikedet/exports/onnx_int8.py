@@ -62,11 +62,13 @@ class EightBits:
         graph: its input is ``IMAGE``.
         network: with the weights of the QC-ANN.
         T: its levels.
+        unclipped: linear layers have no levels in the QC-ANN; here they have as many as 8 bits hold, up to their theta.
     """
 
     graph: OnnxGraph
     network: SpikingNetwork
     T: int
+    unclipped: bool = False
 
     def write(self) -> dict[str, str]:
         """Append all layers; returns the values of the read-outs by name of the layer. Raises ExportError."""
@@ -108,17 +110,18 @@ class EightBits:
 
     def _neurons(self, node: Node, layer: SpikingConv, x: Levels) -> Levels:
         """A layer with activation; its integers are its levels."""
-        if layer.slope and SIGNED < self.T:
-            raise ExportError(f"{node.name}: 8 bits with a sign hold at most {SIGNED} levels, T is {self.T}")
-        v = self._convolution(node, x, self.T / layer.theta)
-        unit, signed = layer.theta / self.T, bool(layer.slope)
+        T = SIGNED if layer.linear and self.unclipped else self.T
+        if layer.slope and SIGNED < T:
+            raise ExportError(f"{node.name}: 8 bits with a sign hold at most {SIGNED} levels, T is {T}")
+        v = self._convolution(node, x, T / layer.theta)
+        unit, signed = layer.theta / T, bool(layer.slope)
         if layer.slope in (0, 1):  # whole numbers come next to the convolution, as engines fuse the two
             v = self._float(self._quantized(v, 1.0, unit, UNSIGNED, signed))
         if signed:
-            v = levels(self.graph, layer, v, self.T)
+            v = levels(self.graph, layer, v, T)
         else:
-            v = self.graph.op("Clip", v, self.graph.constant(0.0), self.graph.constant(float(self.T)))
-        return self._quantized(v, 1.0, unit, self.T, signed)
+            v = self.graph.op("Clip", v, self.graph.constant(0.0), self.graph.constant(float(T)))
+        return self._quantized(v, 1.0, unit, T, signed)
 
     def _convolution(self, node: Node, x: Levels, gain: Tensor) -> str:
         """W x + b times ``gain`` ``[C]``, with rounded weights and bias."""

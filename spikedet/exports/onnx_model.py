@@ -52,8 +52,10 @@ def _values(graph: OnnxGraph, subject: Subject) -> dict[int, list[str]]:
     if not subject.meta.spiking:
         T = subject.meta.T if subject.meta.stage == "qc" else None
         eight_bits = T if subject.file_meta.precision == "int8" else None
-        maps = EightBits(graph, network, eight_bits).write() if eight_bits else write_static(graph, network, T)
-        return {0: _boxes(graph, subject, maps)}
+        if not eight_bits:
+            return {0: _boxes(graph, subject, write_static(graph, network, T))}
+        made = EightBits(graph, network, eight_bits, unclipped=subject.meta.linear == "analog")
+        return {0: _boxes(graph, subject, made.write())}
     spiking = SpikingGraph(graph, network, subject.image_hw, subject.steps, subject.config.unroll)
     spiking.write()
     by_step = {t: {name: maps[t] for name, maps in spiking.maps.items()} for t in subject.steps}

@@ -226,8 +226,11 @@ def load_network(path: str | Path, how: SimulationConfig | None = None, name: st
     return AnnNetwork(with_method(model, meta), meta, device=how.device)
 
 
-def spiking_graph(path: Path) -> tuple[SpikingNetwork, CheckpointMeta]:
-    """A checkpoint of any stage as the graph of a spiking network, that of an ANN converted."""
+def spiking_graph(path: Path, *, clipped: bool = False) -> tuple[SpikingNetwork, CheckpointMeta]:
+    """A checkpoint of any stage as the graph of a spiking network, that of an ANN converted.
+
+    With ``clipped``, convolutions without activation have a range there even where the ANN does not clip them.
+    """
     network = given(path)
     if isinstance(network, SnnNetwork):
         return network.network, network.meta
@@ -236,7 +239,7 @@ def spiking_graph(path: Path) -> tuple[SpikingNetwork, CheckpointMeta]:
     if network is None and read_meta(path).spiking:
         return load_spiking(path)
     model, meta = load_ann(path) if network is None else (network.model, network.meta)
-    return to_spiking(model, meta.T or 1, max_pool=meta.max_pool), meta
+    return to_spiking(model, meta.T or 1, max_pool=meta.max_pool, linear="spiking" if clipped else meta.linear), meta
 
 
 def checkpoint_sha256(path: Path) -> str:

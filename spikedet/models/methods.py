@@ -24,14 +24,15 @@ def with_method(model: ClipDetector, meta: CheckpointMeta, *, noise: float = 0.0
     """
     if meta.stage == "qc":
         assert meta.T is not None
-        return _with_linear_layers(as_qc(model, meta.T, noise), meta)
+        made = as_qc(model, meta.T, noise)
+        return unclip_linear_(made) if meta.linear == "analog" else made
     if meta.stage == "sfa":
         steps, D = meta.real_steps, meta.D or 1
         beta = meta.beta or 0.0 if steps > 1 else 0.0  # nothing is left of a membrane where no step follows
         made = over_time(
             model, steps, lambda old: IntegerActivation.from_clip(old, D=D, beta=beta).let_be_worth_(meta.worth)
         )
-        return _with_linear_layers(made, meta)
+        return unclip_linear_(made) if meta.linear == "analog" else made
     if meta.stage == "clif":
         if has_leaky_activations(meta.architecture):
             raise ConfigError("C-LIF neurons send no negative spikes; take --activation clip instead of LeakyReLU")
@@ -41,8 +42,7 @@ def with_method(model: ClipDetector, meta: CheckpointMeta, *, noise: float = 0.0
     return model
 
 
-def _with_linear_layers(made: ClipDetector, meta: CheckpointMeta) -> ClipDetector:
-    """The same network, changed in place: convolutions without activation as ``meta.linear`` says."""
-    if meta.linear == "analog":
-        replace_activations_(made, ClippedReLU, lambda old, _: Unclipped.from_clip(old) if old.slope == 1 else old)
-    return made
+def unclip_linear_(model: ClipDetector) -> ClipDetector:
+    """Take clip and levels from convolutions without activation, in place; their thetas stay. Returns the model."""
+    replace_activations_(model, ClippedReLU, lambda old, _: Unclipped.from_clip(old) if old.slope == 1 else old)
+    return model

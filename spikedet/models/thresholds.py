@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from spikedet.data import DetectionDataset
 from spikedet.data.transforms import to_input
 from spikedet.models.builder import ClipDetector, activations
-from spikedet.quantization import ClippedReLU, mean_square_best_theta
+from spikedet.quantization import ClippedReLU, Unclipped, mean_square_best_theta
 
 
 def fitted_levels(T: int) -> int:
@@ -26,7 +26,7 @@ def set_mean_square_best_thetas_(model: ClipDetector, images: DetectionDataset, 
     """Set every threshold, in place, to the mean-square-best one for these levels on a few training images.
 
     Layer by layer in one pass, each on the activations that the thresholds before it give. Thresholds become per
-    channel. All images are in memory together.
+    channel. Layers that do not clip keep theirs. All images are in memory together.
     """
     model.eval()
     inputs = to_input([images.read_image(i) for i in range(len(images))], image_size)
@@ -35,7 +35,8 @@ def set_mean_square_best_thetas_(model: ClipDetector, images: DetectionDataset, 
         (x,) = arguments
         activation.set_theta(mean_square_best_theta(x, levels, theta_max=activation.theta, slope=activation.slope))
 
-    hooks = [activation.register_forward_pre_hook(set_theta) for _, activation in activations(model)]
+    clipped = [activation for _, activation in activations(model) if not isinstance(activation, Unclipped)]
+    hooks = [activation.register_forward_pre_hook(set_theta) for activation in clipped]
     model(inputs.contiguous(memory_format=torch.channels_last))
     for hook in hooks:
         hook.remove()

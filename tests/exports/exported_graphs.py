@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from spikedet.checkpoint import CheckpointMeta
-from spikedet.config import ExportConfig
+from spikedet.config import ExportConfig, Linear
 from spikedet.exports import Subject
 from spikedet.snn import SpikingNetwork, make_backend, simulate
 
@@ -29,7 +29,12 @@ class AnySubject(Subject):
 
 
 def subject(
-    network: SpikingNetwork, images: Tensor, stage: Any = "copied", T: int | None = None, **settings: Any
+    network: SpikingNetwork,
+    images: Tensor,
+    stage: Any = "copied",
+    T: int | None = None,
+    linear: Linear = "spiking",
+    **settings: Any,
 ) -> AnySubject:
     """A network as what is exported, for images like these."""
     spiking = stage == "copied"
@@ -41,6 +46,7 @@ def subject(
         image_size=32,
         T=(T or network.T) if stage != "ann" else None,
         neuron=network.neuron if spiking else None,
+        linear=linear,
     )
     config = ExportConfig(checkpoint="graph", out="graph.onnx", **settings)
     return AnySubject(network, meta, config, (images.shape[2], images.shape[3]))

@@ -140,3 +140,25 @@ def test_rounded_weights_have_balanced_errors() -> None:
     plain = (weight / scale.view(-1, 1, 1, 1)).round() - weight / scale.view(-1, 1, 1, 1)
     assert float(plain.sum((1, 2, 3)).abs().max()) > 0.5, "which rounding alone does not give"
     assert not integers[2].any() and float(scale[2]) == pytest.approx(1e-9)
+
+
+def test_what_has_no_levels_has_those_of_8_bits() -> None:
+    """A linear layer between others: as in the network without its clip, within half a step of 127 levels."""
+    torch.manual_seed(0)
+    images = dyadic(2, 3, 8, 8, low=0).mul(255).round() / 255
+    spiking = spiking_conv(4, 4, neuron="asymmetric", slope=1.0)
+    current = LinearConv(spiking.weight.data, spiking.bias.data, stride=(1, 1), padding=spiking.padding)
+    stem, end = spiking_conv(3, 4), readout(4)
+
+    def network(linear: SpikingConv | LinearConv) -> SpikingNetwork:
+        nodes = [Node("a", (IMAGE,), stem), Node("b", ("a",), linear), Node("out", ("b",), end)]
+        return SpikingNetwork(nodes, ["out"], ["out"], torch.tensor([1.0]), T)
+
+    whole_steps_(network(spiking), 1)
+    current.load_state_dict({name: spiking.state_dict()[name] for name in ("weight", "bias")})
+    expected = qc_forward(network(current), images, T)["out"]
+    spiking.theta.copy_(torch.full_like(spiking.theta, 8.0))  # nothing is clipped
+    how: Any = {"stage": "qc", "T": T, "to": "onnx-int8"}
+    values, coarse = (found(network(spiking), images, **how, linear=x)["boxes_0"] for x in ("analog", "spiking"))
+    rounded = end.weight.detach().abs().sum((1, 2, 3)).max() * (0.5 * 8 / 127 + 0.05)
+    assert float((values - expected).abs().max()) < float(rounded) < float((coarse - expected).abs().max())

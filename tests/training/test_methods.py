@@ -21,9 +21,20 @@ from spikedet.commands.finetune import finetune
 from spikedet.commands.train import train
 from spikedet.common.errors import CheckpointError, ConfigError
 from spikedet.config import FinetuneConfig, TrainConfig
-from spikedet.models import activations, as_qc, load_ann, load_model_yaml, over_time
+from spikedet.data import load_dataset
+from spikedet.models import (
+    activations,
+    as_qc,
+    build_detector,
+    load_ann,
+    load_model_yaml,
+    over_time,
+    set_mean_square_best_thetas_,
+)
+from spikedet.models.methods import unclip_linear_
 from spikedet.quantization import ClippedReLU, IntegerActivation
 from spikedet.training.loop import TrainingLoop
+from spikedet.training.run import method_facts
 
 pytestmark = pytest.mark.usefixtures("unrendered_plots")
 
@@ -212,3 +223,18 @@ def test_sfa_starts_from_stage_1_and_stage_1_from_sfa(tmp_path: Path) -> None:
     assert {activation.worth for path in (made, back) for _, activation in activations(load_ann(path)[0])} == {0.5}
     with pytest.raises(ConfigError, match="worth theta, those of this network theta / D"):
         finetune(FinetuneConfig(**{**SHORT, "epochs": 1}, checkpoint=str(made), method="clif", out=str(tmp_path / "c")))
+
+
+def test_convolutions_without_activation_have_neither_clip_nor_levels() -> None:
+    """And thresholds that are set leave theirs alone, for exports with a range."""
+    model = unclip_linear_(build_detector(load_model_yaml("tiny-yolo-csp-nano"), ("cell", "dot"), theta=3.0))
+    linear = {name: a for name, a in activations(model) if a.slope == 1}
+    assert len(linear) == 3
+    for activation in linear.values():
+        x = 100 * torch.randn(1, activation.log_theta.numel(), 4, 4)
+        assert torch.equal(activation(x), x)
+    before = {name: a.theta.clone() for name, a in activations(model)}
+    set_mean_square_best_thetas_(model, load_dataset("synthetic:train=2,size=64", "train"), 64, 6)
+    kept = {name for name, a in activations(model) if torch.equal(a.theta, before[name])}
+    assert kept == set(linear)
+    assert method_facts(FinetuneConfig(checkpoint="", T=4))["linear"] == "analog"
