@@ -5,10 +5,11 @@ and not through time. The loss L is that of the mean m of the head's output over
 
     dL / dm / T
 
-for its own output; the gradients of all steps are added. Memory does not grow with T: the steps run once without a
-graph, for m and dL / dm, and once more, each with a graph that is gone before the next one is built (the last step
-needs no second run). ``skip`` steps of each batch get no backward pass, and the others T / (T - skip) times as much
-(backward phase skipping); which ones is drawn for every batch, from a generator that is seeded anew in every epoch.
+for its own output; the gradients of all steps are added. Memory does not grow with T: all steps run once, for m and
+dL / dm, with graphs of the last ``HELD`` ones that get a backward pass; those before run once more, each with a graph
+that is gone before the next one is built. ``skip`` steps of each batch get no backward pass, and the others
+T / (T - skip) times as much (backward phase skipping); which ones is drawn for every batch, from a generator that is
+seeded anew in every epoch.
 
 The idea is that of "An Efficient Learning Algorithm for Direct Training Deep Spiking Neural Networks" (doi
 10.1109/tcds.2021.3073846, abstract public), and of SLTT (Meng et al., ICCV 2023), which leaves out the gradient through
@@ -36,6 +37,8 @@ Maps = dict[str, Tensor]
 Criterion = Callable[[Maps], tuple[Tensor, dict[str, Tensor]]]
 """The loss of a head's raw maps and its parts by name."""
 AVERAGED = ("boxes", "scores")
+HELD = 2
+"""Graphs of steps that are in memory at a time."""
 
 
 class CurrentStepLearning:
@@ -63,7 +66,7 @@ class CurrentStepLearning:
             The loss of the mean over all steps, whose gradient is that of the step that is left, and its parts.
         """
         T, chosen = model.steps, self.steps(model.steps)
-        again = [t for t in chosen if t < T]
+        again, held = chosen[:-HELD], chosen[-HELD:]
         neurons = [a for _, a in activations(model) if isinstance(a, CurrentLIF)]
         with model.time() as step:
 
@@ -73,19 +76,21 @@ class CurrentStepLearning:
                 return maps
 
             sums: Maps = {}
+            graphs: list[Maps] = []
             for t in range(1, T + 1):
                 if again and t == again[0]:
                     states = [one.state for one in neurons]
-                maps = run(t == T == chosen[-1])
+                maps = run(t in held)
+                graphs += [maps] if t in held else []
                 sums = {name: sums.get(name, 0) + maps[name].detach() for name in AVERAGED}
             mean = {name: (value / T).requires_grad_() for name, value in sums.items()}
             loss, items = criterion({**maps, **mean})
             grads = torch.autograd.grad(loss.sum(), list(mean.values()))
             shares = [grad / len(chosen) for grad in grads]
+            while len(graphs) > (0 if again else 1):
+                _gradient(graphs.pop(), shares).backward()
             if not again:
-                return _with_gradient(loss, maps, shares), items
-            if chosen[-1] == T:
-                _gradient(maps, shares).backward()
+                return _with_gradient(loss, graphs[0], shares), items
             for one, state in zip(neurons, states, strict=True):
                 one.state = state
             with _statistics_kept(model):
