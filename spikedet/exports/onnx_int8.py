@@ -104,8 +104,7 @@ class EightBits:
                 unit = x.unit[module.start : module.stop] if isinstance(module, Slice) else x.unit
                 return self._quantized(moved, x.scale, unit, x.most, x.signed)
         raise ExportError(
-            f"{node.name}: {type(module).__name__} has no range of its own, so none in 8 bits; use --to onnx, or "
-            "convert with --linear spiking"
+            f"{node.name}: {type(module).__name__} has no range of its own, so none in 8 bits; use --to onnx"
         )
 
     def _neurons(self, node: Node, layer: SpikingConv, x: Levels) -> Levels:
