@@ -6,6 +6,7 @@ import gc
 import os
 import shutil
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -115,6 +116,8 @@ def test_a_training_ends_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyP
     def killing(self: TrainingLoop, batch: dict[str, Any]) -> dict[str, Any]:
         if self.epoch == 1:
             os.kill(self.train_loader.iterator._workers[0].pid, signal.SIGKILL)
+            for _ in range(200):  # until the signal that it has ended: there may be batches for the rest of the run
+                time.sleep(0.1)
         return preprocess(self, batch)
 
     gc.disable()  # hypothesis is called when garbage is collected, and the error of a signal that comes then is lost
