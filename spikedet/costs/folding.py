@@ -65,14 +65,16 @@ def carried(network: SpikingNetwork, folded: Collection[str] = ()) -> dict[str, 
     return found
 
 
-def is_dense(node: Node, inputs: Tensor) -> Tensor:
+def is_dense(node: Node, inputs: Tensor, folded: Collection[str]) -> Tensor:
     """``[C]`` bool: the channels of a reader's input whose weights cost MACs in every step, whatever spikes there are.
 
     Args:
-        node: the reader, not a folded one.
+        node: the reader.
         inputs: ``[C]``, what its input carries.
+        folded: names of the layers that are folded; they read spikes alone, and their weights are their readers'.
     """
-    return (inputs != CONSTANT) if isinstance(node.module, LinearConv) else (inputs == ANALOG)
+    current = isinstance(node.module, LinearConv) and node.name not in folded
+    return (inputs != CONSTANT) if current else (inputs == ANALOG)
 
 
 def reached_outputs(folded: Node, network: SpikingNetwork, shapes: Shapes) -> dict[str, Tensor]:

@@ -60,7 +60,7 @@ def layer_synapses(network: SpikingNetwork, image_hw: tuple[int, int]) -> list[L
     for node, module in readers(network):
         macs, (channels, height, width) = dense_macs(module, shapes[node.name]), shapes[node.name]
         outputs = channels * height * width
-        dense = is_dense(node, inputs[node.name]) * (node.name not in folded)
+        dense = is_dense(node, inputs[node.name], folded)
         seen, constant = len(dense), int((inputs[node.name] == CONSTANT).sum())
         on_dense = float(met_weights(module, shapes[node.inputs[0]][1:]).sum()) * int(dense.sum())
         neurons, delay = (outputs, spiking[node.name].delay) if node.name in spiking else (0, 0)

@@ -99,7 +99,7 @@ def fan_outs(network: SpikingNetwork, image_hw: tuple[int, int], *, through_pool
     for node, module in readers(network):
         if node.name not in folded:
             met = met_weights(module, shapes[node.inputs[0]][1:])
-            add(node.name, node.inputs[0], met * ~is_dense(node, inputs[node.name]).view(-1, 1, 1))
+            add(node.name, node.inputs[0], met * ~is_dense(node, inputs[node.name], folded).view(-1, 1, 1))
             continue
         for reader, met in reached_outputs(node, network, shapes).items():
             add(reader, node.inputs[0], met.expand(module.weight.shape[1], -1, -1))
