@@ -41,7 +41,7 @@ def export(config: ExportConfig) -> Path:
     """
     out = Path(config.out)
     kind = format_of(config.to, out)
-    network, meta = spiking_graph(Path(config.checkpoint), clipped="int8" in (config.to, config.precision))
+    network, meta = spiking_graph(Path(config.checkpoint), clipped=config.eight_bits)
     _require_fit(config, meta, kind)
     subject = Subject(network, meta, config)
     with _placed(out) as path:

@@ -46,3 +46,8 @@ class ExportConfig(Checked):
     data: str = ""
     split: str = "val"
     images: Count = 4
+
+    @property
+    def eight_bits(self) -> bool:
+        """Whether the file is a network of 8 bits."""
+        return self.to == "onnx-int8" or self.precision == "int8"

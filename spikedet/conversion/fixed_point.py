@@ -92,7 +92,11 @@ def to_fixed_point(network: SpikingNetwork) -> tuple[SpikingNetwork, dict[str, f
 
 
 def _largest_thetas(nodes: Sequence[Node]) -> dict[str, Tensor]:
-    """By spiking layer ``[C]``, the largest theta of all channels that a channel is added to, its own among them."""
+    """By spiking layer ``[C]``, the largest theta of all channels that a channel is added to, its own among them.
+
+    Raises:
+        ExportError: a layer without neurons.
+    """
     channels = {IMAGE: [0, 1, 2]}
     thetas = [0.0, 0.0, 0.0]
     above = [0, 1, 2]  # disjoint sets: a channel points to another of its set, the last one to itself
@@ -109,6 +113,8 @@ def _largest_thetas(nodes: Sequence[Node]) -> dict[str, Tensor]:
                 inputs = [list(range(len(above), len(above) + len(layer.theta)))]
                 above += inputs[0]
                 thetas += layer.theta.tolist()
+            case LinearConv() as linear:
+                raise _no_common_step(node.name, linear)
             case Concat():
                 inputs = [[index for part in inputs for index in part]]
             case Slice() as part:
@@ -181,5 +187,9 @@ def _moved(name: str, module: nn.Module, inputs: Sequence[Values]) -> Values:
             places = math.prod(window(module.pool)[0])
             if module.even and module.pool.divisor_override is None and places & (places - 1) == 0:
                 return Values(x.worth, unit / places, x.most)
+    raise _no_common_step(name, module)
+
+
+def _no_common_step(name: str, module: nn.Module) -> ExportError:
     hint = "; convert with --linear spiking" if isinstance(module, LinearConv) else ""
-    raise ExportError(f"{name}: the values of this {type(module).__name__} have no common step{hint}")
+    return ExportError(f"{name}: the values of this {type(module).__name__} have no common step{hint}")

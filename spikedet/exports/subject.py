@@ -72,14 +72,9 @@ class Subject:
         return requested or (self.meta.T,)
 
     @property
-    def eight_bits(self) -> bool:
-        """Whether it becomes a network of 8 bits."""
-        return self.config.to == "onnx-int8" or self.config.precision == "int8"
-
-    @property
     def rounds_weights(self) -> bool:
         """Whether the file is another network than this one, though near."""
-        return self.eight_bits or self.config.to == "fixed-point"
+        return self.config.eight_bits or self.config.to == "fixed-point"
 
     @cached_property
     def file_meta(self) -> ExportMeta:
@@ -94,6 +89,6 @@ class Subject:
             steps=self.steps,
             wait=self.network.latency(0) if self.meta.spiking else 0,
             boxes=self.config.boxes,
-            precision="int8" if self.eight_bits else "fp32",
+            precision="int8" if self.config.eight_bits else "fp32",
             thresholds=thresholds if self.meta.stage != "ann" else {},
         )

@@ -16,11 +16,13 @@ from tiny_detector import IMAGE_SIZE, chain, sample_images
 
 import spikedet
 from spikedet import SpikingDetector
+from spikedet.checkpoint import CheckpointMeta, save_checkpoint
 from spikedet.commands import export as command
 from spikedet.common.errors import CheckpointError, ConfigError, ExportError
 from spikedet.data.transforms import to_input
 from spikedet.exports import Outputs, format_of
 from spikedet.inference.network import load_network
+from spikedet.models import build_detector, load_model_yaml
 from spikedet.models.postprocess import suppressed
 
 pytestmark = pytest.mark.slow
@@ -79,6 +81,21 @@ def test_eight_bits_are_near_the_network(to: str, precision: str, tmp_path: Path
     assert found[0].decoded is not None
     spread = (expected[:, 4:] - expected[:, 4:].mean()).abs().mean()
     assert 0 < float((found[0].decoded - expected)[:, 4:].abs().mean()) < 0.6 * float(spread)
+
+
+@pytest.mark.parametrize("to", ["onnx", "onnx-int8"])
+def test_linear_layers_without_levels(to: str, tmp_path: Path) -> None:
+    """Stage I gives them none; a file of 8 bits has a range for them."""
+    architecture = {**load_model_yaml("tiny-yolo-csp-nano"), "activation": "torch.nn.ReLU()"}
+    meta = CheckpointMeta("qc", "csp", architecture, ("cell", "dot"), 64, T=4, linear="analog")
+    torch.manual_seed(0)
+    model = build_detector(architecture, meta.class_names, theta=2.0).eval()
+    qc = save_checkpoint(tmp_path / "qc.safetensors", model.state_dict(), meta)
+    out = spikedet.export(qc, out=tmp_path / "net.onnx", to=to)
+    x = torch.rand(2, 3, 64, 64)
+    decoded, expected = format_of(to, out).run(out)(x)[0].decoded, load_network(qc)(x)[0].decoded
+    assert decoded is not None
+    torch.testing.assert_close(decoded[:, 4:], expected[:, 4:], rtol=0, atol=1e-3 if to == "onnx" else 0.05)
 
 
 def test_what_is_printed_and_what_is_left(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -115,13 +115,23 @@ ANALOG = LinearConv(torch.ones(3, 3, 1, 1), torch.zeros(3), stride=(1, 1), paddi
         (of_one_layer(nn.Identity(), neuron="clif"), "first: .*C-LIF neurons leak"),
         (of_one_layer(nn.Identity(), neuron="asymmetric", slope=0.1), "first: .*a slope of 0.1"),
         (of_one_layer(AvgPool(nn.AvgPool2d(3))), "second: the values of this AvgPool have no common step"),
-        (of_one_layer(ANALOG), "second: the values of this LinearConv have no common step"),
+        (
+            of_one_layer(ANALOG),
+            "second: the values of this LinearConv have no common step; convert with --linear spiking",
+        ),
         (of_one_layer(nn.Identity(), T=2**20), "first: in T = 1048576 steps .* use a smaller T"),
     ],
 )
 def test_what_has_no_common_step_is_refused_by_name(network: SpikingNetwork, message: str) -> None:
     with pytest.raises(ExportError, match=message):
         to_fixed_point(network)
+
+
+def test_a_sum_with_a_layer_without_neurons_is_refused_by_the_name_of_the_layer() -> None:
+    nodes = [Node("first", (IMAGE,), spiking_conv(3, 3)), Node("second", ("first",), ANALOG)]
+    nodes += [Node("sum", ("first", "second"), Add()), Node("box", ("sum",), readout(3))]
+    with pytest.raises(ExportError, match="second: the values of this LinearConv"):
+        to_fixed_point(SpikingNetwork(nodes, ["box"], ["box"], torch.tensor([1.0]), 8))
 
 
 def test_groups_of_steps_and_the_image_added_to_spikes_are_refused() -> None:
