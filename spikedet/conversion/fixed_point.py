@@ -113,8 +113,10 @@ def _largest_thetas(nodes: Sequence[Node]) -> dict[str, Tensor]:
                 inputs = [list(range(len(above), len(above) + len(layer.theta)))]
                 above += inputs[0]
                 thetas += layer.theta.tolist()
-            case LinearConv() as linear:
-                raise _no_common_step(node.name, linear)
+            case LinearConv():
+                raise ExportError(
+                    f"{node.name}: the values of this LinearConv have no common step; convert with --linear spiking"
+                )
             case Concat():
                 inputs = [[index for part in inputs for index in part]]
             case Slice() as part:
@@ -187,9 +189,4 @@ def _moved(name: str, module: nn.Module, inputs: Sequence[Values]) -> Values:
             places = math.prod(window(module.pool)[0])
             if module.even and module.pool.divisor_override is None and places & (places - 1) == 0:
                 return Values(x.worth, unit / places, x.most)
-    raise _no_common_step(name, module)
-
-
-def _no_common_step(name: str, module: nn.Module) -> ExportError:
-    hint = "; convert with --linear spiking" if isinstance(module, LinearConv) else ""
-    return ExportError(f"{name}: the values of this {type(module).__name__} have no common step{hint}")
+    raise ExportError(f"{name}: the values of this {type(module).__name__} have no common step")

@@ -97,12 +97,12 @@ def fan_outs(network: SpikingNetwork, image_hw: tuple[int, int], *, through_pool
             by_reader[reader] = by_reader[reader] + fan_out if reader in by_reader else fan_out
 
     for node, module in readers(network):
-        if node.name not in folded:
+        if node.name in folded:
+            for reader, met in reached_outputs(node, network, shapes).items():
+                add(reader, node.inputs[0], met.expand(module.weight.shape[1], -1, -1))
+        else:
             met = met_weights(module, shapes[node.inputs[0]][1:])
             add(node.name, node.inputs[0], met * ~is_dense(node, inputs[node.name], folded).view(-1, 1, 1))
-            continue
-        for reader, met in reached_outputs(node, network, shapes).items():
-            add(reader, node.inputs[0], met.expand(module.weight.shape[1], -1, -1))
     return {source: _grouped(maps) for source, maps in reached.items()}
 
 

@@ -22,16 +22,9 @@ def with_method(model: ClipDetector, meta: CheckpointMeta, *, noise: float = 0.0
     Raises:
         ConfigError: C-LIF neurons for LeakyReLU, or for outputs of another worth.
     """
-    if meta.stage == "qc":
+    if meta.stage in ("qc", "sfa"):
         assert meta.T is not None
-        made = as_qc(model, meta.T, noise)
-        return unclip_linear_(made) if meta.linear == "analog" else made
-    if meta.stage == "sfa":
-        steps, D = meta.real_steps, meta.D or 1
-        beta = meta.beta or 0.0 if steps > 1 else 0.0  # nothing is left of a membrane where no step follows
-        made = over_time(
-            model, steps, lambda old: IntegerActivation.from_clip(old, D=D, beta=beta).let_be_worth_(meta.worth)
-        )
+        made = as_qc(model, meta.T, noise) if meta.stage == "qc" else _with_integers(model, meta)
         return unclip_linear_(made) if meta.linear == "analog" else made
     if meta.stage == "clif":
         if has_leaky_activations(meta.architecture):
@@ -40,6 +33,15 @@ def with_method(model: ClipDetector, meta: CheckpointMeta, *, noise: float = 0.0
             raise ConfigError("spikes of C-LIF neurons are worth theta, those of this network theta / D; train another")
         return over_time(model, meta.real_steps, lambda old: CurrentLIF.from_clip(old, reset_rule=meta.reset))
     return model
+
+
+def _with_integers(model: ClipDetector, meta: CheckpointMeta) -> ClipDetector:
+    """A copy whose activations are those of SFA."""
+    steps, D = meta.real_steps, meta.D or 1
+    beta = meta.beta or 0.0 if steps > 1 else 0.0  # nothing is left of a membrane where no step follows
+    return over_time(
+        model, steps, lambda old: IntegerActivation.from_clip(old, D=D, beta=beta).let_be_worth_(meta.worth)
+    )
 
 
 def unclip_linear_(model: ClipDetector) -> ClipDetector:

@@ -81,7 +81,8 @@ class CurrentStepLearning:
                 if again and t == again[0]:
                     states = [one.state for one in neurons]
                 maps = run(t in held)
-                graphs += [maps] if t in held else []
+                if t in held:
+                    graphs.append(maps)
                 sums = {name: sums.get(name, 0) + maps[name].detach() for name in AVERAGED}
             mean = {name: (value / T).requires_grad_() for name, value in sums.items()}
             loss, items = criterion({**maps, **mean})

@@ -96,8 +96,8 @@ def training_images(
 
 def method_facts(config: LoopConfig) -> dict[str, Any]:
     """What a checkpoint says of its training method: stage, method, T and settings; Stage I's for conversion."""
-    facts: dict[str, Any] = {"method": config.method, "T": config.time_steps, "D": None, "beta": None}
-    facts["linear"] = "analog"
+    facts: dict[str, Any] = {"method": config.method, "T": config.time_steps, "linear": "analog"}
+    facts |= {"D": None, "beta": None}
     if config.method == "conversion":
         return {**facts, "stage": "qc", "finetuned": True}
     if config.method == "sfa":
